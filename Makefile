@@ -1,0 +1,4 @@
+PYTHON ?= python3
+.PHONY: check
+check:
+	.venv/bin/ruff check .

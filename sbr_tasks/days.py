@@ -1,0 +1,121 @@
+"""The day a run is for, and half-open UTC intervals of days.
+
+A day is a calendar day of one time zone (UTC unless the `timezone` setting names another). Instants are microseconds since
+1970 in UTC, as the Parquet files hold them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+
+import numpy as np
+import numpy.typing as npt
+
+from sbr_tasks.errors import DayError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INTERVAL_RUNS = frozenset({"scheduled", "backfill"})
+
+
+def parse_day(text: str) -> date:
+    """Reads `YYYY-MM-DD`.
+
+    Raises:
+        DayError: `text` is not a calendar day in that form.
+    """
+    try:
+        if len(text) != 10:
+            raise ValueError
+        return date.fromisoformat(text)
+    except ValueError:
+        raise DayError(f"Expected a day as YYYY-MM-DD, such as 2020-06-30; found {text!r}.") from None
+
+
+def resolve_as_of(*, day: str | None, run_type: str, interval_start: datetime | None, zone: tzinfo) -> date:
+    """The day whose clicks are new to a run.
+
+    Args:
+        day: The run's `day` parameter; it wins wherever it is given.
+        run_type: Airflow's run type ("scheduled", "backfill", "manual", ...).
+        interval_start: Start of the run's data interval, with a zone.
+        zone: The zone whose midnights separate days.
+
+    Raises:
+        DayError: The run has no day: it was started by hand without `day`, or has no data interval.
+    """
+    if day:
+        return parse_day(day)
+    if run_type not in _INTERVAL_RUNS:
+        raise DayError(
+            f"A {run_type} run needs the parameter 'day' (YYYY-MM-DD): the day whose clicks are new. "
+            'It was not given; trigger the DAG again with, for example, {"day": "2020-06-30"}.'
+        )
+    if interval_start is None:
+        raise DayError(f"This {run_type} run has no data interval, so its day is unknown; give the parameter 'day'.")
+    return interval_start.astimezone(zone).date()
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """All days from `first` to `last`, both included; empty when `last` is earlier."""
+    return [first + timedelta(days=i) for i in range((last - first).days + 1)]
+
+
+def window_days(as_of: date, n_days: int) -> list[date]:
+    """The `n_days` days that end with `as_of`, oldest first."""
+    return days_between(as_of - timedelta(days=n_days - 1), as_of)
+
+
+def day_start(day: date, zone: tzinfo) -> datetime:
+    """The first instant of `day`, in UTC. A day ends where the next one starts, so it may have 23 or 25 hours."""
+    return datetime.combine(day, time.min, tzinfo=zone).astimezone(UTC)
+
+
+def to_us(instant: datetime) -> int:
+    """Microseconds since 1970 of an instant that carries a zone."""
+    return (instant - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_us(us: int) -> datetime:
+    """The UTC instant `us` microseconds after 1970."""
+    return _EPOCH + timedelta(microseconds=us)
+
+
+def day_interval_us(day: date, zone: tzinfo) -> tuple[int, int]:
+    """The half-open interval `[start, end)` of `day`, in microseconds since 1970."""
+    return to_us(day_start(day, zone)), to_us(day_start(day + timedelta(days=1), zone))
+
+
+def day_numbers(clicked_at_us: npt.NDArray[np.int64], zone: tzinfo) -> npt.NDArray[np.int32]:
+    """The day of each instant, as days since 1970-01-01 in `zone`.
+
+    Args:
+        clicked_at_us: Shape `(n,)`, microseconds since 1970 in UTC.
+
+    Returns:
+        Shape `(n,)`; empty for empty input.
+    """
+    if not len(clicked_at_us):
+        return np.empty(0, np.int32)
+    margin = timedelta(days=1)
+    first = from_us(int(clicked_at_us.min())).date() - margin
+    last = from_us(int(clicked_at_us.max())).date() + margin
+    starts = np.array([to_us(day_start(day, zone)) for day in days_between(first, last)], np.int64)
+    position = np.searchsorted(starts, clicked_at_us, side="right") - 1
+    return (position + (first - date(1970, 1, 1)).days).astype(np.int32)
+
+
+def number_to_day(number: int) -> date:
+    """The day that is `number` days after 1970-01-01."""
+    return date(1970, 1, 1) + timedelta(days=int(number))
+
+
+def describe_days(days: Sequence[date]) -> str:
+    """A short list of days for messages: runs of neighbours are folded, as in `2020-06-01 to 2020-06-03, 2020-06-07`."""
+    parts: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if parts and day - parts[-1][1] == timedelta(days=1):
+            parts[-1] = (parts[-1][0], day)
+        else:
+            parts.append((day, day))
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in parts)

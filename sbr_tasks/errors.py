@@ -1,0 +1,37 @@
+"""The errors a person may meet. Each message says what was expected, what was found, where, and what to do."""
+
+
+class SbrError(Exception):
+    """Base of every error that this package raises on purpose; its text is meant for people."""
+
+
+class SettingsError(SbrError):
+    """A setting is unknown, or its value is out of bounds."""
+
+
+class SourceError(SbrError):
+    """Clicks could not be read: a file that is absent, empty, or whose lines don't parse."""
+
+
+class DayError(SbrError):
+    """A run's day is missing, malformed, empty or in quarantine."""
+
+
+class StoreError(SbrError):
+    """What lies in the store is not what its records say, or could not be written."""
+
+
+class AlreadyExists(StoreError):
+    """Somebody else created the key first."""
+
+
+class WindowError(SbrError):
+    """A window can't be built: days are missing, or cleansing left nothing to train or test on."""
+
+
+class TrainingError(SbrError):
+    """Training can't go on, for example because the loss is no longer finite."""
+
+
+class RegistryError(SbrError):
+    """A model version is unknown, or its files are damaged."""

@@ -1,0 +1,334 @@
+"""Every setting of the platform, in one typed tree that refuses unknown keys.
+
+Sources in rising order: the file `sbr.toml` (or the one that `SBR_SETTINGS` names), the environment (`SBR_STORE`,
+`SBR_WINDOW__DAYS`, ...), and explicit overrides (`--set window.days=7`). Relative paths are relative to the folder of the
+settings file, or to the working folder when there is no file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from sbr_tasks.errors import SettingsError
+
+SETTINGS_FILE = "sbr.toml"
+ENV_PREFIX = "SBR_"
+NOT_SETTINGS = frozenset({"SBR_SETTINGS", "SBR_SHARED_DATA", "SBR_NO_SKIP"})
+
+ClickFormat = Literal["yoochoose", "gru4rec", "movielens", "csv", "jsonl", "parquet"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceColumns(_Section):
+    """Names of the columns of a `csv`, `jsonl` or `parquet` source."""
+
+    session_id: str = "session_id"
+    item_id: str = "item_id"
+    clicked_at: str = "clicked_at"
+    category: str | None = Field(None, description="Column of the category; none: the category is empty.")
+
+
+class SourceSettings(_Section):
+    """Where the daily run finds new clicks, and how they are written there."""
+
+    path: str | None = Field(None, description="A file, a folder, or a glob of files (plain or .gz).")
+    format: ClickFormat = Field("yoochoose", description="How the lines are laid out.")
+    columns: SourceColumns = Field(SourceColumns(), description="Column names for csv, jsonl and parquet.")
+    delimiter: str = Field(",", min_length=1, max_length=1, description="Field separator of the csv format.")
+    id_type: Literal["integer", "string"] = Field(
+        "integer", description="Type of session and item ids: 64-bit non-negative integers, or strings."
+    )
+    time_unit: Literal["iso", "s", "ms", "us"] = Field(
+        "iso", description="How csv, jsonl and parquet write the time: ISO-8601 with a zone, or a number since 1970 in this unit."
+    )
+    session_gap_minutes: float = Field(
+        30.0, gt=0, description="Inactivity after which a new session of the same user starts (movielens)."
+    )
+
+
+class ValidationSettings(_Section):
+    """Thresholds of the Great Expectations suite."""
+
+    max_session_clicks: int = Field(1000, ge=1, description="Sessions longer than this are warned about, in clicks.")
+    trailing_days: int = Field(28, ge=1, description="Accepted days before the validated one that its volume is compared with.")
+    volume_tolerance: float = Field(
+        0.5, gt=0, description="Row, session and item counts further than this share from the trailing median are warned about."
+    )
+    min_trailing_days: int = Field(3, ge=1, description="With fewer accepted days before it, a day's volume isn't compared.")
+
+
+class WindowSettings(_Section):
+    """What a training window holds."""
+
+    days: int = Field(30, ge=3, description="Length of the window in days; it ends with the day of the run.")
+    shortest: int = Field(2, ge=2, description="Sessions with fewer clicks are dropped.")
+    least_click: int = Field(5, ge=1, description="Items with fewer clicks are dropped.")
+    max_missing_days: int = Field(
+        7, ge=0, description="Earlier days of the window that may be empty or in quarantine before the run fails."
+    )
+
+
+class ModelSettings(_Section):
+    """GRU4Rec's hyperparameters, under their published names."""
+
+    layers: tuple[int, ...] = Field((100,), min_length=1, description="Units of each GRU layer.")
+    loss: Literal["cross-entropy"] = Field("cross-entropy", description="Training loss.")
+    batch_size: int = Field(64, ge=1, description="Sessions trained side by side (lanes).")
+    n_epochs: int = Field(10, ge=1, description="Most passes over the training sessions.")
+    learning_rate: float = Field(0.1, gt=0, description="Step size of Adagrad.")
+    momentum: float = Field(0.0, ge=0, lt=1, description="Share of the last step that is repeated.")
+    dropout_p_embed: float = Field(0.4, ge=0, lt=1, description="Share of the item embedding that is dropped at the input.")
+    dropout_p_hidden: float = Field(0.1, ge=0, lt=1, description="Share of the hidden state that is dropped.")
+    constrained_embedding: bool = Field(True, description="Input and output share one embedding table.")
+    embedding: int = Field(
+        0, ge=0, description="Width of a separate input embedding; 0 (with constrained_embedding off): as wide as the first layer."
+    )
+    n_sample: int = Field(2048, ge=0, description="Negative items drawn per step, shared by the batch; 0: loss over all items.")
+    sample_alpha: float = Field(0.5, ge=0, le=1, description="Negatives are drawn with probability ~ support ** sample_alpha.")
+    logq: float = Field(1.0, ge=0, description="Strength of the correction for how often an item is drawn (0: none).")
+
+    @field_validator("layers")
+    @classmethod
+    def _units_are_positive(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
+        if any(units < 1 for units in layers):
+            raise ValueError("every layer needs at least 1 unit")
+        return layers
+
+
+class TrainingSettings(_Section):
+    """How a model is trained, apart from its hyperparameters."""
+
+    seed: int = Field(42, ge=0, lt=2**31, description="All random numbers are drawn from (seed, epoch, step).")
+    patience: int = Field(3, ge=1, description="Epochs without a better validation Recall@20 before training stops.")
+
+
+class EvaluationSettings(_Section):
+    """How models are scored."""
+
+    batch_size: int = Field(512, ge=1, description="Sessions scored side by side.")
+
+
+class GateSettings(_Section):
+    """When a challenger replaces the champion."""
+
+    min_delta: float = Field(0.0, ge=0, description="Recall@20 and MRR@20 must both be better by more than this.")
+    min_events: int = Field(100, ge=1, description="Fewest test events a decision may rest on.")
+
+
+class MlflowSettings(_Section):
+    """Where model versions and metrics are shown; the default lies inside a local store."""
+
+    tracking_uri: str | None = Field(None, description="MLflow tracking and registry URI; none: SQLite inside a local store.")
+    artifact_root: str | None = Field(None, description="Folder or URI of MLflow's artifacts; none: inside a local store.")
+    experiment: str = Field("daily_retrain", description="MLflow experiment of the training runs.")
+    model_name: str = Field("gru4rec", description="Registered model whose versions the runs create.")
+
+
+
+
+class Settings(BaseSettings):
+    """The whole tree; see the module's text for where values come from."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, toml_file=None
+    )
+
+    store: str = Field("var/store", description="Where everything durable lies: a folder, or s3://, gs://, az:// with a bucket.")
+    store_options: dict[str, str] = Field({}, description="Options of an object store (endpoint, region, ...), never secrets.")
+    scratch: str | None = Field(None, description="Folder for temporary files; none: inside a local store.")
+    timezone: str = Field("UTC", description="Zone whose midnights separate days.")
+    source: SourceSettings = SourceSettings()
+    validation: ValidationSettings = ValidationSettings()
+    window: WindowSettings = WindowSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    gate: GateSettings = GateSettings()
+    mlflow: MlflowSettings = MlflowSettings()
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"no time zone is called {name!r}; use a name such as 'UTC' or 'Europe/Amsterdam'") from error
+        return name
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone whose midnights separate days."""
+        return ZoneInfo(self.timezone)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(overrides: Iterable[str] | Mapping[str, Any] = (), *, cwd: Path | None = None) -> Settings:
+    """Reads the settings from file, environment and overrides.
+
+    Args:
+        overrides: `("window.days=7", ...)` as on the command line, or a nested mapping.
+        cwd: The folder that is searched for `sbr.toml`; the working folder by default.
+
+    Raises:
+        SettingsError: A key is unknown, a value is out of bounds, or a file is absent or isn't TOML.
+    """
+    folder = cwd or Path.cwd()
+    file = _settings_file(folder)
+    given = dict(overrides) if isinstance(overrides, Mapping) else _parse_overrides(overrides)
+    _refuse_unknown_environment()
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    try:
+        found = FromFile(**given)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"Settings file {file} is not valid TOML: {error}.") from error
+    except ValidationError as error:
+        raise SettingsError(_explain(error, given, file)) from error
+    plain = Settings.model_construct(**{name: getattr(found, name) for name in Settings.model_fields})
+    return _with_absolute_paths(plain, file.parent if file else folder)
+
+
+def _settings_file(folder: Path) -> Path | None:
+    named = os.environ.get("SBR_SETTINGS")
+    if named:
+        file = Path(named).expanduser().resolve()
+        if not file.is_file():
+            raise SettingsError(f"SBR_SETTINGS names {file}, but there is no such file; create it or unset SBR_SETTINGS.")
+        return file
+    file = (folder / SETTINGS_FILE).resolve()
+    return file if file.is_file() else None
+
+
+def _parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"Expected --set key=value, such as --set window.days=7; found {override!r}.")
+        *sections, leaf = key.strip().split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        try:
+            node[leaf] = json.loads(text)
+        except json.JSONDecodeError:
+            node[leaf] = text
+    return tree
+
+
+def _refuse_unknown_environment() -> None:
+    known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for variable in os.environ:
+        name = variable.upper()
+        if not name.startswith(ENV_PREFIX) or name in NOT_SETTINGS:
+            continue
+        section = name.split("__", 1)[0]
+        if section not in known:
+            hint = difflib.get_close_matches(section, known, n=1)
+            guess = f" Did you mean {hint[0]}?" if hint else ""
+            raise SettingsError(f"Unknown setting {variable!r} in the environment.{guess} Known: {', '.join(sorted(known))}.")
+
+
+def _explain(error: ValidationError, given: Mapping[str, Any], file: Path | None) -> str:
+    sentences = []
+    for problem in error.errors():
+        loc = [str(part) for part in problem["loc"]]
+        key = ".".join(loc)
+        where = _origin(loc, given, file)
+        if problem["type"] == "extra_forbidden":
+            known = _fields_at(loc[:-1])
+            hint = difflib.get_close_matches(loc[-1], known, n=1)
+            guess = f" Did you mean {'.'.join([*loc[:-1], hint[0]])!r}?" if hint else ""
+            sentences.append(f"Unknown setting {key!r} in {where}.{guess} Known here: {', '.join(known)}.")
+        else:
+            reason = problem["msg"].removeprefix("Value error, ")
+            sentences.append(f"Setting {key!r} in {where} is {problem['input']!r}: {reason[0].lower()}{reason[1:]}.")
+    return " ".join(sentences)
+
+
+def _origin(loc: list[str], given: Mapping[str, Any], file: Path | None) -> str:
+    if _holds(given, loc):
+        return "the overrides (--set)"
+    if any(name.upper() == f"{ENV_PREFIX}{'__'.join(loc)}".upper() for name in os.environ):
+        return "the environment"
+    if file and _holds(tomllib.loads(file.read_text(encoding="utf-8")), loc):
+        return str(file)
+    return "the environment"
+
+
+def _holds(tree: Mapping[str, Any], loc: list[str]) -> bool:
+    node: Any = tree
+    for part in loc:
+        if not isinstance(node, Mapping) or part not in node:
+            return isinstance(node, list | tuple)
+        node = node[part]
+    return True
+
+
+def _fields_at(loc: list[str]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in loc:
+        annotation = model.model_fields[part].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        model = annotation
+    return list(model.model_fields)
+
+
+def is_url(place: str) -> bool:
+    """Whether a store, source or folder is named by a URL (s3://, gs://, az://, file://, memory://) and not by a path."""
+    return "://" in place
+
+
+def _with_absolute_paths(settings: Settings, base: Path) -> Settings:
+    def absolute(place: str) -> str:
+        return place if is_url(place) else str((base / Path(place).expanduser()).resolve())
+
+    store = absolute(settings.store)
+    inside = Path(store) if not is_url(store) else base.resolve() / "var"
+    tracking_uri = settings.mlflow.tracking_uri or f"sqlite:///{inside / 'mlflow' / 'mlflow.db'}"
+    return settings.model_copy(
+        update={
+            "store": store,
+            "scratch": absolute(settings.scratch) if settings.scratch else str(inside / "scratch"),
+            "source": settings.source.model_copy(
+                update={"path": absolute(settings.source.path) if settings.source.path else None}
+            ),
+            "mlflow": settings.mlflow.model_copy(
+                update={
+                    "tracking_uri": tracking_uri,
+                    "artifact_root": absolute(settings.mlflow.artifact_root or str(inside / "mlflow" / "artifacts")),
+                }
+            ),
+        }
+    )

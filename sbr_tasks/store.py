@@ -1,0 +1,257 @@
+"""Where everything durable lies: a local folder or an object store, behind the same promises.
+
+- A key is written whole or not at all, and never changed afterwards (`put_new` refuses a second writer).
+- A `FileRecord` names a file with its size and hash; `read` refuses content that differs from it.
+- A `NumberedLog` is a sequence of JSON entries in which entry n can be created once, by one writer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import obstore
+import pyarrow as pa
+import pyarrow.parquet as pq
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import LocalStore, MemoryStore, from_url
+
+from sbr_tasks.errors import AlreadyExists, StoreError
+from sbr_tasks.settings import Settings, is_url
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A published file: where it lies and what it must contain."""
+
+    key: str
+    size: int
+    sha256: str
+
+    def as_dict(self) -> Json:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> FileRecord:
+        return cls(key=record["key"], size=record["size"], sha256=record["sha256"])
+
+
+class Store:
+    """One place for all durable state. Keys are `/`-separated paths relative to it."""
+
+    def __init__(self, url: str, options: Mapping[str, str] | None = None) -> None:
+        """Opens (and for a local folder, creates) the store.
+
+        Args:
+            url: A local folder, or `s3://bucket/prefix`, `gs://...`, `az://...`, `memory:///`.
+            options: Options of the object store, such as `endpoint` and `region`.
+
+        Raises:
+            StoreError: The folder can't be created, or the URL isn't understood.
+        """
+        self.url = url
+        try:
+            if url.startswith("memory:"):
+                self._backend: Any = MemoryStore()
+            elif is_url(url):
+                self._backend = from_url(url, config=dict(options or {}))  # type: ignore[call-overload]
+            else:
+                Path(url).mkdir(parents=True, exist_ok=True)
+                self._backend = LocalStore(prefix=url)
+        except (BaseError, OSError, ValueError) as error:
+            raise StoreError(f"The store {url!r} can't be opened: {error}") from error
+
+    @classmethod
+    def open(cls, settings: Settings) -> Store:
+        """The store that the settings name."""
+        return cls(settings.store, settings.store_options)
+
+    def put_new(self, key: str, data: bytes) -> None:
+        """Creates `key` atomically.
+
+        Raises:
+            AlreadyExists: The key is there already; nothing was changed.
+            StoreError: The data could not be written.
+        """
+        try:
+            obstore.put(self._backend, key, data, mode="create")
+        except AlreadyExistsError:
+            raise AlreadyExists(f"{self.where(key)} exists already.") from None
+        except (BaseError, OSError) as error:
+            raise StoreError(f"{self.where(key)} could not be written ({len(data)} bytes): {error}") from error
+
+    def publish(self, key: str, data: bytes) -> FileRecord:
+        """Writes a file whose key is unique to its content; what an earlier, unfinished writer left there is replaced."""
+        try:
+            obstore.put(self._backend, key, data)
+        except (BaseError, OSError) as error:
+            raise StoreError(f"{self.where(key)} could not be written ({len(data)} bytes): {error}") from error
+        return FileRecord(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+    def publish_table(self, key: str, table: pa.Table) -> FileRecord:
+        """Publishes a table as zstd-compressed Parquet with times in microseconds."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd", coerce_timestamps="us")
+        return self.publish(key, sink.getvalue().to_pybytes())
+
+    def get(self, key: str) -> bytes:
+        """The content of `key`, unverified.
+
+        Raises:
+            StoreError: There is no such key, or it can't be read.
+        """
+        try:
+            return bytes(obstore.get(self._backend, key).bytes())
+        except FileNotFoundError:
+            raise StoreError(f"{self.where(key)} is missing.") from None
+        except (BaseError, OSError) as error:
+            raise StoreError(f"{self.where(key)} can't be read: {error}") from error
+
+    def read(self, record: FileRecord) -> bytes:
+        """The content of a published file, verified.
+
+        Raises:
+            StoreError: The file is missing, or its size or hash is not the recorded one.
+        """
+        data = self.get(record.key)
+        found = hashlib.sha256(data).hexdigest()
+        if found != record.sha256:
+            raise StoreError(
+                f"{self.where(record.key)} is damaged: its record says {record.size} bytes with SHA-256 "
+                f"{record.sha256[:12]}..., found {len(data)} bytes with {found[:12]}... "
+                "Restore the file from a backup, or ingest its day again from the source."
+            )
+        return data
+
+    def read_table(self, record: FileRecord, columns: Sequence[str] | None = None) -> pa.Table:
+        """A published Parquet file, verified. See `read` for the errors."""
+        return pq.read_table(pa.BufferReader(self.read(record)), columns=columns)
+
+    def exists(self, key: str) -> bool:
+        """Whether `key` was written."""
+        try:
+            obstore.head(self._backend, key)
+        except FileNotFoundError:
+            return False
+        except (BaseError, OSError) as error:
+            raise StoreError(f"{self.where(key)} can't be looked up: {error}") from error
+        return True
+
+    def keys(self, prefix: str) -> list[str]:
+        """All keys under the folder `prefix`, sorted; empty when there are none."""
+        try:
+            found = [entry["path"] for batch in obstore.list(self._backend, prefix) for entry in batch]
+        except FileNotFoundError:
+            return []
+        except (BaseError, OSError) as error:
+            raise StoreError(f"{self.where(prefix)} can't be listed: {error}") from error
+        return sorted(found)
+
+    def where(self, key: str) -> str:
+        """The full name of a key, for messages."""
+        return f"{self.url.rstrip('/')}/{key}"
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """Entry `number` (1, 2, ...) of a numbered log."""
+
+    number: int
+    body: Json
+
+
+class NumberedLog:
+    """Append-only JSON entries 1, 2, 3, ...; each number is created by exactly one writer."""
+
+    def __init__(self, store: Store, prefix: str) -> None:
+        self._store = store
+        self._prefix = prefix
+
+    def entries(self) -> list[LogEntry]:
+        """All entries, in order."""
+        return list(self._read())
+
+    def _read(self) -> Iterator[LogEntry]:
+        for expected, key in enumerate((k for k in self._store.keys(self._prefix) if k.endswith(".json")), start=1):
+            number = int(key.rsplit("/", 1)[1].removesuffix(".json"))
+            if number != expected:
+                raise StoreError(
+                    f"The log {self._store.where(self._prefix)} has no entry {expected} but an entry {number}: "
+                    "an entry was deleted; restore it from a backup."
+                )
+            yield LogEntry(number, json.loads(self._store.get(key)))
+
+    def create(self, number: int, body: Mapping[str, Any]) -> None:
+        """Creates entry `number`.
+
+        Raises:
+            AlreadyExists: Another writer was first; nothing was changed.
+        """
+        self._store.put_new(f"{self._prefix}/{number:08d}.json", to_json(body))
+
+    def append(self, build: Callable[[Sequence[LogEntry]], Mapping[str, Any] | None]) -> LogEntry | None:
+        """Appends the entry that `build` makes of the entries so far, and asks it again whenever another writer was first.
+
+        Returns:
+            The new entry; None when `build` returned None, that is, nothing is left to append.
+        """
+        while True:
+            entries = self.entries()
+            body = build(entries)
+            if body is None:
+                return None
+            number = len(entries) + 1
+            try:
+                self.create(number, body)
+            except AlreadyExists:
+                continue
+            return LogEntry(number, dict(body))
+
+
+def to_json(body: Mapping[str, Any]) -> bytes:
+    """Readable JSON with sorted keys: equal content gives equal bytes."""
+    return json.dumps(body, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def fingerprint(inputs: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that stand for a step's inputs: equal inputs, equal digits."""
+    return hashlib.sha256(to_json(inputs)).hexdigest()[:16]
+
+
+def code_version(*packages: str) -> str:
+    """16 hexadecimal digits that stand for the source of some parts of `sbr_tasks`, such as `"window"`."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for package in packages:
+        for file in sorted((root / package).rglob("*.py")):
+            digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def content_hash(table: pa.Table) -> str:
+    """16 hexadecimal digits that stand for a table's rows, whatever file format or library version holds them."""
+    digest = hashlib.sha256()
+    for name in table.column_names:
+        column = table.column(name).combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        digest.update(f"{name}:{column.type}:{len(column)};".encode())
+        if column.null_count:
+            digest.update(np.packbits(column.is_null().to_numpy(zero_copy_only=False)).tobytes())
+        if pa.types.is_string(column.type):
+            filled = column.fill_null("")
+            _, offsets, text = filled.buffers()
+            ends = np.frombuffer(offsets, np.int32)[filled.offset : filled.offset + len(filled) + 1] if offsets else np.zeros(1, np.int32)
+            digest.update(np.diff(ends).tobytes())
+            if text is not None:
+                digest.update(memoryview(text)[int(ends[0]) : int(ends[-1])])
+        else:
+            digest.update(column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,70 @@
+"""Sessions and the item index, as training and evaluation use them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Ids = npt.NDArray[Any]
+"""Item ids as they were clicked: int64, or object (str)."""
+
+UNKNOWN = -1
+"""Index of an item that the item index doesn't hold."""
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Sessions laid end to end, ordered by the time of their first click (ties: by session id).
+
+    Attributes:
+        offsets: Shape `(n_sessions + 1,)`, int64; session i is `item_ids[offsets[i]:offsets[i + 1]]`.
+        item_ids: Shape `(n_clicks,)`, raw item ids in order of time within a session.
+        is_target: Shape `(n_clicks,)`, bool: the click may be an event's target (it lies on the evaluated day). The first
+            click of a session is never a target, whatever stands here.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    item_ids: Ids
+    is_target: npt.NDArray[np.bool_]
+
+    @property
+    def n_sessions(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def n_clicks(self) -> int:
+        return len(self.item_ids)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Clicks of each session, shape `(n_sessions,)`."""
+        return np.diff(self.offsets)
+
+
+class ItemIndex:
+    """The items a model knows, in a fixed order, with how often each was clicked in training."""
+
+    def __init__(self, ids: Ids, support: npt.NDArray[np.int64]) -> None:
+        """
+        Args:
+            ids: Shape `(n_items,)`, distinct raw ids.
+            support: Shape `(n_items,)`, clicks of each in the training sessions.
+        """
+        self.ids = ids
+        self.support = support
+        self._lookup = pd.Index(ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def encode(self, item_ids: Ids) -> npt.NDArray[np.int32]:
+        """The index of each id, shape as given; `UNKNOWN` where the id isn't held."""
+        return self._lookup.get_indexer(pd.Index(item_ids)).astype(np.int32)
+
+    def decode(self, indices: npt.NDArray[np.int32]) -> Ids:
+        """The raw ids at known indices, shape as given."""
+        return np.asarray(self.ids[indices])
