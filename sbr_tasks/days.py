@@ -91,6 +91,7 @@ def day_numbers(clicked_at_us: npt.NDArray[np.int64], zone: tzinfo) -> npt.NDArr
 
     Args:
         clicked_at_us: Shape `(n,)`, microseconds since 1970 in UTC.
+        zone: The zone whose midnights separate days.
 
     Returns:
         Shape `(n,)`; empty for empty input.
@@ -110,12 +111,19 @@ def number_to_day(number: int) -> date:
     return date(1970, 1, 1) + timedelta(days=int(number))
 
 
-def describe_days(days: Sequence[date]) -> str:
-    """A short list of days for messages: runs of neighbours are folded, as in `2020-06-01 to 2020-06-03, 2020-06-07`."""
+def describe_days(days: Sequence[date], most: int = 6) -> str:
+    """A short list of days for messages: runs of neighbours are folded, as in `2020-06-01 to 2020-06-03, 2020-06-07`.
+
+    Args:
+        days: The days, in any order.
+        most: Runs that are named; of the rest only the number of days is.
+    """
     parts: list[tuple[date, date]] = []
     for day in sorted(days):
         if parts and day - parts[-1][1] == timedelta(days=1):
             parts[-1] = (parts[-1][0], day)
         else:
             parts.append((day, day))
-    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in parts)
+    named = [str(first) if first == last else f"{first} to {last}" for first, last in parts[:most]]
+    left = sum((last - first).days + 1 for first, last in parts[most:])
+    return ", ".join(named) + (f" and {left} more days" if left else "")

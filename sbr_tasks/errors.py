@@ -21,7 +21,7 @@ class StoreError(SbrError):
     """What lies in the store is not what its records say, or could not be written."""
 
 
-class AlreadyExists(StoreError):
+class AlreadyExistsError(StoreError):
     """Somebody else created the key first."""
 
 

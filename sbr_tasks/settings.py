@@ -57,7 +57,8 @@ class SourceSettings(_Section):
         "integer", description="Type of session and item ids: 64-bit non-negative integers, or strings."
     )
     time_unit: Literal["iso", "s", "ms", "us"] = Field(
-        "iso", description="How csv, jsonl and parquet write the time: ISO-8601 with a zone, or a number since 1970 in this unit."
+        "iso",
+        description="How csv, jsonl and parquet write the time: ISO-8601 with a zone, or a number of this unit since 1970.",
     )
     session_gap_minutes: float = Field(
         30.0, gt=0, description="Inactivity after which a new session of the same user starts (movielens)."
@@ -99,7 +100,7 @@ class ModelSettings(_Section):
     dropout_p_hidden: float = Field(0.1, ge=0, lt=1, description="Share of the hidden state that is dropped.")
     constrained_embedding: bool = Field(True, description="Input and output share one embedding table.")
     embedding: int = Field(
-        0, ge=0, description="Width of a separate input embedding; 0 (with constrained_embedding off): as wide as the first layer."
+        0, ge=0, description="Width of a separate input embedding (constrained_embedding off); 0: as wide as the first layer."
     )
     n_sample: int = Field(2048, ge=0, description="Negative items drawn per step, shared by the batch; 0: loss over all items.")
     sample_alpha: float = Field(0.5, ge=0, le=1, description="Negatives are drawn with probability ~ support ** sample_alpha.")
@@ -142,8 +143,6 @@ class MlflowSettings(_Section):
     model_name: str = Field("gru4rec", description="Registered model whose versions the runs create.")
 
 
-
-
 class Settings(BaseSettings):
     """The whole tree; see the module's text for where values come from."""
 
@@ -151,7 +150,7 @@ class Settings(BaseSettings):
         env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, toml_file=None
     )
 
-    store: str = Field("var/store", description="Where everything durable lies: a folder, or s3://, gs://, az:// with a bucket.")
+    store: str = Field("var/store", description="Where everything durable lies: a folder, or an s3://, gs://, az:// URL.")
     store_options: dict[str, str] = Field({}, description="Options of an object store (endpoint, region, ...), never secrets.")
     scratch: str | None = Field(None, description="Folder for temporary files; none: inside a local store.")
     timezone: str = Field("UTC", description="Zone whose midnights separate days.")
@@ -297,11 +296,9 @@ def _holds(tree: Mapping[str, Any], loc: list[str]) -> bool:
 
 
 def _fields_at(loc: list[str]) -> list[str]:
-    model: type[BaseModel] = Settings
+    model: Any = Settings
     for part in loc:
-        annotation = model.model_fields[part].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        model = annotation
+        model = model.model_fields[part].annotation
     return list(model.model_fields)
 
 

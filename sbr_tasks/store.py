@@ -18,10 +18,11 @@ import numpy as np
 import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError as KeyExistsError
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, from_url
 
-from sbr_tasks.errors import AlreadyExists, StoreError
+from sbr_tasks.errors import AlreadyExistsError, StoreError
 from sbr_tasks.settings import Settings, is_url
 
 Json = dict[str, Any]
@@ -77,13 +78,13 @@ class Store:
         """Creates `key` atomically.
 
         Raises:
-            AlreadyExists: The key is there already; nothing was changed.
+            AlreadyExistsError: The key is there already; nothing was changed.
             StoreError: The data could not be written.
         """
         try:
             obstore.put(self._backend, key, data, mode="create")
-        except AlreadyExistsError:
-            raise AlreadyExists(f"{self.where(key)} exists already.") from None
+        except KeyExistsError:
+            raise AlreadyExistsError(f"{self.where(key)} exists already.") from None
         except (BaseError, OSError) as error:
             raise StoreError(f"{self.where(key)} could not be written ({len(data)} bytes): {error}") from error
 
@@ -132,7 +133,7 @@ class Store:
 
     def read_table(self, record: FileRecord, columns: Sequence[str] | None = None) -> pa.Table:
         """A published Parquet file, verified. See `read` for the errors."""
-        return pq.read_table(pa.BufferReader(self.read(record)), columns=columns)
+        return pq.read_table(pa.BufferReader(self.read(record)), columns=list(columns) if columns else None)
 
     def exists(self, key: str) -> bool:
         """Whether `key` was written."""
@@ -192,7 +193,7 @@ class NumberedLog:
         """Creates entry `number`.
 
         Raises:
-            AlreadyExists: Another writer was first; nothing was changed.
+            AlreadyExistsError: Another writer was first; nothing was changed.
         """
         self._store.put_new(f"{self._prefix}/{number:08d}.json", to_json(body))
 
@@ -210,7 +211,7 @@ class NumberedLog:
             number = len(entries) + 1
             try:
                 self.create(number, body)
-            except AlreadyExists:
+            except AlreadyExistsError:
                 continue
             return LogEntry(number, dict(body))
 
@@ -248,7 +249,7 @@ def content_hash(table: pa.Table) -> str:
         if pa.types.is_string(column.type):
             filled = column.fill_null("")
             _, offsets, text = filled.buffers()
-            ends = np.frombuffer(offsets, np.int32)[filled.offset : filled.offset + len(filled) + 1] if offsets else np.zeros(1, np.int32)
+            ends = np.frombuffer(offsets or bytes(4), np.int32)[filled.offset : filled.offset + len(filled) + 1]
             digest.update(np.diff(ends).tobytes())
             if text is not None:
                 digest.update(memoryview(text)[int(ends[0]) : int(ends[-1])])

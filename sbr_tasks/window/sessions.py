@@ -63,7 +63,8 @@ class ItemIndex:
 
     def encode(self, item_ids: Ids) -> npt.NDArray[np.int32]:
         """The index of each id, shape as given; `UNKNOWN` where the id isn't held."""
-        return self._lookup.get_indexer(pd.Index(item_ids)).astype(np.int32)
+        found: npt.NDArray[np.int64] = self._lookup.get_indexer(pd.Index(item_ids))
+        return found.astype(np.int32)
 
     def decode(self, indices: npt.NDArray[np.int32]) -> Ids:
         """The raw ids at known indices, shape as given."""
