@@ -98,8 +98,8 @@ def ingest(store: Store, settings: Settings, *, days: Collection[date] | None = 
     source = source_fingerprint(files, settings.source.format)
     with _scratch_folder(settings) as scratch:
         spill = _Spill(scratch, settings, days)
-        for block in _read_all(files, settings.source):
-            spill.add(block)
+        for clicks in read_source(settings.source):
+            spill.add(clicks)
         if not spill.rows_read:
             raise SourceError(f"Expected clicks in {settings.source.path}, found none: the files hold no line.")
         revisions = tuple(_publish_day(store, day, table) for day, table in spill.drain())
@@ -126,11 +126,15 @@ def ingest(store: Store, settings: Settings, *, days: Collection[date] | None = 
     return Ingested(rows=rows, rejected=0, revisions=revisions, empty=empty)
 
 
-def _read_all(files: list[Path], source: SourceSettings) -> Iterator[pa.Table]:
-    """All clicks of a source, block by block; users are cut into sessions first where the format knows users only."""
+def read_source(source: SourceSettings) -> Iterator[pa.Table]:
+    """All clicks of a source, block by block, with sessions; users are cut into sessions where the format knows users only.
+
+    Raises:
+        SourceError: The source is absent or empty, or its lines don't parse.
+    """
+    files = find_files(source.path)
     if source.format == "movielens":
-        whole = pa.concat_tables(_read_files(files, source))
-        yield cut_sessions(whole, source.session_gap_minutes)
+        yield cut_sessions(pa.concat_tables(_read_files(files, source)), source.session_gap_minutes)
     else:
         yield from _read_files(files, source)
 

@@ -1,0 +1,281 @@
+"""`sbr`: every step without Airflow."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from tabulate import tabulate
+
+from sbr_tasks.days import describe_days, parse_day, window_days
+from sbr_tasks.errors import SbrError
+from sbr_tasks.settings import Settings, load_settings
+from sbr_tasks.store import Store
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as window.days=7. Repeatable.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+AsOf = Annotated[str, typer.Option("--as-of", metavar="DAY", help="The day whose clicks are new, as YYYY-MM-DD.")]
+From = Annotated[str | None, typer.Option("--from", metavar="FILE", help="A file, folder or glob (setting source.path).")]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="yoochoose, gru4rec, movielens, csv, jsonl or parquet (setting source.format)."),
+]
+
+
+def main() -> None:
+    """Runs the command line; an error that a person can mend is one sentence on standard error and exit code 1."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    try:
+        app()
+    except SbrError as error:
+        typer.echo(f"sbr: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("sbr: interrupted; what was committed before stays, and the same command goes on from there.", err=True)
+        sys.exit(130)
+
+
+@app.command("demo-clicks")
+def demo_clicks(
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    clicks: Annotated[int | None, typer.Option("--clicks", min=1, help="Exact number of clicks.")] = None,
+    days: Annotated[int, typer.Option("--days", min=1, help="Days of history.")] = 33,
+    sessions_per_day: Annotated[int | None, typer.Option("--sessions-per-day", min=1, help="Sessions a day.")] = None,
+    end: Annotated[str, typer.Option("--end", metavar="DAY", help="The last day.")] = "2014-09-30",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same file.")] = 42,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Lines in random order.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write synthetic clicks that look like a shop's, in YooChoose's format."""
+    from sbr_tasks.clicks.demo import write_demo_clicks
+
+    summary = write_demo_clicks(
+        out,
+        end=parse_day(end),
+        days=days,
+        sessions_per_day=sessions_per_day,
+        seed=seed,
+        clicks=clicks,
+        shuffle=shuffle,
+    )
+    _print(
+        {
+            "path": str(summary.path),
+            "clicks": summary.clicks,
+            "sessions": summary.sessions,
+            "items": summary.items,
+            "first": summary.first.isoformat(),
+            "last": summary.last.isoformat(),
+        },
+        as_json,
+    )
+
+
+@app.command()
+def ingest(source: From = None, format_name: Format = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Read clicks into the store, all days at once, ready to be validated."""
+    from sbr_tasks.clicks.ingest import ingest as run
+
+    store, settings = _open(overrides, source, format_name)
+    ingested = run(store, settings)
+    days = {str(revision.day): revision.rows for revision in ingested.revisions}
+    if as_json:
+        _print({"rows": ingested.rows, "rejected": ingested.rejected, "days": days}, as_json)
+    else:
+        typer.echo(f"{ingested.rows:,} clicks on {describe_days(ingested.days)}, {ingested.rejected} lines rejected.")
+
+
+@app.command()
+def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Validate every ingested day that wasn't decided on: accept it, or put it into quarantine."""
+    from sbr_tasks.validation.checkpoint import validate_pending
+
+    validated = validate_pending(*_open(overrides))
+    _print(
+        {
+            "accepted": [str(day) for day in validated.accepted],
+            "quarantined": [str(day) for day in validated.quarantined],
+            "warnings": {str(day): sentences for day, sentences in validated.warnings.items()},
+        },
+        as_json,
+    )
+
+
+@app.command()
+def window(as_of: AsOf, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Build the window that ends with a day, and show its parts."""
+    from sbr_tasks.window.build import build_window, window_table
+
+    built = build_window(*_open(overrides), parse_day(as_of))
+    if as_json:
+        _print({"window": built.fingerprint, **built.manifest}, as_json)
+    else:
+        typer.echo(window_table(built))
+
+
+@app.command()
+def retrain(
+    as_of: AsOf,
+    source: From = None,
+    format_name: Format = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole chain for a day: ingest, validate, window, train, evaluate, promote, report."""
+    from sbr_tasks.report.runs import run_rows, run_table
+    from sbr_tasks.steps import retrain as run
+
+    overrides = _with_source(overrides, source, format_name)
+    decided = run(as_of, overrides=overrides)
+    if as_json:
+        _print(decided, as_json)
+    else:
+        typer.echo(run_table(run_rows(Store.open(load_settings(overrides)), [parse_day(as_of)])))
+
+
+@app.command()
+def runs(
+    last: Annotated[int | None, typer.Option("--last", min=1, help="Only the last N days.")] = None,
+    days: Annotated[list[str] | None, typer.Option("--day", metavar="DAY", help="Only this day. Repeatable.")] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """One row a day: what was ingested, what the models scored, what was decided and why."""
+    from sbr_tasks.report.runs import run_rows, run_table
+
+    store, _ = _open(overrides)
+    rows = run_rows(store, [parse_day(day) for day in days] if days else None)
+    rows = rows[-last:] if last else rows
+    if as_json:
+        _print({"runs": [row.as_dict() for row in rows]}, as_json)
+    else:
+        typer.echo(run_table(rows) if rows else "No run has decided anything yet. Start one with `sbr retrain --as-of DAY`.")
+
+
+@app.command()
+def models(overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """The model versions, and which one is champion."""
+    from sbr_tasks.registry.listing import model_rows
+
+    store, _ = _open(overrides)
+    rows = model_rows(store)
+    if as_json:
+        champion = next((row["version"] for row in rows if row["champion"]), None)
+        _print({"champion": champion, "models": rows}, as_json)
+    elif rows:
+        shown = [{**row, "champion": "champion" if row["champion"] else ""} for row in rows]
+        typer.echo(tabulate(shown, headers="keys", floatfmt=".4f", missingval="-"))
+    else:
+        typer.echo("There is no model yet. Train one with `sbr retrain --as-of DAY`.")
+
+
+@app.command()
+def recommend(
+    session: Annotated[str, typer.Option("--session", metavar="IDS", help="Item ids of the session, oldest first: 1,2,3.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 20,
+    model: Annotated[str | None, typer.Option("--model", help="A version other than the champion.")] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """The items that the champion expects next."""
+    from sbr_tasks.registry.recommend import recommend as run
+
+    store, _ = _open(overrides)
+    found = run(store, [part.strip() for part in session.split(",") if part.strip()], k=k, name=model)
+    if as_json:
+        _print(found.as_dict(), as_json)
+        return
+    if found.unknown:
+        typer.echo(f"Not known to {found.model_version}: {', '.join(found.unknown)}.", err=True)
+    if found.is_fallback:
+        typer.echo("No item of the session is known, so these are the most popular ones.", err=True)
+    rows = list(zip(range(1, k + 1), found.items, found.scores, strict=False))
+    typer.echo(tabulate(rows, headers=["rank", "item", "score"], floatfmt=".4f"))
+
+
+@app.command()
+def report(as_of: AsOf, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Write the page of a day's run again."""
+    from sbr_tasks.report.page import write_report
+
+    store, settings = _open(overrides)
+    _print({"report": store.where(write_report(store, settings, parse_day(as_of)))}, as_json)
+
+
+@app.command()
+def repair(overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Make MLflow's versions, decisions and champion alias again from the store."""
+    from sbr_tasks.registry.promotion import repair as run
+
+    _print(run(*_open(overrides)), as_json)
+
+
+@app.command()
+def preview(
+    source: From = None,
+    format_name: Format = None,
+    days: Annotated[int, typer.Option("--days", min=1, help="How many of the last days.")] = 3,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that a source can be read, and say how large a window is and about how long a day's run takes."""
+    from sbr_tasks.clicks.preview import clicks_by_day
+    from sbr_tasks.report.estimate import seconds_per_day
+
+    settings = load_settings(_with_source(overrides, source, format_name))
+    counts = clicks_by_day(settings)
+    last: list[date] = list(counts)[-days:]
+    largest = max(sum(counts.get(day, 0) for day in window_days(end, settings.window.days)) for end in last)
+    found = {
+        "clicks": sum(counts.values()),
+        "first_day": str(next(iter(counts))),
+        "last_days": [str(day) for day in last],
+        "window_clicks": largest,
+        "seconds_per_day": round(seconds_per_day(largest, settings)),
+    }
+    _print(found, as_json)
+
+
+@app.command("settings")
+def show_settings(overrides: Overrides = None) -> None:
+    """Print the settings in force, as JSON."""
+    typer.echo(load_settings(overrides or ()).model_dump_json(indent=2))
+
+
+def _with_source(overrides: list[str] | None, source: str | None, format_name: str | None) -> list[str]:
+    given = list(overrides or ())
+    if source:
+        place = source if "://" in source else str(Path(source).expanduser().absolute())
+        given.append(f"source.path={json.dumps(place)}")
+    if format_name:
+        given.append(f"source.format={json.dumps(format_name)}")
+    return given
+
+
+def _open(overrides: list[str] | None, source: str | None = None, format_name: str | None = None) -> tuple[Store, Settings]:
+    settings = load_settings(_with_source(overrides, source, format_name))
+    return Store.open(settings), settings
+
+
+def _print(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
+        return
+    for name, value in found.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else value
+        typer.echo(f"{name}: {text}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""A look at a source before anything is stored: its days, and how many clicks each has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+
+from sbr_tasks.clicks.ingest import read_source
+from sbr_tasks.days import day_numbers, number_to_day
+from sbr_tasks.errors import SourceError
+from sbr_tasks.settings import Settings
+
+
+def clicks_by_day(settings: Settings) -> dict[date, int]:
+    """Clicks of each day of the source, oldest day first.
+
+    Raises:
+        SourceError: The source is absent or empty, or its lines don't parse.
+    """
+    counts: Counter[int] = Counter()
+    for table in read_source(settings.source):
+        numbers = day_numbers(table.column("clicked_at").cast(pa.int64()).to_numpy(), settings.zone)
+        found, clicks = np.unique(numbers, return_counts=True)
+        counts.update(dict(zip(found.tolist(), clicks.tolist(), strict=True)))
+    if not counts:
+        raise SourceError(f"Expected clicks in {settings.source.path}, found none: the files hold no line.")
+    return {number_to_day(number): counts[number] for number in sorted(counts)}

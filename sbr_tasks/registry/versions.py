@@ -1,0 +1,189 @@
+"""Model versions: trained once per fingerprint, kept in the store with everything that explains them.
+
+A version is named by its day and its fingerprint (`2020-06-30-1a2b3c4d`), so the same inputs give the same version wherever
+and however often they are trained. The store's manifest is the record of a version; MLflow shows it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from sbr_tasks.errors import AlreadyExistsError, RegistryError
+from sbr_tasks.gru4rec.scorer import GRU4RecScorer
+from sbr_tasks.gru4rec.weights import GRU4RecWeights
+from sbr_tasks.progress import Progress
+from sbr_tasks.settings import Settings
+from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
+from sbr_tasks.window.build import Window, read_window
+
+logger = logging.getLogger(__name__)
+
+_PACKAGES = ("sbr-tasks", "tensorflow", "numpy", "pandas", "pyarrow", "great-expectations", "mlflow")
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A trained model and its record.
+
+    Attributes:
+        name: Day and fingerprint.
+        as_of: The day it was trained for.
+        manifest: Window, settings, learning curve, lineage and files.
+    """
+
+    name: str
+    as_of: date
+    manifest: Json
+
+    @property
+    def window(self) -> str:
+        """Fingerprint of the window it was trained on."""
+        return str(self.manifest["window"])
+
+
+def train_version(store: Store, settings: Settings, window: Window) -> ModelVersion:
+    """Trains GRU4Rec on a window, or returns the version that was trained of the same inputs.
+
+    Raises:
+        TrainingError: There is nothing to train on, or the loss is not finite any more.
+    """
+    inputs = {
+        "window": window.fingerprint,
+        "model": settings.model.model_dump(mode="json"),
+        "training": settings.training.model_dump(mode="json"),
+        "code": code_version("gru4rec", "evaluation", "window"),
+    }
+    key = fingerprint(inputs)
+    name = f"{window.as_of}-{key[:8]}"
+    if store.exists(_manifest_key(name)):
+        logger.info("%s was trained before from the same inputs.", name)
+        return load_version(store, name)
+    started = time.monotonic()
+    data = read_window(store, window, settings.zone)
+    trained = _train(data, settings)
+    files = {
+        file: store.publish(f"models/{name}/{key}/{file}", content).as_dict()
+        for file, content in trained.weights.to_files().items()
+    }
+    manifest = {
+        "name": name,
+        "fingerprint": key,
+        "as_of": str(window.as_of),
+        "window": window.fingerprint,
+        "inputs": inputs,
+        "curve": [asdict(epoch) for epoch in trained.curve],
+        "best_epoch": trained.best_epoch,
+        "n_events": trained.n_events,
+        "n_items": len(data.index),
+        "took_s": round(time.monotonic() - started, 1),
+        "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "lineage": {
+            "revisions": window.manifest["inputs"]["revisions"],
+            "git_revision": _git_revision(),
+            "python": platform.python_version(),
+            "packages": {package: importlib.metadata.version(package) for package in _PACKAGES},
+        },
+        "files": files,
+    }
+    try:
+        store.put_new(_manifest_key(name), to_json(manifest))
+    except AlreadyExistsError:
+        logger.info("Another run trained %s meanwhile.", name)
+        return load_version(store, name)
+    logger.info(
+        "Trained %s: %d events a epoch, best epoch %d of %d, %.0f s.",
+        name,
+        trained.n_events,
+        trained.best_epoch,
+        len(trained.curve),
+        manifest["took_s"],
+    )
+    return ModelVersion(name, window.as_of, manifest)
+
+
+def load_version(store: Store, name: str) -> ModelVersion:
+    """The version of that name.
+
+    Raises:
+        RegistryError: There is no such version.
+    """
+    if not store.exists(_manifest_key(name)):
+        known = ", ".join(version_names(store)[-5:]) or "none"
+        raise RegistryError(f"There is no model version {name!r}. The newest ones are: {known}. See `sbr models`.")
+    manifest = json.loads(store.get(_manifest_key(name)))
+    return ModelVersion(name, date.fromisoformat(manifest["as_of"]), manifest)
+
+
+def version_names(store: Store) -> list[str]:
+    """All versions, oldest day first."""
+    return sorted(key.split("/")[1] for key in store.keys("models") if key.count("/") == 2 and key.endswith("/manifest.json"))
+
+
+def version_files(store: Store, version: ModelVersion) -> dict[str, bytes]:
+    """The files of a version, verified, by name.
+
+    Raises:
+        StoreError: A file is missing or damaged.
+    """
+    return {name: store.read(FileRecord.from_dict(record)) for name, record in version.manifest["files"].items()}
+
+
+def load_scorer(store: Store, version: ModelVersion) -> GRU4RecScorer:
+    """The model as a NumPy scorer; see `version_files` for the errors."""
+    return GRU4RecScorer(GRU4RecWeights.from_files(version_files(store, version)))
+
+
+def _manifest_key(name: str) -> str:
+    return f"models/{name}/manifest.json"
+
+
+def _train(data: Any, settings: Settings) -> Any:
+    from sbr_tasks.gru4rec.training import train
+
+    n_events = data.train.n_clicks - data.train.n_sessions
+    with Progress("Training", n_events * settings.model.n_epochs, "events", logger) as progress:
+        done = 0
+
+        def show(state: Any) -> None:
+            nonlocal done
+            total = (state.epoch - 1) * state.events_total + state.events_done
+            progress.advance(total - done, f"epoch {state.epoch}/{state.n_epochs}, loss {state.loss:.3f}")
+            done = total
+
+        return train(
+            data.train,
+            data.index,
+            data.validation,
+            model=settings.model,
+            training=settings.training,
+            evaluation=settings.evaluation,
+            on_progress=show,
+        )
+
+
+def _git_revision() -> str | None:
+    """The commit of a source checkout; None where the package is installed without one."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        logger.warning("The git revision of %s is unknown: %s", folder, error)
+        return None
+    return done.stdout.strip()
+
+
+def parameters_of(version: ModelVersion) -> Mapping[str, Any]:
+    """Hyperparameters and training settings of a version, flat, by name."""
+    return {**version.manifest["inputs"]["model"], **version.manifest["inputs"]["training"]}

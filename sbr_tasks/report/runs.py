@@ -1,0 +1,126 @@
+"""One row a day: what a run found and what it decided, read from the store's records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+
+from tabulate import tabulate
+
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.registry.log import Promotion, PromotionLog
+from sbr_tasks.store import Json, Store
+from sbr_tasks.window.build import load_window
+
+_HEADERS = (
+    "day",
+    "clicks",
+    "validation",
+    "window clicks",
+    "Recall@20\nchallenger",
+    "Recall@20\nchampion",
+    "MRR@20\nchallenger",
+    "MRR@20\nchampion",
+    "decision",
+    "reason",
+)
+_REASON_WIDTH = 48
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One day; what a run hasn't got to yet is None.
+
+    Attributes:
+        day: The day of the run.
+        clicks: Clicks of the day that were ingested.
+        validation: `accepted`, `accepted, n warnings`, `quarantined`, `empty`, `incoming` or `unknown`.
+        window_clicks: Clicks of the cleansed window.
+        challenger: Name of the version that was decided on.
+        recall_at_20: The challenger's, on the test day.
+        champion_recall_at_20: That of the version it was compared with.
+        mrr_at_20: The challenger's.
+        champion_mrr_at_20: That of the version it was compared with.
+        decision: The gate's outcome.
+        reason: Its reasons, in sentences.
+    """
+
+    day: str
+    clicks: int | None
+    validation: str
+    window_clicks: int | None = None
+    challenger: str | None = None
+    recall_at_20: float | None = None
+    champion_recall_at_20: float | None = None
+    mrr_at_20: float | None = None
+    champion_mrr_at_20: float | None = None
+    decision: str | None = None
+    reason: str | None = None
+
+    def as_dict(self) -> Json:
+        return asdict(self)
+
+
+def run_rows(store: Store, days: Sequence[date] | None = None) -> list[RunRow]:
+    """The rows of some days, oldest first; a day that was retrained shows its last decision.
+
+    Args:
+        store: Where the records lie.
+        days: The days to show; None shows every day that a decision was made on.
+    """
+    decisions = {promotion.as_of: promotion for promotion in PromotionLog(store).entries()}
+    states = ClickCatalog(store).days()
+    shown = sorted(decisions) if days is None else sorted(days)
+    return [_row(store, day, states.get(day, DayState()), decisions.get(day)) for day in shown]
+
+
+def run_table(rows: Sequence[RunRow]) -> str:
+    """The rows as a table for people."""
+    cells = [
+        [
+            row.day,
+            row.clicks,
+            row.validation,
+            row.window_clicks,
+            row.recall_at_20,
+            row.champion_recall_at_20,
+            row.mrr_at_20,
+            row.champion_mrr_at_20,
+            row.decision or "none",
+            row.reason,
+        ]
+        for row in rows
+    ]
+    widths = [None] * (len(_HEADERS) - 1) + [_REASON_WIDTH]
+    return tabulate(
+        cells, headers=_HEADERS, intfmt=",", floatfmt=".4f", missingval="-", maxcolwidths=widths, tablefmt="simple_grid"
+    )
+
+
+def _row(store: Store, day: date, state: DayState, promotion: Promotion | None) -> RunRow:
+    revision = state.incoming or state.accepted
+    found = RunRow(day=str(day), clicks=revision.rows if revision else None, validation=_validation(state))
+    if promotion is None:
+        return found
+    challenger, opponent = promotion.challenger_metrics, promotion.opponent_metrics or {}
+    return RunRow(
+        day=found.day,
+        clicks=found.clicks,
+        validation=found.validation,
+        window_clicks=load_window(store, day, promotion.window).clicks,
+        challenger=promotion.version,
+        recall_at_20=challenger.get("recall_at_20"),
+        champion_recall_at_20=opponent.get("recall_at_20"),
+        mrr_at_20=challenger.get("mrr_at_20"),
+        champion_mrr_at_20=opponent.get("mrr_at_20"),
+        decision=promotion.outcome.value,
+        reason=" ".join(promotion.reasons),
+    )
+
+
+def _validation(state: DayState) -> str:
+    if state.status == "accepted" and state.warnings:
+        n = len(state.warnings)
+        return f"accepted, {n} warning{'s' if n > 1 else ''}"
+    return state.status

@@ -1,0 +1,176 @@
+"""The steps of a daily run, as the DAG's tasks and `sbr retrain` call them.
+
+Each takes plain values, derives everything else from the day and the settings, and returns a small summary. Packages that
+take seconds to import are imported inside the step that needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from sbr_tasks.days import parse_day, resolve_as_of
+from sbr_tasks.errors import DayError
+from sbr_tasks.settings import Settings, load_settings
+from sbr_tasks.store import Json, Store
+
+if TYPE_CHECKING:
+    from sbr_tasks.window.build import Window
+
+
+def resolve_day(day: str | None, run_type: str, interval_start: datetime | None) -> str:
+    """The day of a run, as `YYYY-MM-DD`; see `sbr_tasks.days.resolve_as_of` for what decides and for the errors."""
+    zone = load_settings().zone
+    return str(resolve_as_of(day=day, run_type=run_type, interval_start=interval_start, zone=zone))
+
+
+def ingest_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:
+    """Ingests the days of the window that the store doesn't hold; see `sbr_tasks.clicks.ingest.ingest_missing`.
+
+    Raises:
+        DayError: The source has no clicks of `day`.
+    """
+    from sbr_tasks.clicks.catalog import ClickCatalog
+    from sbr_tasks.clicks.ingest import ingest_missing
+
+    as_of, store, settings = _open(day, overrides)
+    ingested = ingest_missing(store, settings, as_of)
+    state = ClickCatalog(store).days().get(as_of)
+    if state is None or state.incoming is None:
+        raise DayError(
+            f"{as_of} has no clicks in {settings.source.path}. Check that the day's file was delivered, then run the day again."
+        )
+    return {
+        "day": day,
+        "clicks": state.incoming.rows,
+        "ingested": [str(found) for found in ingested.days] if ingested else [],
+        "empty": [str(found) for found in ingested.empty] if ingested else [],
+        "rows": ingested.rows if ingested else 0,
+        "rejected": ingested.rejected if ingested else 0,
+    }
+
+
+def validate_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:
+    """Validates the pending days of the window in day order, and checks that the window can be built.
+
+    Raises:
+        DayError: `day` or the day before it is empty or in quarantine, or too many days are missing.
+    """
+    from sbr_tasks.clicks.catalog import ClickCatalog
+    from sbr_tasks.days import window_days
+    from sbr_tasks.validation.checkpoint import require_days, validate_pending
+
+    as_of, store, settings = _open(day, overrides)
+    validated = validate_pending(store, settings, window_days(as_of, settings.window.days))
+    missing = require_days(ClickCatalog(store).days(), settings, as_of)
+    return {
+        "day": day,
+        "accepted": [str(found) for found in validated.accepted],
+        "quarantined": [str(found) for found in validated.quarantined],
+        "missing": [str(found) for found in missing],
+        "warnings": validated.warnings.get(as_of, []),
+    }
+
+
+def build_window(day: str, *, overrides: Iterable[str] = ()) -> Json:
+    """Builds the window that ends with `day`; see `sbr_tasks.window.build.build_window`."""
+    from sbr_tasks.window.build import build_window as build
+
+    as_of, store, settings = _open(day, overrides)
+    window = build(store, settings, as_of)
+    parts = {name: part["clicks"] for name, part in window.manifest["parts"].items()}
+    return {"day": day, "window": window.fingerprint, "clicks": window.clicks, "items": window.manifest["n_items"], **parts}
+
+
+def train_gru4rec(day: str, window: str, *, overrides: Iterable[str] = ()) -> Json:
+    """Trains GRU4Rec on a window and shows the version in MLflow."""
+    from sbr_tasks.registry.mlflow_projection import MlflowProjection
+    from sbr_tasks.registry.versions import train_version
+
+    as_of, store, settings = _open(day, overrides)
+    version = train_version(store, settings, _window(store, as_of, window))
+    number = MlflowProjection(store, settings).show_version(version)
+    best = version.manifest["curve"][version.manifest["best_epoch"] - 1]
+    return {
+        "day": day,
+        "model_version": version.name,
+        "mlflow_version": number,
+        "best_epoch": version.manifest["best_epoch"],
+        "epochs": len(version.manifest["curve"]),
+        "events_per_second": round(best["events_per_second"]),
+        "validation_recall_at_20": best["validation_recall_at_20"],
+        "took_s": version.manifest["took_s"],
+    }
+
+
+def evaluate_models(day: str, window: str, model_version: str, *, overrides: Iterable[str] = ()) -> Json:
+    """Scores the challenger, its opponent and the baselines on the same events of `day`."""
+    from sbr_tasks.registry.promotion import opponents
+    from sbr_tasks.registry.scoring import score_models
+
+    as_of, store, settings = _open(day, overrides)
+    names = [model_version, *opponents(store, as_of)]
+    scores = score_models(store, settings, _window(store, as_of, window), names)
+    kept = ("recall_at_20", "mrr_at_20", "n_events")
+    return {"day": day, **{name: {metric: values.get(metric) for metric in kept} for name, values in scores.items()}}
+
+
+def promote_if_better(day: str, window: str, model_version: str, *, run: str = "cli", overrides: Iterable[str] = ()) -> Json:
+    """Lets the gate decide and records the decision; see `sbr_tasks.registry.promotion.promote_if_better`."""
+    from sbr_tasks.registry.promotion import promote_if_better as promote
+
+    as_of, store, settings = _open(day, overrides)
+    promotion = promote(store, settings, _window(store, as_of, window), model_version, run=run)
+    return {
+        "day": day,
+        "model_version": model_version,
+        "outcome": promotion.outcome.value,
+        "reasons": list(promotion.reasons),
+        "champion": promotion.champion,
+        "log_entry": promotion.number,
+    }
+
+
+def write_report(day: str, *, overrides: Iterable[str] = ()) -> Json:
+    """Writes the page of the day's run; see `sbr_tasks.report.page.write_report`."""
+    from sbr_tasks.report.page import write_report as write
+
+    as_of, store, settings = _open(day, overrides)
+    return {"day": day, "report": store.where(write(store, settings, as_of))}
+
+
+def retrain(day: str, *, overrides: Iterable[str] = ()) -> Json:
+    """The whole chain in this process.
+
+    Returns:
+        What `promote_if_better` returned, with the summaries of the other steps under their names.
+    """
+    overrides = tuple(overrides)
+    ingested = ingest_clicks(day, overrides=overrides)
+    validated = validate_clicks(day, overrides=overrides)
+    window = build_window(day, overrides=overrides)
+    trained = train_gru4rec(day, window["window"], overrides=overrides)
+    names = (window["window"], trained["model_version"])
+    scores = evaluate_models(day, *names, overrides=overrides)
+    decision = promote_if_better(day, *names, overrides=overrides)
+    report = write_report(day, overrides=overrides)
+    return decision | {
+        "ingest_clicks": ingested,
+        "validate_clicks": validated,
+        "build_window": window,
+        "train_gru4rec": trained,
+        "evaluate_models": scores,
+        "report": report["report"],
+    }
+
+
+def _open(day: str, overrides: Iterable[str]) -> tuple[date, Store, Settings]:
+    settings = load_settings(overrides)
+    return parse_day(day), Store.open(settings), settings
+
+
+def _window(store: Store, as_of: date, key: str) -> Window:
+    from sbr_tasks.window.build import load_window
+
+    return load_window(store, as_of, key)
