@@ -27,6 +27,9 @@ from sbr_tasks.settings import Settings, is_url
 
 Json = dict[str, Any]
 
+_CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "timeout")
+"""Options of the HTTP client and not of the object store; obstore wants them apart."""
+
 
 @dataclass(frozen=True)
 class FileRecord:
@@ -62,7 +65,9 @@ class Store:
             if url.startswith("memory:"):
                 self._backend: Any = MemoryStore()
             elif is_url(url):
-                self._backend = from_url(url, config=dict(options or {}))  # type: ignore[call-overload]
+                given = dict(options or {})
+                client = {name: given.pop(name) for name in _CLIENT_OPTIONS if name in given}
+                self._backend = from_url(url, config=given, client_options=client)  # type: ignore[call-overload]
             else:
                 Path(url).mkdir(parents=True, exist_ok=True)
                 self._backend = LocalStore(prefix=url)

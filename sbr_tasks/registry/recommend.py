@@ -69,4 +69,6 @@ def recommend(store: Store, session: list[str], *, k: int, name: str | None = No
             scorer.advance(state, np.array([code], np.int32), rows)
         scores = scorer.scores(state, rows)[0]
     best = np.argsort(-scores, kind="stable")[:k]
-    return Recommendation(name, index.decode(best.astype(np.int32)).tolist(), [float(scores[i]) for i in best], unknown, is_fallback)
+    return Recommendation(
+        name, index.decode(best.astype(np.int32)).tolist(), [float(scores[i]) for i in best], unknown, is_fallback
+    )

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sbr_tasks.errors import AlreadyExistsError, RegistryError
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
@@ -24,7 +24,11 @@ from sbr_tasks.gru4rec.weights import GRU4RecWeights
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
-from sbr_tasks.window.build import Window, read_window
+from sbr_tasks.window.build import Window, WindowData, read_window
+
+if TYPE_CHECKING:
+    from sbr_tasks.gru4rec.training import Progress as TrainingProgress
+    from sbr_tasks.gru4rec.training import Trained
 
 logger = logging.getLogger(__name__)
 
@@ -147,16 +151,16 @@ def _manifest_key(name: str) -> str:
     return f"models/{name}/manifest.json"
 
 
-def _train(data: Any, settings: Settings) -> Any:
+def _train(data: WindowData, settings: Settings) -> Trained:
     from sbr_tasks.gru4rec.training import train
 
     n_events = data.train.n_clicks - data.train.n_sessions
     with Progress("Training", n_events * settings.model.n_epochs, "events", logger) as progress:
         done = 0
 
-        def show(state: Any) -> None:
+        def show(state: TrainingProgress) -> None:
             nonlocal done
-            total = (state.epoch - 1) * state.events_total + state.events_done
+            total = (state.epoch - 1) * state.n_events + state.events_done
             progress.advance(total - done, f"epoch {state.epoch}/{state.n_epochs}, loss {state.loss:.3f}")
             done = total
 

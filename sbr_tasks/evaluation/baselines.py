@@ -1,0 +1,74 @@
+"""Models without training that every trained model must beat."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sbr_tasks.evaluation.scorer import Indices, Rows, Scores, known_only
+from sbr_tasks.window.sessions import UNKNOWN, ItemIndex, Sessions
+
+
+class Popularity:
+    """Ranks by the number of clicks in training, whatever the session."""
+
+    def __init__(self, index: ItemIndex) -> None:
+        self.index = index
+        self._scores = index.support.astype(np.float32)
+
+    def start(self, n_sessions: int) -> None:
+        """Nothing is remembered."""
+
+    def advance(self, state: None, items: Indices, rows: Rows) -> None:
+        """Nothing is remembered."""
+
+    def scores(self, state: None, rows: Rows) -> Scores:
+        """Each item's support, shape `(len(rows), n_items)`; a read-only view."""
+        return np.broadcast_to(self._scores, (len(rows), len(self._scores)))
+
+
+class Markov:
+    """First-order Markov chain: ranks by how often an item directly followed the last known one in training.
+
+    Equal counts are told apart by support, which keeps the ties (most counts are 1, or 0) from making the baseline weaker than
+    it is.
+    """
+
+    def __init__(self, sessions: Sessions, index: ItemIndex) -> None:
+        """
+        Args:
+            sessions: The training sessions. Transitions from or to items that the index doesn't hold are left out.
+            index: The items to rank.
+        """
+        self.index = index
+        items = index.encode(sessions.item_ids).astype(np.int64)
+        is_last = np.zeros(len(items), bool)
+        is_last[sessions.offsets[1:][sessions.lengths > 0] - 1] = True
+        pairs = np.stack([items[:-1], items[1:]])[:, ~is_last[:-1]]
+        pairs = pairs[:, (pairs != UNKNOWN).all(axis=0)]
+        transitions, counts = np.unique(pairs[0] * len(index) + pairs[1], return_counts=True)
+        source, self._followers = np.divmod(transitions, max(1, len(index)))
+        self._counts = counts.astype(np.float32)
+        self._tie_break = (index.support / (index.support.sum() + 1)).astype(np.float32)  # below 1, a count's least step
+        # Followers of item i: `[first[i], first[i + 1])`, as in a sparse row matrix.
+        self._first = np.searchsorted(source, np.arange(len(index) + 1))
+
+    def start(self, n_sessions: int) -> Indices:
+        """The last known item of each session."""
+        return np.full(n_sessions, UNKNOWN, np.int32)
+
+    def advance(self, state: Indices, items: Indices, rows: Rows) -> None:
+        """Remembers the items that are known."""
+        items, rows = known_only(items, rows)
+        state[rows] = items
+
+    def scores(self, state: Indices, rows: Rows) -> Scores:
+        """Number of times each item followed the last one, plus its share of all clicks; shape `(len(rows), n_items)`."""
+        last = state[rows]
+        known = last >= 0
+        first, end = self._first[last], np.where(known, self._first[last + 1], self._first[last])
+        n = end - first
+        found = np.tile(self._tie_break, (len(rows), 1))
+        nth = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
+        entries = np.repeat(first, n) + nth
+        found[np.repeat(np.arange(len(rows)), n), self._followers[entries]] += self._counts[entries]
+        return found

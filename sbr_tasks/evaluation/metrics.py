@@ -1,0 +1,25 @@
+"""Recall@K and MRR@K from the ranks of the true next items."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+UNRANKED = int(np.iinfo(np.int32).max)
+"""Rank of a target that can't be ranked: beyond every cut-off, whatever the number of items."""
+
+Ranks = npt.NDArray[np.int32]
+"""1 for the item with the highest score, shape `(n_events,)`; or `UNRANKED`."""
+
+
+def recall_at(ranks: Ranks, k: int) -> float:
+    """Share of the events whose target is among the first `k` items.
+
+    With one true item an event, this is also the hit rate. NaN without events.
+    """
+    return float(np.mean(ranks <= k)) if len(ranks) else float("nan")
+
+
+def mrr_at(ranks: Ranks, k: int) -> float:
+    """Mean reciprocal rank: 1 / rank where the target is among the first `k` items, else 0. NaN without events."""
+    return float(np.mean(np.where(ranks <= k, 1.0 / ranks, 0.0))) if len(ranks) else float("nan")

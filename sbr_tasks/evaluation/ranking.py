@@ -1,0 +1,137 @@
+"""Full ranking: every step of every session, against all items, ties counted against the model.
+
+Sampled candidates reorder models and optimistic ties make a collapsed model look perfect (Hidasi & Czapp 2023,
+*Widespread Flaws in Offline Evaluation of Recommender Systems*), so there is neither here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sbr_tasks.evaluation.metrics import UNRANKED, Ranks, mrr_at, recall_at
+from sbr_tasks.evaluation.scorer import Indices, Rows, Scorer, Scores, State
+from sbr_tasks.window.sessions import Sessions
+
+CUT_OFFS = (1, 5, 10, 20)
+
+_SCORES_AT_ONCE = 2**22  # cells of a score matrix, 16 MB: bounds the memory, whatever the catalogue
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The rank of every event's target.
+
+    Events lie as the sessions and their clicks lie, so the events of two models over the same sessions line up.
+
+    Attributes:
+        ranks: Shape `(n_events,)`, int32; 1 is best, `UNRANKED` where the target can't be ranked.
+        session: Shape `(n_events,)`, int64; the session of each event.
+    """
+
+    ranks: Ranks
+    session: npt.NDArray[np.int64]
+
+    @property
+    def n_events(self) -> int:
+        return len(self.ranks)
+
+    @property
+    def n_sessions(self) -> int:
+        """Sessions with at least one event."""
+        return len(np.unique(self.session))
+
+    def recall_at(self, k: int) -> float:
+        """See `metrics.recall_at`."""
+        return recall_at(self.ranks, k)
+
+    def mrr_at(self, k: int) -> float:
+        """See `metrics.mrr_at`."""
+        return mrr_at(self.ranks, k)
+
+    def metrics(self) -> dict[str, float]:
+        """`recall_at_K` and `mrr_at_K` for K = 1, 5, 10, 20 (NaN without events), `n_events` and `n_sessions`."""
+        recalls = {f"recall_at_{k}": self.recall_at(k) for k in CUT_OFFS}
+        mrrs = {f"mrr_at_{k}": self.mrr_at(k) for k in CUT_OFFS}
+        return {**recalls, **mrrs, "n_events": self.n_events, "n_sessions": self.n_sessions}
+
+
+def evaluate(scorer: Scorer, sessions: Sessions, *, batch_size: int) -> Evaluation:
+    """Ranks the target of every event among all items of the scorer.
+
+    An event is a transition whose target click has `is_target`. Earlier clicks only warm the state up. Nothing is left out
+    because the scorer doesn't know it: an unknown target is `UNRANKED`, an unknown input is skipped, and before a session's
+    first known input every target is `UNRANKED`.
+
+    Args:
+        scorer: The model; it starts afresh for every session.
+        sessions: What is predicted.
+        batch_size: Sessions scored side by side; bounds the memory, doesn't change the ranks.
+    """
+    first_clicks = sessions.offsets[:-1][sessions.lengths > 0]
+    is_event = sessions.is_target.copy()
+    is_event[first_clicks] = False
+    clicks = np.flatnonzero(is_event)
+    session = np.searchsorted(sessions.offsets, clicks, side="right") - 1
+
+    items = scorer.index.encode(sessions.item_ids)
+    ranks = np.full(len(items), UNRANKED, np.int32)
+    last_event = np.full(sessions.n_sessions, -1, np.int64)
+    last_event[session] = clicks  # of a session's events, the last write stays
+    n_steps = np.where(last_event >= 0, last_event - sessions.offsets[:-1], 0)
+    # Sessions of like length run side by side, the longest first: the sessions still running are always a prefix.
+    order = np.argsort(-n_steps, kind="stable")[: np.count_nonzero(n_steps)]
+    for start in range(0, len(order), batch_size):
+        block = order[start : start + batch_size]
+        _rank_block(scorer, items, is_event, ranks, sessions.offsets[block], n_steps[block])
+    return Evaluation(ranks[clicks], session)
+
+
+def _rank_block(
+    scorer: Scorer,
+    items: Indices,
+    is_event: npt.NDArray[np.bool_],
+    ranks: Ranks,
+    first_clicks: npt.NDArray[np.int64],
+    n_steps: npt.NDArray[np.int64],
+) -> None:
+    """Writes into `ranks` (by click) the ranks of the events of some sessions, sorted by falling `n_steps`."""
+    state = scorer.start(len(first_clicks))
+    warm = np.zeros(len(first_clicks), bool)
+    for step in range(int(n_steps[0])):
+        rows = np.arange(np.searchsorted(-n_steps, -step, side="left"))  # sessions with n_steps > step
+        inputs, targets = items[first_clicks[rows] + step], first_clicks[rows] + step + 1
+        scorer.advance(state, inputs, rows)
+        warm[rows] |= inputs >= 0
+        asked = rows[warm[rows] & is_event[targets] & (items[targets] >= 0)]
+        ranks[targets[asked]] = _ranks(scorer, state, asked, items[targets[asked]])
+
+
+def _ranks(scorer: Scorer, state: State, rows: Rows, targets: Indices) -> Ranks:
+    n_items = len(scorer.index)
+    at_once = max(1, _SCORES_AT_ONCE // max(1, n_items))
+    parts = [
+        conservative_ranks(scorer.scores(state, rows[start : start + at_once]), targets[start : start + at_once])
+        for start in range(0, len(rows), at_once)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0, np.int32)
+
+
+def conservative_ranks(scores: Scores, targets: Indices) -> Ranks:
+    """The rank of one item in each row, below everything that it doesn't beat.
+
+    rank = n_items - #(scores < target's score): ties, and anything compared with NaN, count against the model. A model that
+    gives every item the same score, or NaN, ranks every target last.
+
+    Args:
+        scores: Shape `(n, n_items)`.
+        targets: Shape `(n,)`, known items.
+
+    Returns:
+        Shape `(n,)`.
+    """
+    own = np.take_along_axis(scores, targets[:, None].astype(np.intp), axis=1)
+    ranks: Ranks = (scores.shape[1] - np.count_nonzero(scores < own, axis=1)).astype(np.int32)
+    return ranks

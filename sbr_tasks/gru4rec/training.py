@@ -1,0 +1,200 @@
+"""Trains GRU4Rec on a window's sessions (Hidasi et al. 2016; Hidasi & Karatzoglou 2018).
+
+Importing this module is cheap; `train` imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from sbr_tasks.errors import TrainingError
+from sbr_tasks.evaluation.ranking import evaluate
+from sbr_tasks.gru4rec.batches import Batches, Chunk
+from sbr_tasks.gru4rec.schedule import plan_batches
+from sbr_tasks.gru4rec.scorer import GRU4RecScorer
+from sbr_tasks.gru4rec.weights import GRU4RecWeights
+from sbr_tasks.settings import EvaluationSettings, ModelSettings, TrainingSettings
+from sbr_tasks.window.sessions import UNKNOWN, ItemIndex, Sessions
+
+if TYPE_CHECKING:
+    from sbr_tasks.gru4rec._network import Network
+
+logger = logging.getLogger(__name__)
+
+_LEAST_EVENTS_TO_COMPILE = 50_000
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands within an epoch; reported every second or so.
+
+    Attributes:
+        epoch: From 1.
+        n_epochs: Most epochs.
+        events_done: Events of this epoch that are trained.
+        n_events: Events of an epoch.
+        loss: Mean per event of this epoch so far.
+        events_per_second: Of this epoch so far.
+    """
+
+    epoch: int
+    n_epochs: int
+    events_done: int
+    n_events: int
+    loss: float
+    events_per_second: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One point of the learning curve.
+
+    Attributes:
+        number: From 1.
+        loss: Mean per event.
+        validation_recall_at_20: None without validation events.
+        validation_mrr_at_20: None without validation events.
+        took_s: Seconds of training, without validation.
+        events_per_second: Training events per second.
+    """
+
+    number: int
+    loss: float
+    validation_recall_at_20: float | None
+    validation_mrr_at_20: float | None
+    took_s: float
+    events_per_second: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model and how it came about.
+
+    Attributes:
+        weights: As they were after the best epoch.
+        curve: All epochs that were trained.
+        best_epoch: The first with the highest validation Recall@20; without validation events, the last.
+        n_events: Training transitions, of one epoch.
+    """
+
+    weights: GRU4RecWeights
+    curve: tuple[Epoch, ...]
+    best_epoch: int
+    n_events: int
+
+
+def train(
+    sessions: Sessions,
+    index: ItemIndex,
+    validation: Sessions,
+    *,
+    model: ModelSettings,
+    training: TrainingSettings,
+    evaluation: EvaluationSettings,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """Trains until `model.n_epochs` epochs are done or validation Recall@20 didn't rise for `training.patience` epochs.
+
+    Two calls with the same arguments give bitwise the same weights on the same machine.
+
+    Args:
+        sessions: What is trained on, all transitions; `is_target` doesn't count.
+        index: All items of `sessions`, with their support there.
+        validation: What the best epoch is chosen by; may be empty.
+        model: Hyperparameters.
+        training: Seed and patience.
+        evaluation: How validation is scored.
+        on_progress: Called every second or so, and at the end of an epoch.
+
+    Raises:
+        ValueError: A session holds an item that isn't in the index.
+        TrainingError: There is no transition to train on, or the loss or a weight is no longer a finite number.
+    """
+    items = index.encode(sessions.item_ids)
+    if (items == UNKNOWN).any():
+        unknown = sessions.item_ids[items == UNKNOWN][0]
+        raise ValueError(f"all items of the training sessions must be in the index; {unknown!r} is not")
+    schedule = plan_batches(sessions.offsets, model.batch_size)
+    if not schedule.n_events:
+        raise TrainingError(
+            f"There is nothing to train on: none of the {sessions.n_sessions} training sessions has 2 clicks. "
+            "Widen the window (window.days) or lower window.least_click."
+        )
+    batches = Batches(schedule, items, index.support, model, seed=training.seed)
+    network = _new_network(model, len(index), batches, seed=training.seed)
+    curve: list[Epoch] = []
+    best, best_recall, best_epoch = network.weights(index), -1.0, 0
+    for number in range(1, model.n_epochs + 1):
+        loss, took_s = _train_epoch(network, batches, model, number, on_progress)
+        weights = _finite(network.weights(index), model, number)
+        found = evaluate(GRU4RecScorer(weights), validation, batch_size=evaluation.batch_size)
+        recall, mrr = (found.recall_at(20), found.mrr_at(20)) if found.n_events else (None, None)
+        curve.append(Epoch(number, loss, recall, mrr, took_s, schedule.n_events / took_s))
+        logger.info(
+            "Epoch %d of %d: loss %.4f, validation Recall@20 %s, MRR@20 %s, %.1f s, %.0f events/s",
+            number, model.n_epochs, loss, _short(recall), _short(mrr), took_s, schedule.n_events / took_s,
+        )  # fmt: skip
+        if recall is None or recall > best_recall:
+            best, best_recall, best_epoch = weights, recall or 0.0, number
+        elif number - best_epoch >= training.patience:
+            logger.info("Stopped early: no better validation Recall@20 since epoch %d", best_epoch)
+            break
+    return Trained(best, tuple(curve), best_epoch, schedule.n_events)
+
+
+def _new_network(model: ModelSettings, n_items: int, batches: Batches, *, seed: int) -> Network:
+    from sbr_tasks.gru4rec._network import Network  # here, because TensorFlow takes seconds to import
+
+    # Compilation takes one or two seconds: what a small window takes without it.
+    compiled = batches.schedule.n_events * model.n_epochs >= _LEAST_EVENTS_TO_COMPILE
+    return Network(model, n_items, batches.schedule.n_lanes, seed=seed, compiled=compiled)
+
+
+def _train_epoch(
+    network: Network, batches: Batches, model: ModelSettings, epoch: int, on_progress: Callable[[Progress], None] | None
+) -> tuple[float, float]:
+    """Mean loss per event, and seconds."""
+    started, loss = perf_counter(), 0.0
+    ends = batches.schedule.step_offsets
+    for chunk in batches.epoch(epoch):
+        losses = network.train(chunk, epoch=epoch)
+        _refuse_non_finite(losses, chunk, model, epoch)
+        loss += float(losses.sum(dtype=np.float64))
+        done = int(ends[chunk.first_step + len(losses)])
+        if on_progress:
+            rate = done / (perf_counter() - started)
+            on_progress(Progress(epoch, model.n_epochs, done, batches.schedule.n_events, loss / done, rate))
+    return loss / batches.schedule.n_events, perf_counter() - started
+
+
+def _refuse_non_finite(losses: npt.NDArray[np.float32], chunk: Chunk, model: ModelSettings, epoch: int) -> None:
+    bad = np.flatnonzero(~np.isfinite(losses))
+    if len(bad):
+        where = f"the loss of step {chunk.first_step + int(bad[0]) + 1} in epoch {epoch} is {losses[bad[0]]}"
+        raise TrainingError(_diverged(where, model))
+
+
+def _finite(weights: GRU4RecWeights, model: ModelSettings, epoch: int) -> GRU4RecWeights:
+    for name, array in weights.arrays().items():
+        if not np.isfinite(array).all():
+            raise TrainingError(_diverged(f"after epoch {epoch}, {name} holds values that are not finite", model))
+    return weights
+
+
+def _diverged(where: str, model: ModelSettings) -> str:
+    too_high = f"model.learning_rate={model.learning_rate:g}"
+    if model.momentum:
+        too_high += f" or model.momentum={model.momentum:g}"
+    return f"Training diverged: {where}. Lower {too_high} and retrain; no model was kept."
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"

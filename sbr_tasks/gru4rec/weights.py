@@ -1,0 +1,180 @@
+"""The weights of a trained model as plain arrays, and as files."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sbr_tasks.errors import RegistryError
+from sbr_tasks.settings import ModelSettings
+from sbr_tasks.store import to_json
+from sbr_tasks.window.sessions import ItemIndex
+
+Floats = npt.NDArray[np.float32]
+
+_FORMAT = 1
+_WEIGHTS, _ITEMS, _CONFIG = "weights.npz", "items.parquet", "config.json"
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+_DAMAGE = (ValueError, KeyError, TypeError, OSError, EOFError, pa.ArrowException, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class GRULayer:
+    """Weights of one GRU layer with `d` units; gates in the order update z, reset r, candidate.
+
+    The reset gate acts after the matrix product, as in cuDNN and in Keras with `reset_after=True` (whose recurrent bias is
+    zero here): candidate = tanh(x W + b + r * (h U)), h' = z * h + (1 - z) * candidate.
+
+    Attributes:
+        kernel: Shape `(d_in, 3 * d)`.
+        recurrent: Shape `(d, 3 * d)`.
+        bias: Shape `(3 * d,)`.
+    """
+
+    kernel: Floats
+    recurrent: Floats
+    bias: Floats
+
+    @property
+    def units(self) -> int:
+        return len(self.recurrent)
+
+
+@dataclass(frozen=True)
+class GRU4RecWeights:
+    """A trained GRU4Rec. All arrays are float32.
+
+    Attributes:
+        model: The hyperparameters it was trained with.
+        index: The items it knows, in the order of the tables' rows.
+        output_table: Shape `(n_items, d)`, `d` units of the last layer; with `constrained_embedding` also the input table.
+        output_bias: Shape `(n_items,)`.
+        input_table: Shape `(n_items, d_in)`; None with `constrained_embedding`.
+        layers: The GRU layers, from the input on.
+    """
+
+    model: ModelSettings
+    index: ItemIndex
+    output_table: Floats
+    output_bias: Floats
+    input_table: Floats | None
+    layers: tuple[GRULayer, ...]
+
+    @property
+    def embedding(self) -> Floats:
+        """What the first layer reads, shape `(n_items, d_in)`."""
+        return self.output_table if self.input_table is None else self.input_table
+
+    def to_files(self) -> dict[str, bytes]:
+        """The model as files by name; equal models give equal bytes."""
+        items = pa.table({"item_id": _id_array(self.index), "support": pa.array(self.index.support, pa.int64())})
+        parquet = io.BytesIO()
+        pq.write_table(items, parquet, compression="zstd")
+        return {
+            _WEIGHTS: _to_npz(self.arrays()),
+            _ITEMS: parquet.getvalue(),
+            _CONFIG: to_json({"format": _FORMAT, "model": self.model.model_dump(mode="json")}),
+        }
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> GRU4RecWeights:
+        """Reads what `to_files` wrote.
+
+        Raises:
+            RegistryError: A file is absent, damaged, of another format, or doesn't fit the others.
+        """
+        missing = {_WEIGHTS, _ITEMS, _CONFIG} - files.keys()
+        if missing:
+            raise RegistryError(f"A GRU4Rec model needs {min(missing)}; found {sorted(files)}. Restore it or retrain.")
+        try:
+            config = json.loads(files[_CONFIG])
+            if config["format"] != _FORMAT:
+                raise RegistryError(
+                    f"{_CONFIG} is of format {config['format']!r}, expected {_FORMAT}: written by another version; retrain."
+                )
+            model = ModelSettings.model_validate(config["model"])
+            items = pq.read_table(pa.BufferReader(files[_ITEMS]))
+            index = ItemIndex(_ids(items["item_id"]), items["support"].to_numpy())
+            with np.load(io.BytesIO(files[_WEIGHTS]), allow_pickle=False) as arrays:
+                found = {name: arrays[name] for name in arrays.files}
+        except _DAMAGE as error:
+            raise RegistryError(f"The files of a GRU4Rec model are damaged ({error}); restore them or retrain.") from error
+        _check(found, model, len(index))
+        return cls.from_arrays(model, index, found)
+
+    @classmethod
+    def from_arrays(cls, model: ModelSettings, index: ItemIndex, arrays: Mapping[str, Floats]) -> GRU4RecWeights:
+        """Weights from what `arrays` gave; shapes as in `array_shapes`."""
+        layers = (
+            GRULayer(arrays[f"gru{i}_kernel"], arrays[f"gru{i}_recurrent"], arrays[f"gru{i}_bias"])
+            for i in range(len(model.layers))
+        )
+        table, bias = arrays["output_table"], arrays["output_bias"]
+        return cls(model, index, table, bias, arrays.get("input_table"), tuple(layers))
+
+    def arrays(self) -> dict[str, Floats]:
+        """All arrays by name."""
+        arrays = {"output_table": self.output_table, "output_bias": self.output_bias}
+        if self.input_table is not None:
+            arrays["input_table"] = self.input_table
+        for i, layer in enumerate(self.layers):
+            arrays |= {f"gru{i}_kernel": layer.kernel, f"gru{i}_recurrent": layer.recurrent, f"gru{i}_bias": layer.bias}
+        return arrays
+
+
+def input_width(model: ModelSettings) -> int:
+    """Width of the input embedding: of the output table if shared, else `embedding`, else of the first layer."""
+    return model.layers[-1] if model.constrained_embedding else model.embedding or model.layers[0]
+
+
+def array_shapes(model: ModelSettings, n_items: int) -> dict[str, tuple[int, ...]]:
+    """Shape of each array of a model, by name."""
+    shapes: dict[str, tuple[int, ...]] = {"output_table": (n_items, model.layers[-1]), "output_bias": (n_items,)}
+    if not model.constrained_embedding:
+        shapes["input_table"] = (n_items, input_width(model))
+    width = input_width(model)
+    for i, units in enumerate(model.layers):
+        shapes |= {f"gru{i}_kernel": (width, 3 * units), f"gru{i}_recurrent": (units, 3 * units), f"gru{i}_bias": (3 * units,)}
+        width = units
+    return shapes
+
+
+def _check(arrays: Mapping[str, npt.NDArray[Any]], model: ModelSettings, n_items: int) -> None:
+    expected = array_shapes(model, n_items)
+    found = {name: array.shape for name, array in arrays.items()}
+    if found != expected or any(array.dtype != np.float32 for array in arrays.values()):
+        raise RegistryError(
+            f"{_WEIGHTS} doesn't fit {_CONFIG} and {_ITEMS}: expected float32 arrays {expected}, found {found}. "
+            "Restore it or retrain."
+        )
+
+
+def _id_array(index: ItemIndex) -> pa.Array:
+    is_integer = np.issubdtype(index.ids.dtype, np.integer)
+    return pa.array(index.ids.tolist(), pa.int64() if is_integer else pa.string())
+
+
+def _ids(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    if pa.types.is_integer(column.type):
+        return np.asarray(column.to_numpy(), np.int64)
+    return np.array(column.to_pylist(), dtype=object)
+
+
+def _to_npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """An .npz like NumPy's own, but without the time of writing."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
+        for name, array in sorted(arrays.items()):
+            data = io.BytesIO()
+            np.lib.format.write_array(data, np.ascontiguousarray(array), allow_pickle=False)
+            file.writestr(zipfile.ZipInfo(f"{name}.npy", _ZIP_EPOCH), data.getvalue())
+    return archive.getvalue()

@@ -1,0 +1,63 @@
+"""Fixtures for all tests, and the rule that in CI nothing is skipped for another reason than absent shared data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(os.environ.get("SBR_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+_SHARED_REASON = "no shared click data at"
+_other_skips: list[str] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run the tests marked long")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves long tests out of a normal run: deselected, so that they are not counted as skipped."""
+    if config.getoption("--long"):
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and _SHARED_REASON not in str(report.longrepr):
+        _other_skips.append(f"{report.nodeid}: {report.longrepr}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Under SBR_NO_SKIP=1 a skip for any other reason than absent shared data fails the run."""
+    if os.environ.get("SBR_NO_SKIP") == "1" and _other_skips:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if os.environ.get("SBR_NO_SKIP") == "1" and _other_skips:
+        terminalreporter.section("skips that SBR_NO_SKIP=1 forbids", red=True)
+        for skip in _other_skips:
+            terminalreporter.line(skip)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real click data; the test is skipped where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"{_SHARED_REASON} {SHARED_DATA} (set SBR_SHARED_DATA)")
+    return SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def no_inherited_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Tests see neither the settings of the shell nor a settings file of the working folder."""
+    for name in list(os.environ):
+        if name.startswith("SBR_") and name not in ("SBR_SHARED_DATA", "SBR_NO_SKIP"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    yield

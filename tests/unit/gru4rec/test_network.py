@@ -1,0 +1,163 @@
+"""One training step against a plain double-precision model whose gradients are taken numerically."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from sbr_tasks.gru4rec.batches import Batches
+from sbr_tasks.gru4rec.sampling import NegativeSampler
+from sbr_tasks.gru4rec.schedule import plan_batches
+from sbr_tasks.settings import ModelSettings
+from sbr_tasks.window.sessions import ItemIndex
+
+SEED = 11
+OFFSETS = np.array([0, 4, 7, 10, 12])
+ITEMS = np.array([0, 1, 2, 1, 3, 1, 1, 2, 0, 4, 4, 1], np.int32)
+SUPPORT = np.array([2, 5, 2, 1, 2, 30])
+INDEX = ItemIndex(np.arange(len(SUPPORT)), SUPPORT)
+Arrays = dict[str, np.ndarray]
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def states(arrays: Arrays, hidden: list[np.ndarray], items: np.ndarray, masks: list[np.ndarray]) -> list[np.ndarray]:
+    """Hidden states after one click; `masks` are what dropout multiplies the input and each state with."""
+    x = arrays.get("input_table", arrays["output_table"])[items] * masks[0]
+    after = []
+    for i, h in enumerate(hidden):
+        d = h.shape[1]
+        from_input, from_state = x @ arrays[f"gru{i}_kernel"] + arrays[f"gru{i}_bias"], h @ arrays[f"gru{i}_recurrent"]
+        z = sigmoid(from_input[:, :d] + from_state[:, :d])
+        r = sigmoid(from_input[:, d : 2 * d] + from_state[:, d : 2 * d])
+        c = np.tanh(from_input[:, 2 * d :] + r * from_state[:, 2 * d :])
+        x = (z * h + (1 - z) * c) * masks[1 + i]
+        after.append(x)
+    return after
+
+
+def summed_loss(model: ModelSettings, arrays: Arrays, top: np.ndarray, targets: np.ndarray, samples: np.ndarray) -> float:
+    """Cross-entropy with one column an occurrence: the targets of the batch, then the samples."""
+    columns = np.concatenate([targets, samples]) if model.n_sample else np.arange(len(SUPPORT))
+    scores = top @ arrays["output_table"][columns].T + arrays["output_bias"][columns]
+    if model.n_sample:
+        p_target, p_sample = SUPPORT / SUPPORT.sum(), SUPPORT**model.sample_alpha / (SUPPORT**model.sample_alpha).sum()
+        scores = scores - model.logq * np.log(np.concatenate([p_target[targets], p_sample[samples]]))
+    own = scores[np.arange(len(targets)), np.arange(len(targets)) if model.n_sample else targets]
+    return float((np.log(np.exp(scores).sum(axis=1)) - own).sum())
+
+
+def numerical_gradient(loss: Callable[[Arrays], float], arrays: Arrays) -> Arrays:
+    gradients = {name: np.zeros_like(array) for name, array in arrays.items()}
+    for name, array in arrays.items():
+        for place in np.ndindex(array.shape):
+            kept, values = array[place], []
+            for shift in (1e-5, -1e-5):
+                array[place] = kept + shift
+                values.append(loss(arrays))
+            array[place] = kept
+            gradients[name][place] = (values[0] - values[1]) / 2e-5
+    return gradients
+
+
+CASES = {
+    "shared table, momentum, dropout": {"momentum": 0.3, "dropout_p_embed": 0.4, "dropout_p_hidden": 0.25},
+    "shared table, compiled": {"momentum": 0.3},
+    "no correction": {"logq": 0.0},
+    "separate tables, stacked": {"constrained_embedding": False, "embedding": 4, "layers": (3, 2), "dropout_p_hidden": 0.3},
+    "full softmax": {"n_sample": 0},
+    "full softmax, separate tables": {"n_sample": 0, "constrained_embedding": False, "momentum": 0.2},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_steps_equal_a_plain_model_with_numerical_gradients(case: str) -> None:
+    from sbr_tasks.gru4rec._network import Network, initial_arrays
+
+    base = {"layers": (3,), "batch_size": 2, "n_sample": 7, "dropout_p_embed": 0.0, "dropout_p_hidden": 0.0}
+    model = ModelSettings(**{**base, "learning_rate": 0.2, **CASES[case]})
+    schedule = plan_batches(OFFSETS, model.batch_size)
+    network = Network(model, len(SUPPORT), schedule.n_lanes, seed=SEED, compiled="compiled" in case)
+    (chunk,) = Batches(schedule, ITEMS, SUPPORT, model, seed=SEED).epoch(1)
+    losses = network.train(chunk, epoch=1)
+
+    arrays = {name: a.astype(float) for name, a in initial_arrays(model, len(SUPPORT), seed=SEED).items()}
+    squares = {name: np.zeros_like(array) for name, array in arrays.items()}
+    velocity = {name: np.zeros_like(array) for name, array in arrays.items()}
+    hidden = [np.zeros((schedule.n_lanes, units)) for units in model.layers]
+    all_samples = NegativeSampler(SUPPORT, model.sample_alpha, seed=SEED)
+    widths = [arrays.get("input_table", arrays["output_table"]).shape[1], *model.layers]
+    rates = [model.dropout_p_embed, *[model.dropout_p_hidden] * len(model.layers)]
+    for t in range(schedule.n_steps):
+        events = slice(*schedule.step_offsets[t : t + 2])
+        clicks, starts = schedule.clicks[events], schedule.starts_session[events]
+        n = len(clicks)
+        inputs, targets = ITEMS[clicks], ITEMS[clicks + 1]
+        samples = all_samples.draw(model.n_sample, epoch=1, first_step=t, n_steps=1)[0]
+        before = [np.where(starts[:, None], 0, h[:n]) for h in hidden]
+        drawn = [
+            network.dropout_mask(p, width, network.dropout_seed(1, t), i)
+            for i, (p, width) in enumerate(zip(rates, widths, strict=True))
+        ]
+        masks = [np.ones(1) if mask is None else mask.numpy()[:n].astype(float) for mask in drawn]
+
+        def loss(
+            a: Arrays,
+            before: list[np.ndarray] = before,
+            inputs: np.ndarray = inputs,
+            targets: np.ndarray = targets,
+            samples: np.ndarray = samples,
+            masks: list[np.ndarray] = masks,
+        ) -> float:
+            return summed_loss(model, a, states(a, before, inputs, masks)[-1], targets, samples)
+
+        assert losses[t] == pytest.approx(loss(arrays), rel=1e-4)
+        hidden = states(arrays, before, inputs, masks)
+        touched = {
+            "output_table": np.concatenate([targets, samples, inputs if model.constrained_embedding else []]).astype(int),
+            "output_bias": np.concatenate([targets, samples]),
+            "input_table": inputs,
+        }
+        for name, gradient in numerical_gradient(loss, arrays).items():
+            rows = np.unique(touched[name]) if name in touched and (model.n_sample or name == "input_table") else slice(None)
+            g = gradient[rows] / model.batch_size  # also in the tail, where the batch is smaller
+            squares[name][rows] += g**2
+            change = model.momentum * velocity[name][rows] - model.learning_rate * g / np.sqrt(squares[name][rows] + 1e-6)
+            velocity[name][rows] = change
+            arrays[name][rows] += change
+
+    assert schedule.n_steps > 3
+    for name, array in network.weights(INDEX).arrays().items():
+        np.testing.assert_allclose(array, arrays[name], rtol=2e-3, atol=2e-4, err_msg=name)
+
+
+def test_initial_weights_fill_the_glorot_range_of_each_gate_block() -> None:
+    from sbr_tasks.gru4rec._network import initial_arrays
+
+    model = ModelSettings(layers=(50, 20), constrained_embedding=False, embedding=30)
+    arrays = initial_arrays(model, 400, seed=1)
+    limits = {"output_table": (400, 20), "input_table": (400, 30), "gru0_kernel": (30, 50), "gru0_recurrent": (50, 50)}
+    limits |= {"gru1_kernel": (50, 20), "gru1_recurrent": (20, 20)}
+    for name, (n_in, n_out) in limits.items():
+        limit = np.sqrt(6 / (n_in + n_out))
+        assert 0.98 * limit < np.abs(arrays[name]).max() <= limit
+        assert abs(arrays[name].mean()) < 0.1 * limit
+    for name in ("output_bias", "gru0_bias", "gru1_bias"):
+        assert not arrays[name].any()
+    assert (initial_arrays(model, 400, seed=2)["gru0_kernel"] != arrays["gru0_kernel"]).all()
+
+
+def test_dropout_drops_its_share_and_scales_up_the_rest() -> None:
+    from sbr_tasks.gru4rec._network import Network
+
+    network = Network(ModelSettings(layers=(40,)), 5, 100, seed=SEED, compiled=False)
+    masks = [
+        network.dropout_mask(0.4, 40, network.dropout_seed(e, t), s).numpy()
+        for e, t, s in [(1, 0, 0), (1, 1, 0), (2, 0, 0), (1, 0, 1)]
+    ]
+    for mask in masks:
+        assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / 0.6)}
+        assert (mask == 0).mean() == pytest.approx(0.4, abs=0.04)
+    assert all((a != b).any() for i, a in enumerate(masks) for b in masks[:i]), "each epoch, step and place has its own"

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sbr_tasks.errors import SettingsError
+from sbr_tasks.settings import load_settings
+
+
+def test_sources_override_each_other_in_rising_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sbr.toml").write_text("[window]\ndays = 10\nshortest = 3\nleast_click = 4\n")
+    monkeypatch.setenv("SBR_WINDOW__SHORTEST", "5")
+    monkeypatch.setenv("SBR_WINDOW__LEAST_CLICK", "6")
+    window = load_settings(["window.least_click=7"]).window
+    assert (window.days, window.shortest, window.least_click) == (10, 5, 7)
+
+
+def test_settings_file_named_by_environment_wins_over_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sbr.toml").write_text("[window]\ndays = 10\n")
+    (tmp_path / "elsewhere").mkdir()
+    other = tmp_path / "elsewhere" / "mine.toml"
+    other.write_text('store = "here"\n[window]\ndays = 20\n')
+    monkeypatch.setenv("SBR_SETTINGS", str(other))
+    settings = load_settings()
+    assert settings.window.days == 20
+    assert settings.store == str(tmp_path / "elsewhere" / "here")
+
+
+def test_mlflow_and_scratch_lie_inside_a_local_store_by_default(tmp_path: Path) -> None:
+    settings = load_settings([f"store={tmp_path}/my store"])
+    assert settings.mlflow.tracking_uri == f"sqlite:///{tmp_path}/my store/mlflow/mlflow.db"
+    assert settings.scratch == f"{tmp_path}/my store/scratch"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "window.dayz=3",
+            "Unknown setting 'window.dayz' in the overrides (--set). Did you mean 'window.days'? "
+            "Known here: days, shortest, least_click, max_missing_days.",
+        ),
+        ("window.days=1", "Setting 'window.days' in the overrides (--set) is 1: input should be greater than or equal to 3."),
+        ("model.layers=[0]", "Setting 'model.layers' in the overrides (--set) is [0]: every layer needs at least 1 unit."),
+        (
+            "timezone=Mars/Olympus",
+            "Setting 'timezone' in the overrides (--set) is 'Mars/Olympus': no time zone is called 'Mars/Olympus'; "
+            "use a name such as 'UTC' or 'Europe/Amsterdam'.",
+        ),
+        ("window", "Expected --set key=value, such as --set window.days=7; found 'window'."),
+    ],
+)
+def test_bad_override_is_refused_with_a_sentence(override: str, message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings([override])
+    assert str(caught.value) == message
+
+
+def test_unknown_key_in_file_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "sbr.toml"
+    file.write_text("[gate]\nmin_delt = 1\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == (
+        f"Unknown setting 'gate.min_delt' in {file}. Did you mean 'gate.min_delta'? Known here: min_delta, min_events."
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "start"),
+    [
+        ("SBR_WINDOW__DAYZ", "Unknown setting 'window.dayz' in the environment. Did you mean 'window.days'?"),
+        ("SBR_STOER", "Unknown setting 'SBR_STOER' in the environment. Did you mean SBR_STORE?"),
+    ],
+)
+def test_unknown_environment_variable_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str, start: str) -> None:
+    monkeypatch.setenv(variable, "3")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value).startswith(start)
+
+
+def test_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sbr.toml").write_text("window = [")
+    with pytest.raises(SettingsError, match=r"Settings file .*sbr\.toml is not valid TOML"):
+        load_settings()

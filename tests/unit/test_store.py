@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from sbr_tasks.errors import AlreadyExistsError, StoreError
+from sbr_tasks.store import FileRecord, NumberedLog, Store, code_version, content_hash, fingerprint
+
+
+@pytest.fixture(scope="module")
+def s3_options() -> Iterator[dict[str, str]]:
+    """A real S3 API on loopback."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = {
+        "endpoint": f"http://{host}:{port}",
+        "region": "us-east-1",
+        "access_key_id": "test",
+        "secret_access_key": "test",
+        "allow_http": "true",
+        "virtual_hosted_style_request": "false",
+    }
+    import boto3
+
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    boto3.client("s3", endpoint_url=options["endpoint"], region_name="us-east-1", **keys).create_bucket(Bucket="clicks")
+    yield options
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "s3", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "folder":
+        return Store(str(tmp_path / "a store"))
+    if request.param == "s3":
+        options = request.getfixturevalue("s3_options")
+        return Store(f"s3://clicks/{request.node.name.replace('[', '-').replace(']', '')}", options)
+    return Store("memory:///")
+
+
+def test_second_writer_of_a_key_is_refused_and_changes_nothing(store: Store) -> None:
+    store.put_new("commits/1.json", b"first")
+    with pytest.raises(AlreadyExistsError):
+        store.put_new("commits/1.json", b"second")
+    assert store.get("commits/1.json") == b"first"
+
+
+def test_exactly_one_of_many_concurrent_writers_creates_an_entry(store: Store) -> None:
+    log = NumberedLog(store, "log")
+    start = threading.Barrier(8)
+
+    def write(writer: int) -> bool:
+        start.wait()
+        try:
+            log.create(1, {"writer": writer})
+        except AlreadyExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        won = [writer for writer, created in enumerate(pool.map(write, range(8))) if created]
+    assert [entry.body["writer"] for entry in log.entries()] == won
+    assert len(won) == 1
+
+
+def test_concurrent_appends_lose_nothing(store: Store) -> None:
+    log = NumberedLog(store, "log")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda writer: log.append(lambda _: {"writer": writer}), range(12)))
+    entries = log.entries()
+    assert [entry.number for entry in entries] == list(range(1, 13))
+    assert sorted(entry.body["writer"] for entry in entries) == list(range(12))
+
+
+def test_damaged_file_is_refused(store: Store) -> None:
+    record = store.publish("clicks/day.parquet", b"what was published")
+    assert store.read(record) == b"what was published"
+    store.publish("clicks/day.parquet", b"what lies there now")
+    with pytest.raises(StoreError, match=r"clicks/day\.parquet is damaged: its record says 18 bytes"):
+        store.read(record)
+
+
+def test_missing_file_is_named(store: Store) -> None:
+    with pytest.raises(StoreError, match=r"nowhere\.parquet is missing\.$"):
+        store.read(FileRecord("nowhere.parquet", 1, "00"))
+
+
+def test_table_survives_publication(store: Store) -> None:
+    table = pa.table({"id": [3, 1], "at": pa.array([1, 2], pa.timestamp("us", tz="UTC")), "text": ["a", None]})
+    assert store.read_table(store.publish_table("t.parquet", table)).equals(table)
+
+
+def test_keys_of_a_folder_are_sorted_and_complete(store: Store) -> None:
+    for name in ("b", "a/c", "a/b"):
+        store.put_new(f"folder/{name}", b"")
+    store.put_new("elsewhere", b"")
+    assert store.keys("folder") == ["folder/a/b", "folder/a/c", "folder/b"]
+    assert store.keys("nothing") == []
+    assert store.exists("folder/b")
+    assert not store.exists("folder/z")
+
+
+def test_log_with_a_hole_is_refused(tmp_path: Path) -> None:
+    log = NumberedLog(Store(str(tmp_path)), "log")
+    for number in (1, 2, 3):
+        log.create(number, {})
+    (tmp_path / "log" / "00000002.json").unlink()
+    with pytest.raises(StoreError, match="has no entry 2 but an entry 3"):
+        log.entries()
+
+
+@pytest.mark.parametrize("ids", [[1, 2, 3], ["x", "yy", "x"]])
+def test_content_hash_depends_on_rows_only(ids: list[object]) -> None:
+    table = pa.table({"id": ids, "at": pa.array([1, 2, 3], pa.timestamp("us", tz="UTC"))})
+    chunked = pa.concat_tables([table.slice(0, 1), table.slice(1)])
+    assert content_hash(table) == content_hash(chunked)
+    assert content_hash(table.slice(1)) == content_hash(pa.concat_tables([chunked]).slice(1))
+    assert content_hash(table) != content_hash(table.take([1, 0, 2]))
+    assert content_hash(table) != content_hash(table.slice(0, 2))
+
+
+def test_content_hash_tells_null_from_empty_and_moved_characters() -> None:
+    hashes = {content_hash(pa.table({"s": pa.array(rows, pa.string())})) for rows in (["a", "b"], ["ab", ""], ["ab", None])}
+    assert len(hashes) == 3
+
+
+def test_fingerprint_ignores_the_order_of_keys() -> None:
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 1, "b": 3})
+
+
+def test_code_version_differs_by_package() -> None:
+    assert code_version("window") == code_version("window") != code_version("clicks")
+
+
+def test_store_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="can't be opened"):
+        Store(str(tmp_path / "file" / "store"))
