@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("sbr", deadline=None)
+settings.load_profile("sbr")
 
 SHARED_DATA = Path(os.environ.get("SBR_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 _SHARED_REASON = "no shared click data at"

@@ -4,13 +4,13 @@ The shop is made so that a sequence model has something to learn, and has to kee
 
 - Items lie on the rings of a few dozen clusters. A visitor mostly walks a ring forwards, at a pace that is the visitor's own,
   so the next item depends on the last two clicks and their order, and not only on the last one.
-- A visit is about a pair of clusters. The partner of the first cluster is one of a few, so where a visitor leaves a ring for
+- A session is about a pair of clusters. The partner of the first cluster is one of a few, so where a visitor leaves a ring for
   is told by the clicks before. Partners change every few weeks.
 - Items appear every day, draw most clicks while they are new, and fade at their own speed. Clusters come and go in fashion.
-- Popularity is Zipf-like, visit lengths have a long tail, evenings are busier than nights and Mondays than Saturdays.
+- Popularity is Zipf-like, session lengths have a long tail, evenings are busier than nights and Mondays than Saturdays.
 
-The clicks of visits that start on a day are a function of (seed, day, sessions per day) alone: files with the same `end` share
-their last days, and a later `end` adds days to them.
+The clicks of sessions that start on a day are a function of (seed, day, sessions per day) alone: files with the same `end`
+share their last days, and a later `end` adds days to them.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _FIRST_ITEM_ID = 214_000_000
 _ITEM_IDS = 1_000_000
 _LINES_AT_ONCE = 500_000
 
-# A visit: ceil(lognormal) clicks, which has the median 2 and the mean 3.6 that YooChoose shows; lognormal pauses.
+# A session: ceil(lognormal) clicks, which has the median 2 and the mean 3.6 that YooChoose shows; lognormal pauses.
 _MEDIAN_CLICKS, _SPREAD_OF_CLICKS, _MOST_CLICKS = 1.9, 1.0, 200
 _MEDIAN_PAUSE_MS, _SPREAD_OF_PAUSES = 55_000, 1.1
 _LEAST_PAUSE_MS, _MOST_PAUSE_MS = 1_000, 25 * 60_000
 
-# Share of visits that start in each hour (UTC), and on each weekday from Monday, in hundredths of the mean.
+# Share of sessions that start in each hour (UTC), and on each weekday from Monday, in hundredths of the mean.
 _HOURS = (22, 12, 7, 5, 5, 8, 18, 34, 52, 66, 74, 76, 72, 70, 70, 72, 78, 88, 100, 112, 116, 102, 72, 42)
 _WEEKDAYS = (112, 98, 96, 97, 93, 94, 110)
 
@@ -62,7 +62,7 @@ _FADES_SOLD = 4
 _MAX_AGE = int(_FADES_SOLD * _LONGEST_FADE)
 _ITEMS_PER_CLUSTER = 40
 
-# Where the next click of a visit goes; what remains after these shares is any item of the shop.
+# Where the next click of a session goes; what remains after these shares is any item of the shop.
 _SAME, _BACK, _ALONG_RING, _OTHER_CLUSTER, _SAME_CLUSTER = 0.04, 0.12, 0.44, 0.26, 0.06
 _PACES = (1, 5, 9)
 _STEP_WIDTH = 3
@@ -119,8 +119,8 @@ class DemoClicks:
 
 
 @dataclass(frozen=True)
-class _Visits:
-    """Visits that start on one day, by start; `at_ms[offsets[i]:offsets[i + 1]]` are the clicks of visit i."""
+class _Sessions:
+    """Sessions that start on one day, by start; `at_ms[offsets[i]:offsets[i + 1]]` are the clicks of session i."""
 
     first_id: int
     offsets: Ints
@@ -136,7 +136,7 @@ class _Catalogue:
         cluster: Shape `(n_items,)`.
         bounds: Shape `(n_clusters + 1,)`; cluster c is `ids[bounds[c]:bounds[c + 1]]`.
         reach: Shape `(n_items + 1,)`, running sum of the items' attraction, from 0.
-        partners: Shape `(n_clusters, n_partners)`, clusters that visits of a cluster may also be about.
+        partners: Shape `(n_clusters, n_partners)`, clusters that sessions of a cluster may also be about.
     """
 
     ids: npt.NDArray[np.int32]
@@ -204,24 +204,24 @@ class DemoShop:
             ValueError: `day` lies before 1970.
         """
         number = _day_number(day)
-        visits = self._visits(number)
+        sessions = self._sessions(number)
         rng = np.random.default_rng([self.seed, self.sessions_per_day, number, 1])
         catalogue = self._catalogue(number)
-        position = _walk(catalogue, visits, rng)
-        n_sessions = len(visits.offsets) - 1
-        session_id = np.repeat(np.arange(n_sessions) + visits.first_id, np.diff(visits.offsets))
+        position = _walk(catalogue, sessions, rng)
+        n_sessions = len(sessions.offsets) - 1
+        session_id = np.repeat(np.arange(n_sessions) + sessions.first_id, np.diff(sessions.offsets))
         kind = rng.random(len(position))
         category = (2 + catalogue.cluster[position] % 12).astype(np.uint8)
         category[kind < _NO_CATEGORY + _SPECIAL_OFFER] = _CATEGORY_TEXTS.index("S")
         category[kind < _NO_CATEGORY] = _CATEGORY_TEXTS.index("0")
-        return DemoClicks(session_id, visits.at_ms, catalogue.ids[position], category)
+        return DemoClicks(session_id, sessions.at_ms, catalogue.ids[position], category)
 
     def count_clicks(self, first: int, days: int) -> int:
         """Clicks of `days` days from day `first` (days since 1970) on that lie before the end of the last one."""
         end_ms = (first + days) * _DAY_MS
-        return sum(int((self._visits(number).at_ms < end_ms).sum()) for number in range(first, first + days))
+        return sum(int((self._sessions(number).at_ms < end_ms).sum()) for number in range(first, first + days))
 
-    def _visits(self, number: int) -> _Visits:
+    def _sessions(self, number: int) -> _Sessions:
         before, after = (_sessions_before(n, self.sessions_per_day) for n in (number, number + 1))
         n_sessions = after - before
         rng = np.random.default_rng([self.seed, self.sessions_per_day, number, 0])
@@ -233,7 +233,7 @@ class DemoShop:
         pauses = _MEDIAN_PAUSE_MS * np.exp(_SPREAD_OF_PAUSES * rng.standard_normal(offsets[-1]))
         since = np.cumsum(pauses.clip(_LEAST_PAUSE_MS, _MOST_PAUSE_MS).astype(np.int64))
         at_ms = since + np.repeat(start_ms - since[offsets[:-1]], np.diff(offsets))
-        return _Visits(before + 1, offsets, at_ms)
+        return _Sessions(before + 1, offsets, at_ms)
 
     def _catalogue(self, number: int) -> _Catalogue:
         births, n_clusters = self._births_per_day, self._n_clusters
@@ -263,19 +263,19 @@ class DemoShop:
         )
 
 
-def _walk(shop: _Catalogue, visits: _Visits, rng: np.random.Generator) -> Ints:
-    """Catalogue positions of all clicks: every visit makes its next step at the same time, the longest visits come first."""
-    lengths = np.diff(visits.offsets)
+def _walk(shop: _Catalogue, sessions: _Sessions, rng: np.random.Generator) -> Ints:
+    """Catalogue positions of all clicks: all sessions take their next step at once, the longest ones come first."""
+    lengths = np.diff(sessions.offsets)
     order = np.argsort(-lengths, kind="stable")
-    starts, lengths = visits.offsets[:-1][order], lengths[order]
-    position = np.empty(visits.offsets[-1], np.int64)
-    n_visits = len(order)
-    if not n_visits:
+    starts, lengths = sessions.offsets[:-1][order], lengths[order]
+    position = np.empty(sessions.offsets[-1], np.int64)
+    n_sessions = len(order)
+    if not n_sessions:
         return position
-    current = shop.draw(0.0, float(shop.reach[-1]), rng.random(n_visits))
+    current = shop.draw(0.0, float(shop.reach[-1]), rng.random(n_sessions))
     home = shop.cluster[current]
-    partner = shop.partners[home, _choose(_PARTNERS, rng.random(n_visits))]
-    pace = np.array(_PACES)[rng.integers(len(_PACES), size=n_visits)]
+    partner = shop.partners[home, _choose(_PARTNERS, rng.random(n_sessions))]
+    pace = np.array(_PACES)[rng.integers(len(_PACES), size=n_sessions)]
     previous = current
     position[starts] = current
     limits = np.cumsum([_SAME, _BACK, _ALONG_RING, _OTHER_CLUSTER, _SAME_CLUSTER])
@@ -346,7 +346,7 @@ def write_demo_clicks(
         sessions_per_day: Mean over a week; by default as many as `clicks` needs, or 1,500.
         seed: 0 or more.
         clicks: Exact number of lines. What was drawn beyond it is left out at the start of the first days.
-        shuffle: The lines come in random order instead of session by session; all are held in memory (about 30 bytes each).
+        shuffle: The lines come in random order instead of session by session; all are held in memory (about 50 bytes each).
         on_progress: Called with the number of lines written so far, every 500,000 lines or more often.
 
     Raises:

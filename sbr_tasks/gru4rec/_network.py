@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tensorflow as tf  # noqa: TID253 - imported lazily as a whole, see above
 
 from sbr_tasks.gru4rec.batches import Chunk
-from sbr_tasks.gru4rec.weights import Floats, GRU4RecWeights, array_shapes
+from sbr_tasks.gru4rec.weights import Floats, GRU4RecWeights, array_shapes, input_width
 from sbr_tasks.settings import ModelSettings
 from sbr_tasks.window.sessions import ItemIndex
 
@@ -90,9 +90,24 @@ class Network:
         arrays |= {name: slots[0].numpy() for name, slots in zip(self._dense_names, self._dense, strict=True)}
         return GRU4RecWeights.from_arrays(self._model, index, arrays)
 
-    def dropout_seed(self, epoch: Tensor, step: Tensor) -> Tensor:
-        """What a step's dropout is drawn from: `(2,)`, int64."""
-        return tf.stack([tf.cast(epoch * 2**31 + self._seed, tf.int64), tf.cast(step, tf.int64)])
+    def dropout_masks(self, epoch: Tensor, step: Tensor) -> list[Tensor | None]:
+        """What a step's dropout multiplies the input and each layer's state with: 0, or 1 / (1 - p).
+
+        Args:
+            epoch: From 1, int64.
+            step: Within the epoch, from 0, int64.
+
+        Returns:
+            `(B, width)` for the input, then for each layer; None where nothing is dropped.
+        """
+        rates = [self._model.dropout_p_embed, *[self._model.dropout_p_hidden] * len(self._model.layers)]
+        widths = [input_width(self._model), *self._model.layers]
+        masks: list[Tensor | None] = []
+        for place, (p, width) in enumerate(zip(rates, widths, strict=True)):
+            seed = tf.stack([epoch * 2**31 + self._seed, step + (place << 40)])
+            uniform = tf.random.stateless_uniform((self._n_lanes, width), seed, alg="philox") if p else None
+            masks.append(None if uniform is None else tf.where(uniform < p, 0.0, 1 / (1 - p)))
+        return masks
 
     def _slots(self, array: Floats) -> list[Floats]:
         return [array] + [np.zeros_like(array)] * (self._n_slots - 1)
@@ -108,9 +123,9 @@ class Network:
             if "input_table" in self._tables:
                 parts = {"output_table": rows[:n_columns], "output_bias": rows[:n_columns], "input_table": rows[n_columns:]}
             block = {name: [tf.gather(slot, part) for slot in self._tables[name]] for name, part in parts.items()}
-            hidden, dense, block, loss = self._step(
-                hidden, dense, block, batch, self.dropout_seed(epoch, first + tf.cast(t, tf.int64))
-            )
+            # Drawn here, because XLA draws other numbers from the same seed.
+            masks = self.dropout_masks(epoch, first + tf.cast(t, tf.int64))
+            hidden, dense, block, loss = self._step(hidden, dense, block, batch, masks)
             # Distinct rows, but for the spare one, which every copy of leaves as it was: no order of writing matters.
             for name, part in parts.items():
                 for slot, value in zip(self._tables[name], block[name], strict=True):
@@ -123,7 +138,7 @@ class Network:
         return hidden, dense, losses.stack()
 
     def _one_step(
-        self, hidden: list[Tensor], dense: list[Slots], block: dict[str, Slots], batch: list[Tensor], seed: Tensor
+        self, hidden: list[Tensor], dense: list[Slots], block: dict[str, Slots], batch: list[Tensor], masks: list[Tensor | None]
     ) -> tuple[list[Tensor], list[Slots], dict[str, Slots], Tensor]:
         """Loss and update of one step.
 
@@ -132,7 +147,7 @@ class Network:
             dense: Slots of kernel, recurrent kernel and bias of each layer.
             block: Slots of the gathered rows of each table.
             batch: `offsets (C,)`, `inputs (B,)`, `targets (B,)`, `target_offsets (B,)`, `starts_session (B,)` of a `Chunk`.
-            seed: `(2,)`, int64.
+            masks: Of `dropout_masks`.
 
         Returns:
             Hidden states, dense slots and block after the step, and the loss summed over the lanes.
@@ -144,12 +159,11 @@ class Network:
         input_rows = inputs if shared else inputs - n_columns
         output_rows, output_bias = block["output_table"][0][:n_columns], block["output_bias"][0]
 
-        keep_input = self.dropout_mask(self._model.dropout_p_embed, input_slots[0].shape[1], seed, 0)
-        x = _times(tf.gather(input_slots[0], input_rows), keep_input)
+        x = _times(tf.gather(input_slots[0], input_rows), masks[0])
         passes: list[_LayerPass] = []
-        for i, h in enumerate(hidden):
-            keep = self.dropout_mask(self._model.dropout_p_hidden, h.shape[1], seed, 1 + i)
-            passes.append(gru_forward(x, tf.where(starts_session[:, None], 0.0, h), _values(dense[3 * i : 3 * i + 3]), keep))
+        for i, before in enumerate(hidden):
+            h = tf.where(starts_session[:, None], 0.0, before)
+            passes.append(gru_forward(x, h, _values(dense[3 * i : 3 * i + 3]), masks[1 + i]))
             x = passes[-1].out
 
         scores = tf.matmul(x, output_rows, transpose_b=True) + (output_bias + offsets)
@@ -160,7 +174,7 @@ class Network:
         for i, layer in reversed(list(enumerate(passes))):
             d_out, d_layer = gru_backward(layer, d_out, _values(dense[3 * i : 3 * i + 3]))
             d_dense = d_layer + d_dense
-        d_input, places = _times(d_out, keep_input), input_rows[:, None]
+        d_input, places = _times(d_out, masks[0]), input_rows[:, None]
 
         d_output = tf.matmul(d_scores, x, transpose_a=True)
         gradients = {"output_table": d_output, "output_bias": tf.reduce_sum(d_scores, 0)}
@@ -175,14 +189,6 @@ class Network:
             {name: self._update(slots, gradients[name]) for name, slots in block.items()},
             loss,
         )
-
-    def dropout_mask(self, p: float, width: int, seed: Tensor, stream: int) -> Tensor | None:
-        """What dropout multiplies `(B, width)` values with: 0, or 1 / (1 - p); None without dropout."""
-        if not p:
-            return None
-        seed += tf.constant([0, stream << 40], tf.int64)
-        uniform = tf.random.stateless_uniform((self._n_lanes, width), seed, alg="philox")
-        return tf.where(uniform < p, 0.0, 1 / (1 - p))
 
     def _update(self, slots: Slots, gradient: Tensor) -> Slots:
         """One step of Adagrad, with momentum if there is any."""

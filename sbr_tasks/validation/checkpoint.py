@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
@@ -189,7 +190,7 @@ def _wrong_types(schema: pa.Schema) -> list[str]:
     if schema.remove_metadata() in (click_schema("integer"), click_schema("string")):
         return []
     found = ", ".join(f"{field.name}: {field.type}" for field in schema)
-    return [f"The columns have the types of the data contract (found {found})"]
+    return [f"The columns have the types of the data contract: found {found}"]
 
 
 def _refuse_unchecked(day: date, result: Any) -> None:
@@ -204,13 +205,12 @@ def _refuse_unchecked(day: date, result: Any) -> None:
 
 
 def _sentence(outcome: Any) -> str:
-    result = outcome.result
-    text = f"not met: {outcome.expectation_config.description}"
-    if "unexpected_count" in result:
-        examples = ", ".join(str(value) for value in result.get("partial_unexpected_list", [])[:3])
-        shown = f", such as {examples}" if examples and examples != "None" else ""
-        return f"{text} ({result['unexpected_count']:,} of {result['element_count']:,} clicks don't{shown})"
-    return f"{text} (found {result.get('observed_value')})"
+    result, rule = outcome.result, outcome.expectation_config.description
+    if "unexpected_count" not in result:
+        return f"{rule}: found {result.get('observed_value')}"
+    examples = [str(value) for value in result.get("partial_unexpected_list", [])[:3] if not pd.isna(value) and value != ""]
+    shown = f", such as {', '.join(examples)}" if examples else ""
+    return f"{rule}: broken by {result['unexpected_count']:,} of {result['element_count']:,} clicks{shown}"
 
 
 def _render(result: Any) -> str:

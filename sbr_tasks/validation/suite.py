@@ -65,7 +65,7 @@ def build_suite(
         ),
     ]
     expectations += [
-        gxe.ExpectColumnValuesToNotBeNull(column=column, description=f"Each click has a {column}", **critical)
+        gxe.ExpectColumnValuesToNotBeNull(column=column, description=f"Each click has its {column}", **critical)
         for column in ("session_id", "item_id", "clicked_at")
     ]
     expectations += [

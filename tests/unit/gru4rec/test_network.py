@@ -63,11 +63,10 @@ def numerical_gradient(loss: Callable[[Arrays], float], arrays: Arrays) -> Array
 
 
 CASES = {
-    "shared table, momentum, dropout": {"momentum": 0.3, "dropout_p_embed": 0.4, "dropout_p_hidden": 0.25},
-    "shared table, compiled": {"momentum": 0.3},
-    "no correction": {"logq": 0.0},
+    "shared table": {"momentum": 0.3, "dropout_p_embed": 0.4, "dropout_p_hidden": 0.25},
+    "shared table, compiled": {"momentum": 0.3, "dropout_p_embed": 0.4},
     "separate tables, stacked": {"constrained_embedding": False, "embedding": 4, "layers": (3, 2), "dropout_p_hidden": 0.3},
-    "full softmax": {"n_sample": 0},
+    "full softmax, no correction": {"n_sample": 0, "logq": 0.0},
     "full softmax, separate tables": {"n_sample": 0, "constrained_embedding": False, "momentum": 0.2},
 }
 
@@ -88,8 +87,6 @@ def test_steps_equal_a_plain_model_with_numerical_gradients(case: str) -> None:
     velocity = {name: np.zeros_like(array) for name, array in arrays.items()}
     hidden = [np.zeros((schedule.n_lanes, units)) for units in model.layers]
     all_samples = NegativeSampler(SUPPORT, model.sample_alpha, seed=SEED)
-    widths = [arrays.get("input_table", arrays["output_table"]).shape[1], *model.layers]
-    rates = [model.dropout_p_embed, *[model.dropout_p_hidden] * len(model.layers)]
     for t in range(schedule.n_steps):
         events = slice(*schedule.step_offsets[t : t + 2])
         clicks, starts = schedule.clicks[events], schedule.starts_session[events]
@@ -97,11 +94,9 @@ def test_steps_equal_a_plain_model_with_numerical_gradients(case: str) -> None:
         inputs, targets = ITEMS[clicks], ITEMS[clicks + 1]
         samples = all_samples.draw(model.n_sample, epoch=1, first_step=t, n_steps=1)[0]
         before = [np.where(starts[:, None], 0, h[:n]) for h in hidden]
-        drawn = [
-            network.dropout_mask(p, width, network.dropout_seed(1, t), i)
-            for i, (p, width) in enumerate(zip(rates, widths, strict=True))
+        masks = [
+            np.ones(1) if m is None else m.numpy()[:n].astype(float) for m in network.dropout_masks(np.int64(1), np.int64(t))
         ]
-        masks = [np.ones(1) if mask is None else mask.numpy()[:n].astype(float) for mask in drawn]
 
         def loss(
             a: Arrays,
@@ -152,12 +147,19 @@ def test_initial_weights_fill_the_glorot_range_of_each_gate_block() -> None:
 def test_dropout_drops_its_share_and_scales_up_the_rest() -> None:
     from sbr_tasks.gru4rec._network import Network
 
-    network = Network(ModelSettings(layers=(40,)), 5, 100, seed=SEED, compiled=False)
-    masks = [
-        network.dropout_mask(0.4, 40, network.dropout_seed(e, t), s).numpy()
-        for e, t, s in [(1, 0, 0), (1, 1, 0), (2, 0, 0), (1, 0, 1)]
-    ]
-    for mask in masks:
-        assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / 0.6)}
-        assert (mask == 0).mean() == pytest.approx(0.4, abs=0.04)
-    assert all((a != b).any() for i, a in enumerate(masks) for b in masks[:i]), "each epoch, step and place has its own"
+    model = ModelSettings(layers=(40, 40), dropout_p_embed=0.4, dropout_p_hidden=0.2)
+    network = Network(model, 5, 100, seed=SEED, compiled=False)
+    steps = [[m.numpy() for m in network.dropout_masks(np.int64(e), np.int64(t))] for e, t in [(1, 0), (1, 1), (2, 0)]]
+    for masks in steps:
+        for mask, p in zip(masks, [0.4, 0.2, 0.2], strict=True):
+            assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / (1 - p))}
+            assert (mask == 0).mean() == pytest.approx(p, abs=0.04)
+        assert (masks[1] != masks[2]).any(), "each layer has its own"
+    assert all((a[0] != b[0]).any() for i, a in enumerate(steps) for b in steps[:i]), "each epoch and step has its own"
+
+
+def test_without_dropout_nothing_is_drawn() -> None:
+    from sbr_tasks.gru4rec._network import Network
+
+    network = Network(ModelSettings(layers=(4,), dropout_p_embed=0, dropout_p_hidden=0), 5, 3, seed=SEED, compiled=False)
+    assert network.dropout_masks(np.int64(1), np.int64(0)) == [None, None]

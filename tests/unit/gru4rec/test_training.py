@@ -48,21 +48,21 @@ def test_learns_what_popularity_cannot(sessions_of: Build) -> None:
     assert trained.curve[-1].loss < trained.curve[0].loss
 
 
-def test_equal_arguments_give_bitwise_equal_weights_and_seeds_differ(sessions_of: Build) -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_equal_arguments_give_bitwise_equal_weights(
+    compiled: bool, sessions_of: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if compiled:
+        monkeypatch.setattr(under_test, "_LEAST_EVENTS_TO_COMPILE", 0)
     sessions = cycle(sessions_of, 60)
-    files = [run(sessions, sessions_of([]), momentum=0.1, seed=seed).weights.to_files() for seed in (1, 1, 2)]
+    files = [run(sessions, sessions_of([]), momentum=0.1).weights.to_files() for _ in range(2)]
     assert files[0] == files[1]
-    assert files[0]["weights.npz"] != files[2]["weights.npz"]
 
 
-def test_compiled_steps_repeat_bitwise_and_train_the_same_model(sessions_of: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    sessions = cycle(sessions_of, 60)
-    plain = run(sessions, sessions_of([])).weights
-    monkeypatch.setattr(under_test, "_LEAST_EVENTS_TO_COMPILE", 0)
-    compiled = [run(sessions, sessions_of([])).weights for _ in range(2)]
-    assert compiled[0].to_files() == compiled[1].to_files()
-    for name, array in plain.arrays().items():
-        np.testing.assert_allclose(compiled[0].arrays()[name], array, rtol=1e-3, atol=1e-3)
+def test_seeds_give_different_models(sessions_of: Build) -> None:
+    sessions = cycle(sessions_of, 20)
+    one, other = (run(sessions, sessions_of([]), seed=seed, n_epochs=1).weights for seed in (1, 2))
+    assert (one.output_table != other.output_table).mean() > 0.9
 
 
 def test_curve_counts_every_transition_once_an_epoch(sessions_of: Build) -> None:

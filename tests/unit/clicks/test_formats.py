@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sbr_tasks.clicks import formats
+from sbr_tasks.clicks.formats import read_blocks
+from sbr_tasks.errors import SourceError
+from sbr_tasks.settings import SourceSettings
+
+GOOD = "1,2014-09-24T09:58:32.124Z,10,S\n"
+
+
+def rows(file: Path, source: SourceSettings) -> list[tuple[object, ...]]:
+    table = pa.concat_tables(block.table for block in read_blocks(file, source))
+    at_us = table.column("clicked_at").cast(pa.int64()).to_pylist()
+    names = ("session_id", "item_id", "category")
+    others = zip(*(table.column(name).to_pylist() for name in names), strict=True)
+    return [(session, item, us, category) for (session, item, category), us in zip(others, at_us, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("format_name", "text"),
+    [
+        ("yoochoose", "1,2014-09-24T09:58:32.124Z,10,S\n2,2014-09-24T09:58:33.000Z,11,0"),
+        ("gru4rec", "Time\tSessionId\tItemId\n1411552712.124\t1\t10\n1411552713\t2\t11\n"),
+        ("csv", "clicked_at,item_id,x,session_id\n2014-09-24T09:58:32.124Z,10,,1\n2014-09-24T09:58:33Z,11,,2\n"),
+        (
+            "jsonl",
+            '{"session_id":1,"item_id":10,"clicked_at":"2014-09-24T09:58:32.124Z","x":[1]}\n'
+            '{"clicked_at":"2014-09-24T09:58:33Z","item_id":11,"session_id":2}\n',
+        ),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("block_bytes", [16 << 20, 60])
+def test_format_is_read_to_the_microsecond(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_name: str, text: str, end: str, block_bytes: int
+) -> None:
+    monkeypatch.setattr(formats, "BLOCK_BYTES", block_bytes)
+    plain, packed = tmp_path / "clicks", tmp_path / "clicks.gz"
+    content = b"\xef\xbb\xbf" + text.replace("\n", end).encode()
+    plain.write_bytes(content)
+    packed.write_bytes(gzip.compress(content))
+    categories = ("S", "0") if format_name == "yoochoose" else ("", "")
+    expected = [(1, 10, 1411552712124000, categories[0]), (2, 11, 1411552713000000, categories[1])]
+    source = SourceSettings(format=format_name)  # type: ignore[arg-type]
+    assert rows(plain, source) == rows(packed, source) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n", "1::31::2.5::1260759144\n", "1\t31\t3\t1260759144\n"],
+)
+def test_each_movielens_layout_is_told_by_its_first_line(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "ratings"
+    file.write_text(text)
+    assert rows(file, SourceSettings(format="movielens")) == [(1, 31, 1260759144000000, "")]
+
+
+def test_string_ids_stay_strings(tmp_path: Path) -> None:
+    file = tmp_path / "clicks.dat"
+    file.write_text("s-1,2014-09-24T09:58:32.124Z,007,S\n")
+    assert rows(file, SourceSettings(id_type="string")) == [("s-1", "007", 1411552712124000, "S")]
+
+
+@pytest.mark.parametrize(("unit", "number"), [("s", 1411552712), ("ms", 1411552712000), ("us", 1411552712000000)])
+def test_parquet_columns_are_mapped(tmp_path: Path, unit: str, number: int) -> None:
+    file = tmp_path / "clicks.parquet"
+    pq.write_table(pa.table({"visit": [1], "sku": [10], "ts": [number], "kind": ["a"]}), file)
+    columns = {"session_id": "visit", "item_id": "sku", "clicked_at": "ts", "category": "kind"}
+    source = SourceSettings.model_validate({"format": "parquet", "columns": columns, "time_unit": unit})
+    assert rows(file, source) == [(1, 10, 1411552712000000, "a")]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (
+            "2,2014-09-24T09:58:32.124Z,10",
+            "line 2: expected 4 fields ('session_id,clicked_at,item_id,category'), found 3: '2,2014-09-24T09:58:32.124Z,10'",
+        ),
+        (
+            "2,2014-09-24T29:58:32.124Z,10,S",
+            "line 2: expected a time such as 2014-09-24T09:58:32.124Z, found '2014-09-24T29:58:32.124Z'",
+        ),
+        (
+            "2,2014-09-24T09:58:32.124,10,S",
+            "line 2: expected a time such as 2014-09-24T09:58:32.124Z, found '2014-09-24T09:58:32.124'",
+        ),
+        ("-2,2014-09-24T09:58:32.124Z,10,S", "line 2: expected a non-negative 64-bit integer as session id, found '-2'"),
+        (
+            "2,2014-09-24T09:58:32.124Z,sku-7,S",
+            "line 2: expected a non-negative 64-bit integer as item id, found 'sku-7' "
+            "(for ids that aren't numbers, set source.id_type to 'string')",
+        ),
+        (
+            "2,2014-09-24T09:58:32.124Z,9223372036854775808,S",
+            "line 2: expected a non-negative 64-bit integer as item id, found '9223372036854775808'",
+        ),
+    ],
+)
+def test_bad_line_is_refused_with_its_number_and_reason(tmp_path: Path, line: str, fault: str) -> None:
+    file = tmp_path / "clicks.dat"
+    file.write_text(GOOD + line + "\n" + GOOD)
+    with pytest.raises(SourceError) as caught:
+        list(read_blocks(file, SourceSettings()))
+    hint = " (for ids that aren't numbers, set source.id_type to 'string')"
+    found = str(caught.value).replace(hint, "") if hint not in fault else str(caught.value)
+    assert found == f"{file}, {fault}. Nothing was stored; mend the file and ingest it again."
+
+
+def test_line_numbers_count_from_the_start_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "BLOCK_BYTES", 100)
+    file = tmp_path / "clicks.dat"
+    file.write_text(GOOD * 50 + "oops\n")
+    with pytest.raises(SourceError, match="line 51: expected 4 fields"):
+        list(read_blocks(file, SourceSettings()))
+
+
+def test_only_the_first_ten_bad_lines_are_shown(tmp_path: Path) -> None:
+    file = tmp_path / "clicks.dat"
+    file.write_text("oops\n" * 13)
+    with pytest.raises(SourceError) as caught:
+        list(read_blocks(file, SourceSettings()))
+    assert "line 10:" in str(caught.value)
+    assert "line 11:" not in str(caught.value)
+    assert "(and 3 more in this part of the file)" in str(caught.value)
+
+
+def test_wrong_format_is_told_by_the_header(tmp_path: Path) -> None:
+    file = tmp_path / "clicks.dat"
+    file.write_text(GOOD)
+    with pytest.raises(SourceError) as caught:
+        list(read_blocks(file, SourceSettings(format="gru4rec")))
+    assert str(caught.value) == (
+        f"Expected a tab-separated header with SessionId, ItemId, Time in {file}, found {GOOD.strip()}; "
+        "missing: SessionId, ItemId, Time. Check the format (source.format) and the column names (source.columns)."
+    )
+
+
+def test_empty_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "clicks.dat"
+    file.touch()
+    with pytest.raises(SourceError) as caught:
+        list(read_blocks(file, SourceSettings()))
+    assert str(caught.value) == f"Expected clicks in {file}, found an empty file. Check that its upload is complete."
+
+
+def test_truncated_gzip_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "clicks.gz"
+    file.write_bytes(gzip.compress(GOOD.encode() * 1000)[:-12])
+    with pytest.raises(SourceError, match=r"can't be read: .*Check that the file is complete"):
+        list(read_blocks(file, SourceSettings()))

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from sbr_tasks.clicks.catalog import ClickCatalog
+from sbr_tasks.clicks.ingest import ingest, ingest_missing
+from sbr_tasks.errors import SourceError
+from sbr_tasks.settings import load_settings
+from sbr_tasks.store import Store
+from tests.unit.clicks.conftest import WriteSource
+
+LINES = [
+    "1,2014-09-23T23:59:59.999Z,10,S\n",
+    "1,2014-09-24T00:00:00.000Z,11,S\n",
+    "2,2014-09-24T09:00:00.000Z,10,0\n",
+    "3,2014-09-26T09:00:00.000Z,12,0\n",
+]
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def test_clicks_are_told_apart_by_day_and_nothing_is_left_in_scratch(write_source: WriteSource, store: Store) -> None:
+    settings = write_source("".join(LINES))
+    ingested = ingest(store, settings)
+    assert (ingested.rows, ingested.rejected) == (4, 0)
+    assert {str(r.day): (r.rows, r.sessions, r.items) for r in ingested.revisions} == {
+        "2014-09-23": (1, 1, 1),
+        "2014-09-24": (2, 2, 2),
+        "2014-09-26": (1, 1, 1),
+    }
+    assert [str(day) for day in ingested.empty] == ["2014-09-25"]
+    assert list(Path(settings.scratch or "").iterdir()) == []
+
+
+def test_day_belongs_to_the_zone_of_the_shop(write_source: WriteSource, store: Store) -> None:
+    ingested = ingest(store, write_source("".join(LINES), "timezone=America/New_York"))
+    assert [str(day) for day in ingested.days] == ["2014-09-23", "2014-09-24", "2014-09-26"]
+    assert ingested.revisions[0].rows == 2
+
+
+def test_order_of_lines_does_not_change_a_revision(write_source: WriteSource, store: Store) -> None:
+    first = ingest(store, write_source("".join(LINES)))
+    again = ingest(store, write_source("".join(random.Random(1).sample(LINES, len(LINES)))))
+    assert first.revisions == again.revisions
+
+
+def test_stored_clicks_are_those_of_the_file_sorted_by_session_and_time(write_source: WriteSource, store: Store) -> None:
+    ingest(store, write_source("".join(reversed(LINES))))
+    catalog = ClickCatalog(store)
+    table = catalog.read(catalog.days()[date(2014, 9, 24)].incoming)  # type: ignore[arg-type]
+    assert table.schema.field("clicked_at").type == pa.timestamp("us", tz="UTC")
+    assert table.column("session_id").to_pylist() == [1, 2]
+    assert table.column("clicked_at").cast(pa.int64()).to_pylist() == [1411516800000000, 1411549200000000]
+    assert table.column("category").to_pylist() == ["S", "0"]
+
+
+def test_late_clicks_make_a_new_revision_and_the_old_one_stays(write_source: WriteSource, store: Store) -> None:
+    old = ingest(store, write_source("".join(LINES))).revisions[1]
+    new = ingest(store, write_source("".join(LINES) + "2,2014-09-24T10:00:00.000Z,13,0\n")).revisions[1]
+    assert (old.day, old.rows, new.rows) == (new.day, 2, 3)
+    assert old.rev != new.rev
+    assert len(store.read(old.file)) == old.file.size
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["1,2014-09-24T09:58:32.124Z\n", "1,then,2,0\n", "-1,2014-09-24T09:58:32.124Z,1,0\n", ""],
+    ids=["too few fields", "bad timestamp", "negative id", "empty file"],
+)
+def test_bad_input_leaves_the_store_untouched(write_source: WriteSource, store: Store, tmp_path: Path, content: str) -> None:
+    ingest(store, write_source("".join(LINES)))
+    before = snapshot(tmp_path / "store")
+    with pytest.raises(SourceError):
+        ingest(store, write_source(LINES[0] * 3 + content if content else ""))
+    assert snapshot(tmp_path / "store") == before
+
+
+def test_file_that_is_not_there_is_named(store: Store, tmp_path: Path) -> None:
+    settings = load_settings([f"store={tmp_path}/store", f"source.path={tmp_path}/nowhere.dat"])
+    with pytest.raises(SourceError) as caught:
+        ingest(store, settings)
+    assert str(caught.value) == (
+        f"Expected clicks in {tmp_path}/nowhere.dat, but there is no such file. Check the path (source.path or --from)."
+    )
+
+
+def test_source_that_is_not_set_is_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"^No source of clicks is set\. Set source\.path"):
+        ingest(store, load_settings([f"store={tmp_path}/store"]))
+
+
+def test_folder_and_glob_are_read_as_one_source(write_source: WriteSource, store: Store, tmp_path: Path) -> None:
+    write_source(LINES[0], name="a.dat")
+    write_source("".join(LINES[1:]), name="b.dat")
+    for place in (tmp_path / "in", tmp_path / "in" / "*.dat"):
+        settings = load_settings([f"store={tmp_path}/store", f"source.path={place}"])
+        assert ingest(store, settings).rows == 4
+
+
+def test_run_ingests_its_window_once_and_its_day_again_when_the_source_changed(write_source: WriteSource, store: Store) -> None:
+    settings = write_source("".join(LINES), "window.days=3")
+    first = ingest_missing(store, settings, date(2014, 9, 24))
+    assert first is not None
+    assert [str(day) for day in (*first.days, *first.empty)] == ["2014-09-23", "2014-09-24", "2014-09-22"]
+    assert ingest_missing(store, settings, date(2014, 9, 24)) is None
+    write_source("".join(LINES) + "9,2014-09-24T10:00:00.000Z,13,0\n9,2014-09-22T10:00:00.000Z,13,0\n")
+    late = ingest_missing(store, settings, date(2014, 9, 24))
+    assert late is not None
+    assert [str(day) for day in late.days] == ["2014-09-22", "2014-09-24"]
+
+
+def test_yoochoose_sample_arrives_complete_to_the_millisecond(shared_data: Path, store: Store, tmp_path: Path) -> None:
+    file = shared_data / "yoochoose-raw-sample" / "yoochoose-clicks.csv"
+    settings = load_settings([f"store={tmp_path}/store", f"source.path={file}"])
+    assert ingest(store, settings).rows == 4299
+    catalog = ClickCatalog(store)
+    stored = []
+    for state in catalog.days().values():
+        table = catalog.read(state.incoming)  # type: ignore[arg-type]
+        times = table.column("clicked_at").to_pylist()
+        ids = zip(table.column("session_id").to_pylist(), table.column("item_id").to_pylist(), strict=True)
+        for (session, item), at, category in zip(ids, times, table.column("category").to_pylist(), strict=True):
+            stored.append(f"{session},{at.strftime('%Y-%m-%dT%H:%M:%S')}.{at.microsecond // 1000:03d}Z,{item},{category}")
+    assert sorted(stored) == sorted(file.read_text().splitlines())
+
+
+def test_four_million_lines_in_random_order_stay_under_1500_mb(tmp_path: Path) -> None:
+    file = tmp_path / "clicks.dat"
+    sbr = [sys.executable, "-m", "sbr_tasks.cli"]
+    subprocess.run([*sbr, "demo-clicks", "--out", str(file), "--clicks", "4000000", "--days", "180", "--shuffle"], check=True)
+    code = (
+        "import resource, sys; from sbr_tasks.clicks.ingest import ingest; from sbr_tasks.settings import load_settings;"
+        "from sbr_tasks.store import Store; s = load_settings([f'store={sys.argv[1]}/store', f'source.path={sys.argv[2]}']);"
+        "print(ingest(Store.open(s), s).rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path), str(file)], check=True, capture_output=True, text=True)
+    rows, peak_kib = map(int, done.stdout.split())
+    assert rows == 4_000_000
+    assert peak_kib < 1_500_000_000 / 1024

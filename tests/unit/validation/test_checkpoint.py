@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.clicks.ingest import ingest
+from sbr_tasks.errors import DayError
+from sbr_tasks.settings import load_settings
+from sbr_tasks.store import Store
+from sbr_tasks.validation.checkpoint import require_days, validate_pending
+from tests.unit.days import Click, at, parquet_settings, write_parquet
+
+D = date(2020, 6, 3)
+
+
+def plain_day(day: date, sessions: int = 4) -> list[Click]:
+    return [(s + 1, item, at(day, 60 * s + item)) for s in range(sessions) for item in range(3)]
+
+
+def ingest_days(tmp_path: Path, days: dict[date, list[Click]], *overrides: str) -> Store:
+    for day, clicks in days.items():
+        write_parquet(tmp_path / "in" / f"{day}.parquet", clicks)
+    settings = parquet_settings(tmp_path, *overrides)
+    store = Store.open(settings)
+    ingest(store, settings)
+    return store
+
+
+def test_good_day_is_published_for_windows_with_its_result(tmp_path: Path) -> None:
+    store = ingest_days(tmp_path, {D: plain_day(D)})
+    validated = validate_pending(store, parquet_settings(tmp_path))
+    assert (validated.accepted, validated.quarantined, validated.warnings) == ((D,), (), {})
+    state = ClickCatalog(store).days()[D]
+    assert state.status == "accepted"
+    assert state.accepted is not None
+    assert state.accepted.file.key.startswith(f"clicks/day={D}/rev=")
+    assert state.accepted.rows == 12
+    decision = state.decided[state.accepted.rev]
+    assert json.loads(store.get(decision["result"]))["success"] is True
+    assert b"<html" in store.get(decision["data_docs"])
+
+
+def test_decided_day_is_not_validated_again(tmp_path: Path) -> None:
+    settings = parquet_settings(tmp_path)
+    store = ingest_days(tmp_path, {D: plain_day(D)})
+    validate_pending(store, settings)
+    ingest(store, settings)
+    assert ClickCatalog(store).days()[D].status == "accepted"
+    assert validate_pending(store, settings).accepted == ()
+
+
+@pytest.mark.parametrize(
+    ("bad", "failure"),
+    [
+        ((None, 1, at(D, 9)), "Each click has its session_id: broken by 1 of 13 clicks"),
+        ((9, None, at(D, 9)), "Each click has its item_id: broken by 1 of 13 clicks"),
+        ((9, -5, at(D, 9)), "Each item_id is a non-negative integer: broken by 1 of 13 clicks, such as -5"),
+        ((-9, 5, at(D, 9)), "Each session_id is a non-negative integer: broken by 1 of 13 clicks, such as -9"),
+    ],
+)
+def test_bad_day_goes_to_quarantine_with_what_failed_and_an_example(tmp_path: Path, bad: Click, failure: str) -> None:
+    store = ingest_days(tmp_path, {D: [*plain_day(D), bad]})
+    validated = validate_pending(store, parquet_settings(tmp_path))
+    assert (validated.accepted, validated.quarantined) == ((), (D,))
+    state = ClickCatalog(store).days()[D]
+    assert (state.status, state.accepted) == ("quarantined", None)
+    assert state.failures == [failure]
+    assert state.quarantined is not None
+    assert ClickCatalog(store).read(state.quarantined).num_rows == 13
+
+
+def test_click_outside_its_day_is_critical(tmp_path: Path) -> None:
+    store = ingest_days(tmp_path, {D: [*plain_day(D), (9, 5, at(D, 86_399))]})
+    settings = load_settings([f"store={tmp_path / 'store'}", "timezone=Europe/Amsterdam"])
+    validate_pending(store, settings)
+    (failure,) = ClickCatalog(store).days()[D].failures
+    assert failure.startswith("Each click lies in the day 2020-06-03 (2020-06-02T22:00:00+00:00 to ")
+    assert "end excluded): broken by 1 of 13 clicks, such as 2020-06-03 23:59:59+00:00" in failure
+
+
+def test_odd_but_usable_days_are_accepted_with_warnings(tmp_path: Path) -> None:
+    twice = [*plain_day(D), plain_day(D)[0]]
+    store = ingest_days(tmp_path, {D: twice})
+    settings = parquet_settings(tmp_path, "validation.max_session_clicks=3")
+    validated = validate_pending(store, settings)
+    assert validated.accepted == (D,)
+    repeated, long = validated.warnings[D]
+    assert repeated.startswith("No session clicks the same item twice at the same instant: broken by 2 of 13 clicks")
+    assert long.startswith("No session has more than 3 clicks (robots have): broken by 4 of 13 clicks, such as 4")
+
+
+def test_volume_is_compared_with_the_accepted_days_before(tmp_path: Path) -> None:
+    days = {D + timedelta(days=i): plain_day(D + timedelta(days=i)) for i in range(3)}
+    thin = D + timedelta(days=3)
+    store = ingest_days(tmp_path, {**days, thin: plain_day(thin, sessions=1)})
+    validated = validate_pending(store, parquet_settings(tmp_path))
+    assert validated.accepted == (*days, thin)
+    assert validated.warnings == {
+        thin: [
+            "The number of clicks is near the median of the 3 days before, 12 (from 6 to 18): found 3",
+            "The number of sessions is near the median of the 3 days before, 4 (from 2 to 6): found 1",
+        ]
+    }
+
+
+def test_string_ids_must_not_be_empty(tmp_path: Path) -> None:
+    clicks: list[Click] = [("a", "x", at(D, 1)), ("a", "", at(D, 2))]
+    store = ingest_days(tmp_path, {D: clicks}, "source.id_type=string")
+    validate_pending(store, parquet_settings(tmp_path))
+    assert ClickCatalog(store).days()[D].failures == ["Each item_id is a non-empty string: broken by 1 of 2 clicks"]
+
+
+def test_late_bad_revision_does_not_replace_the_accepted_one(tmp_path: Path) -> None:
+    settings = parquet_settings(tmp_path)
+    store = ingest_days(tmp_path, {D: plain_day(D)})
+    validate_pending(store, settings)
+    ingest_days(tmp_path, {D: [*plain_day(D), (1, -1, at(D, 1))]})
+    validate_pending(store, settings)
+    state = ClickCatalog(store).days()[D]
+    assert state.status == "quarantined"
+    assert state.accepted is not None
+    assert state.accepted.rows == 12
+
+
+class TestRequireDays:
+    settings = load_settings(["window.days=4", "window.max_missing_days=1"])
+    window = tuple(D - timedelta(days=i) for i in (3, 2, 1, 0))
+
+    def states(self, tmp_path: Path, *good: date, bad: tuple[date, ...] = ()) -> dict[date, DayState]:
+        days = {day: plain_day(day) for day in good} | {day: [*plain_day(day), (1, -1, at(day, 1))] for day in bad}
+        store = ingest_days(tmp_path, days)
+        validate_pending(store, parquet_settings(tmp_path))
+        return ClickCatalog(store).days()
+
+    def test_missing_earlier_day_is_reported(self, tmp_path: Path) -> None:
+        states = self.states(tmp_path, *self.window[1:])
+        assert require_days(states, self.settings, D) == [self.window[0]]
+
+    def test_more_missing_days_than_allowed_are_refused(self, tmp_path: Path) -> None:
+        states = self.states(tmp_path, *self.window[2:])
+        with pytest.raises(DayError) as caught:
+            require_days(states, self.settings, D)
+        assert str(caught.value) == (
+            "2 of the 4 days of the window are missing (2020-05-31 to 2020-06-01); at most 1 may be. "
+            "Ingest them, or raise window.max_missing_days."
+        )
+
+    @pytest.mark.parametrize(("which", "role"), [(2, "validated"), (3, "tested")])
+    def test_quarantined_test_or_validation_day_is_refused(self, tmp_path: Path, which: int, role: str) -> None:
+        day = self.window[which]
+        states = self.states(tmp_path, *(d for d in self.window if d != day), bad=(day,))
+        with pytest.raises(DayError) as caught:
+            require_days(states, self.settings, D)
+        assert str(caught.value) == (
+            f"The model of {D} is {role} on {day}, but {day} is in quarantine: Each item_id is a non-negative "
+            "integer: broken by 1 of 13 clicks, such as -1. Mend the source and run the day again."
+        )
+
+    def test_day_with_no_clicks_is_refused(self, tmp_path: Path) -> None:
+        states = self.states(tmp_path, *self.window[:2], D)
+        with pytest.raises(DayError) as caught:
+            require_days(states, self.settings, D)
+        assert str(caught.value) == (
+            "The model of 2020-06-03 is validated on 2020-06-02, but 2020-06-02 has no clicks in the source. "
+            "Check that its file was delivered, then run the day again."
+        )

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from sbr_tasks.clicks.ingest import ingest
+from sbr_tasks.errors import WindowError
+from sbr_tasks.settings import Settings
+from sbr_tasks.store import Store
+from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.window.build import build_window, read_window, window_table
+from tests.unit.days import Click, at, parquet_settings, write_parquet
+
+D = date(2020, 6, 4)
+DAYS = [D - timedelta(days=i) for i in (3, 2, 1, 0)]
+OVERRIDES = ("window.days=4", "window.least_click=1", "window.max_missing_days=0")
+
+
+def stored(tmp_path: Path, clicks: list[Click], *overrides: str) -> tuple[Store, Settings]:
+    settings = parquet_settings(tmp_path, *OVERRIDES, *overrides)
+    write_parquet(tmp_path / "in" / "clicks.parquet", clicks)
+    store = Store.open(settings)
+    ingest(store, settings)
+    validate_pending(store, settings)
+    return store, settings
+
+
+def shop(name: Callable[[int], object] = int) -> list[Click]:
+    """A session of two clicks on each day, and one that goes on over the last midnight."""
+    clicks: list[Click] = [(name(10 + i), name(1 + j), at(day, 100 * j)) for i, day in enumerate(DAYS) for j in range(2)]
+    clicks += [(name(50), name(7), at(D, -60)), (name(50), name(1), at(D, 60)), (name(50), name(9), at(D, 61))]
+    return clicks
+
+
+def test_window_is_split_by_day_and_sessions_over_midnight_stay_whole(tmp_path: Path) -> None:
+    store, settings = stored(tmp_path, shop())
+    data = read_window(store, build_window(store, settings, D), settings.zone)
+    assert (data.train.n_sessions, data.validation.n_sessions, data.test.n_sessions) == (2, 1, 2)
+    assert data.test.offsets.tolist() == [0, 3, 5]
+    assert data.test.item_ids.tolist() == [7, 1, 9, 1, 2]
+    assert data.test.is_target.tolist() == [False, True, True, True, True]
+    assert data.index.ids.tolist() == [1, 2]
+    assert data.index.support.tolist() == [2, 2]
+    assert data.index.encode(data.test.item_ids).tolist() == [-1, 0, -1, 0, 1]
+
+
+def test_string_ids_give_the_same_window(tmp_path: Path) -> None:
+    store, settings = stored(tmp_path, shop("{:03d}".format), "source.id_type=string")
+    data = read_window(store, build_window(store, settings, D), settings.zone)
+    assert data.test.item_ids.tolist() == ["007", "001", "009", "001", "002"]
+    assert data.index.ids.tolist() == ["001", "002"]
+
+
+def test_items_are_indexed_by_support_in_training(tmp_path: Path) -> None:
+    more: list[Click] = [(30, 9, at(DAYS[0], 5)), (30, 9, at(DAYS[0], 6)), (30, 9, at(DAYS[0], 7))]
+    store, settings = stored(tmp_path, [*shop(), *more])
+    index = read_window(store, build_window(store, settings, D), settings.zone).index
+    assert list(zip(index.ids.tolist(), index.support.tolist(), strict=True)) == [(9, 3), (1, 2), (2, 2)]
+
+
+def test_manifest_counts_events_sessions_items_and_times(tmp_path: Path) -> None:
+    store, settings = stored(tmp_path, shop())
+    window = build_window(store, settings, D)
+    test = window.manifest["parts"]["test"]
+    assert (test["clicks"], test["events"], test["sessions"], test["items"]) == (5, 3, 2, 4)
+    assert (test["first"], test["last"]) == ("2020-06-03T23:59:00+00:00", "2020-06-04T00:01:40+00:00")
+    assert set(window.manifest["inputs"]["revisions"]) == {str(day) for day in DAYS}
+    assert window.clicks == 11
+    assert "validation" in window_table(window)
+
+
+def test_same_inputs_give_the_same_window_and_others_another(tmp_path: Path) -> None:
+    store, settings = stored(tmp_path, shop())
+    first = build_window(store, settings, D)
+    assert build_window(store, settings, D) == first
+    shorter = parquet_settings(tmp_path, *OVERRIDES, "window.shortest=3")
+    with pytest.raises(WindowError):
+        build_window(store, shorter, D)
+    _, settings = stored(tmp_path, [*shop(), (99, 1, at(D, 1)), (99, 2, at(D, 2))])
+    assert build_window(store, settings, D).fingerprint != first.fingerprint
+
+
+def test_window_with_nothing_to_train_on_says_what_to_change(tmp_path: Path) -> None:
+    store, settings = stored(tmp_path, shop(), "window.least_click=6")
+    with pytest.raises(WindowError) as caught:
+        build_window(store, settings, D)
+    assert str(caught.value) == (
+        "The window of 2020-06-04 has 11 clicks, but cleansing (sessions of 2 or more clicks, items of 6 or more) left 0, "
+        "and no session to train on that ends before 2020-06-03. "
+        "Lower window.least_click, or lengthen the window (window.days)."
+    )

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import narwhals as nw
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sbr_tasks.window.cleanse import CleansingPass, cleanse, split
+
+Clicks = list[tuple[int, int, int]]
+
+
+def frame(clicks: Clicks) -> nw.DataFrame[pd.DataFrame]:
+    return nw.from_native(pd.DataFrame(clicks, columns=["session", "item", "clicked_at"]), eager_only=True)
+
+
+def rows(part: nw.DataFrame[pd.DataFrame]) -> Clicks:
+    return [tuple(row) for row in part.rows()]  # type: ignore[misc]
+
+
+def test_cleansing_goes_on_until_nothing_changes() -> None:
+    # Item 3 has one click. Without it session 3 is short, without session 3 item 2 has one click, without it session 2 is.
+    clicks = [(1, 1, 0), (1, 1, 1), (2, 1, 2), (2, 2, 3), (3, 2, 4), (3, 3, 5)]
+    kept, passes = cleanse(frame(clicks), shortest=2, least_click=2)
+    assert rows(kept) == [(1, 1, 0), (1, 1, 1)]
+    assert passes == [CleansingPass(5, 3, 2), CleansingPass(3, 2, 1), CleansingPass(2, 1, 1), CleansingPass(2, 1, 1)]
+
+
+def test_cleansing_may_leave_nothing() -> None:
+    kept, passes = cleanse(frame([(1, 1, 0), (1, 2, 1)]), shortest=2, least_click=2)
+    assert rows(kept) == []
+    assert passes[-1] == CleansingPass(0, 0, 0)
+
+
+clicks_of_a_shop = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 8), st.integers(0, 100)), max_size=60)
+
+
+@given(clicks_of_a_shop, st.integers(2, 4), st.integers(1, 4))
+def test_cleansing_is_a_fixed_point_and_the_largest_one(clicks: Clicks, shortest: int, least_click: int) -> None:
+    kept = rows(cleanse(frame(clicks), shortest=shortest, least_click=least_click)[0])
+    assert rows(cleanse(frame(kept), shortest=shortest, least_click=least_click)[0]) == kept
+    left = list(clicks)
+    while True:  # one offending row's group at a time, items first: the same set in the end
+        sessions = [session for session, _, _ in left]
+        items = [item for _, item, _ in left]
+        next_left = [c for c in left if items.count(c[1]) >= least_click and sessions.count(c[0]) >= shortest]
+        if next_left == left:
+            break
+        left = next_left
+    assert sorted(kept) == sorted(left)
+
+
+@given(clicks_of_a_shop)
+def test_each_session_is_whole_in_the_part_of_its_last_click(clicks: Clicks) -> None:
+    parts = {name: rows(part) for name, part in split(frame(clicks), validation_start_us=60, test_start_us=80).items()}
+    assert sorted(click for part in parts.values() for click in part) == sorted(clicks)
+    sessions = {name: {session for session, _, _ in part} for name, part in parts.items()}
+    assert sum(map(len, sessions.values())) == len({session for session, _, _ in clicks})
+    for name, low, high in (("train", 0, 59), ("validation", 60, 79), ("test", 80, 100)):
+        for session in sessions[name]:
+            assert low <= max(at for s, _, at in clicks if s == session) <= high
+
+
+def test_sessions_follow_each_other_by_first_click_and_clicks_by_time() -> None:
+    clicks = [(5, 1, 9), (5, 2, 3), (2, 9, 4), (2, 8, 4), (7, 1, 3)]
+    parts = split(frame(clicks), validation_start_us=50, test_start_us=60)
+    assert rows(parts["train"]) == [(5, 2, 3), (5, 1, 9), (7, 1, 3), (2, 8, 4), (2, 9, 4)]
