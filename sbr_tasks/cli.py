@@ -51,7 +51,7 @@ def demo_clicks(
     out: Annotated[Path, typer.Option("--out", help="The file to write.")],
     clicks: Annotated[int | None, typer.Option("--clicks", min=1, help="Exact number of clicks.")] = None,
     days: Annotated[int, typer.Option("--days", min=1, help="Days of history.")] = 33,
-    sessions_per_day: Annotated[int | None, typer.Option("--sessions-per-day", min=1, help="Sessions a day.")] = None,
+    sessions_per_day: Annotated[int | None, typer.Option("--sessions-per-day", min=1, help="Sessions a day [1500].")] = None,
     end: Annotated[str, typer.Option("--end", metavar="DAY", help="The last day.")] = "2014-09-30",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same file.")] = 42,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Lines in random order.")] = False,

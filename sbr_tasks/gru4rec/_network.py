@@ -126,7 +126,7 @@ class Network:
             # Drawn here, because XLA draws other numbers from the same seed.
             masks = self.dropout_masks(epoch, first + tf.cast(t, tf.int64))
             hidden, dense, block, loss = self._step(hidden, dense, block, batch, masks)
-            # Distinct rows, but for the spare one, which every copy of leaves as it was: no order of writing matters.
+            # The rows are distinct, but for the spare one, whose copies all write what was there: no order matters.
             for name, part in parts.items():
                 for slot, value in zip(self._tables[name], block[name], strict=True):
                     slot.scatter_update(tf.IndexedSlices(value, part))

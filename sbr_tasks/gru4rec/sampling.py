@@ -1,4 +1,6 @@
-"""Negative items that a batch shares, and how likely each was to be drawn (Hidasi & Karatzoglou 2018, section 3.1)."""
+"""Negative items that a batch shares, and how likely each was to be drawn (Hidasi et al. 2016, section 3.1.2; Hidasi & Karatzoglou
+2018 for the additional samples).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Session-parallel mini-batches: which transition is trained in which step and lane (Hidasi et al. 2016, section 3.1).
+"""Session-parallel mini-batches: which transition is trained in which step and lane (Hidasi et al. 2016, section 3.1.1).
 
 A batch has lanes. Each lane walks through one session, one transition a step, and takes the next session when its own ends.
 The whole walk is known before training starts, so that training is a plain loop over arrays.
