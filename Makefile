@@ -1,4 +1,65 @@
-PYTHON ?= python3
-.PHONY: check
-check:
-	.venv/bin/ruff check .
+# `make run` and `make test` set everything up by themselves: the packages of requirements.lock go into .venv, all else that
+# is written goes into var/.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+UV_VERSION := 0.13.9
+PY := .venv/bin/python
+export PYTHONUTF8 := 1
+# The commands below are never those of another Airflow or project.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: help setup run stop lint check test test-long format lock bench clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: .venv/.ready ## Install what is locked into .venv (the other targets do it when it is due)
+
+.venv/.ready: requirements.lock pyproject.toml tools/find_python.sh
+	@python=$$(sh tools/find_python.sh) && \
+	echo "Setting up .venv with $$("$$python" --version) ..." && \
+	rm -f .venv/.ready && \
+	{ [ -x .venv/bin/uv ] && $(PY) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	  || { rm -rf .venv && "$$python" -m venv .venv && $(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }; } && \
+	.venv/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock && \
+	.venv/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation -e . && \
+	$(PY) -m compileall -q sbr_tasks && \
+	touch .venv/.ready
+
+run: setup ## Retrain for three days in a real Airflow (CLICKS=, FORMAT=, DAYS=, ONESHOT=1, PORT=)
+	@$(PY) tools/airflow_local.py run
+
+stop: ## End what `make run` left
+	@if [ -x $(PY) ]; then $(PY) tools/airflow_local.py stop; else echo "Nothing was set up here, so nothing runs."; fi
+
+lint: setup ## Style, types and the direction of imports
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/ruff format --check --quiet .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --quiet
+
+check: lint ## lint and the unit tests
+	@$(PY) -m pytest -q tests/unit
+
+test: lint ## lint and all tests but the long ones
+	@$(PY) -m pytest
+
+test-long: lint ## lint and all tests
+	@$(PY) -m pytest --long
+
+format: setup ## Lay out the code
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+lock: setup ## Pin the newest versions that pyproject.toml allows
+	@.venv/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
+	  --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
+
+bench: setup ## Measure, each figure against a peer in the same run
+	@$(PY) -m benchmarks.run
+
+clean: stop ## Remove what was installed and everything that runs wrote
+	rm -rf .venv var

@@ -1,5 +1,6 @@
-"""Negative items that a batch shares, and how likely each was to be drawn (Hidasi et al. 2016, section 3.1.2; Hidasi & Karatzoglou
-2018 for the additional samples).
+"""Negative items that a batch shares, and how likely each was to be drawn.
+
+Hidasi et al. 2016, section 3.1.2, and the additional samples of Hidasi & Karatzoglou 2018.
 """
 
 from __future__ import annotations
