@@ -18,6 +18,9 @@ from sbr_tasks.errors import SbrError
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
 
+_INTERRUPTED = 130
+"""The exit code with which Typer ends after Ctrl-C."""
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
 Overrides = Annotated[
@@ -41,9 +44,10 @@ def main() -> None:
     except SbrError as error:
         typer.echo(f"sbr: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("sbr: interrupted; what was committed before stays, and the same command goes on from there.", err=True)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:
+            typer.echo("sbr: interrupted; what was committed before stays, and the same command goes on from there.", err=True)
+        raise
 
 
 @app.command("demo-clicks")
