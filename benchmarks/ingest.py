@@ -1,0 +1,107 @@
+"""How fast a file of clicks is imported, against reading alone and against the usual notebook.
+
+    python -m benchmarks.ingest [--clicks 4000000] [--rounds 3]
+
+Contenders take turns, each in a process of its own; the median of the rounds counts. `stream` reads the file with Arrow's CSV
+reader and throws the blocks away. `notebook` is `pandas.read_csv` with parsed dates and a sort, and writes nothing. `ingest` is
+`sbr_tasks.clicks.ingest`, with Parquet written. The clicks are synthetic and in random order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from tabulate import tabulate
+
+CONTENDERS = ("stream", "notebook", "ingest")
+NAMES = ["session_id", "clicked_at", "item_id", "category"]
+
+
+def main() -> None:
+    """Measures and prints the table, or, with `--contender`, runs one of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clicks", type=int, default=4_000_000)
+    parser.add_argument("--days", type=int, default=180)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.contender:
+        print(json.dumps(_run(options.contender, options.file)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "clicks.dat"
+        size = ["--clicks", str(options.clicks), "--days", str(options.days), "--shuffle"]
+        subprocess.run([sys.executable, "-m", "sbr_tasks.cli", "demo-clicks", "--out", str(file), *size], check=True)
+        measured: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
+        for _ in range(options.rounds):
+            for name in CONTENDERS:
+                measured[name].append(_measure(name, file))
+    seconds = {name: median(one["seconds"] for one in ones) for name, ones in measured.items()}
+    rows = [
+        [
+            name,
+            seconds[name],
+            seconds[name] / seconds["stream"],
+            seconds["notebook"] / seconds[name],
+            max(one["peak_mb"] for one in measured[name]),
+        ]
+        for name in CONTENDERS
+    ]
+    headers = [f"{options.clicks:,} lines", "seconds", "x stream", "faster than notebook", "peak MB"]
+    print(tabulate(rows, headers=headers, floatfmt=("", ".2f", ".2f", ".2f", ".0f")))
+
+
+def _measure(contender: str, file: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.ingest", "--contender", contender, "--file", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
+def _run(contender: str, file: Path) -> dict[str, float]:
+    work = {"stream": _stream, "notebook": _notebook, "ingest": _ingest}[contender]
+    seconds = work(file)
+    return {"seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def _stream(file: Path) -> float:
+    from pyarrow import csv
+
+    started = time.perf_counter()
+    with csv.open_csv(file, read_options=csv.ReadOptions(column_names=NAMES)) as reader:
+        for _ in reader:
+            pass
+    return time.perf_counter() - started
+
+
+def _notebook(file: Path) -> float:
+    import pandas as pd
+
+    started = time.perf_counter()
+    frame = pd.read_csv(file, names=NAMES, parse_dates=["clicked_at"], dtype={"category": str})
+    frame.sort_values(["session_id", "clicked_at"])
+    return time.perf_counter() - started
+
+
+def _ingest(file: Path) -> float:
+    from sbr_tasks.clicks.ingest import ingest
+    from sbr_tasks.settings import load_settings
+    from sbr_tasks.store import Store
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = load_settings([f"store={folder}", f"source.path={file}"])
+        started = time.perf_counter()
+        ingest(Store.open(settings), settings)
+        return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
