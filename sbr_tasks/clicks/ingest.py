@@ -63,22 +63,25 @@ def ingest_missing(store: Store, settings: Settings, as_of: date) -> Ingested | 
     whenever the source changed since it was ingested last.
 
     Returns:
-        What was ingested; None when everything is there.
+        What was ingested; None when everything is there, or when no source is set and `as_of` is there.
 
     Raises:
         SourceError: The source is absent or its lines don't parse; nothing was stored.
     """
-    files = find_files(settings.source.path)
-    source = source_fingerprint(files, settings.source.format)
     known = ClickCatalog(store).days()
+    window = window_days(as_of, settings.window.days)
+    if settings.source.path is None and as_of in known:
+        logger.info("No source is set (source.path), so the window is made of what was ingested before.")
+        return None
+    source = source_fingerprint(find_files(settings.source.path), settings.source.format)
     wanted = []
-    for day in window_days(as_of, settings.window.days):
+    for day in window:
         state = known.get(day)
         outdated = state is not None and state.source != source and (state.status == "empty" or day == as_of)
         if state is None or outdated:
             wanted.append(day)
     if not wanted:
-        logger.info("All %d days up to %s were ingested before; the source is unchanged.", settings.window.days, as_of)
+        logger.info("All %d days up to %s were ingested before; the source is unchanged.", len(window), as_of)
         return None
     return ingest(store, settings, days=wanted)
 

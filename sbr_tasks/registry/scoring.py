@@ -1,4 +1,4 @@
-"""Scoring of model versions on a window's test day; each version is scored once per window."""
+"""Scoring of model versions on a window's test day; each version is scored once per window and code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sbr_tasks.evaluation.ranking import Evaluation, evaluate
 from sbr_tasks.registry.gate import Metrics
 from sbr_tasks.registry.versions import load_scorer, load_version
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Json, Store, to_json
+from sbr_tasks.store import Json, Store, code_version, to_json
 from sbr_tasks.window.build import Window, WindowData, read_window
 
 logger = logging.getLogger(__name__)
@@ -35,10 +35,11 @@ def score_models(store: Store, settings: Settings, window: Window, names: list[s
         RegistryError: A version is unknown.
         StoreError: Files of a version are missing or damaged.
     """
+    folder = f"evaluations/on={window.fingerprint}/by={code_version('evaluation', 'gru4rec')}"
     found: dict[str, Metrics] = {}
     data: WindowData | None = None
     for name in [*names, *BASELINES]:
-        key = f"evaluations/on={window.fingerprint}/{name}.json"
+        key = f"{folder}/{name}.json"
         if store.exists(key):
             found[name] = json.loads(store.get(key))["metrics"]
             continue

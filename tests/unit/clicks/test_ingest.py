@@ -116,6 +116,14 @@ def test_run_ingests_its_window_once_and_its_day_again_when_the_source_changed(w
     assert [str(day) for day in late.days] == ["2014-09-22", "2014-09-24"]
 
 
+def test_run_without_a_source_takes_what_was_ingested_before(write_source: WriteSource, store: Store, tmp_path: Path) -> None:
+    ingest(store, write_source("".join(LINES)))
+    settings = load_settings([f"store={tmp_path}/store"])
+    assert ingest_missing(store, settings, date(2014, 9, 24)) is None
+    with pytest.raises(SourceError, match="No source of clicks is set"):
+        ingest_missing(store, settings, date(2014, 9, 27))
+
+
 def test_yoochoose_sample_arrives_complete_to_the_millisecond(shared_data: Path, store: Store, tmp_path: Path) -> None:
     file = shared_data / "yoochoose-raw-sample" / "yoochoose-clicks.csv"
     settings = load_settings([f"store={tmp_path}/store", f"source.path={file}"])
