@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from shutil import get_terminal_size
 
 from tabulate import tabulate
 
@@ -25,7 +26,8 @@ _HEADERS = (
     "decision",
     "reason",
 )
-_REASON_WIDTH = 48
+_REASON_WIDTHS = (24, 48)
+_OTHER_COLUMNS_WIDTH = 122
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def run_rows(store: Store, days: Sequence[date] | None = None) -> list[RunRow]:
 
 
 def run_table(rows: Sequence[RunRow]) -> str:
-    """The rows as a table for people."""
+    """The rows as a table for people, as wide as the terminal allows."""
     cells = [
         [
             row.day,
@@ -92,7 +94,9 @@ def run_table(rows: Sequence[RunRow]) -> str:
         ]
         for row in rows
     ]
-    widths = [None] * (len(_HEADERS) - 1) + [_REASON_WIDTH]
+    narrow, wide = _REASON_WIDTHS
+    left = get_terminal_size((_OTHER_COLUMNS_WIDTH + wide, 24)).columns - _OTHER_COLUMNS_WIDTH
+    widths = [None] * (len(_HEADERS) - 1) + [min(max(left, narrow), wide)]
     return tabulate(
         cells, headers=_HEADERS, intfmt=",", floatfmt=".4f", missingval="-", maxcolwidths=widths, tablefmt="simple_grid"
     )
