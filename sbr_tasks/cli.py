@@ -234,12 +234,13 @@ def preview(
     as_json: AsJson = False,
 ) -> None:
     """Check that a source can be read, and say how large a window is and about how long a day's run takes."""
-    from sbr_tasks.clicks.preview import clicks_by_day
+    from sbr_tasks.clicks.preview import clicks_by_day, require_windows
     from sbr_tasks.report.estimate import seconds_per_day
 
     settings = load_settings(_with_source(overrides, source, format_name))
     counts = clicks_by_day(settings)
     last: list[date] = list(counts)[-days:]
+    require_windows(counts, last, settings)
     largest = max(sum(counts.get(day, 0) for day in window_days(end, settings.window.days)) for end in last)
     found = {
         "clicks": sum(counts.values()),

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from sbr_tasks.clicks.ingest import read_source
-from sbr_tasks.days import day_numbers, number_to_day
-from sbr_tasks.errors import SourceError
+from sbr_tasks.days import day_numbers, number_to_day, window_days
+from sbr_tasks.errors import DayError, SourceError
 from sbr_tasks.settings import Settings
 
 
@@ -28,3 +28,21 @@ def clicks_by_day(settings: Settings) -> dict[date, int]:
     if not counts:
         raise SourceError(f"Expected clicks in {settings.source.path}, found none: the files hold no line.")
     return {number_to_day(number): counts[number] for number in sorted(counts)}
+
+
+def require_windows(counts: dict[date, int], days: list[date], settings: Settings) -> None:
+    """Checks that the source reaches back far enough for the windows of some days.
+
+    Raises:
+        DayError: A window would miss more days than `window.max_missing_days`.
+    """
+    n_days, most = settings.window.days, settings.window.max_missing_days
+    for day in days:
+        present = sum(one in counts for one in window_days(day, n_days))
+        if n_days - present > most:
+            raise DayError(
+                f"{settings.source.path} has clicks on {len(counts)} days from {min(counts)} to {max(counts)}. The window of "
+                f"{day} needs {n_days - most} or more days with clicks among its {n_days}, found {present}. "
+                "Shorten the window (window.days, SBR_WINDOW__DAYS), or allow more days to be missing "
+                "(window.max_missing_days, SBR_WINDOW__MAX_MISSING_DAYS)."
+            )

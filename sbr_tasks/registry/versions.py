@@ -93,6 +93,12 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "lineage": {
             "revisions": window.manifest["inputs"]["revisions"],
+            "settings": {
+                "timezone": window.manifest["inputs"]["timezone"],
+                "window": window.manifest["inputs"]["window"],
+                "model": inputs["model"],
+                "training": inputs["training"],
+            },
             "git_revision": _git_revision(),
             "python": platform.python_version(),
             "packages": {package: importlib.metadata.version(package) for package in _PACKAGES},

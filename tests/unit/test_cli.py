@@ -111,12 +111,22 @@ def test_demo_clicks_are_written_previewed_and_ingested(sbr: Sbr, tmp_path: Path
     file = str(tmp_path / "demo.dat")
     size = ("--days", "5", "--sessions-per-day", "50", "--end", "2014-09-30")
     written = json.loads(sbr("demo-clicks", "--out", file, *size, "--json").out)
-    seen = json.loads(sbr("preview", "--from", file, "--days", "2", "--json").out)
+    seen = json.loads(sbr("preview", "--from", file, "--days", "2", "--set", "window.days=5", "--json").out)
     assert seen["clicks"] == written["clicks"]
     assert (seen["first_day"], seen["last_days"]) == ("2014-09-26", ["2014-09-29", "2014-09-30"])
     assert seen["window_clicks"] == written["clicks"]
     assert seen["seconds_per_day"] > 0
     assert json.loads(sbr("ingest", "--from", file, "--json").out)["rows"] == written["clicks"]
+
+
+def test_preview_refuses_a_file_that_is_too_short_for_a_window(sbr: Sbr, clicks: Path) -> None:
+    done = sbr("preview", "--from", str(clicks), "--days", "1")
+    assert done.code == 1
+    assert done.err == (
+        f"sbr: {clicks} has clicks on 2 days from 2014-09-23 to 2014-09-24. The window of 2014-09-24 needs 23 or more days "
+        "with clicks among its 30, found 2. Shorten the window (window.days, SBR_WINDOW__DAYS), or allow more days to be missing "
+        "(window.max_missing_days, SBR_WINDOW__MAX_MISSING_DAYS).\n"
+    )
 
 
 def test_empty_store_says_what_to_do(sbr: Sbr) -> None:
