@@ -124,7 +124,8 @@ def test_preview_refuses_a_file_that_is_too_short_for_a_window(sbr: Sbr, clicks:
     assert done.code == 1
     assert done.err == (
         f"sbr: {clicks} has clicks on 2 days from 2014-09-23 to 2014-09-24. The window of 2014-09-24 needs 23 or more days "
-        "with clicks among its 30, found 2. Shorten the window (window.days, SBR_WINDOW__DAYS), or allow more days to be missing "
+        "with clicks among its 30, found 2. Shorten the window (window.days, SBR_WINDOW__DAYS), "
+        "or allow more days to be missing "
         "(window.max_missing_days, SBR_WINDOW__MAX_MISSING_DAYS).\n"
     )
 
