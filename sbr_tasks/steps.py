@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from sbr_tasks.days import parse_day, resolve_as_of
 from sbr_tasks.errors import DayError
 from sbr_tasks.settings import Settings, load_settings
-from sbr_tasks.store import Json, Store
 
 if TYPE_CHECKING:
+    from sbr_tasks.store import Json, Store
     from sbr_tasks.window.build import Window
 
 
@@ -166,6 +166,8 @@ def retrain(day: str, *, overrides: Iterable[str] = ()) -> Json:
 
 
 def _open(day: str, overrides: Iterable[str]) -> tuple[date, Store, Settings]:
+    from sbr_tasks.store import Store
+
     settings = load_settings(overrides)
     return parse_day(day), Store.open(settings), settings
 

@@ -298,13 +298,21 @@ def _refuse_lines(data: bytes, first_line: int, layout: Layout, source: SourceSe
     """Raises for the lines of a block that are wrong; returns when each line is right by itself."""
     fault_of: Callable[[str, Layout], str | None] = _json_fault if source.format == "jsonl" else _csv_fault
     faults: list[str] = []
-    n_faults = 0
+    n_faults = n_lines = 0
     for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), start=first_line):
-        fault = fault_of(line, layout) if line.strip() else None
+        if not line.strip():
+            continue
+        n_lines += 1
+        fault = fault_of(line, layout)
         if fault:
             n_faults += 1
             if len(faults) < _SHOWN_REJECTS:
                 faults.append(f"line {number}: {fault}")
+    if n_faults == n_lines > 1:
+        raise SourceError(
+            f"{file} isn't laid out as {source.format}: {faults[0]}, and none of the next {n_lines - 1:,} lines is right either. "
+            "Check the format (source.format or --format)."
+        )
     if faults:
         more = f" (and {n_faults - len(faults)} more in this part of the file)" if n_faults > len(faults) else ""
         raise SourceError(f"{file}, {'; '.join(faults)}{more}. Nothing was stored; mend the file and ingest it again.")

@@ -17,7 +17,7 @@ from local_airflow import server
 
 from .conftest import ROOT
 
-CLICKS = "1,2014-09-29T10:00:00.000Z,7,0\n1,2014-09-30T10:01:00.000Z,8,0\n"
+CLICKS = "".join(f"{day},2014-09-{day}T10:0{i}:00.000Z,7,0\n" for day in (28, 29, 30) for i in (0, 1))
 
 # A component that doesn't listen to SIGTERM, with a task in a process group of its own, as Airflow starts them.
 STUBBORN = """
@@ -83,7 +83,7 @@ def test_taken_port_is_one_sentence_and_nothing_is_started(checkout: Path) -> No
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        done = airflow_local(checkout, "run", CLICKS="clicks.dat", DAYS="1", PORT=str(port))
+        done = airflow_local(checkout, "run", CLICKS="clicks.dat", DAYS="1", PORT=str(port), SBR_WINDOW__DAYS="3")
     assert done.returncode == 1
     assert done.stderr.startswith(f"Port {port} can't be used (Address already in use)")
     assert written(checkout) == set()

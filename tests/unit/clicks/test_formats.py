@@ -124,12 +124,23 @@ def test_line_numbers_count_from_the_start_of_the_file(tmp_path: Path, monkeypat
 
 def test_only_the_first_ten_bad_lines_are_shown(tmp_path: Path) -> None:
     file = tmp_path / "clicks.dat"
-    file.write_text("oops\n" * 13)
+    file.write_text("oops\n" * 13 + GOOD)
     with pytest.raises(SourceError) as caught:
         list(read_blocks(file, SourceSettings()))
     assert "line 10:" in str(caught.value)
     assert "line 11:" not in str(caught.value)
     assert "(and 3 more in this part of the file)" in str(caught.value)
+
+
+def test_file_without_one_right_line_is_of_another_format(tmp_path: Path) -> None:
+    file = tmp_path / "clicks.dat"
+    file.write_text("1::31::2.5::1260759144\n" * 20)
+    with pytest.raises(SourceError) as caught:
+        list(read_blocks(file, SourceSettings()))
+    assert str(caught.value) == (
+        f"{file} isn't laid out as yoochoose: line 1: expected 4 fields ('session_id,clicked_at,item_id,category'), found 1: "
+        "'1::31::2.5::1260759144', and none of the next 19 lines is right either. Check the format (source.format or --format)."
+    )
 
 
 def test_wrong_format_is_told_by_the_header(tmp_path: Path) -> None:

@@ -1,0 +1,132 @@
+"""What must hold for every DAG file, found out in a fresh process as Airflow's dag-processor would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DAG_FILES = {"daily_retrain.py": ["daily_retrain"]}
+TASKS = [
+    "resolve_day",
+    "ingest_clicks",
+    "validate_clicks",
+    "build_window",
+    "train_gru4rec",
+    "evaluate_models",
+    "promote_if_better",
+    "write_report",
+]
+TOO_HEAVY = {"tensorflow", "keras", "mlflow", "great_expectations", "pandas"}
+
+PARSE = """
+import json, sys, time
+from airflow.dag_processing.dagbag import DagBag
+import airflow.sdk
+from airflow.sdk import CronDataIntervalTimetable, Param, RetryPolicy, dag, get_current_context, task
+from airflow.providers.standard.operators.python import PythonOperator
+
+before, began = set(sys.modules), time.process_time()
+bag = DagBag(dag_folder=sys.argv[1], bundle_path=sys.argv[1], load_op_links=False)
+took = time.process_time() - began
+seconds = lambda delta: delta.total_seconds() if delta else None
+task_facts = lambda t: {
+    "owner": t.owner, "retries": t.retries, "doc": t.doc_md, "retry_delay_s": seconds(t.retry_delay),
+    "timeout_s": seconds(t.execution_timeout), "depends_on_past": t.depends_on_past,
+    "retry_policy": type(t.retry_policy).__name__,
+}
+dag_facts = lambda d: {
+    "file": d.fileloc, "tags": sorted(d.tags), "doc": d.doc_md, "start": d.start_date.isoformat(), "catchup": d.catchup,
+    "timetable": type(d.timetable).__name__, "params": sorted(d.params), "order": [t.task_id for t in d.topological_sort()],
+    "tasks": {t.task_id: task_facts(t) for t in d.tasks},
+}
+from sbr_tasks import errors
+policy = bag.dags["daily_retrain"].get_task("ingest_clicks").retry_policy
+family = [found for found in vars(errors).values() if isinstance(found, type)]
+decisions = {error.__name__: policy.evaluate(error("why"), 1, 3) for error in [*family, OSError, MemoryError]}
+print("FACTS" + json.dumps({
+    "errors": bag.import_errors, "took_s": took,
+    "new_modules": sorted({name.split(".")[0] for name in set(sys.modules) - before}),
+    "decisions": {name: [decision.action.value, decision.reason] for name, decision in decisions.items()},
+    "dags": {dag_id: dag_facts(found) for dag_id, found in bag.dags.items()},
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the DAG folder contains, and what it took to parse it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "SBR_"))}
+    environment["AIRFLOW_HOME"] = str(tmp_path_factory.mktemp("home"))
+    command = [sys.executable, "-c", PARSE, str(ROOT / "dags")]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.split("FACTS", 1)[1]))
+
+
+def test_dag_folder_parses(facts: dict[str, Any]) -> None:
+    assert facts["errors"] == {}
+
+
+def test_every_dag_file_is_listed(facts: dict[str, Any]) -> None:
+    assert {file.name for file in (ROOT / "dags").rglob("*.py")} == set(DAG_FILES)
+    assert {dag_id: Path(found["file"]).name for dag_id, found in facts["dags"].items()} == {
+        dag_id: file for file, dag_ids in DAG_FILES.items() for dag_id in dag_ids
+    }
+
+
+def test_parsing_imports_nothing_heavy(facts: dict[str, Any]) -> None:
+    assert TOO_HEAVY.isdisjoint(facts["new_modules"])
+
+
+def test_parsing_takes_under_a_second_beyond_airflows_own(facts: dict[str, Any]) -> None:
+    assert facts["took_s"] < 1  # of processor time: a busy machine doesn't count
+
+
+def test_dag_files_are_only_wiring() -> None:
+    for file in (ROOT / "dags").rglob("*.py"):
+        assert len(file.read_text(encoding="utf-8").splitlines()) < 120, file.name
+
+
+def test_tasks_are_the_steps_in_their_order(facts: dict[str, Any]) -> None:
+    assert facts["dags"]["daily_retrain"]["order"] == TASKS
+
+
+def test_every_dag_explains_itself_and_starts_before_any_data(facts: dict[str, Any]) -> None:
+    for found in facts["dags"].values():
+        assert "When a task fails" in found["doc"]
+        assert found["tags"]
+        assert found["start"].startswith("1995-01-01")
+        assert found["catchup"] is False
+        assert found["timetable"] == "CronDataIntervalTimetable"
+        assert found["params"] == ["day"]
+
+
+def test_every_task_has_owner_doc_retries_and_timeout(facts: dict[str, Any]) -> None:
+    for found in facts["dags"].values():
+        for task_id, task in found["tasks"].items():
+            assert task["owner"] not in ("", "airflow"), task_id
+            assert task["doc"], task_id
+            assert task["retries"] >= 1, task_id
+            assert task["retry_delay_s"] <= 60, task_id
+            assert 0 < task["timeout_s"] <= 12 * 3600, task_id
+            assert task["retry_policy"] == "RetryWhatMayMend", task_id
+            assert task["depends_on_past"] is False, task_id
+
+
+def test_only_what_a_repeat_may_mend_is_retried(facts: dict[str, Any]) -> None:
+    retried = {name for name, (action, _) in facts["decisions"].items() if action == "default"}
+    assert retried == {"StoreError", "AlreadyExistsError", "OSError", "MemoryError"}
+    assert facts["decisions"]["DayError"] == ["fail", "why"]
+
+
+def test_plugins_are_light() -> None:
+    for file in (ROOT / "plugins").rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert not any(f"import {name}" in text or f"from {name}" in text for name in TOO_HEAVY), file.name

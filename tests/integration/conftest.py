@@ -1,0 +1,125 @@
+"""One real Airflow for all integration tests: it takes half a minute to start."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from local_airflow import backfill  # noqa: E402
+from local_airflow.server import LocalAirflow, free_port, inherited_environment, stop  # noqa: E402
+
+SERENADE = Path(os.environ.get("SBR_SHARED_DATA", ROOT.parent / "shared" / "data")) / "bolcom-serenade"
+DAYS = [date(2020, 6, 28), date(2020, 6, 29), date(2020, 6, 30)]
+TIMEOUT_S = 900
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A running Airflow whose tasks read bol.com's clicks, where they are there."""
+
+    airflow: LocalAirflow
+
+    def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs a command line in a new process, with the settings of the tasks."""
+        environment = inherited_environment() | self.airflow.environment()
+        done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    def sbr(self, *words: str) -> Json:
+        """What `sbr WORDS --json` prints."""
+        return dict(json.loads(self.command(sys.executable, "-m", "sbr_tasks.cli", *words, "--json").stdout))
+
+    def runs(self, **query: Any) -> list[Json]:
+        """The DAG's runs that fit the query, oldest first."""
+        found = self.airflow.api.get(f"dags/{backfill.DAG}/dagRuns", order_by="run_after", limit=100, **query)
+        return list(found["dag_runs"])
+
+    def finished(self, run_id: str) -> Json:
+        """The run, once it is done."""
+        return wait_for(lambda: next((run for run in self.runs() if run["dag_run_id"] == run_id and run["end_date"]), None))
+
+    def tasks(self, run_id: str) -> dict[str, Json]:
+        """The task instances of a run, by task."""
+        found = self.airflow.api.get(f"dags/{backfill.DAG}/dagRuns/{run_id}/taskInstances")
+        return {task["task_id"]: task for task in found["task_instances"]}
+
+    def returned(self, run_id: str, task_id: str) -> Any:
+        """What a task of a run returned."""
+        path = f"dags/{backfill.DAG}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        value = self.airflow.api.get(path)["value"]
+        return json.loads(value) if isinstance(value, str) and value[:1] in '{["' else value
+
+    def log(self, run_id: str, task_id: str, attempt: int = 1) -> list[str]:
+        """The lines of a task's log."""
+        path = f"dags/{backfill.DAG}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
+        return backfill.task_log(self.airflow.api, backfill.Failure(task_id, path)).splitlines()
+
+    def backfill(self, first: date, last: date) -> list[backfill.Failure]:
+        """Runs a backfill to its end; returns the tasks that failed."""
+        backfill.start(self.airflow.api, first, last, ZoneInfo("UTC"))
+        return backfill.follow(self.airflow.api, [first, last], ZoneInfo("UTC"), print)
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    folder = tmp_path_factory.mktemp("airflow")
+    settings = folder / "sbr.toml"
+    settings.write_text(
+        f"""
+        store = {json.dumps(str(folder / "store"))}
+        source = {{ path = {json.dumps(str(SERENADE / "[tv]*.txt"))}, format = "gru4rec" }}
+        window = {{ least_click = 1 }}
+        model = {{ n_epochs = 2, layers = [32] }}
+        """,
+        encoding="utf-8",
+    )
+    airflow = LocalAirflow(folder, folder / "home", ROOT, free_port(), {"SBR_SETTINGS": str(settings)})
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("SBR_")]:
+            patch.delenv(name)
+        airflow.start(print)
+        try:
+            backfill.wait_for_dag(airflow.api, since=airflow.began)
+            yield Platform(airflow)
+        finally:
+            stop(folder)
+
+
+@pytest.fixture(scope="session")
+def three_days(platform: Platform) -> dict[date, Json]:
+    """The runs of a backfill over the last three days of the data, whether they succeeded or not."""
+    platform.backfill(DAYS[0], DAYS[-1])
+    span = {"logical_date_gte": midnight(DAYS[0]), "logical_date_lte": midnight(DAYS[-1])}
+    return {datetime.fromisoformat(run["logical_date"]).date(): run for run in platform.runs(run_type="backfill", **span)}
+
+
+def midnight(day: date) -> str:
+    """The start of a UTC day, as the API reads it."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).isoformat()
+
+
+def wait_for(look: Callable[[], Any]) -> Any:
+    """What `look` returns, once it is something."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(1)
+    raise TimeoutError(f"nothing found within {TIMEOUT_S} s")

@@ -1,0 +1,104 @@
+"""Whichever way a run is started, it is for the right day, or it is refused with a sentence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from local_airflow.api import ApiError
+
+from .conftest import DAYS, Json, Platform, midnight, wait_for
+
+# The source has no clicks then, so that these runs end soon after their day is known.
+EMPTY_DAY = date(2001, 2, 3)
+REFUSAL = (
+    "A manual run needs the parameter 'day' (YYYY-MM-DD): the day whose clicks are new. "
+    'It was not given; trigger the DAG again with, for example, {"day": "2020-06-30"}.'
+)
+
+
+def trigger_form(platform: Platform, day: date | None) -> str:
+    """What the form of the UI sends: every field, and the time at which it was opened."""
+    conf = {"day": str(day) if day else None}
+    now = datetime.now(UTC).isoformat()
+    empty = {"data_interval_start": None, "data_interval_end": None, "note": ""}
+    return str(_trigger(platform, {"conf": conf, "logical_date": now, **empty}))
+
+
+def trigger_rest(platform: Platform, day: date | None) -> str:
+    """The least that the REST API asks for."""
+    return str(_trigger(platform, {"logical_date": None} | ({"conf": {"day": str(day)}} if day else {})))
+
+
+def trigger_cli(platform: Platform, day: date | None) -> str:
+    run_id = f"by_command_line_{day}"
+    conf = ["--conf", f'{{"day": "{day}"}}'] if day else []
+    platform.command(sys.executable, "-m", "airflow", "dags", "trigger", "daily_retrain", "--run-id", run_id, *conf)
+    return run_id
+
+
+WAYS: list[Callable[[Platform, date | None], str]] = [trigger_form, trigger_rest, trigger_cli]
+
+
+def test_scheduled_run_is_for_the_day_before_it(platform: Platform) -> None:
+    run = wait_for(lambda: platform.runs(run_type="scheduled"))[0]
+    platform.finished(run["dag_run_id"])
+    start = datetime.fromisoformat(run["data_interval_start"])
+    assert (datetime.fromisoformat(run["run_after"]) - start).days == 1
+    assert platform.returned(run["dag_run_id"], "resolve_day") == str(start.date())
+
+
+def test_backfill_runs_are_for_the_days_that_were_asked_for(platform: Platform, three_days: dict[date, Json]) -> None:
+    resolved = [platform.returned(run["dag_run_id"], "resolve_day") for run in three_days.values()]
+    assert sorted(resolved) == [str(day) for day in DAYS]
+    assert all(platform.returned(run["dag_run_id"], "resolve_day") == str(day) for day, run in three_days.items())
+
+
+@pytest.mark.parametrize("trigger", WAYS)
+def test_manual_run_is_for_its_day_parameter(platform: Platform, trigger: Callable[..., str]) -> None:
+    run = platform.finished(trigger(platform, EMPTY_DAY))
+    assert run["run_type"] == "manual"
+    assert platform.returned(run["dag_run_id"], "resolve_day") == str(EMPTY_DAY)
+
+
+@pytest.mark.parametrize("trigger", WAYS)
+def test_manual_run_without_day_is_refused_at_once(platform: Platform, trigger: Callable[..., str]) -> None:
+    run = platform.finished(trigger(platform, None))
+    tasks = platform.tasks(run["dag_run_id"])
+    assert run["state"] == "failed"
+    assert (tasks["resolve_day"]["state"], tasks["resolve_day"]["try_number"]) == ("failed", 1)
+    assert {task["state"] for task_id, task in tasks.items() if task_id != "resolve_day"} == {"upstream_failed"}
+    assert platform.log(run["dag_run_id"], "resolve_day")[-1] == REFUSAL
+
+
+@pytest.mark.parametrize("day", ["30/06/2020", "2020-06-31", "yesterday"])
+def test_a_day_that_is_none_is_refused_before_a_run_exists(platform: Platform, day: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        _trigger(platform, {"logical_date": None, "conf": {"day": day}})
+    assert refused.value.status == 400
+    assert day in str(refused.value)
+
+
+def test_day_without_clicks_fails_at_once_with_a_sentence(platform: Platform) -> None:
+    run = platform.finished(trigger_rest(platform, EMPTY_DAY))
+    ingest = platform.tasks(run["dag_run_id"])["ingest_clicks"]
+    assert (ingest["state"], ingest["try_number"]) == ("failed", 1)
+    assert platform.log(run["dag_run_id"], "ingest_clicks")[-1].startswith(f"{EMPTY_DAY} has no clicks in ")
+
+
+def test_backfill_that_takes_over_a_manual_run_is_for_its_own_day(platform: Platform) -> None:
+    taken = date(2001, 5, 10)
+    run_id = str(_trigger(platform, {"logical_date": midnight(taken)}))
+    manual = platform.finished(run_id)
+    assert manual["data_interval_start"].startswith("2001-05-09")  # what a naive reading would take for the day
+    platform.backfill(taken, taken)
+    run = platform.finished(run_id)
+    assert run["run_type"] == "backfill"
+    assert platform.returned(run_id, "resolve_day") == str(taken)
+
+
+def _trigger(platform: Platform, body: dict[str, Any]) -> str:
+    return str(platform.airflow.api.post("dags/daily_retrain/dagRuns", body)["dag_run_id"])

@@ -1,0 +1,310 @@
+"""Starts and stops an Airflow made of three processes: api-server, scheduler and dag-processor.
+
+They run on SQLite with a LocalExecutor, each in a session of its own, so that they outlive the terminal and that all their
+descendants can be found again. `running.json` says which they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from local_airflow.api import Api, ApiError
+
+COMPONENTS: dict[str, list[str]] = {
+    "api-server": ["api-server"],
+    # Task logs are read from the disk: without a log server, no second port is needed.
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+}
+MIGRATE = ["db", "migrate"]
+START_TIMEOUT_S = 240
+STOP_GRACE_S = 10
+Report = Callable[[str], None]
+
+
+class LocalAirflowError(Exception):
+    """Airflow could not be started, or ended too early; the text is meant for people."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One component. The time at which it began tells it from a later process with the same number."""
+
+    name: str
+    pid: int
+    began: float
+
+    def is_alive(self) -> bool:
+        """Whether this very process runs."""
+        try:
+            found = psutil.Process(self.pid)
+            return abs(found.create_time() - self.began) < 2 and found.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+
+def inherited_environment() -> dict[str, str]:
+    """This process's environment without settings of another Airflow."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("AIRFLOW__") and name not in {"AIRFLOW_HOME", "AIRFLOW_CONFIG"}
+    }
+
+
+class LocalAirflow:
+    """One Airflow; what it keeps lies in `folder`, its database and task logs in `home`."""
+
+    def __init__(self, folder: Path, home: Path, root: Path, port: int, settings: Mapping[str, str]) -> None:
+        """Describes it; nothing is started.
+
+        Args:
+            folder: Passwords and the record of running processes.
+            home: AIRFLOW_HOME.
+            root: The checkout, whose `dags` and `plugins` are used; it is the working folder of all tasks.
+            port: Of the UI and the API, on this machine only.
+            settings: Further environment: of the tasks (SBR_*), or of Airflow (AIRFLOW__*), which wins over the defaults.
+        """
+        self.folder, self.home, self.root, self.port = folder, home, root, port
+        self.settings = dict(settings)
+        self.url = f"http://localhost:{port}"
+        self.api = Api(self.url, folder / "passwords.json")
+        self.began = 0.0  # when it was started, in seconds since 1970; 0: not by this object
+
+    def environment(self) -> dict[str, str]:
+        """What distinguishes the environment of this Airflow's processes from that of the caller."""
+        python_folder = str(Path(sys.executable).parent)
+        no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY"), "localhost", "127.0.0.1"]))
+        return {
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.root / "dags"),
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks the network
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__PARALLELISM": "2",
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(self.root / "plugins"),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.folder / "passwords.json"),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+            # airflow.cfg holds these too, as they were when it was written: a checkout that was moved would use the old place.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
+            "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(self.home / "logs" / "dag_processor"),
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            "GX_ANALYTICS_ENABLED": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "NO_PROXY": no_proxy,
+            "PATH": os.pathsep.join([python_folder, os.environ.get("PATH", os.defpath)]),
+            "PYTHONUTF8": "1",
+            "no_proxy": no_proxy,
+        } | self.settings
+
+    def command(self, *words: str) -> list[str]:
+        """The command line of `airflow WORDS` that works whatever the path of the checkout."""
+        return [sys.executable, "-m", "airflow", *words]
+
+    def start(self, report: Report) -> None:
+        """Creates the database if need be, starts the components, and returns when they are healthy.
+
+        Raises:
+            LocalAirflowError: The port is taken, or a component ended or wasn't healthy in time; then nothing is left running.
+        """
+        require_free_port(self.port)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.began = time.time()
+        report(f"Starting Airflow on {self.url} ...")
+        self._migrate()
+        try:
+            processes = self._spawn()
+            self._wait_until_healthy(processes, report)
+        except BaseException:
+            stop(self.folder)
+            raise
+        report(f"Airflow is up after {time.time() - self.began:.0f} s.")
+
+    def _migrate(self) -> None:
+        log, mark, release = self.home / "migrate.log", self.home / "migrated", version("apache-airflow-core")
+        if (self.home / "airflow.db").exists() and mark.exists() and mark.read_text() == release:
+            return
+        with log.open("wb") as out:
+            done = subprocess.run(self.command(*MIGRATE), env=self._full(), cwd=self.root, stdout=out, stderr=out, check=False)
+        if done.returncode:
+            raise LocalAirflowError(f"Airflow's database could not be created; the end of {log} says:\n{tail(log)}")
+        mark.write_text(release)
+
+    def _full(self) -> dict[str, str]:
+        return inherited_environment() | self.environment()
+
+    def _spawn(self) -> list[Process]:
+        processes: list[Process] = []
+        for name, words in COMPONENTS.items():
+            with self._log(name).open("wb") as out:
+                started = subprocess.Popen(
+                    self.command(*words),
+                    env=self._full(),
+                    cwd=self.root,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    start_new_session=True,
+                )
+            processes.append(Process(name, started.pid, psutil.Process(started.pid).create_time()))
+            _write_record(self.folder, self._fingerprint(), processes)
+        return processes
+
+    def _log(self, name: str) -> Path:
+        return self.home / f"{name}.log"
+
+    def _wait_until_healthy(self, processes: list[Process], report: Report) -> None:
+        next_report = time.time() + 10
+        while time.time() - self.began < START_TIMEOUT_S:
+            for process in processes:
+                if not process.is_alive():
+                    log = self._log(process.name)
+                    raise LocalAirflowError(f"Airflow's {process.name} ended; the end of {log} says:\n{tail(log)}")
+            healthy = self.healthy_parts()
+            if {"metadatabase", "scheduler", "dag_processor"} <= healthy:
+                return
+            if time.time() > next_report:
+                report(
+                    f"Still starting after {time.time() - self.began:.0f} s; up: {', '.join(sorted(healthy)) or 'nothing yet'}."
+                )
+                next_report += 10
+            time.sleep(0.3)
+        raise LocalAirflowError(f"Airflow was not healthy within {START_TIMEOUT_S} s; its logs are in {self.home}.")
+
+    def healthy_parts(self) -> set[str]:
+        """The parts of Airflow that say they are healthy; empty while nobody answers."""
+        try:
+            health = self.api.get("monitor/health", login=False, attempts=1)
+        except ApiError:
+            return set()
+        return {part for part, state in health.items() if state["status"] == "healthy"}
+
+    def is_running(self) -> bool:
+        """Whether all components run with this port and these settings, and are healthy."""
+        fingerprint, processes = _read_record(self.folder)
+        return (
+            fingerprint == self._fingerprint()
+            and len(processes) == len(COMPONENTS)
+            and all(process.is_alive() for process in processes)
+            and {"scheduler", "dag_processor"} <= self.healthy_parts()
+        )
+
+    def _fingerprint(self) -> str:
+        settings = {name: value for name, value in self._full().items() if name.startswith(("AIRFLOW_", "SBR_"))}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def stop(folder: Path) -> bool:
+    """Ends what `start` left, with all descendants; what doesn't end by itself is killed.
+
+    Returns:
+        Whether anything was running.
+    """
+    _, processes = _read_record(folder)
+    members = _members(processes)
+    for pid in members & {process.pid for process in processes}:
+        _signal(pid, signal.SIGTERM)
+    deadline = time.time() + STOP_GRACE_S
+    while _members(processes) and time.time() < deadline:
+        time.sleep(0.1)
+    while left := _members(processes):
+        for pid in left:
+            _signal(pid, signal.SIGKILL)
+        time.sleep(0.1)
+    for process in processes:
+        with suppress(ChildProcessError):
+            os.waitpid(process.pid, os.WNOHANG)
+    _record(folder).unlink(missing_ok=True)
+    return bool(members)
+
+
+def _members(processes: list[Process]) -> set[int]:
+    """All running processes of the components' sessions. Tasks are in other process groups, but in the same session."""
+    # A number isn't given anew while a session goes by it: if another process has a leader's number, the session is over.
+    sessions = {process.pid for process in processes if process.is_alive() or not _exists(process.pid)}
+    found = set()
+    for pid in psutil.pids():
+        with suppress(OSError, psutil.NoSuchProcess):
+            if os.getsid(pid) in sessions and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.add(pid)
+    return found
+
+
+def _exists(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _record(folder: Path) -> Path:
+    return folder / "running.json"
+
+
+def _write_record(folder: Path, fingerprint: str, processes: list[Process]) -> None:
+    record = {"settings": fingerprint, "processes": [asdict(process) for process in processes]}
+    new = folder / "running.json.new"
+    new.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    new.replace(_record(folder))
+
+
+def _read_record(folder: Path) -> tuple[str, list[Process]]:
+    try:
+        record = json.loads(_record(folder).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "", []
+    return record["settings"], [Process(**entry) for entry in record["processes"]]
+
+
+def require_free_port(port: int) -> None:
+    """Raises:
+    LocalAirflowError: Somebody listens on `port`.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise LocalAirflowError(
+                f"Port {port} can't be used ({error.strerror}); end the program that listens there, or choose another port: "
+                f"make run PORT={port + 1 if port < 65535 else 8080}"
+            ) from error
+
+
+def free_port() -> int:
+    """A port on which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """The last lines of a file."""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
