@@ -310,8 +310,8 @@ def _refuse_lines(data: bytes, first_line: int, layout: Layout, source: SourceSe
                 faults.append(f"line {number}: {fault}")
     if n_faults == n_lines > 1:
         raise SourceError(
-            f"{file} isn't laid out as {source.format}: {faults[0]}, and none of the next {n_lines - 1:,} lines is right either. "
-            "Check the format (source.format or --format)."
+            f"{file} isn't laid out as {source.format}: {faults[0]}, "
+            f"and none of the next {n_lines - 1:,} lines is right either. Check the format (source.format or --format)."
         )
     if faults:
         more = f" (and {n_faults - len(faults)} more in this part of the file)" if n_faults > len(faults) else ""
