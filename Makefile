@@ -39,7 +39,7 @@ lint: setup ## Style, types and the direction of imports
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/ruff format --check --quiet .
 	@.venv/bin/mypy
-	@.venv/bin/lint-imports --quiet
+	@.venv/bin/lint-imports --no-logo
 
 check: lint ## lint and the unit tests
 	@$(PY) -m pytest -q tests/unit
