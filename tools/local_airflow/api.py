@@ -39,8 +39,8 @@ class Api:
         return self._call("GET", path, None, login=login, attempts=attempts)
 
     def post(self, path: str, body: Json) -> Json:
-        """The answer to POST /api/v2/`path`."""
-        return self._call("POST", path, body)
+        """The answer to POST /api/v2/`path`. Not repeated: what the server couldn't finish may be there in part."""
+        return self._call("POST", path, body, attempts=1)
 
     def patch(self, path: str, body: Json) -> Json:
         """The answer to PATCH /api/v2/`path`."""

@@ -17,6 +17,7 @@ from local_airflow.server import LocalAirflowError
 DAG = "daily_retrain"
 POLL_S = 1.5
 STILL_S = 30.0
+START_ATTEMPTS = 5
 UNFINISHED = {"queued", "running"}
 Report = Callable[[str], None]
 
@@ -52,11 +53,11 @@ def wait_for_dag(api: Api, since: float = 0.0, timeout_s: float = 120) -> None:
     raise LocalAirflowError(f"Airflow didn't find the DAG {DAG} within {timeout_s:.0f} s.")
 
 
-def cancel_unfinished(api: Api) -> None:
-    """Ends the DAG's backfills that are at work, and all its runs."""
+def cancel_unfinished(api: Api, **which: Any) -> None:
+    """Ends the DAG's backfills that are at work, and its runs (those that fit the query)."""
     for backfill in _active(api):
         api.put(f"backfills/{backfill['id']}/cancel")
-    for run in _runs(api, state=sorted(UNFINISHED)):
+    for run in _runs(api, state=sorted(UNFINISHED), **which):
         api.patch(_path(run), {"state": "failed"})
 
 
@@ -75,11 +76,21 @@ def start(api: Api, first: date, last: date, zone: ZoneInfo) -> None:
             )
         api.put(f"backfills/{backfill['id']}/cancel")  # its runs are done; Airflow notes that only twice a minute
     body = {"from_date": _midnight(first, zone), "to_date": _midnight(last, zone), "dag_id": DAG}
-    api.post("backfills", {**body, "max_active_runs": 1, "reprocess_behavior": "completed"})
+    for left in reversed(range(START_ATTEMPTS)):
+        try:
+            api.post("backfills", {**body, "max_active_runs": 1, "reprocess_behavior": "completed"})
+        except ApiError as error:
+            if error.status < 500 or not left:
+                raise
+        else:
+            return
+        # SQLite has one writer, and the scheduler was first: the backfill may be there with some of its runs.
+        time.sleep(1)
+        cancel_unfinished(api, run_type="backfill")
 
 
 def follow(api: Api, days: Sequence[date], zone: ZoneInfo, report: Report) -> list[Failure]:
-    """Reports what the tasks of the days' runs do, until all runs are done.
+    """Reports what the tasks of the runs from the first to the last of `days` do, until all are done.
 
     Returns:
         The failed tasks, in order of the days; empty when all runs succeeded.
@@ -98,7 +109,8 @@ def follow(api: Api, days: Sequence[date], zone: ZoneInfo, report: Report) -> li
                 _tell(day, task, told, report)
             if run["state"] not in UNFINISHED:
                 failures[run["dag_run_id"]] = [_failure(run, task) for task in tasks if task["state"] == "failed"]
-        if runs and len(failures) == len(runs):
+        seen = {datetime.fromisoformat(run["logical_date"]).astimezone(zone).date() for run in runs}
+        if seen >= set(days) and len(failures) == len(runs):
             return [failure for run in runs for failure in failures[run["dag_run_id"]]]
         time.sleep(POLL_S)
 
