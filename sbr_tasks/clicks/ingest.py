@@ -59,8 +59,8 @@ class Ingested:
 def ingest_missing(store: Store, settings: Settings, as_of: date) -> Ingested | None:
     """Ingests what the run of `as_of` needs and the store doesn't hold, in one pass over the source.
 
-    That is: days of the window that were never ingested, or were empty when the source was another; and `as_of` itself
-    whenever the source changed since it was ingested last.
+    That is: days of the window that were never ingested; and, if the source changed since, `as_of` itself and days that were
+    empty or are in quarantine.
 
     Returns:
         What was ingested; None when everything is there, or when no source is set and `as_of` is there.
@@ -77,8 +77,8 @@ def ingest_missing(store: Store, settings: Settings, as_of: date) -> Ingested | 
     wanted = []
     for day in window:
         state = known.get(day)
-        outdated = state is not None and state.source != source and (state.status == "empty" or day == as_of)
-        if state is None or outdated:
+        is_bad = state is not None and state.status in ("empty", "quarantined")
+        if state is None or (state.source != source and (is_bad or day == as_of)):
             wanted.append(day)
     if not wanted:
         logger.info("All %d days up to %s were ingested before; the source is unchanged.", len(window), as_of)

@@ -12,7 +12,9 @@ from sbr_tasks.clicks.ingest import ingest, ingest_missing
 from sbr_tasks.errors import SourceError
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import Store
+from sbr_tasks.validation.checkpoint import validate_pending
 from tests.unit.clicks.conftest import WriteSource
+from tests.unit.days import Click, at, parquet_settings, write_parquet
 
 LINES = [
     "1,2014-09-23T23:59:59.999Z,10,S\n",
@@ -116,6 +118,24 @@ def test_run_ingests_its_window_once_and_its_day_again_when_the_source_changed(w
     assert [str(day) for day in late.days] == ["2014-09-22", "2014-09-24"]
 
 
+def test_day_in_quarantine_is_ingested_again_once_the_source_was_mended(tmp_path: Path) -> None:
+    day, as_of = date(2020, 6, 2), date(2020, 6, 3)
+    settings = parquet_settings(tmp_path, "window.days=3")
+    store = Store.open(settings)
+    good: list[Click] = [(1, 10, at(day, 1)), (1, 11, at(as_of, 1))]
+    write_parquet(tmp_path / "in" / "clicks.parquet", [*good, (2, -1, at(day, 2))])
+    ingest_missing(store, settings, as_of)
+    validate_pending(store, settings)
+    assert ClickCatalog(store).days()[day].status == "quarantined"
+    assert ingest_missing(store, settings, as_of) is None
+    write_parquet(tmp_path / "in" / "clicks.parquet", [*good, (2, 12, at(day, 2))])
+    mended = ingest_missing(store, settings, as_of)
+    assert mended is not None
+    assert day in mended.days
+    validate_pending(store, settings)
+    assert ClickCatalog(store).days()[day].status == "accepted"
+
+
 def test_run_without_a_source_takes_what_was_ingested_before(write_source: WriteSource, store: Store, tmp_path: Path) -> None:
     ingest(store, write_source("".join(LINES)))
     settings = load_settings([f"store={tmp_path}/store"])
@@ -134,6 +154,8 @@ def test_yoochoose_sample_arrives_complete_to_the_millisecond(shared_data: Path,
         table = catalog.read(state.incoming)  # type: ignore[arg-type]
         times = table.column("clicked_at").to_pylist()
         ids = zip(table.column("session_id").to_pylist(), table.column("item_id").to_pylist(), strict=True)
-        for (session, item), at, category in zip(ids, times, table.column("category").to_pylist(), strict=True):
-            stored.append(f"{session},{at.strftime('%Y-%m-%dT%H:%M:%S')}.{at.microsecond // 1000:03d}Z,{item},{category}")
+        for (session, item), clicked_at, category in zip(ids, times, table.column("category").to_pylist(), strict=True):
+            stored.append(
+                f"{session},{clicked_at.strftime('%Y-%m-%dT%H:%M:%S')}.{clicked_at.microsecond // 1000:03d}Z,{item},{category}"
+            )
     assert sorted(stored) == sorted(file.read_text().splitlines())
