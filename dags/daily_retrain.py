@@ -22,27 +22,15 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import Context, CronDataIntervalTimetable, Param, RetryDecision, RetryPolicy, dag, get_current_context, task
+from airflow.sdk import CronDataIntervalTimetable, Param, dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+from sbr_dag_parts import CHAMPION, DEFAULT_ARGS
 
 from sbr_tasks import steps
-from sbr_tasks.errors import SbrError, StoreError
 from sbr_tasks.settings import load_settings
 
 TIMEZONE = load_settings().timezone
-RETRIES = {"retries": 3, "retry_delay": timedelta(seconds=15), "retry_exponential_backoff": 2}
 DAY_HELP = "The day (YYYY-MM-DD) whose clicks are new. Manual runs need it; other runs know their day."
-
-
-class RetryWhatMayMend(RetryPolicy):
-    """Fails at once on an error that is the same at every try, with its sentence as the reason in the log."""
-
-    def evaluate(
-        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
-    ) -> RetryDecision:
-        """Retries everything but the package's own errors; a store may be back at the next try."""
-        if isinstance(exception, SbrError) and not isinstance(exception, StoreError):
-            return RetryDecision.fail(str(exception))
-        return RetryDecision.default()
 
 
 @dag(
@@ -53,7 +41,7 @@ class RetryWhatMayMend(RetryPolicy):
     params={"day": Param(None, type=["null", "string"], format="date", title="Day", description=DAY_HELP)},
     tags=["recommendations", "gru4rec", "daily"],
     doc_md=__doc__,
-    default_args={"owner": "recommendations", "retry_policy": RetryWhatMayMend()} | RETRIES,
+    default_args=DEFAULT_ARGS,
 )
 def daily_retrain() -> None:
     """Wires the steps; the work is in `sbr_tasks.steps`."""
@@ -97,6 +85,14 @@ def daily_retrain() -> None:
         """Writes the decision, with its reasons, into the promotion log."""
         return steps.promote_if_better(day, window, model_version, run=get_current_context()["run_id"])
 
+    @task(execution_timeout=timedelta(minutes=5), outlets=[CHAMPION])
+    def announce_champion(decision: dict[str, Any]) -> None:
+        """Updates the asset `champion` if this run promoted its model; is skipped if not, so that nothing downstream runs."""
+        if not decision["promoted"]:
+            raise AirflowSkipException(f"{decision['outcome']}: the champion stays {decision['champion']}.")
+        event = {"model_version": decision["champion"], "day": decision["day"], "log_entry": decision["log_entry"]}
+        get_current_context()["outlet_events"][CHAMPION].extra.update(event)
+
     @task(execution_timeout=timedelta(hours=1))
     def write_report(day: str) -> dict[str, Any]:
         """Writes the page of this run."""
@@ -108,6 +104,7 @@ def daily_retrain() -> None:
     evaluated = evaluate_models(day, window["window"], challenger["model_version"])
     decided = promote_if_better(day, window["window"], challenger["model_version"])
     ingest_clicks(day) >> validate_clicks(day) >> window
+    announce_champion(decided)
     evaluated >> decided >> write_report(day)
 
 

@@ -23,6 +23,9 @@ _INTERRUPTED = 130
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
+models = typer.Typer(help="The model versions.")
+app.add_typer(models, name="models")
+
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as window.days=7. Repeatable.")
 ]
@@ -133,6 +136,9 @@ def retrain(
     as_of: AsOf,
     source: From = None,
     format_name: Format = None,
+    force: Annotated[
+        str | None, typer.Option("--force", metavar="REASON", help="Promote whatever the metrics; say why.")
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -141,7 +147,7 @@ def retrain(
     from sbr_tasks.steps import retrain as run
 
     overrides = _with_source(overrides, source, format_name)
-    decided = run(as_of, overrides=overrides)
+    decided = run(as_of, force=force, overrides=overrides)
     if as_json:
         _print(decided, as_json)
     else:
@@ -167,21 +173,86 @@ def runs(
         typer.echo(run_table(rows) if rows else "No run has decided anything yet. Start one with `sbr retrain --as-of DAY`.")
 
 
-@app.command()
-def models(overrides: Overrides = None, as_json: AsJson = False) -> None:
+@models.callback(invoke_without_command=True)
+def list_models(context: typer.Context, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """The model versions, and which one is champion."""
     from sbr_tasks.registry.listing import model_rows
 
+    if context.invoked_subcommand:
+        return
     store, _ = _open(overrides)
     rows = model_rows(store)
     if as_json:
         champion = next((row["version"] for row in rows if row["champion"]), None)
         _print({"champion": champion, "models": rows}, as_json)
     elif rows:
-        shown = [{**row, "champion": "champion" if row["champion"] else ""} for row in rows]
+        marks = {name: [name if row[name] else "" for row in rows] for name in ("champion", "retired")}
+        shown = [{**row, **{name: mark[i] for name, mark in marks.items()}} for i, row in enumerate(rows)]
         typer.echo(tabulate(shown, headers="keys", floatfmt=".4f", missingval="-"))
     else:
         typer.echo("There is no model yet. Train one with `sbr retrain --as-of DAY`.")
+
+
+@models.command("show")
+def show_model(
+    version: Annotated[str, typer.Argument(help="The version's name.")], overrides: Overrides = None, as_json: AsJson = False
+) -> None:
+    """All that is known of a version: settings, learning curve, lineage, decisions."""
+    from sbr_tasks.registry.listing import describe_version
+
+    store, _ = _open(overrides)
+    found = describe_version(store, version)
+    typer.echo(json.dumps(found, ensure_ascii=False, indent=None if as_json else 2))
+
+
+@models.command("diff")
+def diff_models(
+    first: Annotated[str, typer.Argument(help="A version.")],
+    second: Annotated[str, typer.Argument(help="Another version.")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """What differs between two versions: settings, data, code and scores."""
+    from sbr_tasks.registry.listing import version_differences
+
+    store, _ = _open(overrides)
+    found = version_differences(store, first, second)
+    if as_json:
+        _print(found, as_json)
+    else:
+        typer.echo(tabulate([[name, *pair] for name, pair in found.items()], headers=["", first, second], missingval="-"))
+
+
+@app.command("log")
+def show_log(overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """The promotion log: every decision and rollback, with its reasons."""
+    from sbr_tasks.registry.listing import log_rows
+
+    store, _ = _open(overrides)
+    rows = log_rows(store)
+    if as_json:
+        _print({"entries": rows}, as_json)
+        return
+    for row in rows:
+        typer.echo(
+            f"{row['entry']:>4}  {row['at']}  {row['version']}  {row['outcome']}  ({row['from']} -> {row['to']}, {row['run']})"
+        )
+        for reason in row["reasons"]:
+            typer.echo(f"      {reason}")
+
+
+@app.command()
+def rollback(
+    to: Annotated[str, typer.Option("--to", metavar="VERSION", help="An earlier champion.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, for whoever reads the log later.")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an earlier champion the champion again; the version that is left is retired."""
+    from sbr_tasks.registry.promotion import roll_back
+
+    done = roll_back(*_open(overrides), to, reason=reason, run="cli")
+    _print({"log_entry": done.number, "champion": done.version, "retired": done.before}, as_json)
 
 
 @app.command()

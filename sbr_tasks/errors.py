@@ -25,6 +25,10 @@ class AlreadyExistsError(StoreError):
     """Somebody else created the key first."""
 
 
+class DamagedError(StoreError):
+    """A file that a record names is missing, or isn't what the record says. Trying again doesn't help."""
+
+
 class WindowError(SbrError):
     """A window can't be built: days are missing, or cleansing left nothing to train or test on."""
 
@@ -34,4 +38,4 @@ class TrainingError(SbrError):
 
 
 class RegistryError(SbrError):
-    """A model version is unknown, or its files are damaged."""
+    """A model version is unknown, its files are damaged, or nothing can be decided on it."""

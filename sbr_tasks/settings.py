@@ -131,7 +131,20 @@ class GateSettings(_Section):
     """When a challenger replaces the champion."""
 
     min_delta: float = Field(0.0, ge=0, description="Recall@20 and MRR@20 must both be better by more than this.")
+    confidence: float | None = Field(
+        None, gt=0.5, lt=1, description="If set, e.g. 0.95: the lower bounds of both differences must exceed min_delta."
+    )
     min_events: int = Field(100, ge=1, description="Fewest test events a decision may rest on.")
+    min_sessions: int = Field(20, ge=1, description="Fewest test sessions a decision may rest on.")
+    replace_unusable: bool = Field(
+        False, description="A good challenger replaces a champion whose files are lost or damaged; else the run fails."
+    )
+
+
+class ServingSettings(_Section):
+    """What the serving copy answers with."""
+
+    k: int = Field(20, ge=1, description="Items that the SavedModel recommends for a session.")
 
 
 class MlflowSettings(_Section):
@@ -161,6 +174,7 @@ class Settings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
+    serving: ServingSettings = ServingSettings()
     mlflow: MlflowSettings = MlflowSettings()
 
     @field_validator("timezone")

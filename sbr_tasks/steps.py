@@ -113,15 +113,17 @@ def evaluate_models(day: str, window: str, model_version: str, *, overrides: Ite
     names = [model_version, *opponents(store, as_of)]
     scores = score_models(store, settings, _window(store, as_of, window), names)
     kept = ("recall_at_20", "mrr_at_20", "n_events")
-    return {"day": day, **{name: {metric: values.get(metric) for metric in kept} for name, values in scores.items()}}
+    return {"day": day, **{name: {metric: score.metrics.get(metric) for metric in kept} for name, score in scores.items()}}
 
 
-def promote_if_better(day: str, window: str, model_version: str, *, run: str = "cli", overrides: Iterable[str] = ()) -> Json:
+def promote_if_better(
+    day: str, window: str, model_version: str, *, run: str = "cli", force: str | None = None, overrides: Iterable[str] = ()
+) -> Json:
     """Lets the gate decide and records the decision; see `sbr_tasks.registry.promotion.promote_if_better`."""
     from sbr_tasks.registry.promotion import promote_if_better as promote
 
     as_of, store, settings = _open(day, overrides)
-    promotion = promote(store, settings, _window(store, as_of, window), model_version, run=run)
+    promotion = promote(store, settings, _window(store, as_of, window), model_version, run=run, force=force)
     return {
         "day": day,
         "model_version": model_version,
@@ -129,7 +131,28 @@ def promote_if_better(day: str, window: str, model_version: str, *, run: str = "
         "reasons": list(promotion.reasons),
         "champion": promotion.champion,
         "log_entry": promotion.number,
+        "promoted": promotion.outcome.moves_champion and promotion.run == run,
     }
+
+
+def roll_back(to: str, reason: str, *, run: str = "cli", overrides: Iterable[str] = ()) -> Json:
+    """Makes an earlier champion the champion again; see `sbr_tasks.registry.promotion.roll_back`."""
+    from sbr_tasks.registry.promotion import roll_back as run_rollback
+    from sbr_tasks.store import Store
+
+    settings = load_settings(overrides)
+    done = run_rollback(Store.open(settings), settings, to, reason=reason, run=run)
+    return {"model_version": done.version, "day": str(done.as_of), "log_entry": done.number, "retired": done.before}
+
+
+def publish_next_items(*, overrides: Iterable[str] = ()) -> Json:
+    """Writes the champion's best next items after every item; see `sbr_tasks.registry.recommend.publish_next_items`."""
+    from sbr_tasks.registry.recommend import publish_next_items as publish
+    from sbr_tasks.store import Store
+
+    store = Store.open(load_settings(overrides))
+    name, record = publish(store)
+    return {"model_version": name, "file": store.where(record.key)}
 
 
 def write_report(day: str, *, overrides: Iterable[str] = ()) -> Json:
@@ -140,8 +163,13 @@ def write_report(day: str, *, overrides: Iterable[str] = ()) -> Json:
     return {"day": day, "report": store.where(write(store, settings, as_of))}
 
 
-def retrain(day: str, *, overrides: Iterable[str] = ()) -> Json:
+def retrain(day: str, *, force: str | None = None, overrides: Iterable[str] = ()) -> Json:
     """The whole chain in this process.
+
+    Args:
+        day: The day whose clicks are new.
+        force: Why the new model is to be promoted whatever its metrics.
+        overrides: Settings, as on the command line.
 
     Returns:
         What `promote_if_better` returned, with the summaries of the other steps under their names.
@@ -153,7 +181,7 @@ def retrain(day: str, *, overrides: Iterable[str] = ()) -> Json:
     trained = train_gru4rec(day, window["window"], overrides=overrides)
     names = (window["window"], trained["model_version"])
     scores = evaluate_models(day, *names, overrides=overrides)
-    decision = promote_if_better(day, *names, overrides=overrides)
+    decision = promote_if_better(day, *names, force=force, overrides=overrides)
     report = write_report(day, overrides=overrides)
     return decision | {
         "ingest_clicks": ingested,

@@ -22,7 +22,7 @@ from obstore.exceptions import AlreadyExistsError as KeyExistsError
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, from_url
 
-from sbr_tasks.errors import AlreadyExistsError, StoreError
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError
 from sbr_tasks.settings import Settings, is_url
 
 Json = dict[str, Any]
@@ -111,12 +111,13 @@ class Store:
         """The content of `key`, unverified.
 
         Raises:
-            StoreError: There is no such key, or it can't be read.
+            DamagedError: There is no such key.
+            StoreError: It can't be read.
         """
         try:
             return bytes(obstore.get(self._backend, key).bytes())
         except FileNotFoundError:
-            raise StoreError(f"{self.where(key)} is missing.") from None
+            raise DamagedError(f"{self.where(key)} is missing.") from None
         except (BaseError, OSError) as error:
             raise StoreError(f"{self.where(key)} can't be read: {error}") from error
 
@@ -124,12 +125,13 @@ class Store:
         """The content of a published file, verified.
 
         Raises:
-            StoreError: The file is missing, or its size or hash is not the recorded one.
+            DamagedError: The file is missing, or its size or hash is not the recorded one.
+            StoreError: It can't be read.
         """
         data = self.get(record.key)
         found = hashlib.sha256(data).hexdigest()
         if found != record.sha256:
-            raise StoreError(
+            raise DamagedError(
                 f"{self.where(record.key)} is damaged: its record says {record.size} bytes with SHA-256 "
                 f"{record.sha256[:12]}..., found {len(data)} bytes with {found[:12]}... "
                 "Restore the file from a backup, or ingest its day again from the source."
@@ -139,6 +141,19 @@ class Store:
     def read_table(self, record: FileRecord, columns: Sequence[str] | None = None) -> pa.Table:
         """A published Parquet file, verified. See `read` for the errors."""
         return pq.read_table(pa.BufferReader(self.read(record)), columns=list(columns) if columns else None)
+
+    def copy(self, record: FileRecord, key: str) -> FileRecord:
+        """Publishes the verified content of a file under another key too. See `read` for the errors."""
+        return self.publish(key, self.read(record))
+
+    def delete(self, key: str) -> None:
+        """Removes a key that nothing names any more; a key that isn't there is fine."""
+        try:
+            obstore.delete(self._backend, key)
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            raise StoreError(f"{self.where(key)} could not be deleted: {error}") from error
 
     def exists(self, key: str) -> bool:
         """Whether `key` was written."""
@@ -188,7 +203,7 @@ class NumberedLog:
         for expected, key in enumerate((k for k in self._store.keys(self._prefix) if k.endswith(".json")), start=1):
             number = int(key.rsplit("/", 1)[1].removesuffix(".json"))
             if number != expected:
-                raise StoreError(
+                raise DamagedError(
                     f"The log {self._store.where(self._prefix)} has no entry {expected} but an entry {number}: "
                     "an entry was deleted; restore it from a backup."
                 )

@@ -20,6 +20,11 @@ def recall_at(ranks: Ranks, k: int) -> float:
     return float(np.mean(ranks <= k)) if len(ranks) else float("nan")
 
 
+def reciprocal_ranks(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
+    """1 / rank where the target is among the first `k` items, else 0; shape `(n_events,)`."""
+    return np.where(ranks <= k, 1.0 / ranks, 0.0)
+
+
 def mrr_at(ranks: Ranks, k: int) -> float:
-    """Mean reciprocal rank: 1 / rank where the target is among the first `k` items, else 0. NaN without events."""
-    return float(np.mean(np.where(ranks <= k, 1.0 / ranks, 0.0))) if len(ranks) else float("nan")
+    """Mean reciprocal rank, see `reciprocal_ranks`. NaN without events."""
+    return float(np.mean(reciprocal_ranks(ranks, k))) if len(ranks) else float("nan")

@@ -70,10 +70,9 @@ def evaluate(scorer: Scorer, sessions: Sessions, *, batch_size: int) -> Evaluati
         sessions: What is predicted.
         batch_size: Sessions scored side by side; bounds the memory, doesn't change the ranks.
     """
-    first_clicks = sessions.offsets[:-1][sessions.lengths > 0]
-    is_event = sessions.is_target.copy()
-    is_event[first_clicks] = False
-    clicks = np.flatnonzero(is_event)
+    clicks = event_clicks(sessions)
+    is_event = np.zeros(sessions.n_clicks, np.bool_)
+    is_event[clicks] = True
     session = np.searchsorted(sessions.offsets, clicks, side="right") - 1
 
     items = scorer.index.encode(sessions.item_ids)
@@ -87,6 +86,13 @@ def evaluate(scorer: Scorer, sessions: Sessions, *, batch_size: int) -> Evaluati
         block = order[start : start + batch_size]
         _rank_block(scorer, items, is_event, ranks, sessions.offsets[block], n_steps[block])
     return Evaluation(ranks[clicks], session)
+
+
+def event_clicks(sessions: Sessions) -> npt.NDArray[np.int64]:
+    """The target click of each event, `(n_events,)`: the clicks with `is_target` that aren't the first of their session."""
+    is_event = sessions.is_target.copy()
+    is_event[sessions.offsets[:-1][sessions.lengths > 0]] = False
+    return np.flatnonzero(is_event)
 
 
 def _rank_block(

@@ -9,6 +9,7 @@ Gradients are written out by hand: there is no gradient through time, so each is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,18 @@ class Network:
         arrays = {name: slots[0].numpy()[:-1] for name, slots in self._tables.items()}
         arrays |= {name: slots[0].numpy() for name, slots in zip(self._dense_names, self._dense, strict=True)}
         return GRU4RecWeights.from_arrays(self._model, index, arrays)
+
+    def slots(self) -> dict[str, Floats]:
+        """A copy of every parameter and of the optimiser's memory, by `name.slot`: all that the next epoch depends on."""
+        named = [*self._tables.items(), *zip(self._dense_names, self._dense, strict=True)]
+        return {f"{name}.{i}": slot.numpy() for name, slots in named for i, slot in enumerate(slots)}
+
+    def restore(self, slots: Mapping[str, Floats]) -> None:
+        """Takes over what `slots` of an equally shaped network gave."""
+        for name, variables in self._tables.items():
+            for i, variable in enumerate(variables):
+                variable.assign(slots[f"{name}.{i}"])
+        self._dense = [[tf.constant(slots[f"{name}.{i}"]) for i in range(self._n_slots)] for name in self._dense_names]
 
     def dropout_masks(self, epoch: Tensor, step: Tensor) -> list[Tensor | None]:
         """What a step's dropout multiplies the input and each layer's state with: 0, or 1 / (1 - p).

@@ -62,7 +62,12 @@ class _Step(NamedTuple):
 
 
 class Batches:
-    """Prepares the chunks of each epoch."""
+    """Prepares the chunks of each epoch.
+
+    Attributes:
+        schedule: Which click is trained when.
+        n_columns: Score columns of a step; grows when a step needs more.
+    """
 
     def __init__(
         self,
@@ -91,11 +96,11 @@ class Batches:
         self._target_weight = np.exp(self._target_log_weight)
         self._sample_weight = np.exp(-model.logq * self._sampler.log_p)
         self._place = np.zeros(self._n_items, np.int32)
-        self._n_columns = self._expected_columns()
+        self.n_columns = self._expected_columns()
 
     def epoch(self, epoch: int) -> Iterator[Chunk]:
         """The chunks of epoch `epoch` (1-based), in order."""
-        width = self._n_columns + self.schedule.n_lanes
+        width = self.n_columns + self.schedule.n_lanes
         n = min(_MOST_STEPS_PER_CHUNK, max(1, _CELLS_PER_CHUNK // width))
         for first in range(0, self.schedule.n_steps, n):
             yield self._chunk(epoch, first, min(first + n, self.schedule.n_steps))
@@ -118,9 +123,9 @@ class Batches:
         steps = [self._step(self._items[c], self._items[c + 1], samples[t]) for t, c in enumerate(clicks)]
         # Wider than expected: all later steps are as wide, at the price of one more compilation.
         most = max(step.n_columns for step in steps)
-        if most > self._n_columns:
-            self._n_columns = min(self._n_items, _round_up(most))
-        n_columns, n_rows = self._n_columns, self._n_columns + n_lanes
+        if most > self.n_columns:
+            self.n_columns = min(self._n_items, _round_up(most))
+        n_columns, n_rows = self.n_columns, self.n_columns + n_lanes
         chunk = Chunk(
             rows=np.full((n_steps, n_rows), self._n_items, np.int32),
             offsets=np.full((n_steps, n_columns), -np.inf, np.float32),

@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
 from sbr_tasks.errors import TrainingError
 from sbr_tasks.evaluation.ranking import evaluate
+from sbr_tasks.evaluation.scorer import Indices
 from sbr_tasks.gru4rec.batches import Batches, Chunk
+from sbr_tasks.gru4rec.checkpoint import Checkpoint, Checkpoints, bind, load_checkpoint, save_checkpoint
+from sbr_tasks.gru4rec.curve import Epoch, best_epoch, is_stalled
 from sbr_tasks.gru4rec.schedule import plan_batches
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.gru4rec.weights import GRU4RecWeights
@@ -54,27 +58,6 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """One point of the learning curve.
-
-    Attributes:
-        number: From 1.
-        loss: Mean per event.
-        validation_recall_at_20: None without validation events.
-        validation_mrr_at_20: None without validation events.
-        took_s: Seconds of training, without validation.
-        events_per_second: Training events per second.
-    """
-
-    number: int
-    loss: float
-    validation_recall_at_20: float | None
-    validation_mrr_at_20: float | None
-    took_s: float
-    events_per_second: float
-
-
-@dataclass(frozen=True)
 class Trained:
     """A trained model and how it came about.
 
@@ -100,10 +83,12 @@ def train(
     training: TrainingSettings,
     evaluation: EvaluationSettings,
     on_progress: Callable[[Progress], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Trained:
     """Trains until `model.n_epochs` epochs are done or validation Recall@20 didn't rise for `training.patience` epochs.
 
-    Two calls with the same arguments give bitwise the same weights on the same machine.
+    Two calls with the same arguments give bitwise the same weights on the same machine, also when the first was stopped and the
+    second goes on from its checkpoint.
 
     Args:
         sessions: What is trained on, all transitions; `is_target` doesn't count.
@@ -113,6 +98,7 @@ def train(
         training: Seed and patience.
         evaluation: How validation is scored.
         on_progress: Called every second or so, and at the end of an epoch.
+        checkpoints: Where the state after each epoch is kept and training goes on from; None keeps nothing.
 
     Raises:
         ValueError: A session holds an item that isn't in the index.
@@ -130,9 +116,14 @@ def train(
         )
     batches = Batches(schedule, items, index.support, model, seed=training.seed)
     network = _new_network(model, len(index), batches, seed=training.seed)
-    curve: list[Epoch] = []
-    best, best_recall, best_epoch = network.weights(index), -1.0, 0
-    for number in range(1, model.n_epochs + 1):
+    curve, best, binding = list[Epoch](), network.weights(index), ""
+    if checkpoints:
+        binding = _binding(index, items, sessions, validation, model, training, evaluation)
+        if saved := load_checkpoint(checkpoints, binding):
+            curve, best = list(saved.curve), _restore(network, batches, saved, index)
+            logger.info("Going on after epoch %d of %d, from its checkpoint", len(curve), model.n_epochs)
+    while len(curve) < model.n_epochs and not is_stalled(curve, training.patience):
+        number = len(curve) + 1
         loss, took_s = _train_epoch(network, batches, model, number, on_progress)
         weights = _finite(network.weights(index), model, number)
         found = evaluate(GRU4RecScorer(weights), validation, batch_size=evaluation.batch_size)
@@ -142,12 +133,28 @@ def train(
             "Epoch %d of %d: loss %.4f, validation Recall@20 %s, MRR@20 %s, %.1f s, %.0f events/s",
             number, model.n_epochs, loss, _short(recall), _short(mrr), took_s, schedule.n_events / took_s,
         )  # fmt: skip
-        if recall is None or recall > best_recall:
-            best, best_recall, best_epoch = weights, recall or 0.0, number
-        elif number - best_epoch >= training.patience:
-            logger.info("Stopped early: no better validation Recall@20 since epoch %d", best_epoch)
-            break
-    return Trained(best, tuple(curve), best_epoch, schedule.n_events)
+        is_best = best_epoch(curve) == number
+        best = weights if is_best else best
+        if checkpoints:
+            state = Checkpoint(tuple(curve), network.slots(), None if is_best else best.arrays(), batches.n_columns)
+            save_checkpoint(checkpoints, state, binding)
+    if len(curve) < model.n_epochs:
+        logger.info("Stopped early: no better validation Recall@20 since epoch %d", best_epoch(curve))
+    return Trained(best, tuple(curve), best_epoch(curve), schedule.n_events)
+
+
+def _binding(index: ItemIndex, items: Indices, sessions: Sessions, validation: Sessions, *settings: BaseModel) -> str:
+    validated = index.encode(validation.item_ids)
+    arrays = index.support, items, sessions.offsets, validated, validation.offsets, validation.is_target
+    return bind({"settings": [section.model_dump(mode="json") for section in settings], "items": index.ids.tolist()}, arrays)
+
+
+def _restore(network: Network, batches: Batches, saved: Checkpoint, index: ItemIndex) -> GRU4RecWeights:
+    """Sets network and batches to what they were, and returns the best weights so far."""
+    network.restore(saved.slots)
+    batches.n_columns = saved.n_columns
+    current = network.weights(index)
+    return current if saved.best is None else GRU4RecWeights.from_arrays(current.model, index, saved.best)
 
 
 def _new_network(model: ModelSettings, n_items: int, batches: Batches, *, seed: int) -> Network:

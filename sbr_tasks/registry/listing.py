@@ -2,29 +2,101 @@
 
 from __future__ import annotations
 
-from sbr_tasks.registry.log import PromotionLog, decision_on, live_champion
+from typing import Any
+
+from sbr_tasks.registry.log import Entry, PromotionLog, Rollback, fold
 from sbr_tasks.registry.versions import load_version, version_names
 from sbr_tasks.store import Json, Store
 
 
 def model_rows(store: Store) -> list[Json]:
     """One row a version, oldest day first: what it scored on its test day, the outcome, and whether it is champion."""
-    entries = PromotionLog(store).entries()
-    champion = live_champion(entries)
+    state = fold(PromotionLog(store).entries())
     rows = []
     for name in version_names(store):
-        version = load_version(store, name)
-        promotion = decision_on(entries, name)
+        promotion = state.decisions.get(name)
         metrics = promotion.challenger_metrics if promotion else {}
         rows.append(
             {
                 "version": name,
-                "day": str(version.as_of),
+                "day": str(load_version(store, name).as_of),
                 "recall_at_20": metrics.get("recall_at_20"),
                 "mrr_at_20": metrics.get("mrr_at_20"),
                 "n_events": metrics.get("n_events"),
                 "outcome": promotion.outcome.value if promotion else None,
-                "champion": name == champion,
+                "champion": name == state.champion,
+                "retired": name in state.retired,
             }
         )
     return rows
+
+
+def log_rows(store: Store) -> list[Json]:
+    """One row a log entry, in order."""
+    return [_log_row(entry) for entry in PromotionLog(store).entries()]
+
+
+def describe_version(store: Store, name: str) -> Json:
+    """All that is known of a version: its manifest, its decisions, and whether it is champion or retired.
+
+    Raises:
+        RegistryError: There is no such version.
+    """
+    version = load_version(store, name)
+    entries = PromotionLog(store).entries()
+    state = fold(entries)
+    return {
+        **version.manifest,
+        "champion": name == state.champion,
+        "retired": name in state.retired,
+        "log": [_log_row(entry) for entry in entries if name in (entry.version, entry.before)],
+    }
+
+
+def version_differences(store: Store, first: str, second: str) -> dict[str, tuple[Any, Any]]:
+    """What differs between two versions: settings, data, code, lineage and scores, by dotted name.
+
+    Raises:
+        RegistryError: There is no such version.
+    """
+    state = PromotionLog(store).state()
+    facts = []
+    for name in (first, second):
+        version = load_version(store, name)
+        kept = ("as_of", "window", "inputs", "best_epoch", "n_events", "n_items", "lineage")
+        known: Json = {field: version.manifest[field] for field in kept}
+        promotion = state.decisions.get(name)
+        if promotion:
+            known["test"] = dict(promotion.challenger_metrics)
+            known["outcome"] = promotion.outcome.value
+        facts.append(_flat(known))
+    names = sorted(facts[0].keys() | facts[1].keys())
+    return {name: (facts[0].get(name), facts[1].get(name)) for name in names if facts[0].get(name) != facts[1].get(name)}
+
+
+def _log_row(entry: Entry) -> Json:
+    if isinstance(entry, Rollback):
+        outcome, reasons = "rollback", [entry.reason]
+    else:
+        outcome, reasons = entry.outcome.value, list(entry.reasons)
+    return {
+        "entry": entry.number,
+        "at": entry.at,
+        "day": str(entry.as_of),
+        "version": entry.version,
+        "outcome": outcome,
+        "from": entry.before,
+        "to": entry.champion,
+        "run": entry.run,
+        "reasons": reasons,
+    }
+
+
+def _flat(tree: Json, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

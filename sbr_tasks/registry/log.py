@@ -1,16 +1,17 @@
 """The promotion log: the one truth about the champion.
 
-Entry n is created by one writer only. Everything else that tells the champion (MLflow's alias, the table of `sbr models`)
-follows from the log and can be made again from it.
+Entry n is created by one writer only. Everything else that tells the champion (MLflow's alias, the serving copy, the table of
+`sbr models`) follows from the log and can be made again from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from sbr_tasks.errors import StoreError
 from sbr_tasks.registry.gate import Metrics, Outcome
 from sbr_tasks.store import Json, LogEntry, NumberedLog, Store
 
@@ -19,7 +20,7 @@ PROMOTIONS = "promotions"
 
 @dataclass(frozen=True)
 class Promotion:
-    """One decision of the log.
+    """The gate's decision on a version.
 
     Attributes:
         number: Its place in the log, from 1.
@@ -28,9 +29,11 @@ class Promotion:
         outcome: What became of it.
         reasons: Why, in sentences.
         opponent: The version it was compared with; None when there was none.
+        before: The champion before this entry; None while there is none.
         champion: The champion after this entry; None while there is none.
         challenger_metrics: What the challenger scored.
-        opponent_metrics: What the opponent scored on the same events.
+        opponent_metrics: What the opponent scored on the same events; None when there was none, or it couldn't be used.
+        differences: Challenger minus opponent with bounds, by metric; see `evaluation.comparison.Difference`.
         baselines: What each baseline scored on the same events, by name.
         window: Fingerprint of the window whose test part they were scored on.
         run: The run that decided.
@@ -43,27 +46,71 @@ class Promotion:
     outcome: Outcome
     reasons: tuple[str, ...]
     opponent: str | None
+    before: str | None
     champion: str | None
     challenger_metrics: Metrics
     opponent_metrics: Metrics | None
-    baselines: dict[str, Metrics]
+    differences: Mapping[str, Mapping[str, float]]
+    baselines: Mapping[str, Metrics]
     window: str
     run: str
     at: str
 
     def as_dict(self) -> Json:
         """The entry as it lies in the log; the number is its key."""
-        body: Json = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "number"}
-        return body | {"as_of": str(self.as_of), "outcome": self.outcome.value, "reasons": list(self.reasons)}
+        body = _fields(self) | {"outcome": self.outcome.value, "reasons": list(self.reasons)}
+        return {"kind": "decision", **body}
 
-    @classmethod
-    def from_entry(cls, entry: LogEntry) -> Promotion:
-        """Reads an entry of the log."""
-        body: dict[str, Any] = dict(entry.body)
-        body["as_of"] = date.fromisoformat(body["as_of"])
-        body["outcome"] = Outcome(body["outcome"])
-        body["reasons"] = tuple(body["reasons"])
-        return cls(number=entry.number, **body)
+
+@dataclass(frozen=True)
+class Rollback:
+    """A person's return to an earlier champion.
+
+    Attributes:
+        number: Its place in the log, from 1.
+        version: The version that is champion again.
+        as_of: Its day.
+        before: The champion that was left; it is retired.
+        reason: Why.
+        run: Who, or which run.
+        at: When, ISO-8601.
+    """
+
+    number: int
+    version: str
+    as_of: date
+    before: str
+    reason: str
+    run: str
+    at: str
+
+    @property
+    def champion(self) -> str:
+        """The champion after this entry."""
+        return self.version
+
+    def as_dict(self) -> Json:
+        """The entry as it lies in the log; the number is its key."""
+        return {"kind": "rollback", **_fields(self)}
+
+
+Entry = Promotion | Rollback
+
+
+def _fields(entry: Entry) -> Json:
+    return {name: getattr(entry, name) for name in entry.__dataclass_fields__ if name != "number"} | {"as_of": str(entry.as_of)}
+
+
+def _read(entry: LogEntry) -> Entry:
+    body: dict[str, Any] = dict(entry.body)
+    kind = body.pop("kind")
+    body["as_of"] = date.fromisoformat(body["as_of"])
+    if kind == "rollback":
+        return Rollback(number=entry.number, **body)
+    if kind != "decision":
+        raise StoreError(f"Log entry {entry.number} is of the unknown kind {kind!r}; a newer version of sbr-tasks wrote it.")
+    body["outcome"], body["reasons"] = Outcome(body["outcome"]), tuple(body["reasons"])
+    return Promotion(number=entry.number, **body)
 
 
 class PromotionLog:
@@ -72,45 +119,82 @@ class PromotionLog:
     def __init__(self, store: Store) -> None:
         self._log = NumberedLog(store, PROMOTIONS)
 
-    def entries(self) -> list[Promotion]:
-        """All decisions, in order."""
-        return [Promotion.from_entry(entry) for entry in self._log.entries()]
+    def entries(self) -> list[Entry]:
+        """All entries, in order."""
+        return [_read(entry) for entry in self._log.entries()]
 
-    def create(self, promotion: Promotion) -> None:
-        """Writes the entry with the promotion's number.
+    def state(self) -> LogState:
+        """What the log says now."""
+        return fold(self.entries())
+
+    def create(self, entry: Entry) -> None:
+        """Writes the entry with its number.
 
         Raises:
             AlreadyExistsError: Another run wrote that number first.
         """
-        self._log.create(promotion.number, promotion.as_dict())
+        self._log.create(entry.number, entry.as_dict())
 
 
-def live_champion(entries: Sequence[Promotion]) -> str | None:
-    """The champion after some entries; None while there is none."""
-    return entries[-1].champion if entries else None
+@dataclass
+class LogState:
+    """What a log says.
 
-
-def decision_on(entries: Sequence[Promotion], version: str) -> Promotion | None:
-    """The entry that decided on a version; None when none did."""
-    return next((entry for entry in entries if entry.version == version), None)
-
-
-def day_of(entries: Sequence[Promotion], version: str | None) -> date | None:
-    """The day of a version that the log decided on; None for None."""
-    if version is None:
-        return None
-    return next(entry.as_of for entry in entries if entry.version == version)
-
-
-def opponent_for(entries: Sequence[Promotion], as_of: date) -> str | None:
-    """The version that a challenger of `as_of` has to beat; None when there is none.
-
-    That is the champion, unless it is of a newer day. Then it is the champion as of that day: the newest version of a
-    strictly earlier day that was promoted, or would have been.
+    Attributes:
+        n_entries: Its length.
+        champion: The version that is live; None while there is none.
+        champion_entry: The entry that made it champion; 0 while there is none. The serving copy has this number.
+        days: The day of each version that the log names.
+        decisions: The last decision on each version.
+        passed: The versions that were promoted, or would have been, each with the entry that said so.
+        were_champion: The versions that were champion at some time.
+        retired: The versions that were rolled back from.
     """
-    champion = live_champion(entries)
-    day = day_of(entries, champion)
-    if champion and day and day <= as_of:
-        return champion
-    earlier = [entry for entry in entries if entry.outcome.passed and entry.as_of < as_of]
-    return max(earlier, key=lambda entry: (entry.as_of, entry.number)).version if earlier else None
+
+    n_entries: int = 0
+    champion: str | None = None
+    champion_entry: int = 0
+    days: dict[str, date] = field(default_factory=dict)
+    decisions: dict[str, Promotion] = field(default_factory=dict)
+    passed: dict[str, int] = field(default_factory=dict)
+    were_champion: set[str] = field(default_factory=set)
+    retired: set[str] = field(default_factory=set)
+
+    @property
+    def champion_day(self) -> date | None:
+        """The day of the live version."""
+        return self.days[self.champion] if self.champion else None
+
+    def champion_as_of(self, day: date) -> str | None:
+        """The newest version of a strictly earlier day that was promoted, or would have been, and isn't retired."""
+        earlier = [name for name in self.passed if self.days[name] < day and name not in self.retired]
+        return max(earlier, key=lambda name: (self.days[name], self.passed[name]), default=None)
+
+    def opponent_for(self, day: date) -> str | None:
+        """The version that a challenger of `day` has to beat; None when there is none.
+
+        That is the champion, unless it is of a newer day: then the champion as of that day.
+        """
+        if self.champion_day is not None and self.champion_day <= day:
+            return self.champion
+        return self.champion_as_of(day)
+
+
+def fold(entries: Sequence[Entry]) -> LogState:
+    """What a log says after some entries."""
+    state = LogState()
+    for entry in entries:
+        state.n_entries = entry.number
+        state.days[entry.version] = entry.as_of
+        if isinstance(entry, Rollback):
+            state.retired.add(entry.before)
+            moves = True
+        else:
+            state.decisions[entry.version] = entry
+            moves = entry.outcome.moves_champion
+            if entry.outcome.passed:
+                state.passed[entry.version] = entry.number
+        if moves:
+            state.champion, state.champion_entry = entry.version, entry.number
+            state.were_champion.add(entry.version)
+    return state

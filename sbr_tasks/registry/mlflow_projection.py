@@ -8,14 +8,13 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sbr_tasks.errors import RegistryError
-from sbr_tasks.registry.gate import Metrics
-from sbr_tasks.registry.log import Promotion, live_champion
-from sbr_tasks.registry.versions import ModelVersion, parameters_of, version_files
+from sbr_tasks.registry.log import Entry, LogState, Promotion, Rollback
+from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of, version_files
 from sbr_tasks.settings import Settings, is_url
 from sbr_tasks.store import Store
 
@@ -26,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 ALIAS = "champion"
 _NAME_TAG = "sbr.version"
+_CURSOR_TAG = "sbr.log_entries_shown"
 
 
 class MlflowProjection:
@@ -56,30 +56,56 @@ class MlflowProjection:
         logger.info("%s is version %s of %s in MLflow.", version.name, registered.version, self._settings.model_name)
         return str(registered.version)
 
-    def show_decision(self, promotion: Promotion, metrics: dict[str, Metrics]) -> None:
-        """Adds a decision and the test metrics to the version that it decided on."""
-        number = self._number_of(promotion.version)
-        if number is None:
-            raise RegistryError(f"MLflow has no version of {promotion.version}; run `sbr repair`.")
+    def show(self, entries: Sequence[Entry], state: LogState, *, again: bool = False) -> None:
+        """Shows the log: decisions on versions, retired ones, and the champion's alias.
+
+        Args:
+            entries: The log.
+            state: What it says.
+            again: Show every entry again, and not only those since the one that was shown last.
+        """
         name = self._settings.model_name
+        shown = 0 if again else int(self._client.get_registered_model(name).tags.get(_CURSOR_TAG, 0))
+        for entry in entries[shown:]:
+            if isinstance(entry, Rollback):
+                self._client.set_model_version_tag(name, self._ensure(entry.before), "retired", entry.reason)
+            else:
+                self._show_decision(entry)
+        if state.champion:
+            self._client.set_registered_model_alias(name, ALIAS, self._ensure(state.champion))
+        if len(entries) != shown:
+            self._client.set_registered_model_tag(name, _CURSOR_TAG, str(len(entries)))
+
+    def champion(self) -> str | None:
+        """The version that the alias names; None while there is none."""
+        model = self._client.get_registered_model(self._settings.model_name)
+        number = model.aliases.get(ALIAS)
+        if number is None:
+            return None
+        return str(self._client.get_model_version(model.name, number).tags[_NAME_TAG])
+
+    def _show_decision(self, promotion: Promotion) -> None:
+        from mlflow.entities import Metric
+
+        name, number = self._settings.model_name, self._ensure(promotion.version)
         self._client.set_model_version_tag(name, number, "outcome", promotion.outcome.value)
         self._client.set_model_version_tag(name, number, "log_entry", str(promotion.number))
         self._client.update_model_version(name, number, description=" ".join(promotion.reasons))
         run_id = str(self._client.get_model_version(name, number).run_id)
-        for model, values in metrics.items():
-            prefix = "test" if model == promotion.version else f"test_{model}"
-            for metric, value in values.items():
-                self._client.log_metric(run_id, f"{prefix}.{metric}", value)
+        at_ms = int(datetime.fromisoformat(promotion.at).timestamp() * 1000)
+        scores = {"test": promotion.challenger_metrics, "test_champion": promotion.opponent_metrics or {}}
+        scores |= {f"test_{baseline}": values for baseline, values in promotion.baselines.items()}
+        self._client.log_batch(
+            run_id,
+            metrics=[
+                Metric(f"{who}.{metric}", float(value), at_ms, 0)
+                for who, values in scores.items()
+                for metric, value in values.items()
+            ],
+        )
 
-    def show_champion(self, entries: list[Promotion]) -> None:
-        """Moves the alias `champion` to the version that the log names."""
-        champion = live_champion(entries)
-        if champion is None:
-            return
-        number = self._number_of(champion)
-        if number is None:
-            raise RegistryError(f"MLflow has no version of the champion {champion}; run `sbr repair`.")
-        self._client.set_registered_model_alias(self._settings.model_name, ALIAS, number)
+    def _ensure(self, version: str) -> str:
+        return self._number_of(version) or self.show_version(load_version(self._store, version))
 
     def _number_of(self, version: str) -> str | None:
         found = self._client.search_model_versions(f"name = '{self._settings.model_name}' and tag.`{_NAME_TAG}` = '{version}'")

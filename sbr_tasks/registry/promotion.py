@@ -1,137 +1,223 @@
-"""Promotion: the gate asked against the champion that stands, and the answer committed to the log."""
+"""Promotion: the gate asked against the champion that stands, and the answer committed to the log.
+
+The log is written first; MLflow's alias and the serving copy follow it. Whoever stops in between leaves a usable champion,
+and the next run or `sbr repair` brings the rest level.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, date, datetime
+from typing import TypeVar
 
-from sbr_tasks.errors import AlreadyExistsError
-from sbr_tasks.registry.gate import Contender, Metrics, decide
-from sbr_tasks.registry.log import (
-    Promotion,
-    PromotionLog,
-    day_of,
-    decision_on,
-    live_champion,
-    opponent_for,
-)
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError
+from sbr_tasks.registry.gate import Champion, Contender, Metrics, Outcome, decide
+from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, Rollback, fold
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
-from sbr_tasks.registry.scoring import BASELINES, score_models
-from sbr_tasks.registry.versions import load_version, version_names
+from sbr_tasks.registry.scoring import BASELINES, Score, compare_scores, score_models
+from sbr_tasks.registry.serving import check_serving, publish_serving
+from sbr_tasks.registry.versions import load_version, version_files, version_names
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.window.build import Window
 
 logger = logging.getLogger(__name__)
 
+NewEntry = TypeVar("NewEntry", bound=Entry | None)
+
 
 def opponents(store: Store, as_of: date) -> list[str]:
     """The version that a challenger of `as_of` would be compared with now; empty when there is none."""
-    name = opponent_for(PromotionLog(store).entries(), as_of)
+    name = PromotionLog(store).state().opponent_for(as_of)
     return [name] if name else []
 
 
-def promote_if_better(store: Store, settings: Settings, window: Window, name: str, *, run: str) -> Promotion:
-    """Decides on a challenger, commits the decision and brings MLflow level with the log.
+def promote_if_better(
+    store: Store, settings: Settings, window: Window, name: str, *, run: str, force: str | None = None
+) -> Promotion:
+    """Decides on a challenger, commits the decision and brings MLflow and the serving copy level with the log.
 
     When another run commits first, the challenger is compared again with the champion that then stands. A version that
-    was decided on keeps its decision.
+    was decided on keeps its decision, unless a person forces it.
 
     Args:
         store: Where models, evaluations and the log lie.
-        settings: Margin and floors of the gate.
+        settings: Margin, confidence and floors of the gate.
         window: The window whose test day both are scored on.
         name: The challenger.
         run: What is deciding, for the log.
+        force: Why a person wants the challenger to be champion whatever its metrics.
 
     Raises:
-        RegistryError: Nothing can be decided.
+        RegistryError: Nothing can be decided: the champion can't be used, the models were scored on different events, the
+            challenger's SavedModel doesn't answer as the model does, or a retired version is forced.
     """
-    log = PromotionLog(store)
-    while True:
-        entries = log.entries()
-        promotion = decision_on(entries, name)
-        if promotion:
-            logger.info("%s was decided on before (log entry %d): %s.", name, promotion.number, promotion.outcome)
-            break
-        promotion = _decide(store, settings, window, name, entries, run)
-        try:
-            log.create(promotion)
-        except AlreadyExistsError:
-            logger.info("Another run wrote log entry %d first; comparing again.", promotion.number)
-            continue
-        entries = [*entries, promotion]
-        break
-    project(store, settings, promotion)
+
+    def build(state: LogState) -> Promotion | None:
+        if force and name in state.retired:
+            raise RegistryError(f"{name} was rolled back from, so it is retired and never promoted again, not even by force.")
+        if name in state.decisions and (not force or name == state.champion):
+            return None
+        promotion = _decide(store, settings, window, name, state, run, force)
+        if promotion.outcome.moves_champion:
+            check_serving(store, settings, load_version(store, name), window)
+        return promotion
+
+    created = _append(PromotionLog(store), build)
+    project(store, settings)
+    promotion = PromotionLog(store).state().decisions[name]
+    if created is None:
+        logger.info("%s was decided on before (log entry %d).", name, promotion.number)
     logger.info("%s: %s. %s", name, promotion.outcome, " ".join(promotion.reasons))
     return promotion
 
 
-def repair(store: Store, settings: Settings) -> dict[str, int]:
-    """Makes MLflow again from the store: every version, every decision, and the champion's alias.
+def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: str) -> Rollback:
+    """Makes an earlier champion the champion again; the version that is left is retired.
 
-    Returns:
-        How many `versions` and `decisions` it shows now.
+    Raises:
+        RegistryError: `to` was never champion, is it already, or is retired; or there is no reason.
+        DamagedError: Its files are missing or damaged.
+    """
+    if not reason.strip():
+        raise RegistryError("A rollback needs a reason, for whoever reads the log later: --reason '...'.")
+
+    def build(state: LogState) -> Rollback:
+        require_return(state, to)
+        return Rollback(
+            number=state.n_entries + 1,
+            version=to,
+            as_of=state.days[to],
+            before=str(state.champion),
+            reason=reason.strip(),
+            run=run,
+            at=_now(),
+        )
+
+    version_files(store, load_version(store, to))
+    created = _append(PromotionLog(store), build)
+    project(store, settings)
+    logger.info("Rolled back from %s to %s (log entry %d): %s", created.before, to, created.number, created.reason)
+    return created
+
+
+def project(store: Store, settings: Settings, *, again: bool = False) -> None:
+    """Brings MLflow and the serving copy level with the log, however far behind they are.
+
+    What another run commits meanwhile is shown too: nobody leaves before what it showed last is the end of the log.
+
+    Args:
+        store: Where the log and the models lie.
+        settings: Where MLflow is.
+        again: Show everything again, and not only what is new since the last time.
     """
     projection = MlflowProjection(store, settings)
-    names = version_names(store)
-    for name in names:
-        projection.show_version(load_version(store, name))
-    entries = PromotionLog(store).entries()
-    for promotion in entries:
-        projection.show_decision(promotion, _metrics_of(promotion))
-    projection.show_champion(entries)
-    return {"versions": len(names), "decisions": len(entries)}
-
-
-def project(store: Store, settings: Settings, promotion: Promotion) -> None:
-    """Shows one decision, and the champion that now stands, in MLflow."""
-    projection = MlflowProjection(store, settings)
-    projection.show_version(load_version(store, promotion.version))
-    projection.show_decision(promotion, _metrics_of(promotion))
     log = PromotionLog(store)
     entries = log.entries()
     while True:
-        champion = live_champion(entries)
-        if champion:
-            projection.show_version(load_version(store, champion))
-        projection.show_champion(entries)
+        state = fold(entries)
+        if state.champion:
+            publish_serving(store, state.champion_entry, load_version(store, state.champion))
+        projection.show(entries, state, again=again)
         shown, entries = len(entries), log.entries()
         if len(entries) == shown:
             return
 
 
-def _metrics_of(promotion: Promotion) -> dict[str, Metrics]:
-    metrics = {promotion.version: promotion.challenger_metrics}
-    if promotion.opponent_metrics:
-        metrics["champion"] = promotion.opponent_metrics
-    return metrics | promotion.baselines
+def repair(store: Store, settings: Settings) -> dict[str, int | str | None]:
+    """Makes MLflow and the serving copy again from the store: every version, every decision, and the champion.
+
+    Returns:
+        How many `versions` and `log_entries` there are, and the `champion`.
+    """
+    projection = MlflowProjection(store, settings)
+    names = version_names(store)
+    for name in names:
+        projection.show_version(load_version(store, name))
+    project(store, settings, again=True)
+    state = PromotionLog(store).state()
+    return {"versions": len(names), "log_entries": state.n_entries, "champion": state.champion}
 
 
-def _decide(store: Store, settings: Settings, window: Window, name: str, entries: list[Promotion], run: str) -> Promotion:
-    opponent = opponent_for(entries, window.as_of)
-    scores = score_models(store, settings, window, [name, *([opponent] if opponent else [])])
-    champion = live_champion(entries)
-    opponent_day = day_of(entries, opponent)
+def _append(log: PromotionLog, build: Callable[[LogState], NewEntry]) -> NewEntry:
+    """Creates the entry that `build` makes of the log, and asks it again whenever another run was first; None ends it."""
+    while True:
+        entry = build(log.state())
+        if entry is None:
+            return entry
+        try:
+            log.create(entry)
+        except AlreadyExistsError:
+            logger.info("Another run wrote log entry %d first; looking again.", entry.number)
+            continue
+        return entry
+
+
+def require_return(state: LogState, to: str) -> None:
+    """Checks that a version may be rolled back to.
+
+    Raises:
+        RegistryError: It was never champion, is it already, or is retired.
+    """
+    if to == state.champion:
+        raise RegistryError(f"{to} is the champion already.")
+    if to in state.retired:
+        raise RegistryError(f"{to} was rolled back from before, so it is retired. Choose another version, see `sbr models`.")
+    if to not in state.were_champion:
+        raise RegistryError(f"Expected a version that was champion before, found {to!r}. See `sbr log` for those that were.")
+
+
+def _decide(
+    store: Store, settings: Settings, window: Window, name: str, state: LogState, run: str, force: str | None
+) -> Promotion:
+    scores = score_models(store, settings, window, [name])
+    opponent = state.opponent_for(window.as_of)
+    champion, opponent_score = _score_opponent(store, settings, window, scores[name], opponent) if opponent else (None, None)
     decision = decide(
-        Contender(name, window.as_of, scores[name]),
-        Contender(opponent, opponent_day, scores[opponent]) if opponent and opponent_day else None,
-        popularity=scores["popularity"],
-        live_day=day_of(entries, champion),
+        Contender(name, window.as_of, scores[name].metrics),
+        champion,
+        baselines={baseline: scores[baseline].metrics for baseline in BASELINES},
+        live_day=state.champion_day,
         settings=settings.gate,
+        force=force,
     )
+    if decision.outcome is Outcome.CHAMPION_UNUSABLE:
+        raise RegistryError(" ".join(decision.reasons))
     return Promotion(
-        number=len(entries) + 1,
+        number=state.n_entries + 1,
         version=name,
         as_of=window.as_of,
         outcome=decision.outcome,
         reasons=decision.reasons,
         opponent=opponent,
-        champion=name if decision.outcome.moves_champion else champion,
-        challenger_metrics=scores[name],
-        opponent_metrics=scores[opponent] if opponent else None,
-        baselines={baseline: scores[baseline] for baseline in BASELINES},
+        before=state.champion,
+        champion=name if decision.outcome.moves_champion else state.champion,
+        challenger_metrics=scores[name].metrics,
+        opponent_metrics=opponent_score.metrics if opponent_score else None,
+        differences={metric: found.as_dict() for metric, found in champion.differences.items()} if champion else {},
+        baselines=_metrics_of_baselines(scores),
         window=window.fingerprint,
         run=run,
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        at=_now(),
     )
+
+
+def _score_opponent(
+    store: Store, settings: Settings, window: Window, challenger: Score, opponent: str
+) -> tuple[Champion, Score | None]:
+    try:
+        version_files(store, load_version(store, opponent))
+        score = score_models(store, settings, window, [opponent])[opponent]
+    except (DamagedError, RegistryError) as error:
+        logger.warning("The champion %s can't be used: %s", opponent, error)
+        return Champion(opponent, None, {}, fault=str(error)), None
+    return Champion(opponent, score.metrics, compare_scores(store, settings, window, challenger, score)), score
+
+
+def _metrics_of_baselines(scores: dict[str, Score]) -> dict[str, Metrics]:
+    return {baseline: scores[baseline].metrics for baseline in BASELINES}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

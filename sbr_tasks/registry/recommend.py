@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from sbr_tasks.errors import RegistryError
-from sbr_tasks.registry.log import PromotionLog, live_champion
+from sbr_tasks.gru4rec.scorer import best_items, score_session
+from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.versions import load_scorer, load_version
-from sbr_tasks.store import Json, Store
+from sbr_tasks.store import FileRecord, Json, Store
 from sbr_tasks.window.sessions import UNKNOWN
+
+_ITEMS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,7 @@ def recommend(store: Store, session: list[str], *, k: int, name: str | None = No
     Raises:
         RegistryError: There is no champion yet, no such version, or an id isn't of the type of the model's ids.
     """
-    name = name or live_champion(PromotionLog(store).entries())
-    if name is None:
-        raise RegistryError("There is no champion yet. Train one with `sbr retrain --as-of DAY`.")
+    name = name or _champion(store)
     scorer = load_scorer(store, load_version(store, name))
     index = scorer.index
     is_integer = np.issubdtype(index.ids.dtype, np.integer)
@@ -59,16 +61,49 @@ def recommend(store: Store, session: list[str], *, k: int, name: str | None = No
         raise RegistryError(f"Expected integer item ids, such as --session 1,2,3; found {','.join(session)!r}.") from None
     codes = index.encode(ids)
     unknown = [item for item, code in zip(session, codes, strict=True) if code == UNKNOWN]
-    is_fallback = len(unknown) == len(session)
-    if is_fallback:
-        scores = index.support.astype(np.float32)
-    else:
-        rows = np.zeros(1, np.int64)
-        state = scorer.start(1)
-        for code in codes:
-            scorer.advance(state, np.array([code], np.int32), rows)
-        scores = scorer.scores(state, rows)[0]
-    best = np.argsort(-scores, kind="stable")[:k]
-    return Recommendation(
-        name, index.decode(best.astype(np.int32)).tolist(), [float(scores[i]) for i in best], unknown, is_fallback
+    scores, is_known = score_session(scorer, codes)
+    best = best_items(scores, k)
+    return Recommendation(name, index.decode(best).tolist(), [float(scores[i]) for i in best], unknown, not is_known)
+
+
+def publish_next_items(store: Store, *, k: int = 20) -> tuple[str, FileRecord]:
+    """Writes what the champion recommends after a session of one click, for every item that it knows.
+
+    The file has the columns `item_id`, `rank` (from 1), `next_item_id` and `score`, and `k` rows an item; fewer in a smaller
+    catalogue.
+
+    Returns:
+        The version, and the file.
+
+    Raises:
+        RegistryError: There is no champion yet.
+    """
+    name = _champion(store)
+    scorer = load_scorer(store, load_version(store, name))
+    n_items = len(scorer.index)
+    k = min(k, n_items)
+    best, scores = np.empty((n_items, k), np.int32), np.empty((n_items, k), np.float32)
+    for start in range(0, n_items, _ITEMS_AT_ONCE):
+        codes = np.arange(start, min(start + _ITEMS_AT_ONCE, n_items), dtype=np.int32)
+        rows = np.arange(len(codes))
+        state = scorer.start(len(codes))
+        scorer.advance(state, codes, rows)
+        scored = scorer.scores(state, rows)
+        best[codes] = np.argsort(-scored, axis=1, kind="stable")[:, :k]
+        scores[codes] = np.take_along_axis(scored, best[codes].astype(np.intp), axis=1)
+    table = pa.table(
+        {
+            "item_id": pa.array(np.repeat(scorer.index.ids, k)),
+            "rank": pa.array(np.tile(np.arange(1, k + 1, dtype=np.int32), n_items)),
+            "next_item_id": pa.array(scorer.index.decode(best.ravel())),
+            "score": pa.array(scores.ravel()),
+        }
     )
+    return name, store.publish_table(f"recommendations/{name}/next_items.parquet", table)
+
+
+def _champion(store: Store) -> str:
+    name = PromotionLog(store).state().champion
+    if name is None:
+        raise RegistryError("There is no champion yet. Train one with `sbr retrain --as-of DAY`.")
+    return name

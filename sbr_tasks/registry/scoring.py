@@ -6,47 +6,79 @@ import json
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from sbr_tasks.errors import AlreadyExistsError
 from sbr_tasks.evaluation.baselines import Markov, Popularity
-from sbr_tasks.evaluation.ranking import Evaluation, evaluate
+from sbr_tasks.evaluation.comparison import Difference, compare
+from sbr_tasks.evaluation.ranking import Evaluation, evaluate, event_clicks
+from sbr_tasks.evaluation.slices import metrics_by_length
 from sbr_tasks.registry.gate import Metrics
 from sbr_tasks.registry.versions import load_scorer, load_version
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Json, Store, code_version, to_json
+from sbr_tasks.store import FileRecord, Json, Store, code_version, to_json
 from sbr_tasks.window.build import Window, WindowData, read_window
+from sbr_tasks.window.sessions import Sessions
 
 logger = logging.getLogger(__name__)
 
 BASELINES = ("popularity", "markov")
+_SHOWN_CONFIDENCE = 0.95
 
 
-def score_models(store: Store, settings: Settings, window: Window, names: list[str]) -> dict[str, Metrics]:
+@dataclass(frozen=True)
+class Score:
+    """What a model scored on the test day of a window.
+
+    Attributes:
+        metrics: Recall and MRR at each K, `n_events` and `n_sessions`; without events only the counts.
+        by_length: Recall@20, MRR@20 and `n_events` by length of the session.
+        ranks: The Parquet file with the rank of each event.
+    """
+
+    metrics: Metrics
+    by_length: Mapping[str, Metrics]
+    ranks: FileRecord
+
+
+def score_models(store: Store, settings: Settings, window: Window, names: list[str]) -> dict[str, Score]:
     """Scores versions and the baselines on the test day of a window, all on the same events.
 
     What was scored before isn't scored again. The rank of each event is kept as Parquet beside the metrics.
 
     Returns:
-        Metrics by version name, and by the names of `BASELINES`; without events only the counts.
+        Scores by version name, and by the names of `BASELINES`.
 
     Raises:
         RegistryError: A version is unknown.
-        StoreError: Files of a version are missing or damaged.
+        DamagedError: Files of a version are missing or damaged.
     """
     folder = f"evaluations/on={window.fingerprint}/by={code_version('evaluation', 'gru4rec')}"
-    found: dict[str, Metrics] = {}
+    found: dict[str, Score] = {}
     data: WindowData | None = None
     for name in [*names, *BASELINES]:
         key = f"{folder}/{name}.json"
-        if store.exists(key):
-            found[name] = json.loads(store.get(key))["metrics"]
-            continue
-        data = data or read_window(store, window, settings.zone)
-        found[name] = _record(store, key, _score(store, name, data, settings), window)
-        logger.info("%s on %s: %s", name, window.as_of, describe_metrics(found[name]))
+        if not store.exists(key):
+            data = data or read_window(store, window, settings.zone)
+            _record(store, key, _evaluate(store, name, data, settings), data.test)
+        found[name] = _load(store, key)
+        logger.info("%s on %s: %s", name, window.as_of, describe_metrics(found[name].metrics))
     return found
+
+
+def compare_scores(
+    store: Store, settings: Settings, window: Window, challenger: Score, champion: Score
+) -> dict[str, Difference]:
+    """Challenger minus champion with bootstrap bounds; the draws follow from the window, so a repetition gives the same."""
+    return compare(
+        _read_ranks(store, challenger),
+        _read_ranks(store, champion),
+        confidence=settings.gate.confidence or _SHOWN_CONFIDENCE,
+        seed=int(window.fingerprint[:8], 16),
+    )
 
 
 def describe_metrics(metrics: Metrics) -> str:
@@ -56,7 +88,7 @@ def describe_metrics(metrics: Metrics) -> str:
     return f"Recall@20 {metrics['recall_at_20']:.4f}, MRR@20 {metrics['mrr_at_20']:.4f} on {int(metrics['n_events']):,} events"
 
 
-def _score(store: Store, name: str, data: WindowData, settings: Settings) -> Evaluation:
+def _evaluate(store: Store, name: str, data: WindowData, settings: Settings) -> Evaluation:
     if name == "popularity":
         return evaluate(Popularity(data.index), data.test, batch_size=settings.evaluation.batch_size)
     if name == "markov":
@@ -65,16 +97,31 @@ def _score(store: Store, name: str, data: WindowData, settings: Settings) -> Eva
     return evaluate(scorer, data.test, batch_size=settings.evaluation.batch_size)
 
 
-def _record(store: Store, key: str, evaluation: Evaluation, window: Window) -> Mapping[str, float]:
-    ranks = pa.table({"session": pa.array(evaluation.session), "rank": pa.array(evaluation.ranks)})
-    metrics = {name: value for name, value in evaluation.metrics().items() if not math.isnan(value)}
+def _record(store: Store, key: str, evaluation: Evaluation, test: Sessions) -> None:
+    ranks = pa.table(
+        {
+            "session": pa.array(evaluation.session),
+            "session_clicks": pa.array(test.lengths[evaluation.session]),
+            "target_item_id": pa.array(test.item_ids[event_clicks(test)]),
+            "rank": pa.array(evaluation.ranks),
+        }
+    )
     body: Json = {
-        "window": window.fingerprint,
-        "metrics": metrics,
+        "metrics": {name: value for name, value in evaluation.metrics().items() if not math.isnan(value)},
+        "by_length": metrics_by_length(evaluation, test),
         "ranks": store.publish_table(key.removesuffix(".json") + ".parquet", ranks).as_dict(),
     }
     try:
         store.put_new(key, to_json(body))
     except AlreadyExistsError:
         logger.info("Another run recorded %s meanwhile.", key)
-    return metrics
+
+
+def _load(store: Store, key: str) -> Score:
+    body = json.loads(store.get(key))
+    return Score(body["metrics"], body["by_length"], FileRecord.from_dict(body["ranks"]))
+
+
+def _read_ranks(store: Store, score: Score) -> Evaluation:
+    table = store.read_table(score.ranks, ["session", "rank"])
+    return Evaluation(table.column("rank").to_numpy().astype(np.int32), table.column("session").to_numpy())

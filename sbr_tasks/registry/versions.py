@@ -11,6 +11,7 @@ import json
 import logging
 import platform
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -65,6 +66,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
         "window": window.fingerprint,
         "model": settings.model.model_dump(mode="json"),
         "training": settings.training.model_dump(mode="json"),
+        "serving": settings.serving.model_dump(mode="json"),
         "code": code_version("gru4rec", "evaluation", "window"),
     }
     key = fingerprint(inputs)
@@ -74,11 +76,10 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
         return load_version(store, name)
     started = time.monotonic()
     data = read_window(store, window, settings.zone)
-    trained = _train(data, settings)
-    files = {
-        file: store.publish(f"models/{name}/{key}/{file}", content).as_dict()
-        for file, content in trained.weights.to_files().items()
-    }
+    checkpoints = StoreCheckpoints(store, f"checkpoints/{key}.npz")
+    trained = _train(data, settings, checkpoints)
+    folder = f"models/{name}/{key}"
+    files = {file: store.publish(f"{folder}/{file}", content).as_dict() for file, content in trained.weights.to_files().items()}
     manifest = {
         "name": name,
         "fingerprint": key,
@@ -104,12 +105,15 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
             "packages": {package: importlib.metadata.version(package) for package in _PACKAGES},
         },
         "files": files,
+        "saved_model": _publish_saved_model(store, f"{folder}/saved_model", trained.weights, settings.serving.k),
     }
     try:
         store.put_new(_manifest_key(name), to_json(manifest))
     except AlreadyExistsError:
         logger.info("Another run trained %s meanwhile.", name)
         return load_version(store, name)
+    finally:
+        checkpoints.delete()
     logger.info(
         "Trained %s: %d events a epoch, best epoch %d of %d, %.0f s.",
         name,
@@ -148,16 +152,55 @@ def version_files(store: Store, version: ModelVersion) -> dict[str, bytes]:
     return {name: store.read(FileRecord.from_dict(record)) for name, record in version.manifest["files"].items()}
 
 
+def load_weights(store: Store, version: ModelVersion) -> GRU4RecWeights:
+    """The weights of a version; see `version_files` for the errors."""
+    return GRU4RecWeights.from_files(version_files(store, version))
+
+
 def load_scorer(store: Store, version: ModelVersion) -> GRU4RecScorer:
     """The model as a NumPy scorer; see `version_files` for the errors."""
-    return GRU4RecScorer(GRU4RecWeights.from_files(version_files(store, version)))
+    return GRU4RecScorer(load_weights(store, version))
 
 
 def _manifest_key(name: str) -> str:
     return f"models/{name}/manifest.json"
 
 
-def _train(data: WindowData, settings: Settings) -> Trained:
+def _publish_saved_model(store: Store, folder: str, weights: GRU4RecWeights, k: int) -> dict[str, Json]:
+    """The version as a TensorFlow SavedModel; records of its files by their path within it."""
+    from sbr_tasks.gru4rec.export import export_saved_model
+
+    with tempfile.TemporaryDirectory(prefix="saved-model-") as place:
+        export_saved_model(weights, Path(place), k=k)
+        files = sorted(file for file in Path(place).rglob("*") if file.is_file())
+        names = [file.relative_to(place).as_posix() for file in files]
+        return {
+            name: store.publish(f"{folder}/{name}", file.read_bytes()).as_dict()
+            for name, file in zip(names, files, strict=True)
+        }
+
+
+class StoreCheckpoints:
+    """The last epoch of a training that is at work, in the store: any machine may go on from it."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store = store
+        self._key = key
+
+    def load(self) -> bytes | None:
+        """What was saved last; None when nothing was."""
+        return self._store.get(self._key) if self._store.exists(self._key) else None
+
+    def save(self, data: bytes) -> None:
+        """Replaces what was saved before, at once."""
+        self._store.publish(self._key, data)
+
+    def delete(self) -> None:
+        """Removes it: the training is done."""
+        self._store.delete(self._key)
+
+
+def _train(data: WindowData, settings: Settings, checkpoints: StoreCheckpoints) -> Trained:
     from sbr_tasks.gru4rec.training import train
 
     n_events = data.train.n_clicks - data.train.n_sessions
@@ -178,6 +221,7 @@ def _train(data: WindowData, settings: Settings) -> Trained:
             training=settings.training,
             evaluation=settings.evaluation,
             on_progress=show,
+            checkpoints=checkpoints,
         )
 
 

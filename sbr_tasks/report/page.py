@@ -32,7 +32,7 @@ def write_report(store: Store, settings: Settings, as_of: date) -> str:
     Raises:
         RegistryError: Nothing was decided for that day.
     """
-    decided = [promotion for promotion in PromotionLog(store).entries() if promotion.as_of == as_of]
+    decided = [e for e in PromotionLog(store).entries() if isinstance(e, Promotion) and e.as_of == as_of]
     if not decided:
         raise RegistryError(
             f"Nothing was decided for {as_of} yet, so there is nothing to report. Run `sbr retrain --as-of {as_of}`."

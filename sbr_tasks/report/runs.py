@@ -71,7 +71,7 @@ def run_rows(store: Store, days: Sequence[date] | None = None) -> list[RunRow]:
         store: Where the records lie.
         days: The days to show; None shows every day that a decision was made on.
     """
-    decisions = {promotion.as_of: promotion for promotion in PromotionLog(store).entries()}
+    decisions = {entry.as_of: entry for entry in PromotionLog(store).entries() if isinstance(entry, Promotion)}
     states = ClickCatalog(store).days()
     shown = sorted(decisions) if days is None else sorted(days)
     return [_row(store, day, states.get(day, DayState()), decisions.get(day)) for day in shown]

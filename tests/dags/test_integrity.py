@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DAG_FILES = {"daily_retrain.py": ["daily_retrain"]}
+DAG_FILES = {
+    "daily_retrain.py": ["daily_retrain"],
+    "publish_recommendations.py": ["publish_recommendations"],
+    "rollback_champion.py": ["rollback_champion"],
+    "sbr_dag_parts.py": [],
+}
+PARAMS = {"daily_retrain": ["day"], "publish_recommendations": [], "rollback_champion": ["reason", "to"]}
 TASKS = [
     "resolve_day",
     "ingest_clicks",
@@ -21,19 +27,20 @@ TASKS = [
     "train_gru4rec",
     "evaluate_models",
     "promote_if_better",
+    "announce_champion",
     "write_report",
 ]
 TOO_HEAVY = {"tensorflow", "keras", "mlflow", "great_expectations", "pandas"}
 
 PARSE = """
 import json, sys, time
-from airflow.dag_processing.dagbag import DagBag
+from airflow.dag_processing.dagbag import BundleDagBag
 import airflow.sdk
 from airflow.sdk import CronDataIntervalTimetable, Param, RetryPolicy, dag, get_current_context, task
 from airflow.providers.standard.operators.python import PythonOperator
 
 before, began = set(sys.modules), time.process_time()
-bag = DagBag(dag_folder=sys.argv[1], bundle_path=sys.argv[1], load_op_links=False)
+bag = BundleDagBag(dag_folder=sys.argv[1], bundle_path=sys.argv[1], load_op_links=False)
 took = time.process_time() - began
 seconds = lambda delta: delta.total_seconds() if delta else None
 task_facts = lambda t: {
@@ -104,8 +111,8 @@ def test_every_dag_explains_itself_and_starts_before_any_data(facts: dict[str, A
         assert found["tags"]
         assert found["start"].startswith("1995-01-01")
         assert found["catchup"] is False
-        assert found["timetable"] == "CronDataIntervalTimetable"
-        assert found["params"] == ["day"]
+    assert facts["dags"]["daily_retrain"]["timetable"] == "CronDataIntervalTimetable"
+    assert {dag_id: found["params"] for dag_id, found in facts["dags"].items()} == PARAMS
 
 
 def test_every_task_has_owner_doc_retries_and_timeout(facts: dict[str, Any]) -> None:
@@ -123,6 +130,7 @@ def test_every_task_has_owner_doc_retries_and_timeout(facts: dict[str, Any]) -> 
 def test_only_what_a_repeat_may_mend_is_retried(facts: dict[str, Any]) -> None:
     retried = {name for name, (action, _) in facts["decisions"].items() if action == "default"}
     assert retried == {"StoreError", "AlreadyExistsError", "OSError", "MemoryError"}
+    assert facts["decisions"]["DamagedError"] == ["fail", "why"]
     assert facts["decisions"]["DayError"] == ["fail", "why"]
 
 

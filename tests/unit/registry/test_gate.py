@@ -1,35 +1,54 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
 
 from sbr_tasks.errors import RegistryError
-from sbr_tasks.registry.gate import Contender, Decision, Metrics, Outcome, decide
+from sbr_tasks.evaluation.comparison import Difference
+from sbr_tasks.registry.gate import Champion, Contender, Decision, Metrics, Outcome, decide
 from sbr_tasks.settings import GateSettings
 
 DAY = date(2020, 6, 30)
 CHAMPION_DAY = date(2020, 6, 29)
+SETTINGS = GateSettings(min_events=100, min_sessions=50)
 
 
-def metrics(recall: float, mrr: float, n_events: int = 500) -> Metrics:
-    return {"recall_at_20": recall, "mrr_at_20": mrr, "n_events": n_events}
+def metrics(recall: float, mrr: float, n_events: int = 500, n_sessions: int = 200) -> dict[str, float]:
+    return {"recall_at_20": recall, "mrr_at_20": mrr, "n_events": n_events, "n_sessions": n_sessions}
+
+
+def champion(challenger: Metrics, recall: float, mrr: float, *, spread: float = 0.02) -> Champion:
+    """A champion that scores so, with bounds `spread` below and above the differences."""
+    scored = metrics(recall, mrr, int(challenger["n_events"]), int(challenger["n_sessions"]))
+    differences = {}
+    for name in ("recall_at_20", "mrr_at_20"):
+        value = challenger[name] - scored[name]
+        differences[name] = Difference(value, value - spread, value + spread, 0.9, 0.95)
+    return Champion("old", scored, differences)
+
+
+UNUSABLE = Champion("old", None, {}, fault="models/old/weights.npz is missing.")
 
 
 def ask(
     challenger: Metrics,
-    champion: Metrics | None,
+    opponent: Champion | None,
     *,
-    popularity: Metrics | None = None,
+    baselines: dict[str, Metrics] | None = None,
     live_day: date | None = CHAMPION_DAY,
-    min_delta: float = 0.0,
+    settings: GateSettings = SETTINGS,
+    force: str | None = None,
 ) -> Decision:
+    low = metrics(0.01, 0.001, int(challenger["n_events"]), int(challenger["n_sessions"]))
     return decide(
         Contender("new", DAY, challenger),
-        Contender("old", CHAMPION_DAY, champion) if champion else None,
-        popularity=popularity or metrics(0.01, 0.001, int(challenger["n_events"])),
+        opponent,
+        baselines=baselines or {"popularity": low, "markov": low},
         live_day=live_day,
-        settings=GateSettings(min_delta=min_delta, min_events=100),
+        settings=settings,
+        force=force,
     )
 
 
@@ -45,66 +64,155 @@ def ask(
     ],
 )
 def test_both_metrics_must_be_strictly_better(recall: float, mrr: float, outcome: Outcome) -> None:
-    assert ask(metrics(recall, mrr), metrics(0.50, 0.30)).outcome is outcome
-
-
-def test_margin_must_be_exceeded_by_both() -> None:
-    assert ask(metrics(0.515, 0.315), metrics(0.5, 0.3), min_delta=0.01).outcome is Outcome.PROMOTE
-    assert ask(metrics(0.515, 0.305), metrics(0.5, 0.3), min_delta=0.01).outcome is Outcome.KEEP_CHAMPION
-
-
-def test_first_good_model_bootstraps() -> None:
-    decision = ask(metrics(0.5, 0.3), None, live_day=None)
-    assert decision == Decision(
-        Outcome.BOOTSTRAP, ("There is no champion yet; new scores Recall@20 0.5000 and MRR@20 0.3000 on 500 events.",)
-    )
-
-
-@pytest.mark.parametrize(("n_events", "outcome"), [(99, Outcome.TOO_FEW_EVENTS), (100, Outcome.BOOTSTRAP)])
-@pytest.mark.parametrize("champion", [None, metrics(0.1, 0.1)])
-def test_too_few_events_decide_nothing(n_events: int, outcome: Outcome, champion: Metrics | None) -> None:
-    champion = metrics(0.1, 0.1, n_events) if champion else None
-    decision = ask(metrics(0.5, 0.3, n_events), champion)
-    assert decision.outcome is (Outcome.PROMOTE if champion and outcome is Outcome.BOOTSTRAP else outcome)
-
-
-def test_no_events_at_all_decide_nothing() -> None:
-    empty: Metrics = {"n_events": 0, "n_sessions": 0}
-    assert ask(empty, None, popularity=empty).reasons == ("2020-06-30 has 0 test events; a decision needs at least 100.",)
+    new = metrics(recall, mrr)
+    assert ask(new, champion(new, 0.50, 0.30)).outcome is outcome
 
 
 @pytest.mark.parametrize(
     ("recall", "mrr", "outcome"),
     [
-        (0.20, 0.10, Outcome.BOOTSTRAP),
-        (0.19, 0.30, Outcome.BELOW_BASELINE),
-        (0.30, 0.09, Outcome.BELOW_BASELINE),
-        (float("nan"), 0.30, Outcome.BELOW_BASELINE),
+        (0.511, 0.311, Outcome.PROMOTE),
+        (0.510, 0.311, Outcome.KEEP_CHAMPION),
+        (0.511, 0.310, Outcome.KEEP_CHAMPION),
     ],
 )
-def test_model_below_popularity_is_never_promoted(recall: float, mrr: float, outcome: Outcome) -> None:
-    decision = ask(metrics(recall, mrr), None, popularity=metrics(0.20, 0.10), live_day=None)
-    assert decision.outcome is outcome
+def test_margin_must_be_exceeded_by_both(recall: float, mrr: float, outcome: Outcome) -> None:
+    new = metrics(recall, mrr)
+    settings = replace_settings(min_delta=0.01)
+    assert ask(new, champion(new, 0.50, 0.30), settings=settings).outcome is outcome
 
 
 @pytest.mark.parametrize(
-    ("champion", "outcome"),
-    [(metrics(0.4, 0.2), Outcome.WOULD_PROMOTE), (metrics(0.6, 0.4), Outcome.WOULD_KEEP), (None, Outcome.WOULD_PROMOTE)],
+    ("recall", "mrr", "min_delta", "outcome"),
+    [
+        (0.53, 0.33, 0.0, Outcome.PROMOTE),
+        (0.52, 0.33, 0.0, Outcome.KEEP_CHAMPION),
+        (0.53, 0.32, 0.0, Outcome.KEEP_CHAMPION),
+        (0.53, 0.33, 0.01, Outcome.KEEP_CHAMPION),
+        (0.54, 0.34, 0.01, Outcome.PROMOTE),
+    ],
 )
-def test_older_day_never_moves_the_champion(champion: Metrics | None, outcome: Outcome) -> None:
-    decision = ask(metrics(0.5, 0.3), champion, live_day=date(2020, 7, 1))
+def test_with_confidence_the_lower_bounds_must_exceed_the_margin(
+    recall: float, mrr: float, min_delta: float, outcome: Outcome
+) -> None:
+    new = metrics(recall, mrr)
+    settings = replace_settings(confidence=0.95, min_delta=min_delta)
+    assert ask(new, champion(new, 0.50, 0.30, spread=0.0201), settings=settings).outcome is outcome
+
+
+def test_first_good_model_bootstraps() -> None:
+    assert ask(metrics(0.5, 0.3), None, live_day=None) == Decision(
+        Outcome.BOOTSTRAP, ("There is no champion yet; new scores Recall@20 0.5000 and MRR@20 0.3000 on 500 events.",)
+    )
+
+
+@pytest.mark.parametrize(
+    ("n_events", "n_sessions", "is_enough"), [(99, 50, False), (100, 49, False), (100, 50, True), (0, 0, False)]
+)
+@pytest.mark.parametrize("has_champion", [False, True])
+def test_too_few_events_or_sessions_decide_nothing(n_events: int, n_sessions: int, is_enough: bool, has_champion: bool) -> None:
+    new = metrics(0.5, 0.3, n_events, n_sessions)
+    decision = ask(new, champion(new, 0.1, 0.1) if has_champion else None)
+    good = Outcome.PROMOTE if has_champion else Outcome.BOOTSTRAP
+    assert decision.outcome is (good if is_enough else Outcome.TOO_FEW_EVENTS)
+
+
+def test_day_without_events_says_so() -> None:
+    empty: Metrics = {"n_events": 0, "n_sessions": 0}
+    assert ask(empty, None, baselines={"popularity": empty}).reasons == (
+        "2020-06-30 has 0 test events; a decision needs at least 100.",
+        "2020-06-30 has 0 test sessions; a decision needs at least 50.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("recall", "mrr", "outcome"),
+    [
+        (0.201, 0.101, Outcome.BOOTSTRAP),
+        (0.200, 0.300, Outcome.BELOW_BASELINE),
+        (0.300, 0.100, Outcome.BELOW_BASELINE),
+        (float("nan"), 0.300, Outcome.BELOW_BASELINE),
+    ],
+)
+@pytest.mark.parametrize("baseline", ["popularity", "markov"])
+def test_model_must_be_above_each_baseline(baseline: str, recall: float, mrr: float, outcome: Outcome) -> None:
+    low = metrics(0.01, 0.001)
+    baselines: dict[str, Metrics] = {"popularity": low, "markov": low, baseline: metrics(0.20, 0.10)}
+    decision = ask(metrics(recall, mrr), None, baselines=baselines, live_day=None)
+    assert decision.outcome is outcome
+    if recall == 0.2:
+        assert decision.reasons == (f"Recall@20 0.2000 is not above that of the {baseline} baseline, 0.2000.",)
+
+
+@pytest.mark.parametrize(
+    ("opponent", "force", "outcome"),
+    [
+        ((0.4, 0.2), None, Outcome.WOULD_PROMOTE),
+        ((0.6, 0.4), None, Outcome.WOULD_KEEP),
+        (None, None, Outcome.WOULD_PROMOTE),
+        ((0.6, 0.4), "because", Outcome.WOULD_PROMOTE),
+    ],
+)
+def test_older_day_never_moves_the_champion(opponent: tuple[float, float] | None, force: str | None, outcome: Outcome) -> None:
+    new = metrics(0.5, 0.3)
+    decision = ask(new, champion(new, *opponent) if opponent else None, live_day=date(2020, 7, 1), force=force)
     assert decision.outcome is outcome
     assert not decision.outcome.moves_champion
     assert decision.reasons[-1] == ("The champion is of a newer day (2020-07-01), so it stays whatever this comparison says.")
 
 
-def test_models_scored_on_different_events_are_not_compared() -> None:
-    with pytest.raises(RegistryError, match=r"found different numbers \(new: 500, the popularity baseline: 500, old: 499\)"):
-        ask(metrics(0.5, 0.3), metrics(0.4, 0.2, 499))
+@pytest.mark.parametrize("live_day", [None, CHAMPION_DAY, DAY])
+def test_day_of_the_champion_or_a_newer_one_may_move_it(live_day: date | None) -> None:
+    new = metrics(0.5, 0.3)
+    assert ask(new, champion(new, 0.4, 0.2), live_day=live_day).outcome is Outcome.PROMOTE
 
 
-def test_reasons_say_by_how_much() -> None:
-    assert ask(metrics(0.55, 0.27), metrics(0.50, 0.30)).reasons == (
-        "Recall@20 0.5500 beats 0.5000 of the champion old (+0.0500, +10.0 %).",
-        "MRR@20 0.2700 does not beat 0.3000 of the champion old (-0.0300, -10.0 %).",
+def test_unusable_champion_stops_the_decision_with_what_to_do() -> None:
+    assert ask(metrics(0.5, 0.3), UNUSABLE) == Decision(
+        Outcome.CHAMPION_UNUSABLE,
+        (
+            "The champion old can't be used: models/old/weights.npz is missing.",
+            "Restore its files, roll back to another version, "
+            "or set gate.replace_unusable to let a good challenger replace it.",
+        ),
     )
+
+
+def test_unusable_champion_is_replaced_only_if_the_settings_say_so() -> None:
+    settings = replace_settings(replace_unusable=True)
+    assert ask(metrics(0.5, 0.3), UNUSABLE, settings=settings).outcome is Outcome.BOOTSTRAP
+    assert ask(metrics(0.5, 0.3, 10), UNUSABLE, settings=settings).outcome is Outcome.TOO_FEW_EVENTS
+
+
+@pytest.mark.parametrize("new", [metrics(0.1, 0.1), metrics(0.9, 0.9, 1, 1), metrics(0.001, 0.0)])
+def test_force_overrides_the_metrics(new: Metrics) -> None:
+    decision = ask(new, champion(new, 0.5, 0.3), force="sale starts tomorrow")
+    assert decision == Decision(Outcome.FORCED, ("Forced, whatever the metrics: sale starts tomorrow",))
+    assert decision.outcome.moves_champion
+
+
+def test_models_scored_on_different_events_are_not_compared() -> None:
+    new = metrics(0.5, 0.3)
+    other = replace(champion(new, 0.4, 0.2), metrics=metrics(0.4, 0.2, 499))
+    with pytest.raises(RegistryError, match=r"found different numbers \(new: 500, popularity: 500, markov: 500, old: 499\)"):
+        ask(new, other)
+
+
+def test_reasons_say_by_how_much_and_how_sure() -> None:
+    new = metrics(0.55, 0.27)
+    assert ask(new, champion(new, 0.50, 0.30)).reasons == (
+        "Recall@20 0.5500 beats 0.5000 of the champion old "
+        "(+0.0500, +10.0 %; 95% bounds +0.0300 and +0.0700; better with probability 0.90).",
+        "MRR@20 0.2700 does not beat 0.3000 of the champion old "
+        "(-0.0300, -10.0 %; 95% bounds -0.0500 and -0.0100; better with probability 0.90).",
+    )
+
+
+def test_every_outcome_moves_the_champion_or_does_not() -> None:
+    moving = {outcome for outcome in Outcome if outcome.moves_champion}
+    assert moving == {Outcome.PROMOTE, Outcome.BOOTSTRAP, Outcome.FORCED}
+    assert {outcome for outcome in Outcome if outcome.passed} == moving | {Outcome.WOULD_PROMOTE}
+
+
+def replace_settings(**changes: object) -> GateSettings:
+    return SETTINGS.model_copy(update=changes)

@@ -10,18 +10,21 @@ from pathlib import Path
 import pytest
 
 from sbr_tasks.errors import AlreadyExistsError, RegistryError, StoreError
+from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
-from sbr_tasks.registry.gate import Metrics, Outcome
-from sbr_tasks.registry.listing import model_rows
-from sbr_tasks.registry.log import PromotionLog
-from sbr_tasks.registry.mlflow_projection import ALIAS, MlflowProjection
-from sbr_tasks.registry.promotion import promote_if_better, repair
+from sbr_tasks.registry.gate import COMPARED, Outcome
+from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, version_differences
+from sbr_tasks.registry.log import Promotion, PromotionLog
+from sbr_tasks.registry.mlflow_projection import MlflowProjection
+from sbr_tasks.registry.promotion import project, promote_if_better, repair, roll_back
 from sbr_tasks.registry.recommend import recommend
+from sbr_tasks.registry.scoring import Score
+from sbr_tasks.registry.serving import SERVING, served
 from sbr_tasks.registry.versions import ModelVersion, load_version, train_version, version_files
 from sbr_tasks.report.page import write_report
 from sbr_tasks.report.runs import run_rows, run_table
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Store
+from sbr_tasks.store import FileRecord, Store
 from sbr_tasks.window.build import Window, build_window
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
@@ -68,6 +71,7 @@ def settings_of(folder: Path) -> Settings:
         "model.n_sample=8",
         "model.n_epochs=2",
         "gate.min_events=1",
+        "gate.min_sessions=1",
     )
 
 
@@ -80,14 +84,32 @@ def copied(trained: Trained, tmp_path: Path) -> Copied:
     return Store.open(settings), settings, lambda day: (found[day][0], found[day][1].name)
 
 
-def fixed_scores(**recalls: float) -> Callable[..., dict[str, Metrics]]:
-    """Scores by version day, so that outcomes don't hang on what a tiny model learns."""
+Inject = Callable[..., None]
 
-    def score(_store: Store, _settings: Settings, _window: Window, names: list[str]) -> dict[str, Metrics]:
-        scores = {name: recalls[f"d{name[8:10]}"] for name in names} | {"popularity": 0.1, "markov": 0.1}
-        return {name: {"recall_at_20": r, "mrr_at_20": r, "n_events": 9} for name, r in scores.items()}
 
-    return score
+@pytest.fixture
+def inject(monkeypatch: pytest.MonkeyPatch) -> Inject:
+    """Sets what the version of each day scores, so that outcomes don't hang on what a tiny model learns."""
+
+    def scores(**recalls: float) -> None:
+        def score(_store: Store, _settings: Settings, _window: Window, names: list[str]) -> dict[str, Score]:
+            values = {name: recalls[f"d{name[8:10]}"] for name in names} | {"popularity": 0.1, "markov": 0.1}
+            nothing = FileRecord("", 0, "")
+            return {
+                name: Score({"recall_at_20": v, "mrr_at_20": v, "n_events": 99, "n_sessions": 99}, {}, nothing)
+                for name, v in values.items()
+            }
+
+        def compare(*args: object) -> dict[str, Difference]:
+            new, old = (a.metrics for a in args if isinstance(a, Score))
+            gains = {metric: new[metric] - old[metric] for metric in COMPARED}
+            return {metric: Difference(gain, gain, gain, 0.5, 0.95) for metric, gain in gains.items()}
+
+        monkeypatch.setattr(promotion_module, "score_models", score)
+        monkeypatch.setattr(promotion_module, "compare_scores", compare)
+        monkeypatch.setattr(promotion_module, "check_serving", lambda *_: None)
+
+    return scores
 
 
 def test_same_inputs_give_the_same_version_without_training_again(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,10 +149,10 @@ def test_challenger_is_promoted_recommends_and_is_shown_everywhere(
     assert shown["outcome"] == promotion.outcome.value
 
 
-def test_champion_is_replaced_only_by_a_better_version(copied: Copied, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_champion_is_replaced_only_by_a_better_version(copied: Copied, inject: Inject) -> None:
     store, settings, of = copied
     before, after = of(D - timedelta(days=1)), of(D)
-    monkeypatch.setattr(promotion_module, "score_models", fixed_scores(d05=0.5, d06=0.4))
+    inject(d05=0.5, d06=0.4)
     assert promote_if_better(store, settings, *before, run="1").outcome is Outcome.BOOTSTRAP
     kept = promote_if_better(store, settings, *after, run="2")
     assert (kept.outcome, kept.opponent, kept.champion) == (Outcome.KEEP_CHAMPION, before[1], before[1])
@@ -140,20 +162,22 @@ def test_champion_is_replaced_only_by_a_better_version(copied: Copied, monkeypat
     assert set(found.items) <= set(range(N_ITEMS))
 
 
-def test_old_day_never_replaces_a_newer_champion(copied: Copied, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_day_never_replaces_a_newer_champion(copied: Copied, inject: Inject) -> None:
     store, settings, of = copied
     before, after = of(D - timedelta(days=1)), of(D)
-    monkeypatch.setattr(promotion_module, "score_models", fixed_scores(d05=0.9, d06=0.4))
+    inject(d05=0.9, d06=0.4)
     promote_if_better(store, settings, *after, run="1")
     old = promote_if_better(store, settings, *before, run="2")
     assert (old.outcome, old.opponent, old.champion) == (Outcome.WOULD_PROMOTE, None, after[1])
     assert alias_of(store, settings) == after[1]
 
 
-def test_run_that_lost_the_race_compares_again_with_the_new_champion(copied: Copied, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_that_lost_the_race_compares_again_with_the_new_champion(
+    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, settings, of = copied
     before, after = of(D - timedelta(days=1)), of(D)
-    monkeypatch.setattr(promotion_module, "score_models", fixed_scores(d05=0.5, d06=0.4))
+    inject(d05=0.5, d06=0.4)
     create = PromotionLog.create
     raced = []
 
@@ -173,17 +197,18 @@ def test_run_that_lost_the_race_compares_again_with_the_new_champion(copied: Cop
 
 def test_lost_mlflow_is_made_again_from_the_store(
     copied: Copied,
-    monkeypatch: pytest.MonkeyPatch,
+    inject: Inject,
     tmp_path: Path,
 ) -> None:
     store, settings, of = copied
-    monkeypatch.setattr(promotion_module, "score_models", fixed_scores(d05=0.5, d06=0.6))
+    inject(d05=0.5, d06=0.6)
     promote_if_better(store, settings, *of(D - timedelta(days=1)), run="1")
     promote_if_better(store, settings, *of(D), run="2")
     lost = {"tracking_uri": f"sqlite:///{tmp_path}/new.db", "artifact_root": str(tmp_path / "new")}
     settings = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=lost)})
-    assert repair(store, settings) == {"versions": 2, "decisions": 2}
-    assert repair(store, settings) == {"versions": 2, "decisions": 2}
+    found = {"versions": 2, "log_entries": 2, "champion": of(D)[1]}
+    assert repair(store, settings) == found
+    assert repair(store, settings) == found
     assert alias_of(store, settings) == of(D)[1]
     client = MlflowProjection(store, settings)._client
     versions = client.search_model_versions("name = 'gru4rec'")
@@ -228,6 +253,125 @@ def test_unknown_version_and_damaged_files_are_named(
         version_files(store, version)
 
 
-def alias_of(store: Store, settings: Settings) -> str:
-    client = MlflowProjection(store, settings)._client
-    return str(client.get_model_version_by_alias("gru4rec", ALIAS).tags["sbr.version"])
+def test_unusable_champion_fails_the_run_and_is_replaced_only_if_asked(copied: Copied, inject: Inject, tmp_path: Path) -> None:
+    store, settings, of = copied
+    before, after = of(D - timedelta(days=1)), of(D)
+    inject(d05=0.5, d06=0.6)
+    promote_if_better(store, settings, *before, run="1")
+    shutil.rmtree(tmp_path / "store" / "models" / before[1])
+    with pytest.raises(RegistryError, match=r"^The champion 2020-06-05-\w+ can't be used: .* set gate\.replace_unusable"):
+        promote_if_better(store, settings, *after, run="2")
+    assert len(PromotionLog(store).entries()) == 1
+    willing = settings.model_copy(update={"gate": settings.gate.model_copy(update={"replace_unusable": True})})
+    replaced = promote_if_better(store, willing, *after, run="3")
+    assert (replaced.outcome, replaced.champion) == (Outcome.BOOTSTRAP, after[1])
+    assert alias_of(store, settings) == after[1]
+
+
+def test_rollback_retires_what_it_leaves_and_serves_the_old_model_under_a_new_number(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    before, after = of(D - timedelta(days=1)), of(D)
+    inject(d05=0.5, d06=0.6)
+    promote_if_better(store, settings, *before, run="1")
+    promote_if_better(store, settings, *after, run="2")
+    assert served(store) == (2, after[1])
+    done = roll_back(store, settings, before[1], reason="worse in the shop", run="3")
+    assert (done.number, done.before, done.champion) == (3, after[1], before[1])
+    assert served(store) == (3, before[1])
+    assert alias_of(store, settings) == before[1]
+    assert PromotionLog(store).state().retired == {after[1]}
+    again = promote_if_better(store, settings, *after, run="4")
+    assert again.number == 2
+    assert PromotionLog(store).state().champion == before[1]
+    with pytest.raises(RegistryError, match="is retired and never promoted again"):
+        promote_if_better(store, settings, *after, run="5", force="please")
+    with pytest.raises(RegistryError, match="A rollback needs a reason"):
+        roll_back(store, settings, before[1], reason=" ", run="6")
+    rows = {row["version"]: row for row in model_rows(store)}
+    assert (rows[after[1]]["retired"], rows[before[1]]["champion"]) == (True, True)
+    assert [row["outcome"] for row in log_rows(store)] == ["bootstrap", "promote", "rollback"]
+    assert [row["entry"] for row in describe_version(store, after[1])["log"]] == [2, 3]
+
+
+def test_force_promotes_a_version_that_was_kept_out(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    before, after = of(D - timedelta(days=1)), of(D)
+    inject(d05=0.5, d06=0.4)
+    promote_if_better(store, settings, *before, run="1")
+    assert promote_if_better(store, settings, *after, run="2").outcome is Outcome.KEEP_CHAMPION
+    forced = promote_if_better(store, settings, *after, run="3", force="new season")
+    assert (forced.number, forced.outcome, forced.champion) == (3, Outcome.FORCED, after[1])
+    assert forced.reasons == ("Forced, whatever the metrics: new season",)
+    assert promote_if_better(store, settings, *after, run="4", force="again").number == 3
+    assert served(store) == (3, after[1])
+
+
+@pytest.mark.parametrize("step", ["publish_serving", "show"])
+def test_stop_between_the_steps_of_a_promotion_is_brought_level_by_the_next_one(
+    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    store, settings, of = copied
+    window, name = of(D)
+    inject(d06=0.6)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((promotion_module, step) if step == "publish_serving" else (MlflowProjection, step)), stop)
+        with pytest.raises(KeyboardInterrupt):
+            promote_if_better(store, settings, window, name, run="1")
+    assert PromotionLog(store).state().champion == name
+    assert recommend(store, ["3"], k=2).model_version == name
+    promotion = promote_if_better(store, settings, window, name, run="1")
+    assert (promotion.number, promotion.outcome) == (1, Outcome.BOOTSTRAP)
+    assert (served(store), alias_of(store, settings)) == ((1, name), name)
+
+
+def test_projections_follow_what_other_runs_commit_meanwhile(
+    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, settings, of = copied
+    before, after = of(D - timedelta(days=1)), of(D)
+    inject(d05=0.5, d06=0.6)
+    promote_if_better(store, settings, *before, run="1")
+    show = MlflowProjection.show
+    raced: list[Promotion] = []
+
+    def show_after_another_run(self: MlflowProjection, *args: object, **named: object) -> None:
+        if not raced:
+            raced.append(None)  # type: ignore[arg-type]
+            raced.append(promote_if_better(store, settings, *after, run="2"))
+        show(self, *args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MlflowProjection, "show", show_after_another_run)
+    project(store, settings)
+    assert raced[1].outcome is Outcome.PROMOTE
+    assert (served(store), alias_of(store, settings)) == ((2, after[1]), after[1])
+
+
+def test_serving_copy_is_a_whole_saved_model_with_its_graph_written_last(
+    copied: Copied, inject: Inject, tmp_path: Path
+) -> None:
+    store, settings, of = copied
+    window, name = of(D)
+    inject(d06=0.6)
+    promote_if_better(store, settings, window, name, run="1")
+    folder = tmp_path / "store" / SERVING / "1"
+    published = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    assert published == set(load_version(store, name).manifest["saved_model"])
+    others = [file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file() and file.name != "saved_model.pb"]
+    assert (folder / "saved_model.pb").stat().st_mtime_ns >= max(others)
+
+
+def test_versions_differ_in_what_was_changed(copied: Copied) -> None:
+    store, _, of = copied
+    first, second = of(D - timedelta(days=1))[1], of(D)[1]
+    found = version_differences(store, first, second)
+    assert found["as_of"] == ("2020-06-05", "2020-06-06")
+    assert "inputs.model.layers" not in found
+    assert version_differences(store, first, first) == {}
+
+
+def alias_of(store: Store, settings: Settings) -> str | None:
+    return MlflowProjection(store, settings).champion()

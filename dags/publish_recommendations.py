@@ -1,0 +1,41 @@
+"""### Writes the champion's 20 next items after every item
+
+Runs whenever the asset `champion` is updated, that is, after a promotion or a rollback. It writes
+`recommendations/MODEL_VERSION/next_items.parquet` into the store: columns `item_id`, `rank`, `next_item_id`, `score`.
+An example of what may follow a promotion.
+
+**When a task fails**, the last line of its log says why; clear it. The same version gives the same file.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import dag, task
+from sbr_dag_parts import CHAMPION, DEFAULT_ARGS
+
+from sbr_tasks import steps
+
+
+@dag(
+    schedule=[CHAMPION],
+    start_date=datetime(1995, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    tags=["recommendations", "gru4rec", "example"],
+    doc_md=__doc__,
+    default_args=DEFAULT_ARGS,
+)
+def publish_recommendations() -> None:
+    """Wires the one step; the work is in `sbr_tasks.steps`."""
+
+    @task(execution_timeout=timedelta(hours=1))
+    def publish_next_items() -> dict[str, Any]:
+        """Scores every item with the champion and writes the best next ones."""
+        return steps.publish_next_items()
+
+    publish_next_items()
+
+
+publish_recommendations()

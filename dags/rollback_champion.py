@@ -1,0 +1,49 @@
+"""### Makes an earlier champion the champion again
+
+Trigger with `to`, the name of a version that was champion before (see `sbr log`), and `reason`, for whoever reads the log
+later. The version that is left is retired: it is never promoted again. The serving copy gets a new number with the old model,
+and the asset `champion` is updated.
+
+**When a task fails**, the last line of its log says why: the version was never champion, is champion already, or is retired.
+Nothing was changed then. Triggering again with the same parameters after a success says that it is champion already.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from airflow.sdk import Param, dag, get_current_context, task
+from sbr_dag_parts import CHAMPION, DEFAULT_ARGS
+
+from sbr_tasks import steps
+
+
+@dag(
+    schedule=None,
+    start_date=datetime(1995, 1, 1),
+    catchup=False,
+    params={
+        "to": Param(
+            type="string", minLength=1, title="Version", description="An earlier champion, such as 2020-06-29-1a2b3c4d"
+        ),
+        "reason": Param(type="string", minLength=1, title="Reason", description="Why, for whoever reads the log later"),
+    },
+    tags=["recommendations", "gru4rec"],
+    doc_md=__doc__,
+    default_args=DEFAULT_ARGS,
+)
+def rollback_champion() -> None:
+    """Wires the one step; the work is in `sbr_tasks.steps`."""
+
+    @task(execution_timeout=timedelta(minutes=30), outlets=[CHAMPION])
+    def roll_back() -> None:
+        """Writes the rollback into the promotion log, and brings MLflow and the serving copy level with it."""
+        context = get_current_context()
+        params = context["params"]
+        done = steps.roll_back(params["to"], params["reason"], run=context["run_id"])
+        context["outlet_events"][CHAMPION].extra.update(done)
+
+    roll_back()
+
+
+rollback_champion()

@@ -1,0 +1,35 @@
+"""What the DAGs of this folder share: who owns a task, what is tried again, and the asset that a promotion updates."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Asset, Context, RetryDecision, RetryPolicy
+
+from sbr_tasks.errors import DamagedError, SbrError, StoreError
+
+
+class RetryWhatMayMend(RetryPolicy):
+    """Fails at once on an error that is the same at every try, with its sentence as the reason in the log."""
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+    ) -> RetryDecision:
+        """Retries everything but the package's own errors; a store that was out of reach may be back at the next try."""
+        may_mend = isinstance(exception, StoreError) and not isinstance(exception, DamagedError)
+        if isinstance(exception, SbrError) and not may_mend:
+            return RetryDecision.fail(str(exception))
+        return RetryDecision.default()
+
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "recommendations",
+    "retry_policy": RetryWhatMayMend(),
+    "retries": 3,
+    "retry_delay": timedelta(seconds=15),
+    "retry_exponential_backoff": 2,
+}
+
+CHAMPION = Asset("champion")
+"""Updated by whatever makes another version the champion; the event's extra holds `model_version`, `day` and `log_entry`."""

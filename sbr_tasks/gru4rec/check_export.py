@@ -1,0 +1,41 @@
+"""Asks a SavedModel for recommendations with nothing but TensorFlow: `python -m sbr_tasks.gru4rec.check_export FOLDER`.
+
+Reads sessions as JSON (lists of raw item ids) from standard input and writes JSON of `item_ids` and `scores`, each a list for
+each session, to standard output. `export.check_saved_model` runs it in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+_AT_ONCE = 64  # sessions: bounds the memory, whatever the sample
+
+
+def ask(folder: str, sessions: list[list[Any]]) -> dict[str, list[list[Any]]]:
+    """The best items of each session, and their scores."""
+    import tensorflow as tf
+
+    model = tf.saved_model.load(folder)
+    recommend = model.signatures["serving_default"]
+    id_type = recommend.structured_input_signature[1]["item_ids"].dtype
+    padding = "" if id_type == tf.string else -1
+    item_ids: list[list[Any]] = []
+    scores: list[list[float]] = []
+    for start in range(0, len(sessions), _AT_ONCE):
+        block = sessions[start : start + _AT_ONCE]
+        longest = max(map(len, block))
+        padded = [session + [padding] * (longest - len(session)) for session in block]
+        answer = recommend(item_ids=tf.constant(padded, id_type, (len(block), longest)))
+        item_ids += [[_plain(item) for item in row] for row in answer["item_ids"].numpy().tolist()]
+        scores += answer["scores"].numpy().tolist()
+    return {"item_ids": item_ids, "scores": scores}
+
+
+def _plain(item: int | bytes) -> int | str:
+    return item.decode() if isinstance(item, bytes) else item
+
+
+if __name__ == "__main__":
+    json.dump(ask(sys.argv[1], json.load(sys.stdin)), sys.stdout)

@@ -1,0 +1,93 @@
+"""The serving copy: the champion's SavedModel under the number of the log entry that made it champion.
+
+`serving/gru4rec/<entry>/` is the layout that TF Serving loads: it takes the highest number. The copy follows from the log; a
+record beside it says that it is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from sbr_tasks.errors import AlreadyExistsError
+from sbr_tasks.registry.versions import ModelVersion, load_weights
+from sbr_tasks.settings import Settings
+from sbr_tasks.store import FileRecord, Store, to_json
+from sbr_tasks.window.build import Window, read_window
+from sbr_tasks.window.sessions import Sessions
+
+logger = logging.getLogger(__name__)
+
+SERVING = "serving/gru4rec"
+_RECORDS = "serving/published"
+_GRAPH = "saved_model.pb"
+_SAMPLE_SESSIONS = 50
+
+
+def check_serving(store: Store, settings: Settings, version: ModelVersion, window: Window) -> None:
+    """Loads a version's SavedModel in a fresh process and asks it for a sample of test sessions.
+
+    Raises:
+        RegistryError: It doesn't answer with the items that the model recommends; the version must not be promoted.
+        DamagedError: Its files are missing or damaged.
+    """
+    from sbr_tasks.gru4rec.export import check_saved_model
+
+    sample = _sample(read_window(store, window, settings.zone).test)
+    with tempfile.TemporaryDirectory(prefix="serving-") as folder:
+        for name, record in _files(version).items():
+            file = Path(folder) / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(store.read(record))
+        k = version.manifest["inputs"]["serving"]["k"]
+        check_saved_model(Path(folder), load_weights(store, version), sample, k=k)
+    logger.info("The SavedModel of %s recommends the same items for %d test sessions.", version.name, len(sample))
+
+
+def publish_serving(store: Store, entry: int, version: ModelVersion) -> None:
+    """Publishes a version as `serving/gru4rec/<entry>/`, unless it is there already.
+
+    The graph is written last: until then TF Serving finds nothing to load in the folder.
+
+    Raises:
+        DamagedError: Files of the version are missing or damaged.
+    """
+    key = _record_key(entry)
+    if store.exists(key):
+        return
+    files = _files(version)
+    last = sorted(files, key=lambda name: (name == _GRAPH, name))
+    published = [store.copy(files[name], f"{SERVING}/{entry}/{name}").as_dict() for name in last]
+    try:
+        store.put_new(key, to_json({"version": version.name, "entry": entry, "files": published}))
+    except AlreadyExistsError:
+        logger.info("Another run published serving copy %d meanwhile.", entry)
+        return
+    logger.info("%s is served as %s/%d.", version.name, SERVING, entry)
+
+
+def served(store: Store) -> tuple[int, str] | None:
+    """Number and version of the newest complete serving copy; None while there is none."""
+    keys = store.keys(_RECORDS)
+    if not keys:
+        return None
+    record = json.loads(store.get(keys[-1]))
+    return int(record["entry"]), str(record["version"])
+
+
+def _record_key(entry: int) -> str:
+    return f"{_RECORDS}/{entry:08d}.json"
+
+
+def _files(version: ModelVersion) -> dict[str, FileRecord]:
+    return {name: FileRecord.from_dict(record) for name, record in version.manifest["saved_model"].items()}
+
+
+def _sample(test: Sessions) -> list[list[int | str]]:
+    """Test sessions without their last click, evenly chosen."""
+    chosen = np.unique(np.linspace(0, test.n_sessions - 1, min(_SAMPLE_SESSIONS, test.n_sessions)).astype(int))
+    return [test.item_ids[test.offsets[i] : test.offsets[i + 1] - 1].tolist() for i in chosen]
