@@ -62,6 +62,7 @@ class Layout:
     id_type: str
     has_header: bool
     double_colon: bool = False
+    is_quoted: bool = False
 
 
 def read_blocks(file: Path, source: SourceSettings) -> Iterator[Block]:
@@ -199,6 +200,7 @@ def _mapped_layout(names: tuple[str, ...], source: SourceSettings, file: Path, w
         source.time_unit,
         source.id_type,
         has_header=bool(delimiter),
+        is_quoted=True,
     )
 
 
@@ -215,12 +217,22 @@ def _parse(data: bytes, first_line: int, layout: Layout, source: SourceSettings,
     try:
         raw = _read_json(data, layout) if source.format == "jsonl" else _read_csv(data, layout)
         table = _canonical(raw, layout)
+        _require_every_line(data, len(table))
     except pa.ArrowInvalid as error:
         _refuse_lines(data, first_line, layout, source, file)
         raise SourceError(f"Lines from {first_line} on in {file} can't be parsed: {error}") from error
     if _has_bad_id(table):
         _refuse_lines(data, first_line, layout, source, file)
     return table
+
+
+def _require_every_line(data: bytes, n_rows: int) -> None:
+    """An unbalanced quote would make one row of many lines."""
+    n_lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    if n_rows != n_lines:
+        n_lines = sum(1 for line in data.splitlines() if line.strip())
+    if n_rows != n_lines:
+        raise pa.ArrowInvalid(f"{n_lines:,} lines hold {n_rows:,} clicks; is a quote not closed?")
 
 
 def _read_csv(data: bytes, layout: Layout) -> pa.Table:
@@ -234,7 +246,7 @@ def _read_csv(data: bytes, layout: Layout) -> pa.Table:
     return pacsv.read_csv(
         pa.BufferReader(data),
         read_options=pacsv.ReadOptions(column_names=list(layout.columns), block_size=1 << 20),
-        parse_options=pacsv.ParseOptions(delimiter=layout.delimiter),
+        parse_options=pacsv.ParseOptions(delimiter=layout.delimiter, quote_char='"' if layout.is_quoted else False),
         convert_options=pacsv.ConvertOptions(
             column_types=types, include_columns=list(types), null_values=[], strings_can_be_null=False
         ),

@@ -70,7 +70,7 @@ def check_saved_model(folder: Path, weights: GRU4RecWeights, sessions: Sequence[
         if len(item_ids) != n:
             raise RegistryError(f"{where} expected {n} items, found {len(item_ids)}. Export it again.")
         scores, is_known = score_session(scorer, weights.index.encode(session))
-        expected, found = best_items(scores, n), weights.index.encode(np.array(item_ids, object))
+        expected, found = best_items(scores, n), weights.index.encode(np.array(item_ids))
         tolerance = _TOLERANCE * float(np.abs(scores[expected]).max()) if is_known else 0.0
         wrong = _wrong_ranks(scores, expected, found, np.array(found_scores, np.float32), tolerance)
         if len(wrong):

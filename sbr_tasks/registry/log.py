@@ -103,7 +103,7 @@ def _fields(entry: Entry) -> Json:
 
 def _read(entry: LogEntry) -> Entry:
     body: dict[str, Any] = dict(entry.body)
-    kind = body.pop("kind")
+    kind = body.pop("kind", None)
     body["as_of"] = date.fromisoformat(body["as_of"])
     if kind == "rollback":
         return Rollback(number=entry.number, **body)

@@ -5,10 +5,12 @@ Everything here may be run again at any time and ends in the same state.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,18 +169,31 @@ class MlflowProjection:
             return str(get())
 
 
+@contextmanager
+def _alone_with(uri: str) -> Iterator[None]:
+    """One process at a time: MLflow creates the tables of a new SQLite file without a lock."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    database = Path(uri.removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _connect(settings: Settings) -> MlflowClient:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     from mlflow import MlflowClient
 
-    uri = str(settings.mlflow.tracking_uri)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     root = str(settings.mlflow.artifact_root)
     if not is_url(root):
         Path(root).mkdir(parents=True, exist_ok=True)
-    client = MlflowClient(tracking_uri=uri)
+    uri = str(settings.mlflow.tracking_uri)
+    with _alone_with(uri):
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
     MlflowProjection._create_or(
         lambda: client.create_registered_model(settings.mlflow.model_name).name, lambda: settings.mlflow.model_name
     )

@@ -114,6 +114,21 @@ def test_bad_line_is_refused_with_its_number_and_reason(tmp_path: Path, line: st
     assert found == f"{file}, {fault}. Nothing was stored; mend the file and ingest it again."
 
 
+def test_quote_in_a_format_without_quotes_is_a_character(tmp_path: Path) -> None:
+    file = tmp_path / "clicks.dat"
+    file.write_text(GOOD.replace("S", '"S') + GOOD * 2)
+    assert [row[3] for row in rows(file, SourceSettings())] == ['"S', "S", "S"]
+
+
+def test_quote_that_is_not_closed_loses_no_line(tmp_path: Path) -> None:
+    file = tmp_path / "clicks.csv"
+    header, line = "session_id,item_id,clicked_at,kind\n", "1,10,2014-09-24T09:58:32.124Z,a\n"
+    file.write_text(header + line.replace("a\n", '"a\n') + line * 2)
+    source = SourceSettings.model_validate({"format": "csv", "columns": {"category": "kind"}})
+    with pytest.raises(SourceError, match="3 lines hold 1 clicks; is a quote not closed"):
+        list(read_blocks(file, source))
+
+
 def test_line_numbers_count_from_the_start_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "BLOCK_BYTES", 100)
     file = tmp_path / "clicks.dat"
