@@ -13,4 +13,6 @@ RUN uv pip install --no-cache --no-deps --no-build-isolation .
 ENV AIRFLOW__CORE__DAGS_FOLDER=/opt/sbr/dags \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/sbr/plugins \
     AIRFLOW__CORE__LOAD_EXAMPLES=False
+USER root
+RUN install -d -o airflow -g 0 /srv/sbr/store /opt/airflow/passwords
 USER airflow

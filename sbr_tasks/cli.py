@@ -44,7 +44,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     try:
         app()
-    except SbrError as error:
+    except (SbrError, OSError) as error:
         typer.echo(f"sbr: {error}", err=True)
         sys.exit(1)
     except SystemExit as stop:
@@ -67,6 +67,7 @@ def demo_clicks(
     """Write synthetic clicks that look like a shop's, in YooChoose's format."""
     from sbr_tasks.clicks.demo import write_demo_clicks
 
+    out.parent.mkdir(parents=True, exist_ok=True)
     summary = write_demo_clicks(
         out,
         end=parse_day(end),

@@ -6,6 +6,7 @@ A day is a calendar day of one time zone (UTC unless the `timezone` setting name
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from sbr_tasks.errors import DayError
 
+_DAY = re.compile(r"(19[7-9]\d|2[01]\d\d)-\d\d-\d\d")  # clicks lie between 1970 and 2200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INTERVAL_RUNS = frozenset({"scheduled", "backfill"})
 
@@ -25,7 +27,7 @@ def parse_day(text: str) -> date:
         DayError: `text` is not a calendar day in that form.
     """
     try:
-        if len(text) != 10:
+        if not _DAY.fullmatch(text):
             raise ValueError
         return date.fromisoformat(text)
     except ValueError:

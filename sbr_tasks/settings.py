@@ -23,6 +23,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as SourceSettingsError
 
 from sbr_tasks.errors import SettingsError
 
@@ -79,7 +80,7 @@ class ValidationSettings(_Section):
 class WindowSettings(_Section):
     """What a training window holds."""
 
-    days: int = Field(30, ge=3, description="Length of the window in days; it ends with the day of the run.")
+    days: int = Field(30, ge=3, le=3660, description="Length of the window in days; it ends with the day of the run.")
     shortest: int = Field(2, ge=2, description="Sessions with fewer clicks are dropped.")
     least_click: int = Field(5, ge=1, description="Items with fewer clicks are dropped.")
     max_missing_days: int = Field(
@@ -226,6 +227,8 @@ def load_settings(overrides: Iterable[str] | Mapping[str, Any] = (), *, cwd: Pat
         found = FromFile(**given)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"Settings file {file} is not valid TOML: {error}.") from error
+    except (UnicodeDecodeError, SourceSettingsError) as error:
+        raise SettingsError(f"The settings can't be read ({file or 'environment'}): {error}.") from error
     except ValidationError as error:
         raise SettingsError(_explain(error, given, file)) from error
     plain = Settings.model_construct(**{name: getattr(found, name) for name in Settings.model_fields})
@@ -253,6 +256,10 @@ def _parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         node = tree
         for section in sections:
             node = node.setdefault(section, {})
+            if not isinstance(node, dict):
+                raise SettingsError(
+                    f"{override!r} sets a part of {section!r}, which another --set gives as a whole; use one of them."
+                )
         try:
             node[leaf] = json.loads(text)
         except json.JSONDecodeError:

@@ -120,6 +120,7 @@ def promote_if_better(
     day: str, window: str, model_version: str, *, run: str = "cli", force: str | None = None, overrides: Iterable[str] = ()
 ) -> Json:
     """Lets the gate decide and records the decision; see `sbr_tasks.registry.promotion.promote_if_better`."""
+    from sbr_tasks.registry.log import PromotionLog
     from sbr_tasks.registry.promotion import promote_if_better as promote
 
     as_of, store, settings = _open(day, overrides)
@@ -131,7 +132,7 @@ def promote_if_better(
         "reasons": list(promotion.reasons),
         "champion": promotion.champion,
         "log_entry": promotion.number,
-        "promoted": promotion.outcome.moves_champion and promotion.run == run,
+        "promoted": promotion.run == run and PromotionLog(store).state().champion_entry == promotion.number,
     }
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ class Store:
                 Path(url).mkdir(parents=True, exist_ok=True)
                 self._backend = LocalStore(prefix=url)
         except (BaseError, OSError, ValueError) as error:
-            raise StoreError(f"The store {url!r} can't be opened: {error}") from error
+            raise StoreError(f"The store {url!r} can't be opened: {_first_line(error)}") from error
 
     @classmethod
     def open(cls, settings: Settings) -> Store:
@@ -91,21 +91,25 @@ class Store:
         except KeyExistsError:
             raise AlreadyExistsError(f"{self.where(key)} exists already.") from None
         except (BaseError, OSError) as error:
-            raise StoreError(f"{self.where(key)} could not be written ({len(data)} bytes): {error}") from error
+            raise StoreError(f"{self.where(key)} could not be written ({len(data)} bytes): {_first_line(error)}") from error
 
     def publish(self, key: str, data: bytes) -> FileRecord:
-        """Writes a file whose key is unique to its content; what an earlier, unfinished writer left there is replaced."""
+        """Writes a file under `key` with the hash of its content added to the name: no other content ever lies there."""
+        path = PurePosixPath(key)
+        digest = hashlib.sha256(data).hexdigest()
+        return self.replace(str(path.with_name(f"{path.stem}.{digest[:12]}{path.suffix}")), data)
+
+    def replace(self, key: str, data: bytes) -> FileRecord:
+        """Writes `key` whole, whatever lay there. For what follows from other records; all else is `publish`ed."""
         try:
             obstore.put(self._backend, key, data)
         except (BaseError, OSError) as error:
-            raise StoreError(f"{self.where(key)} could not be written ({len(data)} bytes): {error}") from error
+            raise StoreError(f"{self.where(key)} could not be written ({len(data)} bytes): {_first_line(error)}") from error
         return FileRecord(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
     def publish_table(self, key: str, table: pa.Table) -> FileRecord:
-        """Publishes a table as zstd-compressed Parquet with times in microseconds."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", coerce_timestamps="us")
-        return self.publish(key, sink.getvalue().to_pybytes())
+        """Publishes a table as Parquet."""
+        return self.publish(key, to_parquet(table))
 
     def get(self, key: str) -> bytes:
         """The content of `key`, unverified.
@@ -119,7 +123,7 @@ class Store:
         except FileNotFoundError:
             raise DamagedError(f"{self.where(key)} is missing.") from None
         except (BaseError, OSError) as error:
-            raise StoreError(f"{self.where(key)} can't be read: {error}") from error
+            raise StoreError(f"{self.where(key)} can't be read: {_first_line(error)}") from error
 
     def read(self, record: FileRecord) -> bytes:
         """The content of a published file, verified.
@@ -143,8 +147,8 @@ class Store:
         return pq.read_table(pa.BufferReader(self.read(record)), columns=list(columns) if columns else None)
 
     def copy(self, record: FileRecord, key: str) -> FileRecord:
-        """Publishes the verified content of a file under another key too. See `read` for the errors."""
-        return self.publish(key, self.read(record))
+        """Writes the verified content of a file under another key too. See `read` for the errors."""
+        return self.replace(key, self.read(record))
 
     def delete(self, key: str) -> None:
         """Removes a key that nothing names any more; a key that isn't there is fine."""
@@ -153,7 +157,7 @@ class Store:
         except FileNotFoundError:
             return
         except (BaseError, OSError) as error:
-            raise StoreError(f"{self.where(key)} could not be deleted: {error}") from error
+            raise StoreError(f"{self.where(key)} could not be deleted: {_first_line(error)}") from error
 
     def exists(self, key: str) -> bool:
         """Whether `key` was written."""
@@ -162,7 +166,7 @@ class Store:
         except FileNotFoundError:
             return False
         except (BaseError, OSError) as error:
-            raise StoreError(f"{self.where(key)} can't be looked up: {error}") from error
+            raise StoreError(f"{self.where(key)} can't be looked up: {_first_line(error)}") from error
         return True
 
     def keys(self, prefix: str) -> list[str]:
@@ -172,7 +176,7 @@ class Store:
         except FileNotFoundError:
             return []
         except (BaseError, OSError) as error:
-            raise StoreError(f"{self.where(prefix)} can't be listed: {error}") from error
+            raise StoreError(f"{self.where(prefix)} can't be listed: {_first_line(error)}") from error
         return sorted(found)
 
     def where(self, key: str) -> str:
@@ -234,6 +238,18 @@ class NumberedLog:
             except AlreadyExistsError:
                 continue
             return LogEntry(number, dict(body))
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """A table as zstd-compressed Parquet with times in microseconds."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", coerce_timestamps="us")
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _first_line(error: BaseException) -> str:
+    """What an error says, without the dump of internals that obstore adds."""
+    return str(error).strip().split("\n", 1)[0]
 
 
 def to_json(body: Mapping[str, Any]) -> bytes:

@@ -66,6 +66,7 @@ class DayState:
 
     Attributes:
         source: Fingerprint of the source that the day was last asked of.
+        timezone: Zone whose midnights it was cut at then.
         empty: The source held no click of the day, and none was ever accepted or put into quarantine.
         incoming: The revision that was imported last.
         accepted: The revision that windows read.
@@ -76,6 +77,7 @@ class DayState:
     """
 
     source: str = ""
+    timezone: str = ""
     empty: bool = False
     incoming: Revision | None = None
     accepted: Revision | None = None
@@ -161,15 +163,15 @@ def fold(entries: Sequence[LogEntry]) -> dict[date, DayState]:
 
 
 def _apply_import(days: dict[date, DayState], body: Json) -> None:
-    source = body["source"]["fingerprint"]
+    source, timezone = body["source"]["fingerprint"], body["source"]["timezone"]
     for text in body["empty"]:
         state = days.setdefault(date.fromisoformat(text), DayState())
-        state.source = source
+        state.source, state.timezone = source, timezone
         state.empty = state.incoming is None
     for text, record in body["days"].items():
         day = date.fromisoformat(text)
         state = days.setdefault(day, DayState())
-        state.source, state.empty = source, False
+        state.source, state.timezone, state.empty = source, timezone, False
         state.incoming = Revision.from_dict(day, record)
         earlier = state.decided.get(state.incoming.rev)
         if earlier:

@@ -12,23 +12,27 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
+from sbr_tasks.days import to_us
 from sbr_tasks.errors import SourceError
 from sbr_tasks.settings import SourceSettings
 
 BLOCK_BYTES = 16 << 20
 _UNITS_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
+_UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)")
 _INTEGER = re.compile(r"-?\d+")
+_FIRST_US, _END_US = to_us(datetime(1970, 1, 1, tzinfo=UTC)), to_us(datetime(2200, 1, 1, tzinfo=UTC))
+_RANGE = "1970 and 2200"
 _SHOWN_REJECTS = 10
 
 
@@ -179,9 +183,10 @@ def _csv_layout(first_line: str, source: SourceSettings, file: Path) -> Layout:
 
 def _jsonl_layout(first_line: str, source: SourceSettings, file: Path) -> Layout:
     try:
-        names = tuple(json.loads(first_line))
-    except (ValueError, TypeError):
-        names = ()
+        found = json.loads(first_line)
+    except ValueError:
+        found = None
+    names = tuple(found) if isinstance(found, dict) else ()
     return _mapped_layout(names, source, file, "a JSON object per line", "")
 
 
@@ -270,11 +275,14 @@ def _read_json(data: bytes, layout: Layout) -> pa.Table:
 
 
 def _canonical(raw: pa.Table, layout: Layout) -> pa.Table:
+    for name in (layout.session_id, layout.item_id):
+        if pa.types.is_boolean(raw.column(name).type):
+            raise pa.ArrowInvalid(f"{name} holds truth values, not ids")
     category = raw.column(layout.category) if layout.category else pa.nulls(len(raw), pa.string())
     columns = [
         raw.column(layout.session_id),
         raw.column(layout.item_id),
-        _times(raw.column(layout.clicked_at), layout.time_unit),
+        _in_range(_times(raw.column(layout.clicked_at), layout.time_unit)),
         pc.fill_null(category, ""),
     ]
     return pa.table(columns, schema=click_schema(layout.id_type))
@@ -288,6 +296,8 @@ def _times(column: pa.ChunkedArray, unit: str) -> pa.ChunkedArray:
             raise pa.ArrowInvalid("times carry no zone")
         return column.cast(target, safe=False)
     if unit == "iso":
+        if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
+            raise pa.ArrowInvalid(f"times are of type {column.type}; if they count since 1970, set source.time_unit")
         return column.cast(target)
     if pa.types.is_integer(column.type) or unit == "us":
         return pc.multiply_checked(column.cast(pa.int64()), 1_000_000 // _UNITS_PER_SECOND[unit]).cast(target)
@@ -295,6 +305,13 @@ def _times(column: pa.ChunkedArray, unit: str) -> pa.ChunkedArray:
     if not pc.all(pc.is_finite(seconds)).as_py():
         raise pa.ArrowInvalid("times must be finite")
     return pc.round(pc.multiply(seconds, 1_000_000 / _UNITS_PER_SECOND[unit])).cast(pa.int64()).cast(target)
+
+
+def _in_range(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    found = pc.min_max(times.cast(pa.int64())).as_py()
+    if found["min"] is not None and not _FIRST_US <= found["min"] <= found["max"] < _END_US:
+        raise pa.ArrowInvalid(f"times must lie between {_RANGE}")
+    return times
 
 
 def _has_bad_id(table: pa.Table) -> bool:
@@ -311,7 +328,8 @@ def _refuse_lines(data: bytes, first_line: int, layout: Layout, source: SourceSe
     fault_of: Callable[[str, Layout], str | None] = _json_fault if source.format == "jsonl" else _csv_fault
     faults: list[str] = []
     n_faults = n_lines = 0
-    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), start=first_line):
+    lines = data.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")
+    for number, line in enumerate(lines, start=first_line):
         if not line.strip():
             continue
         n_lines += 1
@@ -369,22 +387,28 @@ def _is_id(text: str) -> bool:
 
 def _time_fault(text: str, unit: str) -> str | None:
     if unit == "iso":
-        parses = _ISO.fullmatch(text) is not None and _arrow_parses(text)
-        return None if parses else f"expected a time such as 2014-09-24T09:58:32.124Z, found {text!r}"
+        us = _arrow_us(text) if _ISO.fullmatch(text) else None
+        expected = "a time such as 2014-09-24T09:58:32.124Z"
+    else:
+        us = _number_us(text, unit)
+        expected = f"a time in {_UNIT_NAMES[unit]} since 1970"
+    if us is None:
+        return f"expected {expected}, found {text!r}"
+    return None if _FIRST_US <= us < _END_US else f"expected {expected} between {_RANGE}, found {text!r}"
+
+
+def _number_us(text: str, unit: str) -> int | None:
     try:
-        np.int64(round(float(text) * 1_000_000 / _UNITS_PER_SECOND[unit]))
+        return round(float(text) * 1_000_000 / _UNITS_PER_SECOND[unit])
     except (ValueError, OverflowError):
-        name = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}[unit]
-        return f"expected a time in {name} since 1970, found {text!r}"
-    return None
+        return None
 
 
-def _arrow_parses(text: str) -> bool:
+def _arrow_us(text: str) -> int | None:
     try:
-        pa.array([text]).cast(pa.timestamp("us", tz="UTC"))
+        return int(pa.array([text]).cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())[0].as_py())
     except pa.ArrowInvalid:
-        return False
-    return True
+        return None
 
 
 def _read_parquet(file: Path, source: SourceSettings) -> Iterator[Block]:

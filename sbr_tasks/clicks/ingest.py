@@ -7,6 +7,7 @@ is bounded by a block and by the largest day. All days become current in one com
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -25,13 +26,14 @@ from sbr_tasks.clicks.formats import click_schema, read_blocks
 from sbr_tasks.clicks.sessions import cut_sessions
 from sbr_tasks.clicks.sources import find_files, source_fingerprint
 from sbr_tasks.days import day_numbers, days_between, describe_days, number_to_day, window_days
-from sbr_tasks.errors import SourceError
+from sbr_tasks.errors import SourceError, StoreError
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings, SourceSettings
 from sbr_tasks.store import Store, content_hash, fingerprint
 
 logger = logging.getLogger(__name__)
 
+_SCRATCH = "ingest-"
 _SORT = [("session_id", "ascending"), ("clicked_at", "ascending"), ("item_id", "ascending"), ("category", "ascending")]
 
 
@@ -59,8 +61,8 @@ class Ingested:
 def ingest_missing(store: Store, settings: Settings, as_of: date) -> Ingested | None:
     """Ingests what the run of `as_of` needs and the store doesn't hold, in one pass over the source.
 
-    That is: days of the window that were never ingested; and, if the source changed since, `as_of` itself and days that were
-    empty or are in quarantine.
+    That is: days of the window that were never ingested, or with midnights of another zone; and, if the source or the way it is
+    read changed since, `as_of` itself and days that were empty or are in quarantine.
 
     Returns:
         What was ingested; None when everything is there, or when no source is set and `as_of` is there.
@@ -73,12 +75,15 @@ def ingest_missing(store: Store, settings: Settings, as_of: date) -> Ingested | 
     if settings.source.path is None and as_of in known:
         logger.info("No source is set (source.path), so the window is made of what was ingested before.")
         return None
-    source = source_fingerprint(find_files(settings.source.path), settings.source.format)
+    source = source_fingerprint(find_files(settings.source.path), settings)
     wanted = []
     for day in window:
         state = known.get(day)
-        is_bad = state is not None and state.status in ("empty", "quarantined")
-        if state is None or (state.source != source and (is_bad or day == as_of)):
+        if state is None:
+            wanted.append(day)
+            continue
+        is_outdated = state.source != source and (day == as_of or state.status in ("empty", "quarantined"))
+        if is_outdated or state.timezone != settings.timezone:
             wanted.append(day)
     if not wanted:
         logger.info("All %d days up to %s were ingested before; the source is unchanged.", len(window), as_of)
@@ -98,7 +103,7 @@ def ingest(store: Store, settings: Settings, *, days: Collection[date] | None = 
         SourceError: The source is absent or empty, or its lines don't parse; nothing was stored.
     """
     files = find_files(settings.source.path)
-    source = source_fingerprint(files, settings.source.format)
+    source = source_fingerprint(files, settings)
     with _scratch_folder(settings) as scratch:
         spill = _Spill(scratch, settings, days)
         for clicks in read_source(settings.source):
@@ -118,6 +123,7 @@ def ingest(store: Store, settings: Settings, *, days: Collection[date] | None = 
             "format": settings.source.format,
             "fingerprint": source,
             "settings": fingerprint(settings.source.model_dump(mode="json")),
+            "timezone": settings.timezone,
             "rows": rows,
             "rejected": 0,
         },
@@ -158,13 +164,22 @@ def _read_files(files: list[Path], source: SourceSettings) -> Iterator[pa.Table]
 
 @contextmanager
 def _scratch_folder(settings: Settings) -> Iterator[Path]:
+    """A folder of this process; what a killed process left is removed first."""
     parent = Path(settings.scratch or tempfile.gettempdir())
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="ingest-", dir=parent))
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for left in parent.glob(f"{_SCRATCH}*"):
+            if not Path(f"/proc/{left.name.split('-')[1]}").exists():
+                shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-", dir=parent))
+    except OSError as error:
+        raise StoreError(f"The scratch folder {parent} can't be used: {error}. Name another one (setting scratch).") from error
     try:
         yield folder
+    except OSError as error:
+        raise StoreError(f"The scratch folder {folder} can't be written: {error}. Nothing was stored.") from error
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Spill:

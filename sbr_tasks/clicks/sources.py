@@ -6,6 +6,7 @@ import glob
 from pathlib import Path
 
 from sbr_tasks.errors import SourceError
+from sbr_tasks.settings import Settings
 from sbr_tasks.store import fingerprint
 
 
@@ -37,7 +38,8 @@ def find_files(path: str | None) -> list[Path]:
     return found
 
 
-def source_fingerprint(files: list[Path], format_name: str) -> str:
-    """Stands for the files as they are now: their names, sizes and modification times."""
+def source_fingerprint(files: list[Path], settings: Settings) -> str:
+    """Stands for the files as they are now (names, sizes, modification times), and for how they are read."""
     seen = {str(file): [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
-    return fingerprint({"files": seen, "format": format_name})
+    how = settings.source.model_dump(mode="json", exclude={"path"})
+    return fingerprint({"files": seen, "how": how, "timezone": settings.timezone})

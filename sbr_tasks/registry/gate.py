@@ -128,7 +128,7 @@ def _judge(
         return Decision(Outcome.BELOW_BASELINE, below)
     scores = f"{challenger.version} scores {_scores(challenger.metrics)} on {int(challenger.metrics['n_events']):,} events."
     if champion is None:
-        return Decision(Outcome.BOOTSTRAP, (f"There is no champion yet; {scores}",))
+        return Decision(Outcome.BOOTSTRAP, (f"There is no champion of an earlier day; {scores}",))
     if champion.metrics is None:
         unusable = f"The champion {champion.version} can't be used: {champion.fault}"
         if settings.replace_unusable:

@@ -9,11 +9,12 @@ import fcntl
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sbr_tasks.registry.log import Entry, LogState, Promotion, Rollback
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of, version_files
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 ALIAS = "champion"
 _NAME_TAG = "sbr.version"
 _CURSOR_TAG = "sbr.log_entries_shown"
+_ATTEMPTS = 5
+
+Result = TypeVar("Result")
 
 
 class MlflowProjection:
@@ -36,6 +40,7 @@ class MlflowProjection:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._settings = settings.mlflow
+        self._uri = str(settings.mlflow.tracking_uri)
         self._client: MlflowClient = _connect(settings)
 
     def show_version(self, version: ModelVersion) -> str:
@@ -44,6 +49,9 @@ class MlflowProjection:
         Returns:
             MLflow's number of the version.
         """
+        return self._alone(lambda: self._show_version(version))
+
+    def _show_version(self, version: ModelVersion) -> str:
         known = self._number_of(version.name)
         if known:
             return known
@@ -66,6 +74,9 @@ class MlflowProjection:
             state: What it says.
             again: Show every entry again, and not only those since the one that was shown last.
         """
+        self._alone(lambda: self._show(entries, state, again))
+
+    def _show(self, entries: Sequence[Entry], state: LogState, again: bool) -> None:
         name = self._settings.model_name
         shown = 0 if again else int(self._client.get_registered_model(name).tags.get(_CURSOR_TAG, 0))
         for entry in entries[shown:]:
@@ -107,7 +118,22 @@ class MlflowProjection:
         )
 
     def _ensure(self, version: str) -> str:
-        return self._number_of(version) or self.show_version(load_version(self._store, version))
+        return self._number_of(version) or self._show_version(load_version(self._store, version))
+
+    def _alone(self, work: Callable[[], Result]) -> Result:
+        """Does what may be done again at any time; two processes that show the same at once get in each other's way."""
+        from mlflow.exceptions import MlflowException
+
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                with _alone_with(self._uri):
+                    return work()
+            except MlflowException as error:
+                if not left:
+                    raise
+                logger.warning("MLflow refused (%s); trying again.", str(error).split("\n", 1)[0])
+                time.sleep(_ATTEMPTS - left)
+        raise AssertionError("unreachable")
 
     def _number_of(self, version: str) -> str | None:
         found = self._client.search_model_versions(f"name = '{self._settings.model_name}' and tag.`{_NAME_TAG}` = '{version}'")
@@ -171,7 +197,7 @@ class MlflowProjection:
 
 @contextmanager
 def _alone_with(uri: str) -> Iterator[None]:
-    """One process at a time: MLflow creates the tables of a new SQLite file without a lock."""
+    """One process at a time on a SQLite file: MLflow creates its tables and rows without a lock."""
     if not uri.startswith("sqlite:///"):
         yield
         return

@@ -11,7 +11,7 @@ from sbr_tasks.errors import RegistryError
 from sbr_tasks.gru4rec.scorer import best_items, score_session
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.versions import load_scorer, load_version
-from sbr_tasks.store import FileRecord, Json, Store
+from sbr_tasks.store import FileRecord, Json, Store, to_parquet
 from sbr_tasks.window.sessions import UNKNOWN
 
 _ITEMS_AT_ONCE = 512
@@ -57,8 +57,10 @@ def recommend(store: Store, session: list[str], *, k: int, name: str | None = No
     is_integer = np.issubdtype(index.ids.dtype, np.integer)
     try:
         ids = np.array([int(item) if is_integer else item for item in session], dtype=np.int64 if is_integer else object)
-    except ValueError:
-        raise RegistryError(f"Expected integer item ids, such as --session 1,2,3; found {','.join(session)!r}.") from None
+    except (ValueError, OverflowError):
+        raise RegistryError(
+            f"Expected 64-bit integer item ids, such as --session 1,2,3; found {','.join(session)!r}."
+        ) from None
     codes = index.encode(ids)
     unknown = [item for item, code in zip(session, codes, strict=True) if code == UNKNOWN]
     scores, is_known = score_session(scorer, codes)
@@ -99,7 +101,7 @@ def publish_next_items(store: Store, *, k: int = 20) -> tuple[str, FileRecord]:
             "score": pa.array(scores.ravel()),
         }
     )
-    return name, store.publish_table(f"recommendations/{name}/next_items.parquet", table)
+    return name, store.replace(f"recommendations/{name}/next_items.parquet", to_parquet(table))
 
 
 def _champion(store: Store) -> str:

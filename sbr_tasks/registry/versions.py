@@ -193,7 +193,7 @@ class StoreCheckpoints:
 
     def save(self, data: bytes) -> None:
         """Replaces what was saved before, at once."""
-        self._store.publish(self._key, data)
+        self._store.replace(self._key, data)
 
     def delete(self) -> None:
         """Removes it: the training is done."""

@@ -42,7 +42,7 @@ def write_report(store: Store, settings: Settings, as_of: date) -> str:
     window = load_window(store, as_of, promotion.window)
     page = _render(store, promotion, version, window, settings)
     key = f"reports/as_of={as_of}/{promotion.number:08d}.html"
-    store.publish(key, page.encode())
+    store.replace(key, page.encode())
     logger.info("Report: %s", store.where(key))
     return key
 

@@ -117,7 +117,7 @@ def _trailing(accepted: dict[date, Revision], day: date, settings: Settings) -> 
 def _publish(store: Store, revision: Revision, verdict: _Verdict) -> Json:
     at = f"day={revision.day}/rev={revision.rev}"
     place = "quarantine" if verdict.failures else "clicks"
-    file = store.copy(revision.file, f"{place}/{at}/clicks.parquet")
+    file = store.publish(f"{place}/{at}/clicks.parquet", store.read(revision.file))
     result = store.publish(f"validation/{at}/result.json", to_json(verdict.result))
     docs = store.publish(f"validation/{at}/data_docs.html", verdict.data_docs.encode())
     return {

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from tabulate import tabulate
 
 from sbr_tasks.clicks.catalog import ClickCatalog
-from sbr_tasks.days import day_interval_us, from_us, window_days
+from sbr_tasks.days import day_interval_us, describe_days, from_us, window_days
 from sbr_tasks.errors import AlreadyExistsError, WindowError
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
@@ -87,7 +87,10 @@ def build_window(store: Store, settings: Settings, as_of: date) -> Window:
         logger.info("The window of %s was built before from the same inputs (%s).", as_of, key)
         return load_window(store, as_of, key)
     columns = ("session_id", "item_id", "clicked_at")
-    clicks = pa.concat_tables([catalog.read(revision, columns) for revision in revisions.values()])
+    tables = {day: catalog.read(revision, columns) for day, revision in revisions.items()}
+    _require_one_id_type(tables, as_of)
+    clicks = pa.concat_tables(tables.values())
+    del tables
     frame, session_ids, item_ids = _encode(clicks)
     del clicks
     n_before = len(frame)
@@ -136,6 +139,18 @@ def window_table(window: Window) -> str:
         part = window.manifest["parts"][name]
         rows.append([name, part["clicks"], part["events"], part["sessions"], part["items"], part["first"], part["last"]])
     return tabulate(rows, headers=["part", "clicks", "events", "sessions", "items", "first click", "last click"], intfmt=",")
+
+
+def _require_one_id_type(tables: Mapping[date, pa.Table], as_of: date) -> None:
+    by_type: dict[str, list[date]] = {}
+    for day, table in tables.items():
+        by_type.setdefault(", ".join(f"{f.name}: {f.type}" for f in table.schema if f.name.endswith("_id")), []).append(day)
+    if len(by_type) > 1:
+        found = "; ".join(f"{types} on {describe_days(days)}" for types, days in by_type.items())
+        raise WindowError(
+            f"Expected ids of one type on all days of the window of {as_of}, found {found}. "
+            "Ingest the days of the wrong type again (source.id_type)."
+        )
 
 
 def _manifest_key(as_of: date, key: str) -> str:

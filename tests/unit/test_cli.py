@@ -79,7 +79,8 @@ def test_relative_path_is_of_the_working_folder(sbr: Sbr, clicks: Path) -> None:
         (
             ("runs", "--set", "windw.days=3"),
             "sbr: Unknown setting 'windw' in the overrides (--set). Did you mean 'window'? Known here: store, store_options, "
-            "scratch, timezone, source, validation, window, model, training, evaluation, gate, mlflow.\n",
+            "scratch, timezone, source, validation, window, model, training, evaluation, gate, serving, "
+            "mlflow.\n",
         ),
         (("recommend", "--session", "1"), "sbr: There is no champion yet. Train one with `sbr retrain --as-of DAY`.\n"),
         (

@@ -48,12 +48,16 @@ def test_mlflow_and_scratch_lie_inside_a_local_store_by_default(tmp_path: Path) 
             "Setting 'timezone' in the overrides (--set) is 'Mars/Olympus': no time zone is called 'Mars/Olympus'; "
             "use a name such as 'UTC' or 'Europe/Amsterdam'.",
         ),
+        (
+            "window=3 window.days=4",
+            "'window.days=4' sets a part of 'window', which another --set gives as a whole; use one of them.",
+        ),
         ("window", "Expected --set key=value, such as --set window.days=7; found 'window'."),
     ],
 )
 def test_bad_override_is_refused_with_a_sentence(override: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        load_settings([override])
+        load_settings(override.split(" "))
     assert str(caught.value) == message
 
 
@@ -63,7 +67,8 @@ def test_unknown_key_in_file_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert str(caught.value) == (
-        f"Unknown setting 'gate.min_delt' in {file}. Did you mean 'gate.min_delta'? Known here: min_delta, min_events."
+        f"Unknown setting 'gate.min_delt' in {file}. Did you mean 'gate.min_delta'? "
+        "Known here: min_delta, confidence, min_events, min_sessions, replace_unusable."
     )
 
 

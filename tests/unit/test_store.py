@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sbr_tasks.errors import AlreadyExistsError, StoreError
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError
 from sbr_tasks.store import FileRecord, NumberedLog, Store, code_version, content_hash, fingerprint
 
 
@@ -83,9 +83,15 @@ def test_concurrent_appends_lose_nothing(store: Store) -> None:
 def test_damaged_file_is_refused(store: Store) -> None:
     record = store.publish("clicks/day.parquet", b"what was published")
     assert store.read(record) == b"what was published"
-    store.publish("clicks/day.parquet", b"what lies there now")
-    with pytest.raises(StoreError, match=r"clicks/day\.parquet is damaged: its record says 18 bytes"):
+    store.replace(record.key, b"what lies there now")
+    with pytest.raises(DamagedError, match=r"clicks/day\.\w{12}\.parquet is damaged: its record says 18 bytes"):
         store.read(record)
+
+
+def test_other_content_never_takes_the_place_of_what_was_published(store: Store) -> None:
+    first, second = (store.publish("models/weights.npz", content) for content in (b"one", b"two"))
+    assert (store.read(first), store.read(second)) == (b"one", b"two")
+    assert store.publish("models/weights.npz", b"one") == first
 
 
 def test_missing_file_is_named(store: Store) -> None:

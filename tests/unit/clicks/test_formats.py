@@ -92,6 +92,10 @@ def test_parquet_columns_are_mapped(tmp_path: Path, unit: str, number: int) -> N
             "2,2014-09-24T09:58:32.124,10,S",
             "line 2: expected a time such as 2014-09-24T09:58:32.124Z, found '2014-09-24T09:58:32.124'",
         ),
+        (
+            "2,9014-09-24T09:58:32.124Z,10,S",
+            "line 2: expected a time such as 2014-09-24T09:58:32.124Z between 1970 and 2200, found '9014-09-24T09:58:32.124Z'",
+        ),
         ("-2,2014-09-24T09:58:32.124Z,10,S", "line 2: expected a non-negative 64-bit integer as session id, found '-2'"),
         (
             "2,2014-09-24T09:58:32.124Z,sku-7,S",

@@ -136,6 +136,25 @@ def test_day_in_quarantine_is_ingested_again_once_the_source_was_mended(tmp_path
     assert ClickCatalog(store).days()[day].status == "accepted"
 
 
+def test_milliseconds_read_as_seconds_are_refused(write_source: WriteSource, store: Store) -> None:
+    settings = write_source("SessionId\tItemId\tTime\n1\t2\t1411552712124\n", format="gru4rec")
+    with pytest.raises(SourceError, match="expected a time in seconds since 1970 between 1970 and 2200, found '1411552712124'"):
+        ingest(store, settings)
+
+
+def test_day_is_ingested_again_when_it_is_to_be_read_in_another_way(write_source: WriteSource, store: Store) -> None:
+    day = date(2014, 9, 24)
+    ingest_missing(store, write_source("".join(LINES), "window.days=3"), day)
+    as_strings = write_source("".join(LINES), "window.days=3", "source.id_type=string")
+    again = ingest_missing(store, as_strings, day)
+    assert again is not None
+    assert again.days == (day,)
+    in_another_zone = write_source("".join(LINES), "window.days=3", "source.id_type=string", "timezone=America/New_York")
+    moved = ingest_missing(store, in_another_zone, day)
+    assert moved is not None
+    assert moved.days == (date(2014, 9, 23), day)
+
+
 def test_run_without_a_source_takes_what_was_ingested_before(write_source: WriteSource, store: Store, tmp_path: Path) -> None:
     ingest(store, write_source("".join(LINES)))
     settings = load_settings([f"store={tmp_path}/store"])

@@ -102,7 +102,8 @@ def test_with_confidence_the_lower_bounds_must_exceed_the_margin(
 
 def test_first_good_model_bootstraps() -> None:
     assert ask(metrics(0.5, 0.3), None, live_day=None) == Decision(
-        Outcome.BOOTSTRAP, ("There is no champion yet; new scores Recall@20 0.5000 and MRR@20 0.3000 on 500 events.",)
+        Outcome.BOOTSTRAP,
+        ("There is no champion of an earlier day; new scores Recall@20 0.5000 and MRR@20 0.3000 on 500 events.",),
     )
 
 

@@ -130,7 +130,7 @@ def test_version_explains_itself(trained: Trained) -> None:
     assert set(manifest["lineage"]["packages"]) >= {"tensorflow", "numpy", "sbr-tasks"}
 
 
-def test_challenger_is_promoted_recommends_and_is_shown_everywhere(
+def test_decision_stands_when_repeated_and_is_shown_in_report_tables_and_lists(
     copied: Copied,
 ) -> None:
     store, settings, of = copied
@@ -238,7 +238,7 @@ def test_recommend_without_champion_or_with_a_wrong_id_says_so(
     assert str(caught.value) == "There is no champion yet. Train one with `sbr retrain --as-of DAY`."
     with pytest.raises(RegistryError) as caught:
         recommend(store, ["sku"], k=3, name=of(D)[1])
-    assert str(caught.value) == "Expected integer item ids, such as --session 1,2,3; found 'sku'."
+    assert str(caught.value) == "Expected 64-bit integer item ids, such as --session 1,2,3; found 'sku'."
 
 
 def test_unknown_version_and_damaged_files_are_named(
@@ -248,7 +248,7 @@ def test_unknown_version_and_damaged_files_are_named(
     with pytest.raises(RegistryError, match=r"There is no model version 'v9'\. The newest ones are: 2020-06-05-"):
         load_version(store, "v9")
     version = load_version(store, of(D)[1])
-    store.publish(next(iter(version.manifest["files"].values()))["key"], b"broken")
+    store.replace(next(iter(version.manifest["files"].values()))["key"], b"broken")
     with pytest.raises(StoreError, match="is damaged"):
         version_files(store, version)
 

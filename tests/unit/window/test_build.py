@@ -83,6 +83,21 @@ def test_same_inputs_give_the_same_window_and_others_another(tmp_path: Path) -> 
     assert build_window(store, settings, D).fingerprint != first.fingerprint
 
 
+def test_days_with_ids_of_different_types_are_refused(tmp_path: Path) -> None:
+    store, settings = stored(tmp_path, shop())
+    write_parquet(tmp_path / "in" / "clicks.parquet", [("a", "x", at(D, 1)), ("a", "y", at(D, 2))])
+    mixed = parquet_settings(tmp_path, *OVERRIDES, "source.id_type=string")
+    ingest(store, mixed, days=[D])
+    validate_pending(store, mixed)
+    with pytest.raises(WindowError) as caught:
+        build_window(store, settings, D)
+    assert str(caught.value) == (
+        "Expected ids of one type on all days of the window of 2020-06-04, found session_id: int64, item_id: int64 on "
+        "2020-06-01 to 2020-06-03; session_id: string, item_id: string on 2020-06-04. "
+        "Ingest the days of the wrong type again (source.id_type)."
+    )
+
+
 def test_window_with_nothing_to_train_on_says_what_to_change(tmp_path: Path) -> None:
     store, settings = stored(tmp_path, shop(), "window.least_click=6")
     with pytest.raises(WindowError) as caught:
