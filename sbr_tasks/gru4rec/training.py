@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -158,6 +159,7 @@ def _restore(network: Network, batches: Batches, saved: Checkpoint, index: ItemI
 
 
 def _new_network(model: ModelSettings, n_items: int, batches: Batches, *, seed: int) -> Network:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings only; the rest would look like errors in a task's log
     from sbr_tasks.gru4rec._network import Network  # here, because TensorFlow takes seconds to import
 
     # Compilation takes one or two seconds: what a small window takes without it.
