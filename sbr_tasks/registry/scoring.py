@@ -63,9 +63,10 @@ def score_models(store: Store, settings: Settings, window: Window, names: list[s
         key = f"{folder}/{name}.json"
         if not store.exists(key):
             data = data or read_window(store, window, settings.zone)
-            _record(store, key, _evaluate(store, name, data, settings), data.test)
+            evaluation = _evaluate(store, name, data, settings)
+            _record(store, key, evaluation, data.test)
+            logger.info("%s on %s: %s", name, window.as_of, describe_metrics(evaluation.metrics()))
         found[name] = _load(store, key)
-        logger.info("%s on %s: %s", name, window.as_of, describe_metrics(found[name].metrics))
     return found
 
 
