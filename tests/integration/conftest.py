@@ -86,7 +86,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         store = {json.dumps(str(folder / "store"))}
         source = {{ path = {json.dumps(str(SERENADE / "[tv]*.txt"))}, format = "gru4rec" }}
         window = {{ least_click = 1 }}
-        model = {{ n_epochs = 2, layers = [32] }}
+        model = {{ n_epochs = 2, batch_size = 32, dropout_p_embed = 0.1, dropout_p_hidden = 0 }}
         """,
         encoding="utf-8",
     )
