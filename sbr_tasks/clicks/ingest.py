@@ -7,11 +7,7 @@ is bounded by a block and by the largest day. All days become current in one com
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
@@ -26,14 +22,14 @@ from sbr_tasks.clicks.formats import click_schema, read_blocks
 from sbr_tasks.clicks.sessions import cut_sessions
 from sbr_tasks.clicks.sources import find_files, source_fingerprint
 from sbr_tasks.days import day_numbers, days_between, describe_days, number_to_day, window_days
-from sbr_tasks.errors import SourceError, StoreError
+from sbr_tasks.errors import SourceError
 from sbr_tasks.progress import Progress
+from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, SourceSettings
 from sbr_tasks.store import Store, content_hash, fingerprint
 
 logger = logging.getLogger(__name__)
 
-_SCRATCH = "ingest-"
 _SORT = [("session_id", "ascending"), ("clicked_at", "ascending"), ("item_id", "ascending"), ("category", "ascending")]
 
 
@@ -104,7 +100,7 @@ def ingest(store: Store, settings: Settings, *, days: Collection[date] | None = 
     """
     files = find_files(settings.source.path)
     source = source_fingerprint(files, settings)
-    with _scratch_folder(settings) as scratch:
+    with scratch_folder(settings, "ingest") as scratch:
         spill = _Spill(scratch, settings, days)
         for clicks in read_source(settings.source):
             spill.add(clicks)
@@ -160,26 +156,6 @@ def _read_files(files: list[Path], source: SourceSettings) -> Iterator[pa.Table]
                 progress.advance(block.bytes_read - before, f"{rows:,} clicks")
                 before = block.bytes_read
                 yield block.table
-
-
-@contextmanager
-def _scratch_folder(settings: Settings) -> Iterator[Path]:
-    """A folder of this process; what a killed process left is removed first."""
-    parent = Path(settings.scratch or tempfile.gettempdir())
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        for left in parent.glob(f"{_SCRATCH}*"):
-            if not Path(f"/proc/{left.name.split('-')[1]}").exists():
-                shutil.rmtree(left, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-", dir=parent))
-    except OSError as error:
-        raise StoreError(f"The scratch folder {parent} can't be used: {error}. Name another one (setting scratch).") from error
-    try:
-        yield folder
-    except OSError as error:
-        raise StoreError(f"The scratch folder {folder} can't be written: {error}. Nothing was stored.") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Spill:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sbr_tasks.registry.log import Entry, LogState, Promotion, Rollback
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of, version_files
+from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, is_url
 from sbr_tasks.store import Store
 
@@ -39,7 +39,7 @@ class MlflowProjection:
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
-        self._settings = settings.mlflow
+        self._settings = settings
         self._uri = str(settings.mlflow.tracking_uri)
         self._client: MlflowClient = _connect(settings)
 
@@ -57,13 +57,13 @@ class MlflowProjection:
             return known
         run_id = self._log_run(version)
         registered = self._client.create_model_version(
-            self._settings.model_name,
+            self._settings.mlflow.model_name,
             source=f"runs:/{run_id}/model",
             run_id=run_id,
             tags={_NAME_TAG: version.name, "as_of": str(version.as_of), "fingerprint": version.manifest["fingerprint"]},
         )
         self._client.set_terminated(run_id)
-        logger.info("%s is version %s of %s in MLflow.", version.name, registered.version, self._settings.model_name)
+        logger.info("%s is version %s of %s in MLflow.", version.name, registered.version, self._settings.mlflow.model_name)
         return str(registered.version)
 
     def show(self, entries: Sequence[Entry], state: LogState, *, again: bool = False) -> None:
@@ -77,7 +77,7 @@ class MlflowProjection:
         self._alone(lambda: self._show(entries, state, again))
 
     def _show(self, entries: Sequence[Entry], state: LogState, again: bool) -> None:
-        name = self._settings.model_name
+        name = self._settings.mlflow.model_name
         shown = 0 if again else int(self._client.get_registered_model(name).tags.get(_CURSOR_TAG, 0))
         for entry in entries[shown:]:
             if isinstance(entry, Rollback):
@@ -91,7 +91,7 @@ class MlflowProjection:
 
     def champion(self) -> str | None:
         """The version that the alias names; None while there is none."""
-        model = self._client.get_registered_model(self._settings.model_name)
+        model = self._client.get_registered_model(self._settings.mlflow.model_name)
         number = model.aliases.get(ALIAS)
         if number is None:
             return None
@@ -100,7 +100,7 @@ class MlflowProjection:
     def _show_decision(self, promotion: Promotion) -> None:
         from mlflow.entities import Metric
 
-        name, number = self._settings.model_name, self._ensure(promotion.version)
+        name, number = self._settings.mlflow.model_name, self._ensure(promotion.version)
         self._client.set_model_version_tag(name, number, "outcome", promotion.outcome.value)
         self._client.set_model_version_tag(name, number, "log_entry", str(promotion.number))
         self._client.update_model_version(name, number, description=" ".join(promotion.reasons))
@@ -136,7 +136,9 @@ class MlflowProjection:
         raise AssertionError("unreachable")
 
     def _number_of(self, version: str) -> str | None:
-        found = self._client.search_model_versions(f"name = '{self._settings.model_name}' and tag.`{_NAME_TAG}` = '{version}'")
+        found = self._client.search_model_versions(
+            f"name = '{self._settings.mlflow.model_name}' and tag.`{_NAME_TAG}` = '{version}'"
+        )
         return min((str(v.version) for v in found), key=int, default=None)
 
     def _log_run(self, version: ModelVersion) -> str:
@@ -165,18 +167,18 @@ class MlflowProjection:
             tags=[RunTag(name, str(value)) for name, value in tags.items() if value],
         )
         self._client.log_dict(run.info.run_id, manifest["lineage"], "lineage.json")
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder(self._settings, "mlflow") as folder:
             for name, content in version_files(self._store, version).items():
-                (Path(folder) / name).write_bytes(content)
-            self._client.log_artifacts(run.info.run_id, folder, "model")
+                (folder / name).write_bytes(content)
+            self._client.log_artifacts(run.info.run_id, str(folder), "model")
         return str(run.info.run_id)
 
     def _experiment(self) -> str:
-        name = self._settings.experiment
+        name = self._settings.mlflow.experiment
         found = self._client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
-        root = str(self._settings.artifact_root)
+        root = str(self._settings.mlflow.artifact_root)
         return self._create_or(
             lambda: str(self._client.create_experiment(name, artifact_location=root)),
             lambda: str(self._client.get_experiment_by_name(name).experiment_id),

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
 from sbr_tasks.errors import AlreadyExistsError
 from sbr_tasks.registry.versions import ModelVersion, load_weights
+from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Store, to_json
 from sbr_tasks.window.build import Window, read_window
@@ -38,13 +37,13 @@ def check_serving(store: Store, settings: Settings, version: ModelVersion, windo
     from sbr_tasks.gru4rec.export import check_saved_model
 
     sample = _sample(read_window(store, window, settings.zone).test)
-    with tempfile.TemporaryDirectory(prefix="serving-") as folder:
+    with scratch_folder(settings, "serving") as folder:
         for name, record in _files(version).items():
-            file = Path(folder) / name
+            file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(store.read(record))
         k = version.manifest["inputs"]["serving"]["k"]
-        check_saved_model(Path(folder), load_weights(store, version), sample, k=k)
+        check_saved_model(folder, load_weights(store, version), sample, k=k)
     logger.info("The SavedModel of %s recommends the same items for %d test sessions.", version.name, len(sample))
 
 

@@ -11,7 +11,6 @@ import json
 import logging
 import platform
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from sbr_tasks.errors import AlreadyExistsError, RegistryError
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.gru4rec.weights import GRU4RecWeights
 from sbr_tasks.progress import Progress
+from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
 from sbr_tasks.window.build import Window, WindowData, read_window
@@ -105,7 +105,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
             "packages": {package: importlib.metadata.version(package) for package in _PACKAGES},
         },
         "files": files,
-        "saved_model": _publish_saved_model(store, f"{folder}/saved_model", trained.weights, settings.serving.k),
+        "saved_model": _publish_saved_model(store, settings, f"{folder}/saved_model", trained.weights),
     }
     try:
         store.put_new(_manifest_key(name), to_json(manifest))
@@ -166,13 +166,13 @@ def _manifest_key(name: str) -> str:
     return f"models/{name}/manifest.json"
 
 
-def _publish_saved_model(store: Store, folder: str, weights: GRU4RecWeights, k: int) -> dict[str, Json]:
+def _publish_saved_model(store: Store, settings: Settings, folder: str, weights: GRU4RecWeights) -> dict[str, Json]:
     """The version as a TensorFlow SavedModel; records of its files by their path within it."""
     from sbr_tasks.gru4rec.export import export_saved_model
 
-    with tempfile.TemporaryDirectory(prefix="saved-model-") as place:
-        export_saved_model(weights, Path(place), k=k)
-        files = sorted(file for file in Path(place).rglob("*") if file.is_file())
+    with scratch_folder(settings, "export") as place:
+        export_saved_model(weights, place, k=settings.serving.k)
+        files = sorted(file for file in place.rglob("*") if file.is_file())
         names = [file.relative_to(place).as_posix() for file in files]
         return {
             name: store.publish(f"{folder}/{name}", file.read_bytes()).as_dict()

@@ -1,0 +1,46 @@
+"""Temporary folders below the setting `scratch`, each named after its process: what a killed one left is found and removed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sbr_tasks.errors import StoreError
+from sbr_tasks.settings import Settings
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+@contextmanager
+def scratch_folder(settings: Settings, purpose: str) -> Iterator[Path]:
+    """A folder `<purpose>-<process>-...` that is gone afterwards; those that killed processes of this machine left go first.
+
+    Args:
+        settings: `scratch` counts.
+        purpose: A word without a dash.
+
+    Raises:
+        StoreError: The folder can't be created, or what is written inside finds no space.
+    """
+    parent = Path(settings.scratch or tempfile.gettempdir())
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for left in parent.glob(f"{purpose}-*"):
+            if not Path(f"/proc/{left.name.split('-')[1]}").exists():
+                shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{purpose}-{os.getpid()}-", dir=parent))
+    except OSError as error:
+        raise StoreError(f"The scratch folder {parent} can't be used: {error}. Name another one (setting scratch).") from error
+    try:
+        yield folder
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise StoreError(f"The scratch folder {folder} can't be written: {error}. Nothing was stored.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

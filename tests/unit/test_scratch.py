@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sbr_tasks.errors import StoreError
+from sbr_tasks.scratch import scratch_folder
+from sbr_tasks.settings import Settings, load_settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings({"store": str(tmp_path / "store"), "scratch": str(tmp_path / "scratch")})
+
+
+def test_what_killed_processes_left_goes_and_what_others_use_stays(settings: Settings, tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left, used = (tmp_path / "scratch" / f"serving-{pid}-x" for pid in (gone.pid, os.getpid()))
+    for folder in (left, used):
+        folder.mkdir(parents=True)
+    with scratch_folder(settings, "serving") as folder:
+        assert sorted((tmp_path / "scratch").iterdir()) == sorted([used, folder])
+    assert list((tmp_path / "scratch").iterdir()) == [used]
+
+
+def test_full_disk_is_told_and_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"can't be written: .*No space left"), scratch_folder(settings, "export"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_other_failures_of_what_is_done_inside_keep_their_own_words(settings: Settings) -> None:
+    with pytest.raises(ConnectionError, match="no answer"), scratch_folder(settings, "mlflow"):
+        raise ConnectionError("no answer")
+
+
+def test_unusable_scratch_folder_is_named(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "scratch").write_text("a file")
+    with (
+        pytest.raises(StoreError, match=r"scratch can't be used: .*Name another one \(setting scratch\)"),
+        scratch_folder(settings, "x"),
+    ):
+        pytest.fail("entered")
