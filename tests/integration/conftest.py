@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
 from local_airflow import backfill  # noqa: E402
+from local_airflow.api import ApiError  # noqa: E402
 from local_airflow.server import LocalAirflow, free_port, inherited_environment, stop  # noqa: E402
 
 SERENADE = Path(os.environ.get("SBR_SHARED_DATA", ROOT.parent / "shared" / "data")) / "bolcom-serenade"
@@ -27,6 +29,8 @@ DAYS = [date(2020, 6, 28), date(2020, 6, 29), date(2020, 6, 30)]
 TIMEOUT_S = 900
 
 Json = dict[str, Any]
+
+pytest.register_assert_rewrite("tests.integration.history")
 
 
 @dataclass(frozen=True)
@@ -46,23 +50,38 @@ class Platform:
         """What `sbr WORDS --json` prints."""
         return dict(json.loads(self.command(sys.executable, "-m", "sbr_tasks.cli", *words, "--json").stdout))
 
-    def runs(self, **query: Any) -> list[Json]:
+    @contextmanager
+    def using(self, shop: Path, clicks: Path) -> Iterator[None]:
+        """Lets tasks work on the store of a shop of `demo_clicks`: each reads the settings when it starts."""
+        file = Path(self.airflow.settings["SBR_SETTINGS"])
+        before = file.read_text(encoding="utf-8")
+        file.write_text(demo_settings(clicks, shop / "store"), encoding="utf-8")
+        try:
+            yield
+        finally:
+            file.write_text(before, encoding="utf-8")
+
+    def trigger(self, dag: str, conf: Json) -> str:
+        """Starts a run by hand; returns its id."""
+        return str(self.airflow.api.post(f"dags/{dag}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"])
+
+    def runs(self, dag: str = backfill.DAG, **query: Any) -> list[Json]:
         """The DAG's runs that fit the query, oldest first."""
-        found = self.airflow.api.get(f"dags/{backfill.DAG}/dagRuns", order_by="run_after", limit=100, **query)
+        found = self.airflow.api.get(f"dags/{dag}/dagRuns", order_by="run_after", limit=100, **query)
         return list(found["dag_runs"])
 
-    def finished(self, run_id: str) -> Json:
+    def finished(self, run_id: str, dag: str = backfill.DAG) -> Json:
         """The run, once it is done."""
-        return wait_for(lambda: next((run for run in self.runs() if run["dag_run_id"] == run_id and run["end_date"]), None))
+        return wait_for(lambda: next((run for run in self.runs(dag) if run["dag_run_id"] == run_id and run["end_date"]), None))
 
     def tasks(self, run_id: str) -> dict[str, Json]:
         """The task instances of a run, by task."""
         found = self.airflow.api.get(f"dags/{backfill.DAG}/dagRuns/{run_id}/taskInstances")
         return {task["task_id"]: task for task in found["task_instances"]}
 
-    def returned(self, run_id: str, task_id: str) -> Any:
+    def returned(self, run_id: str, task_id: str, dag: str = backfill.DAG) -> Any:
         """What a task of a run returned."""
-        path = f"dags/{backfill.DAG}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        path = f"dags/{dag}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
         value = self.airflow.api.get(path)["value"]
         return json.loads(value) if isinstance(value, str) and value[:1] in '{["' else value
 
@@ -75,6 +94,24 @@ class Platform:
         """Runs a backfill to its end; returns the tasks that failed."""
         backfill.start(self.airflow.api, first, last, ZoneInfo("UTC"))
         return backfill.follow(self.airflow.api, [first, last], ZoneInfo("UTC"), print)
+
+    def backfill_out_of_order(self, first: date, last: date, *, at_once: int, backwards: bool) -> list[backfill.Failure]:
+        """Runs a backfill as the UI offers it beside the order of the days; returns the tasks that failed."""
+        body = {"dag_id": backfill.DAG, "from_date": midnight(first), "to_date": midnight(last)}
+        body |= {"max_active_runs": at_once, "run_backwards": backwards, "reprocess_behavior": "completed"}
+        wait_for(lambda: self._post_backfill(body))
+        return backfill.follow(self.airflow.api, [first, last], ZoneInfo("UTC"), print)
+
+    def _post_backfill(self, body: Json) -> bool:
+        # As in `backfill.start`: one that is over may still count as active, and SQLite may stop Airflow halfway.
+        backfill.cancel_unfinished(self.airflow.api, run_type="backfill")
+        try:
+            self.airflow.api.post("backfills", body)
+        except ApiError as error:
+            if error.status < 500:
+                raise
+            return False
+        return True
 
 
 @pytest.fixture(scope="session")
@@ -108,6 +145,48 @@ def three_days(platform: Platform) -> dict[date, Json]:
     platform.backfill(DAYS[0], DAYS[-1])
     span = {"logical_date_gte": midnight(DAYS[0]), "logical_date_lte": midnight(DAYS[-1])}
     return {datetime.fromisoformat(run["logical_date"]).date(): run for run in platform.runs(run_type="backfill", **span)}
+
+
+@pytest.fixture(scope="session")
+def demo_clicks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generated clicks of the 20 days that end with 30 September 2014."""
+    file = tmp_path_factory.mktemp("demo") / "clicks.dat"
+    words = ["demo-clicks", "--out", str(file), "--days", "20", "--sessions-per-day", "300"]
+    subprocess.run([sys.executable, "-m", "sbr_tasks.cli", *words], check=True, capture_output=True)
+    return file
+
+
+def demo_settings(clicks: Path, store: Path | str) -> str:
+    """Settings under which a day of `demo_clicks` is trained in seconds, and well enough for the gate."""
+    return f"""
+        store = {json.dumps(str(store))}
+        source = {{ path = {json.dumps(str(clicks))} }}
+        window = {{ days = 5, least_click = 2 }}
+        model = {{ n_epochs = 6, layers = [32], batch_size = 32 }}
+        """
+
+
+@pytest.fixture(scope="session")
+def s3_options() -> Iterator[dict[str, str]]:
+    """A real S3 API on loopback, with the bucket `clicks`."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    endpoint = f"http://{host}:{port}"
+    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys).create_bucket(Bucket="clicks")
+    yield {
+        "endpoint": endpoint,
+        "region": "us-east-1",
+        "access_key_id": "test",
+        "secret_access_key": "test",
+        "allow_http": "true",
+        "virtual_hosted_style_request": "false",
+    }
+    server.stop()
 
 
 def midnight(day: date) -> str:

@@ -1,0 +1,214 @@
+"""Backfills by a real scheduler: what the log says afterwards, whatever the order of the days."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+
+from sbr_tasks.registry.gate import Outcome
+from sbr_tasks.registry.log import Entry, Promotion, Rollback, fold
+from sbr_tasks.registry.versions import load_version, version_names
+from sbr_tasks.settings import load_settings
+from sbr_tasks.store import FileRecord, Store
+from sbr_tasks.window.build import load_window
+
+from .conftest import Json, Platform, wait_for
+from .history import assert_explained, assert_projections_follow, entries_of, store_of, told
+from .shops import new_shop, run_days
+
+LAST = date(2014, 9, 24)
+
+Daily = Callable[[Sequence[date]], Path]
+
+
+def days_until(last: date, n: int) -> list[date]:
+    """The `n` days that end with `last`."""
+    return [last - timedelta(days=n - 1 - i) for i in range(n)]
+
+
+THREE, FIVE, FOURTEEN = days_until(LAST, 3), days_until(LAST, 5), days_until(date(2014, 9, 30), 14)
+
+
+@pytest.fixture(scope="module")
+def daily(tmp_path_factory: pytest.TempPathFactory, demo_clicks: Path) -> Daily:
+    """Shops in which `sbr retrain` was run day by day, on an empty registry."""
+    shops: dict[tuple[date, ...], Path] = {}
+
+    def retrained(days: Sequence[date]) -> Path:
+        if tuple(days) not in shops:
+            shop = new_shop(tmp_path_factory.mktemp("daily") / "shop", demo_clicks)
+            shops[tuple(days)] = run_days(shop, retrain=days)
+        return shops[tuple(days)]
+
+    return retrained
+
+
+@dataclass
+class Story:
+    """What happened to a shop whose days were backfilled in order and then run again.
+
+    Attributes:
+        shop: Its folder.
+        runs: The runs of the backfill, by day.
+        log: The log after the backfill, as `told`.
+        announced: What the events of the asset `champion` said after the backfill.
+        again: The log after the newest day, by hand, and the oldest one, by a backfill, were run again.
+        announced_again: What the events said then.
+    """
+
+    shop: Path
+    runs: dict[date, str] = field(default_factory=dict)
+    log: list[Json] = field(default_factory=list)
+    announced: list[Json] = field(default_factory=list)
+    again: list[Json] = field(default_factory=list)
+    announced_again: list[Json] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module", params=[THREE, pytest.param(FOURTEEN, marks=pytest.mark.long)], ids=lambda days: f"{len(days)}")
+def days(request: pytest.FixtureRequest) -> list[date]:
+    return list(request.param)
+
+
+@pytest.fixture(scope="module")
+def story(platform: Platform, demo_clicks: Path, days: list[date], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    found = Story(new_shop(tmp_path_factory.mktemp("backfill") / "shop", demo_clicks))
+    with platform.using(found.shop, demo_clicks):
+        n_events = len(announced(platform))
+        assert platform.backfill(days[0], days[-1]) == []
+        for run in platform.runs(run_type="backfill", logical_date_gte=at(days[0]), logical_date_lte=at(days[-1])):
+            found.runs[datetime.fromisoformat(run["logical_date"]).date()] = run["dag_run_id"]
+        found.log, found.announced = told(entries_of(found.shop)), announced(platform)[n_events:]
+        newest = platform.trigger("daily_retrain", {"day": str(days[-1])})
+        assert platform.backfill(days[0], days[0]) == []
+        assert platform.finished(newest)["state"] == "success"
+        found.again, found.announced_again = told(entries_of(found.shop)), announced(platform)[n_events:]
+        yield found
+
+
+def test_backfill_in_order_gives_the_log_of_daily_runs(story: Story, daily: Daily, days: list[date]) -> None:
+    reference = daily(days)
+    assert story.log == told(entries_of(reference))
+    assert [entry["as_of"] for entry in story.log] == [str(day) for day in days]
+    assert story.log[0]["outcome"] == Outcome.BOOTSTRAP
+    assert_follows(story.shop)
+
+
+def test_days_that_are_run_again_keep_their_decisions_and_versions(story: Story, days: list[date]) -> None:
+    assert story.again == story.log
+    assert len(version_names(store_of(story.shop))) == len(days)
+
+
+def test_each_promotion_and_nothing_else_updates_the_asset(story: Story, platform: Platform, days: list[date]) -> None:
+    moves = [
+        {"model_version": entry["version"], "day": entry["as_of"], "log_entry": number}
+        for number, entry in enumerate(story.log, 1)
+        if entry["champion"] == entry["version"]
+    ]
+    assert story.announced == moves
+    assert story.announced_again == moves
+    states = {str(day): platform.tasks(run)["announce_champion"]["state"] for day, run in story.runs.items()}
+    moved = {move["day"] for move in moves} - {str(days[0])}  # the first day was run again, and moved nothing then
+    assert states == {str(day): "success" if str(day) in moved else "skipped" for day in days}
+
+
+def test_no_model_was_trained_on_clicks_of_a_day_that_it_is_judged_on(story: Story, days: list[date]) -> None:
+    judged = 0
+    for entry in entries_of(story.shop)[: len(days)]:
+        assert isinstance(entry, Promotion)
+        for name in filter(None, (entry.version, entry.opponent)):
+            judged += 1
+            version = load_version(store_of(story.shop), name)
+            assert last_training_click(store_of(story.shop), name) < min(entry.as_of, version.as_of - timedelta(days=1))
+    assert judged == 2 * len(days) - 1
+
+
+def test_rollback_moves_the_champion_and_publishes_its_recommendations(story: Story, platform: Platform) -> None:
+    state = fold(entries_of(story.shop))
+    left, to = state.champion, min(state.were_champion, key=state.days.__getitem__)
+    assert left != to
+    run_id = platform.trigger("rollback_champion", {"to": to, "reason": "worse in the shop"})
+    assert platform.finished(run_id, "rollback_champion")["state"] == "success"
+    *_, entry = entries_of(story.shop)
+    assert isinstance(entry, Rollback)
+    assert (entry.number, entry.before, entry.champion, entry.run) == (state.n_entries + 1, left, to, run_id)
+    assert (entry.reason, fold(entries_of(story.shop)).retired) == ("worse in the shop", {left})
+    assert_follows(story.shop)
+    event = events_of(platform)[-1]
+    told_with_it = {"model_version": to, "day": to[:10], "log_entry": entry.number, "retired": left}
+    assert (event["source_dag_id"], event["extra"]) == ("rollback_champion", told_with_it)
+    published = wait_for(lambda: events_of(platform)[-1]["created_dagruns"])[0]["run_id"]
+    assert platform.finished(published, "publish_recommendations")["state"] == "success"
+    found = platform.returned(published, "publish_next_items", "publish_recommendations")
+    assert found["model_version"] == to
+    assert Path(found["file"]).read_bytes()[:4] == b"PAR1"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("at_once", "backwards"), [(4, False), (1, True)], ids=["side by side", "backwards"])
+def test_other_orders_give_the_same_models_and_a_log_that_explains_itself(
+    platform: Platform, daily: Daily, demo_clicks: Path, tmp_path: Path, at_once: int, backwards: bool
+) -> None:
+    shop, reference = new_shop(tmp_path / "shop", demo_clicks), daily(FIVE)
+    with platform.using(shop, demo_clicks):
+        assert platform.backfill_out_of_order(FIVE[0], FIVE[-1], at_once=at_once, backwards=backwards) == []
+        entries = entries_of(shop)
+        for day in (FIVE[-1], FIVE[0]):
+            assert platform.finished(platform.trigger("daily_retrain", {"day": str(day)}))["state"] == "success"
+    assert told(entries_of(shop)) == told(entries)
+    assert sorted(entry.as_of for entry in entries) == FIVE
+    if backwards:
+        assert [entry.as_of for entry in entries] == FIVE[::-1]
+    assert weights_of(shop) == weights_of(reference)
+    assert challenger_scores(entries) == challenger_scores(entries_of(reference))
+    moves = [entry for entry in entries if entry.champion == entry.version]
+    assert entries[-1].champion == max(moves, key=lambda entry: entry.as_of).version
+    assert_follows(shop)
+
+
+def assert_follows(shop: Path) -> None:
+    """The log explains itself, and MLflow and the serving copy follow it."""
+    settings = load_settings(cwd=shop)
+    assert_explained(entries_of(shop), settings)
+    assert_projections_follow(store_of(shop), settings)
+
+
+def events_of(platform: Platform) -> list[Json]:
+    """The events of the asset `champion`, oldest first."""
+    found = platform.airflow.api.get("assets/events", order_by="timestamp", limit=100)["asset_events"]
+    return [event for event in found if event["name"] == "champion"]
+
+
+def announced(platform: Platform) -> list[Json]:
+    """What the events of the asset say, oldest first."""
+    return [event["extra"] for event in events_of(platform)]
+
+
+def last_training_click(store: Store, name: str) -> date:
+    """The UTC day of the last click that a version was trained on."""
+    version = load_version(store, name)
+    part = load_window(store, version.as_of, version.window).manifest["parts"]["train"]
+    clicked_at = store.read_table(FileRecord.from_dict(part["file"])).column("clicked_at")
+    last: datetime = pc.max(clicked_at).as_py()
+    return last.date()
+
+
+def weights_of(shop: Path) -> dict[str, dict[str, str]]:
+    """The hash of each file of each version."""
+    store = store_of(shop)
+    versions = {name: load_version(store, name).manifest["files"] for name in version_names(store)}
+    return {name: {file: record["sha256"] for file, record in files.items()} for name, files in versions.items()}
+
+
+def challenger_scores(entries: Sequence[Entry]) -> dict[str, Json]:
+    """What each version and the baselines scored on its own day."""
+    decisions = [entry for entry in entries if isinstance(entry, Promotion)]
+    return {entry.version: {"challenger": entry.challenger_metrics, **entry.baselines} for entry in decisions}
+
+
+def at(day: date) -> str:
+    return f"{day}T00:00:00+00:00"

@@ -1,0 +1,189 @@
+"""kill -9 at any moment, and the same again: as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from sbr_tasks.registry.log import PromotionLog
+from sbr_tasks.registry.mlflow_projection import MlflowProjection
+from sbr_tasks.registry.serving import SERVING, served
+from sbr_tasks.registry.versions import load_version, load_weights, version_names
+from sbr_tasks.settings import load_settings
+
+from .conftest import Json, Platform, wait_for
+from .history import digests, entries_of, store_of, told
+from .shops import environment, new_shop, run_days
+
+TRAINED = "was trained before from the same inputs"
+
+# So far apart that the newer model wins for certain: a promotion, and not a mere decision, is interrupted.
+OLD, NEW = date(2014, 9, 17), date(2014, 9, 30)
+SIX = [NEW - timedelta(days=5 - i) for i in range(6)]
+
+_draw = random.Random(20)
+MOMENTS = [pytest.param(_draw.random(), marks=[] if i < 2 else pytest.mark.long, id=f"{i}") for i in range(20)]
+
+
+def retrain(shop: Path) -> subprocess.Popen[str]:
+    """`sbr retrain` for the newest day, in a session of its own so that it can be killed with its children."""
+    command = [sys.executable, "-m", "sbr_tasks.cli", "retrain", "--as-of", str(NEW)]
+    return subprocess.Popen(
+        command,
+        cwd=shop,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def kill(process: subprocess.Popen[str]) -> str:
+    """Kills a process and its children at once; returns what is left of its messages."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.communicate()[1]
+
+
+def wait_until_trained(process: subprocess.Popen[str]) -> None:
+    assert process.stderr is not None
+    assert any(TRAINED in line for line in process.stderr), "the process ended before it knew of its version"
+
+
+def state_of(shop: Path) -> Json:
+    """All that must not depend on whether somebody was killed."""
+    store, settings = store_of(shop), load_settings(cwd=shop)
+    return {
+        "log": told(PromotionLog(store).entries()),
+        "served": served(store),
+        "serving": digests(shop / "store" / "serving"),
+        "evaluations": digests(shop / "store" / "evaluations"),
+        "alias": MlflowProjection(store, settings).champion(),
+        "versions": version_names(store),
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(demo_clicks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shop with the champion of an old day, and a version of the newest day that nobody decided on yet."""
+    shop = new_shop(tmp_path_factory.mktemp("trained") / "shop", demo_clicks)
+    return run_days(shop, retrain=[OLD], train=[NEW])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Json, float]:
+    """What a run that nobody killed leaves, and how long it took from the end of training on."""
+    shop = tmp_path_factory.mktemp("undisturbed") / "shop"
+    shutil.copytree(trained, shop)
+    process = retrain(shop)
+    wait_until_trained(process)
+    began = time.monotonic()
+    messages = process.communicate()[1]
+    assert process.returncode == 0, messages
+    state = state_of(shop)
+    assert [entry["outcome"] for entry in state["log"]] == ["bootstrap", "promote"]
+    return state, time.monotonic() - began
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_run_killed_after_training_and_repeated_leaves_what_an_undisturbed_one_does(
+    trained: Path, undisturbed: tuple[Json, float], tmp_path: Path, moment: float
+) -> None:
+    expected, took_s = undisturbed
+    shop = tmp_path / "shop"
+    shutil.copytree(trained, shop)
+    killed = retrain(shop)
+    wait_until_trained(killed)
+    time.sleep(moment * took_s)
+    kill(killed)
+    entries = entries_of(shop)
+    assert told(entries) == expected["log"][: len(entries)]
+    assert len(entries) >= 1
+    assert_champion_is_usable(shop)
+    again = retrain(shop)
+    messages = again.communicate()[1]
+    assert again.returncode == 0, messages
+    assert state_of(shop) == expected
+
+
+def test_training_killed_and_repeated_goes_on_from_its_last_epoch_to_the_same_weights(
+    trained: Path, undisturbed: tuple[Json, float], tmp_path: Path
+) -> None:
+    shop = tmp_path / "shop"
+    shutil.copytree(trained, shop)
+    store = store_of(shop)
+    *_, name = version_names(store)
+    files = load_version(store, name).manifest["files"]
+    shutil.rmtree(shop / "store" / "models" / name)
+    killed, checkpoints = retrain(shop), shop / "store" / "checkpoints"
+    while not list(checkpoints.glob("*.npz")):
+        assert killed.poll() is None
+        time.sleep(0.005)
+    kill(killed)
+    assert name not in version_names(store)
+    again = retrain(shop)
+    messages = again.communicate()[1]
+    assert again.returncode == 0, messages
+    assert re.search(r"Going on after epoch [1-5] of 6", messages)
+    assert load_version(store, name).manifest["files"] == files
+    assert not list(checkpoints.glob("*.npz"))
+    assert told(entries_of(shop)) == undisturbed[0]["log"]
+
+
+@pytest.mark.long
+def test_promotions_killed_under_airflow_are_retried_to_the_same_champion(
+    platform: Platform, demo_clicks: Path, tmp_path: Path
+) -> None:
+    shop, reference = tmp_path / "shop", run_days(new_shop(tmp_path / "reference", demo_clicks), train=SIX)
+    shutil.copytree(reference, shop)
+    run_days(reference, retrain=SIX)
+    draw = random.Random(5)
+    with platform.using(shop, demo_clicks):
+        first = platform.finished(platform.trigger("daily_retrain", {"day": str(SIX[0])}))
+        took_s = platform.tasks(first["dag_run_id"])["promote_if_better"]["duration"]
+        for number, day in enumerate(SIX[1:], start=2):
+            run_id = platform.trigger("daily_retrain", {"day": str(day)})
+            task = wait_for(lambda run_id=run_id: running(platform, run_id))
+            if number % 2:
+                wait_for((shop / "store" / "promotions" / f"{number:08d}.json").exists)
+                time.sleep(draw.uniform(0, 1))
+            else:
+                time.sleep(draw.uniform(0, took_s / 5))
+            assert psutil.Process(task["pid"]).create_time() > platform.airflow.began
+            os.kill(task["pid"], signal.SIGKILL)
+            assert platform.finished(run_id)["state"] == "success"
+            assert platform.tasks(run_id)["promote_if_better"]["try_number"] == 2
+            assert_champion_is_usable(shop)
+    assert state_of(shop) == state_of(reference)
+
+
+def running(platform: Platform, run_id: str) -> Json | None:
+    """The task `promote_if_better` of a run, once it has a process."""
+    task = platform.tasks(run_id)["promote_if_better"]
+    return task if task["state"] == "running" and task["pid"] else None
+
+
+def assert_champion_is_usable(shop: Path) -> None:
+    """The champion's weights, and every file of the newest serving copy, are what their records say."""
+    store = store_of(shop)
+    champion = PromotionLog(store).state().champion
+    assert champion
+    load_weights(store, load_version(store, champion))
+    number, version = served(store) or (0, "")
+    saved_model: dict[str, Any] = load_version(store, version).manifest["saved_model"]
+    expected = {name: record["sha256"] for name, record in saved_model.items()}
+    assert digests(shop / "store" / SERVING / str(number)) == expected
