@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,6 +30,8 @@ Json = dict[str, Any]
 
 _CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "timeout")
 """Options of the HTTP client and not of the object store; obstore wants them apart."""
+
+_READ_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Store:
             StoreError: The folder can't be created, or the URL isn't understood.
         """
         self.url = url
+        self._log_entries: dict[str, bytes] = {}
         try:
             if url.startswith("memory:"):
                 self._backend: Any = MemoryStore()
@@ -179,6 +183,14 @@ class Store:
             raise StoreError(f"{self.where(prefix)} can't be listed: {_first_line(error)}") from error
         return sorted(found)
 
+    def get_entries(self, keys: Sequence[str]) -> list[bytes]:
+        """The contents of log entries, which never change: each is read once, several at a time. See `get` for the errors."""
+        missing = [key for key in keys if key not in self._log_entries]
+        if missing:
+            with ThreadPoolExecutor(min(_READ_AT_ONCE, len(missing))) as pool:
+                self._log_entries.update(zip(missing, pool.map(self.get, missing), strict=True))
+        return [self._log_entries[key] for key in keys]
+
     def where(self, key: str) -> str:
         """The full name of a key, for messages."""
         return f"{self.url.rstrip('/')}/{key}"
@@ -200,18 +212,21 @@ class NumberedLog:
         self._prefix = prefix
 
     def entries(self) -> list[LogEntry]:
-        """All entries, in order."""
-        return list(self._read())
+        """All entries, in order.
 
-    def _read(self) -> Iterator[LogEntry]:
-        for expected, key in enumerate((k for k in self._store.keys(self._prefix) if k.endswith(".json")), start=1):
+        Raises:
+            DamagedError: An entry was deleted.
+        """
+        keys = [key for key in self._store.keys(self._prefix) if key.endswith(".json")]
+        for expected, key in enumerate(keys, start=1):
             number = int(key.rsplit("/", 1)[1].removesuffix(".json"))
             if number != expected:
                 raise DamagedError(
                     f"The log {self._store.where(self._prefix)} has no entry {expected} but an entry {number}: "
                     "an entry was deleted; restore it from a backup."
                 )
-            yield LogEntry(number, json.loads(self._store.get(key)))
+        bodies = self._store.get_entries(keys)
+        return [LogEntry(number, json.loads(body)) for number, body in enumerate(bodies, start=1)]
 
     def create(self, number: int, body: Mapping[str, Any]) -> None:
         """Creates entry `number`.

@@ -150,3 +150,13 @@ def test_store_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match="can't be opened"):
         Store(str(tmp_path / "file" / "store"))
+
+
+def test_entries_of_a_log_are_read_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, read = NumberedLog(store, "log"), list[str]()
+    get = store.get
+    monkeypatch.setattr(store, "get", lambda key: read.append(key) or get(key))
+    for number in (1, 2):
+        log.create(number, {"n": number})
+        assert [entry.body for entry in log.entries()] == [{"n": n} for n in range(1, number + 1)]
+    assert read == ["log/00000001.json", "log/00000002.json"]
