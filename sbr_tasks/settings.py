@@ -13,7 +13,7 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -92,7 +92,7 @@ class ModelSettings(_Section):
     """GRU4Rec's hyperparameters, under their published names."""
 
     layers: tuple[int, ...] = Field((100,), min_length=1, description="Units of each GRU layer.")
-    loss: Literal["cross-entropy"] = Field("cross-entropy", description="Training loss.")
+    loss: Literal["cross-entropy", "bpr-max"] = Field("cross-entropy", description="Training loss.")
     batch_size: int = Field(64, ge=1, description="Sessions trained side by side (lanes).")
     n_epochs: int = Field(10, ge=1, description="Most passes over the training sessions.")
     learning_rate: float = Field(0.1, gt=0, description="Step size of Adagrad.")
@@ -100,12 +100,18 @@ class ModelSettings(_Section):
     dropout_p_embed: float = Field(0.4, ge=0, lt=1, description="Share of the item embedding that is dropped at the input.")
     dropout_p_hidden: float = Field(0.1, ge=0, lt=1, description="Share of the hidden state that is dropped.")
     constrained_embedding: bool = Field(True, description="Input and output share one embedding table.")
-    embedding: int = Field(
-        0, ge=0, description="Width of a separate input embedding (constrained_embedding off); 0: as wide as the first layer."
+    embedding: Annotated[int, Field(ge=0)] | Literal["layersize"] = Field(
+        0,
+        description="Width of a separate input embedding (constrained_embedding off); layersize: as wide as the first layer; "
+        "0: none, an item's row of the first layer's input weights is looked up.",
     )
     n_sample: int = Field(2048, ge=0, description="Negative items drawn per step, shared by the batch; 0: loss over all items.")
     sample_alpha: float = Field(0.5, ge=0, le=1, description="Negatives are drawn with probability ~ support ** sample_alpha.")
-    logq: float = Field(1.0, ge=0, description="Strength of the correction for how often an item is drawn (0: none).")
+    logq: float = Field(
+        1.0, ge=0, description="Strength of the correction for how often an item is drawn (0: none); cross-entropy only."
+    )
+    bpreg: float = Field(1.0, ge=0, description="Weight of the score regularisation of bpr-max.")
+    elu_param: float = Field(0.5, ge=0, description="ELU on the scores of bpr-max, with this alpha (0: none).")
 
     @field_validator("layers")
     @classmethod

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import tensorflow as tf  # noqa: TID253 - imported lazily as a whole, see above
 
 from sbr_tasks.gru4rec.batches import Chunk
-from sbr_tasks.gru4rec.weights import Floats, GRU4RecWeights, array_shapes, input_width
+from sbr_tasks.gru4rec.weights import Floats, GRU4RecWeights, array_shapes, has_embedding, input_width
 from sbr_tasks.settings import ModelSettings
 from sbr_tasks.window.sessions import ItemIndex
 
@@ -27,6 +27,7 @@ Slots = list[Tensor]
 """A parameter and the optimiser's memory of it, in one shape: value, squared gradients, and velocity if there is momentum."""
 
 _EPSILON = 1e-6
+_BPR_EPSILON = 1e-24
 _TABLES = ("output_table", "output_bias", "input_table")
 
 
@@ -61,15 +62,13 @@ class Network:
         self._seed = seed
         self._n_slots = 3 if model.momentum else 2
         self._tables: dict[str, Slots] = {}
-        self._dense: list[Slots] = []
-        self._dense_names: list[str] = []
+        self._dense: dict[str, Slots] = {}
         for name, array in initial_arrays(model, n_items, seed=seed).items():
             if name in _TABLES:
                 spare_row = np.zeros((1, *array.shape[1:]), np.float32)
                 self._tables[name] = [tf.Variable(slot) for slot in self._slots(np.concatenate([array, spare_row]))]
             else:
-                self._dense_names.append(name)
-                self._dense.append([tf.constant(slot) for slot in self._slots(array)])
+                self._dense[name] = [tf.constant(slot) for slot in self._slots(array)]
         self._hidden = [tf.zeros((n_lanes, units)) for units in model.layers]
         self._run = tf.function(self._loop, autograph=False)
         self._step = tf.function(self._one_step, autograph=False, jit_compile=compiled)
@@ -88,20 +87,20 @@ class Network:
     def weights(self, index: ItemIndex) -> GRU4RecWeights:
         """A copy of the weights as they are now."""
         arrays = {name: slots[0].numpy()[:-1] for name, slots in self._tables.items()}
-        arrays |= {name: slots[0].numpy() for name, slots in zip(self._dense_names, self._dense, strict=True)}
+        arrays |= {name: slots[0].numpy() for name, slots in self._dense.items()}
         return GRU4RecWeights.from_arrays(self._model, index, arrays)
 
     def slots(self) -> dict[str, Floats]:
         """A copy of every parameter and of the optimiser's memory, by `name.slot`: all that the next epoch depends on."""
-        named = [*self._tables.items(), *zip(self._dense_names, self._dense, strict=True)]
-        return {f"{name}.{i}": slot.numpy() for name, slots in named for i, slot in enumerate(slots)}
+        parameters = self._tables | self._dense
+        return {f"{name}.{i}": slot.numpy() for name, slots in parameters.items() for i, slot in enumerate(slots)}
 
     def restore(self, slots: Mapping[str, Floats]) -> None:
         """Takes over what `slots` of an equally shaped network gave."""
         for name, variables in self._tables.items():
             for i, variable in enumerate(variables):
                 variable.assign(slots[f"{name}.{i}"])
-        self._dense = [[tf.constant(slots[f"{name}.{i}"]) for i in range(self._n_slots)] for name in self._dense_names]
+        self._dense = {name: [tf.constant(slots[f"{name}.{i}"]) for i in range(self._n_slots)] for name in self._dense}
 
     def dropout_masks(self, epoch: Tensor, step: Tensor) -> list[Tensor | None]:
         """What a step's dropout multiplies the input and each layer's state with: 0, or 1 / (1 - p).
@@ -125,12 +124,12 @@ class Network:
     def _slots(self, array: Floats) -> list[Floats]:
         return [array] + [np.zeros_like(array)] * (self._n_slots - 1)
 
-    def _loop(self, hidden: list[Tensor], dense: list[Slots], arrays: list[Tensor], first: Tensor, epoch: Tensor) -> Any:
+    def _loop(self, hidden: list[Tensor], dense: dict[str, Slots], arrays: list[Tensor], first: Tensor, epoch: Tensor) -> Any:
         """All steps of a chunk; `arrays` are a `Chunk`'s. Returns hidden states, dense slots, loss by step."""
         n_steps = tf.shape(arrays[0])[0]
         n_columns = arrays[1].shape[1]
 
-        def turn(t: Tensor, hidden: list[Tensor], dense: list[Slots], losses: Tensor) -> Any:
+        def turn(t: Tensor, hidden: list[Tensor], dense: dict[str, Slots], losses: Tensor) -> Any:
             rows, *batch = (array[t] for array in arrays)
             parts = {"output_table": rows, "output_bias": rows[:n_columns]}
             if "input_table" in self._tables:
@@ -151,13 +150,18 @@ class Network:
         return hidden, dense, losses.stack()
 
     def _one_step(
-        self, hidden: list[Tensor], dense: list[Slots], block: dict[str, Slots], batch: list[Tensor], masks: list[Tensor | None]
-    ) -> tuple[list[Tensor], list[Slots], dict[str, Slots], Tensor]:
+        self,
+        hidden: list[Tensor],
+        dense: dict[str, Slots],
+        block: dict[str, Slots],
+        batch: list[Tensor],
+        masks: list[Tensor | None],
+    ) -> tuple[list[Tensor], dict[str, Slots], dict[str, Slots], Tensor]:
         """Loss and update of one step.
 
         Args:
             hidden: `(B, units)` a layer, before the step.
-            dense: Slots of kernel, recurrent kernel and bias of each layer.
+            dense: Slots of the layers' parameters, by name.
             block: Slots of the gathered rows of each table.
             batch: `offsets (C,)`, `inputs (B,)`, `targets (B,)`, `target_offsets (B,)`, `starts_session (B,)` of a `Chunk`.
             masks: Of `dropout_masks`.
@@ -176,17 +180,21 @@ class Network:
         passes: list[_LayerPass] = []
         for i, before in enumerate(hidden):
             h = tf.where(starts_session[:, None], 0.0, before)
-            passes.append(gru_forward(x, h, _values(dense[3 * i : 3 * i + 3]), masks[1 + i]))
+            passes.append(gru_forward(x, h, _values_of_layer(dense, i), masks[1 + i]))
             x = passes[-1].out
 
-        scores = tf.matmul(x, output_rows, transpose_b=True) + (output_bias + offsets)
-        loss, d_scores = _cross_entropy(scores, targets, target_offsets, 1 / self._model.batch_size)
+        scores = tf.matmul(x, output_rows, transpose_b=True) + output_bias
+        scale = 1 / self._model.batch_size
+        if self._model.loss == "bpr-max":
+            loss, d_scores = _bpr_max(scores, offsets, targets, scale, self._model.bpreg, self._model.elu_param)
+        else:
+            loss, d_scores = _cross_entropy(scores + offsets, targets, target_offsets, scale)
 
         d_out = d_scores @ output_rows
-        d_dense: list[Tensor] = []
+        d_dense: dict[str, Tensor] = {}
         for i, layer in reversed(list(enumerate(passes))):
-            d_out, d_layer = gru_backward(layer, d_out, _values(dense[3 * i : 3 * i + 3]))
-            d_dense = d_layer + d_dense
+            d_out, d_layer = gru_backward(layer, d_out, _values_of_layer(dense, i))
+            d_dense |= {f"gru{i}_{name}": gradient for name, gradient in d_layer.items()}
         d_input, places = _times(d_out, masks[0]), input_rows[:, None]
 
         d_output = tf.matmul(d_scores, x, transpose_a=True)
@@ -198,7 +206,7 @@ class Network:
             gradients["input_table"] = tf.scatter_nd(places, d_input, input_slots[0].shape)
         return (
             [layer.out for layer in passes],
-            [self._update(slots, gradient) for slots, gradient in zip(dense, d_dense, strict=True)],
+            {name: self._update(slots, d_dense[name]) for name, slots in dense.items()},
             {name: self._update(slots, gradients[name]) for name, slots in block.items()},
             loss,
         )
@@ -222,7 +230,8 @@ def initial_arrays(model: ModelSettings, n_items: int, *, seed: int) -> dict[str
         if len(shape) == 1:
             arrays[name] = np.zeros(shape, np.float32)
             continue
-        n_out = shape[1] if name in _TABLES else shape[1] // 3
+        is_gates = name not in _TABLES or (name == "input_table" and not has_embedding(model))
+        n_out = shape[1] // 3 if is_gates else shape[1]
         limit = np.sqrt(6 / (shape[0] + n_out))
         arrays[name] = rng.uniform(-limit, limit, shape).astype(np.float32)
     return arrays
@@ -251,10 +260,49 @@ def _cross_entropy(scores: Tensor, targets: Tensor, target_offsets: Tensor, scal
     return tf.reduce_sum(losses), weights * row_scale - tf.where(is_target, scale, 0.0)
 
 
-def gru_forward(x: Tensor, h: Tensor, params: list[Tensor], keep: Tensor | None) -> _LayerPass:
-    """One step of a GRU layer, `(B, d_in)` and `(B, d)` in; see `weights.GRULayer` for the equations."""
-    kernel, recurrent, bias = params
-    from_input, from_state = x @ kernel + bias, h @ recurrent
+def _bpr_max(
+    scores: Tensor, offsets: Tensor, targets: Tensor, scale: float, bpreg: float, elu_param: float
+) -> tuple[Tensor, Tensor]:
+    """BPR-max over a step's columns, with score regularisation (Hidasi & Karatzoglou 2018, section 3).
+
+    A lane's negatives are all targets and samples of the batch but its own target; what stands there m times counts m times.
+
+    Args:
+        scores: `(B, C)`.
+        offsets: `(C,)`; log of how often each column's item stands in the batch.
+        targets: `(B,)`; column of each lane's target, -1 in lanes that have run out.
+        scale: What the gradient is multiplied with.
+        bpreg: Weight of the regularisation.
+        elu_param: Alpha of the ELU that the scores go through first; 0 for none.
+
+    Returns:
+        The loss summed over the lanes, and `scale` times its gradient with respect to `scores`.
+    """
+    is_active = targets >= 0
+    is_target = tf.range(scores.shape[1])[None, :] == targets[:, None]
+    r = tf.where(scores >= 0, scores, elu_param * tf.math.expm1(tf.minimum(scores, 0.0))) if elu_param else scores
+    own = tf.reduce_sum(tf.where(is_target, r, 0.0), 1, keepdims=True)
+    n_negatives = tf.exp(offsets) - tf.cast(is_target, tf.float32)
+    highest = tf.reduce_max(tf.where(n_negatives > 0, r, r.dtype.min), 1, keepdims=True)
+    weights = n_negatives * tf.exp(tf.minimum(r - highest, 0.0))
+    p = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, 1, keepdims=True))
+    beats = tf.sigmoid(own - r)
+    mean_beats = tf.reduce_sum(p * beats, 1, keepdims=True)
+    mean_square = tf.reduce_sum(p * r * r, 1, keepdims=True)
+    losses = bpreg * mean_square - tf.math.log(mean_beats + _BPR_EPSILON)
+
+    d_mean_beats = -1 / (mean_beats + _BPR_EPSILON)
+    d_own = d_mean_beats * tf.reduce_sum(p * beats * (1 - beats), 1, keepdims=True)
+    d_r = p * (d_mean_beats * (beats * beats - mean_beats) + bpreg * (r * (r + 2) - mean_square))
+    d_r += tf.where(is_target, d_own, 0.0)
+    d_scores = tf.where(scores >= 0, d_r, d_r * (r + elu_param)) if elu_param else d_r
+    return tf.reduce_sum(tf.where(is_active, losses[:, 0], 0.0)), d_scores * tf.where(is_active, scale, 0.0)[:, None]
+
+
+def gru_forward(x: Tensor, h: Tensor, params: Mapping[str, Tensor], keep: Tensor | None) -> _LayerPass:
+    """One step of a GRU layer, `(B, d_in)` and `(B, d)` in; see `weights.GRULayer` for equations and parameters."""
+    from_input = (x @ params["kernel"] if "kernel" in params else x) + params["bias"]
+    from_state = h @ params["recurrent"]
     in_z, in_r, in_c = tf.split(from_input, 3, 1)
     st_z, st_r, st_c = tf.split(from_state, 3, 1)
     z, r = tf.sigmoid(in_z + st_z), tf.sigmoid(in_r + st_r)
@@ -262,25 +310,24 @@ def gru_forward(x: Tensor, h: Tensor, params: list[Tensor], keep: Tensor | None)
     return _LayerPass(x, h, z, r, c, st_c, keep, _times(z * h + (1 - z) * c, keep))
 
 
-def gru_backward(layer: _LayerPass, d_out: Tensor, params: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+def gru_backward(layer: _LayerPass, d_out: Tensor, params: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """Gradients of one step with respect to the layer's input, and to its parameters."""
-    kernel, _, _ = params
     z, r, c = layer.update, layer.reset, layer.candidate
     d_new = _times(d_out, layer.keep)
     d_z = d_new * (layer.h - c) * z * (1 - z)
     d_c = d_new * (1 - z) * (1 - c * c)
     d_r = d_c * layer.state_candidate * r * (1 - r)
     d_input, d_state = tf.concat([d_z, d_r, d_c], 1), tf.concat([d_z, d_r, d_c * r], 1)
-    d_params = [
-        tf.matmul(layer.x, d_input, transpose_a=True),
-        tf.matmul(layer.h, d_state, transpose_a=True),
-        tf.reduce_sum(d_input, 0),
-    ]
-    return tf.matmul(d_input, kernel, transpose_b=True), d_params
+    d_params = {"recurrent": tf.matmul(layer.h, d_state, transpose_a=True), "bias": tf.reduce_sum(d_input, 0)}
+    if "kernel" not in params:
+        return d_input, d_params
+    d_params["kernel"] = tf.matmul(layer.x, d_input, transpose_a=True)
+    return tf.matmul(d_input, params["kernel"], transpose_b=True), d_params
 
 
-def _values(slots: list[Slots]) -> list[Tensor]:
-    return [slot[0] for slot in slots]
+def _values_of_layer(dense: Mapping[str, Slots], i: int) -> dict[str, Tensor]:
+    prefix = f"gru{i}_"
+    return {name.removeprefix(prefix): slots[0] for name, slots in dense.items() if name.startswith(prefix)}
 
 
 def _times(values: Tensor, keep: Tensor | None) -> Tensor:

@@ -25,7 +25,9 @@ def serving_module(weights: GRU4RecWeights, k: int) -> Any:
     module.support = _frozen(index.support.astype(np.float32))
     module.output_table, module.output_bias = _frozen(weights.output_table), _frozen(weights.output_bias)
     module.embedding = module.output_table if weights.input_table is None else _frozen(weights.input_table)
-    module.layers = [[_frozen(array) for array in (x.kernel, x.recurrent, x.bias)] for x in weights.layers]
+    module.layers = [
+        {name: _frozen(array) for name, array in vars(layer).items() if array is not None} for layer in weights.layers
+    ]
     # No integer id is negative and no string id empty, so that padding is as unknown as any other strange id.
     pairs = tf.lookup.KeyValueTensorInitializer(module.ids.read_value(), tf.range(len(index), dtype=tf.int64))
     module.index_of = tf.lookup.StaticHashTable(pairs, UNKNOWN)

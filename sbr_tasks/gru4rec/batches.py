@@ -32,8 +32,8 @@ class Chunk(NamedTuple):
 
     Attributes:
         rows: Shape `(n, C + B)`, int32; item of each row of the block.
-        offsets: Shape `(n, C)`, float32; what is added to a column's scores: log of how often the item stands in the batch,
-            with the logQ correction; -inf for spare columns.
+        offsets: Shape `(n, C)`, float32; log of how often the column's item stands in the batch, each occurrence weighted by
+            the logQ correction of cross-entropy; -inf for spare columns.
         inputs: Shape `(n, B)`, int32; row of each lane's input item in the block.
         targets: Shape `(n, B)`, int32; column of each lane's target item; -1 in lanes that have run out.
         target_offsets: Shape `(n, B)`, float32; what is added to the target's score beyond its column's offset.
@@ -83,7 +83,7 @@ class Batches:
             schedule: Which click is trained when; not empty.
             items: Shape `(n_clicks,)`, item of each click.
             support: Shape `(n_items,)`, clicks of each item in training, all positive.
-            model: `n_sample`, `sample_alpha`, `logq` and `constrained_embedding` count.
+            model: `loss`, `n_sample`, `sample_alpha`, `logq` and `constrained_embedding` count.
             seed: Negatives are drawn from (seed, epoch, step).
         """
         self.schedule = schedule
@@ -92,9 +92,10 @@ class Batches:
         self._n_items = len(support)
         self._sampler = NegativeSampler(support, model.sample_alpha, seed=seed)
         # exp(-logq log P) is the weight of one occurrence in the softmax, as a target of the batch and as a negative.
-        self._target_log_weight = -model.logq * np.log(support / support.sum())
+        logq = model.logq if model.loss == "cross-entropy" else 0.0
+        self._target_log_weight = -logq * np.log(support / support.sum())
         self._target_weight = np.exp(self._target_log_weight)
-        self._sample_weight = np.exp(-model.logq * self._sampler.log_p)
+        self._sample_weight = np.exp(-logq * self._sampler.log_p)
         self._place = np.zeros(self._n_items, np.int32)
         self.n_columns = self._expected_columns()
 

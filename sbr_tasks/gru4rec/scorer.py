@@ -64,7 +64,7 @@ def best_items(scores: Scores, k: int) -> Indices:
 def _gru(x: Floats, h: Floats, layer: GRULayer) -> Floats:
     """One step of a GRU; see `GRULayer` for the equations. Shapes `(n, d_in)`, `(n, d)`; returns `(n, d)`."""
     d = layer.units
-    from_input = x @ layer.kernel + layer.bias
+    from_input = (x if layer.kernel is None else x @ layer.kernel) + layer.bias
     from_state = h @ layer.recurrent
     gates = _sigmoid(from_input[:, : 2 * d] + from_state[:, : 2 * d])
     z, r = gates[:, :d], gates[:, d:]

@@ -35,12 +35,12 @@ class GRULayer:
     zero here): candidate = tanh(x W + b + r * (h U)), h' = z * h + (1 - z) * candidate.
 
     Attributes:
-        kernel: Shape `(d_in, 3 * d)`.
+        kernel: Shape `(d_in, 3 * d)`; None in a first layer without an embedding, whose input is `x W` already.
         recurrent: Shape `(d, 3 * d)`.
         bias: Shape `(3 * d,)`.
     """
 
-    kernel: Floats
+    kernel: Floats | None
     recurrent: Floats
     bias: Floats
 
@@ -58,7 +58,8 @@ class GRU4RecWeights:
         index: The items it knows, in the order of the tables' rows.
         output_table: Shape `(n_items, d)`, `d` units of the last layer; with `constrained_embedding` also the input table.
         output_bias: Shape `(n_items,)`.
-        input_table: Shape `(n_items, d_in)`; None with `constrained_embedding`.
+        input_table: Shape `(n_items, d_in)`, of a model without an embedding `(n_items, 3 * d)` of the first layer; None with
+            `constrained_embedding`.
         layers: The GRU layers, from the input on.
     """
 
@@ -71,7 +72,7 @@ class GRU4RecWeights:
 
     @property
     def embedding(self) -> Floats:
-        """What the first layer reads, shape `(n_items, d_in)`."""
+        """What the first layer reads: the shared table, or the input table."""
         return self.output_table if self.input_table is None else self.input_table
 
     def to_files(self) -> dict[str, bytes]:
@@ -115,7 +116,7 @@ class GRU4RecWeights:
     def from_arrays(cls, model: ModelSettings, index: ItemIndex, arrays: Mapping[str, Floats]) -> GRU4RecWeights:
         """Weights from what `arrays` gave; shapes as in `array_shapes`."""
         layers = (
-            GRULayer(arrays[f"gru{i}_kernel"], arrays[f"gru{i}_recurrent"], arrays[f"gru{i}_bias"])
+            GRULayer(arrays.get(f"gru{i}_kernel"), arrays[f"gru{i}_recurrent"], arrays[f"gru{i}_bias"])
             for i in range(len(model.layers))
         )
         table, bias = arrays["output_table"], arrays["output_bias"]
@@ -127,13 +128,24 @@ class GRU4RecWeights:
         if self.input_table is not None:
             arrays["input_table"] = self.input_table
         for i, layer in enumerate(self.layers):
-            arrays |= {f"gru{i}_kernel": layer.kernel, f"gru{i}_recurrent": layer.recurrent, f"gru{i}_bias": layer.bias}
+            if layer.kernel is not None:
+                arrays[f"gru{i}_kernel"] = layer.kernel
+            arrays |= {f"gru{i}_recurrent": layer.recurrent, f"gru{i}_bias": layer.bias}
         return arrays
 
 
+def has_embedding(model: ModelSettings) -> bool:
+    """Whether the first layer multiplies its input with a kernel; else it looks up its items' rows of the kernel."""
+    return model.constrained_embedding or model.embedding != 0
+
+
 def input_width(model: ModelSettings) -> int:
-    """Width of the input embedding: of the output table if shared, else `embedding`, else of the first layer."""
-    return model.layers[-1] if model.constrained_embedding else model.embedding or model.layers[0]
+    """Width of what the first layer reads for an item."""
+    if model.constrained_embedding:
+        return model.layers[-1]
+    if model.embedding == "layersize":
+        return model.layers[0]
+    return model.embedding or 3 * model.layers[0]
 
 
 def array_shapes(model: ModelSettings, n_items: int) -> dict[str, tuple[int, ...]]:
@@ -143,7 +155,9 @@ def array_shapes(model: ModelSettings, n_items: int) -> dict[str, tuple[int, ...
         shapes["input_table"] = (n_items, input_width(model))
     width = input_width(model)
     for i, units in enumerate(model.layers):
-        shapes |= {f"gru{i}_kernel": (width, 3 * units), f"gru{i}_recurrent": (units, 3 * units), f"gru{i}_bias": (3 * units,)}
+        if i or has_embedding(model):
+            shapes[f"gru{i}_kernel"] = (width, 3 * units)
+        shapes |= {f"gru{i}_recurrent": (units, 3 * units), f"gru{i}_bias": (3 * units,)}
         width = units
     return shapes
 

@@ -24,6 +24,7 @@ UNKNOWN = {"integer": 7, "string": "sku"}
 SHAPES: dict[str, dict[str, Any]] = {
     "one layer": {"layers": (8,)},
     "two layers, own embedding": {"layers": (8, 6), "constrained_embedding": False, "embedding": 5},
+    "no embedding": {"layers": (8, 6), "constrained_embedding": False},
 }
 
 

@@ -29,7 +29,8 @@ def states(arrays: Arrays, hidden: list[np.ndarray], items: np.ndarray, masks: l
     after = []
     for i, h in enumerate(hidden):
         d = h.shape[1]
-        from_input, from_state = x @ arrays[f"gru{i}_kernel"] + arrays[f"gru{i}_bias"], h @ arrays[f"gru{i}_recurrent"]
+        x = x @ arrays[f"gru{i}_kernel"] if f"gru{i}_kernel" in arrays else x
+        from_input, from_state = x + arrays[f"gru{i}_bias"], h @ arrays[f"gru{i}_recurrent"]
         z = sigmoid(from_input[:, :d] + from_state[:, :d])
         r = sigmoid(from_input[:, d : 2 * d] + from_state[:, d : 2 * d])
         c = np.tanh(from_input[:, 2 * d :] + r * from_state[:, 2 * d :])
@@ -39,14 +40,24 @@ def states(arrays: Arrays, hidden: list[np.ndarray], items: np.ndarray, masks: l
 
 
 def summed_loss(model: ModelSettings, arrays: Arrays, top: np.ndarray, targets: np.ndarray, samples: np.ndarray) -> float:
-    """Cross-entropy with one column an occurrence: the targets of the batch, then the samples."""
+    """The loss with one column an occurrence: the targets of the batch, then the samples."""
     columns = np.concatenate([targets, samples]) if model.n_sample else np.arange(len(SUPPORT))
     scores = top @ arrays["output_table"][columns].T + arrays["output_bias"][columns]
+    lanes = np.arange(len(targets))
+    own = lanes if model.n_sample else targets
+    if model.loss == "bpr-max":
+        return sum(bpr_max(model, scores[lane], own[lane]) for lane in lanes)
     if model.n_sample:
         p_target, p_sample = SUPPORT / SUPPORT.sum(), SUPPORT**model.sample_alpha / (SUPPORT**model.sample_alpha).sum()
         scores = scores - model.logq * np.log(np.concatenate([p_target[targets], p_sample[samples]]))
-    own = scores[np.arange(len(targets)), np.arange(len(targets)) if model.n_sample else targets]
-    return float((np.log(np.exp(scores).sum(axis=1)) - own).sum())
+    return float((np.log(np.exp(scores).sum(axis=1)) - scores[lanes, own]).sum())
+
+
+def bpr_max(model: ModelSettings, scores: np.ndarray, own: int) -> float:
+    r = np.where(scores >= 0, scores, model.elu_param * np.expm1(scores)) if model.elu_param else scores
+    negatives = np.delete(r, own)
+    p = np.exp(negatives) / np.exp(negatives).sum()
+    return float(model.bpreg * (p * negatives**2).sum() - np.log((p * sigmoid(r[own] - negatives)).sum() + 1e-24))
 
 
 def numerical_gradient(loss: Callable[[Arrays], float], arrays: Arrays) -> Arrays:
@@ -66,6 +77,10 @@ CASES = {
     "shared table": {"momentum": 0.3, "dropout_p_embed": 0.4, "dropout_p_hidden": 0.25},
     "shared table, compiled": {"momentum": 0.3, "dropout_p_embed": 0.4},
     "separate tables, stacked": {"constrained_embedding": False, "embedding": 4, "layers": (3, 2), "dropout_p_hidden": 0.3},
+    "no embedding, stacked, compiled": {"constrained_embedding": False, "layers": (3, 2), "dropout_p_embed": 0.4},
+    "bpr-max": {"loss": "bpr-max", "bpreg": 0.7, "dropout_p_embed": 0.4, "momentum": 0.2},
+    "bpr-max without ELU, compiled": {"loss": "bpr-max", "elu_param": 0.0, "bpreg": 1.9},
+    "bpr-max over all items": {"loss": "bpr-max", "n_sample": 0, "constrained_embedding": False, "embedding": "layersize"},
     "full softmax, no correction": {"n_sample": 0, "logq": 0.0},
     "full softmax, separate tables": {"n_sample": 0, "constrained_embedding": False, "momentum": 0.2},
 }
@@ -133,6 +148,8 @@ def test_initial_weights_fill_the_glorot_range_of_each_gate_block() -> None:
 
     model = ModelSettings(layers=(50, 20), constrained_embedding=False, embedding=30)
     arrays = initial_arrays(model, 400, seed=1)
+    no_embedding = initial_arrays(model.model_copy(update={"embedding": 0}), 400, seed=1)["input_table"]
+    assert np.abs(no_embedding).max() == pytest.approx(np.sqrt(6 / (400 + 50)), rel=0.02)
     limits = {"output_table": (400, 20), "input_table": (400, 30), "gru0_kernel": (30, 50), "gru0_recurrent": (50, 50)}
     limits |= {"gru1_kernel": (50, 20), "gru1_recurrent": (20, 20)}
     for name, (n_in, n_out) in limits.items():
@@ -163,3 +180,16 @@ def test_without_dropout_nothing_is_drawn() -> None:
 
     network = Network(ModelSettings(layers=(4,), dropout_p_embed=0, dropout_p_hidden=0), 5, 3, seed=SEED, compiled=False)
     assert network.dropout_masks(np.int64(1), np.int64(0)) == [None, None]
+
+
+def test_bpr_max_of_far_apart_scores_is_finite_and_without_a_negative_there_is_nothing_to_learn() -> None:
+    import tensorflow as tf
+
+    from sbr_tasks.gru4rec._network import _bpr_max
+
+    scores, targets = tf.constant([[200.0, -200.0, 100.0], [-200.0, 200.0, 0.0]]), tf.constant([0, 0])
+    loss, gradient = _bpr_max(scores, tf.zeros(3), targets, 1.0, 0.0, 0.0)
+    assert float(loss) == pytest.approx(-np.log(1e-24), rel=1e-4)
+    assert np.isfinite(gradient.numpy()).all()
+    loss, gradient = _bpr_max(scores, tf.constant([0.0, -np.inf, -np.inf]), targets, 1.0, 1.0, 0.5)
+    assert not gradient.numpy().any()

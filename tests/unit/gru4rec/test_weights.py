@@ -21,7 +21,15 @@ def weights(ids: np.ndarray = INTEGERS, **hyperparameters: object) -> GRU4RecWei
 
 
 @pytest.mark.parametrize("ids", [INTEGERS, STRINGS], ids=["integer", "string"])
-@pytest.mark.parametrize("shape", [{}, {"layers": (2, 4), "constrained_embedding": False, "embedding": 3}], ids=["one", "two"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {},
+        {"layers": (2, 4), "constrained_embedding": False, "embedding": 3},
+        {"layers": (2, 4), "constrained_embedding": False},
+    ],
+    ids=["one", "two", "no embedding"],
+)
 def test_files_give_back_the_model(ids: np.ndarray, shape: dict[str, object]) -> None:
     before = weights(ids, **shape)
     after = GRU4RecWeights.from_files(before.to_files())
