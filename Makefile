@@ -11,7 +11,7 @@ export PYTHONUTF8 := 1
 # The commands below are never those of another Airflow or project.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help setup run stop lint check test test-long format lock bench clean
+.PHONY: help setup run stop lint check test test-long format lock bench bench-gru4rec clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,9 @@ lock: setup ## Pin the newest versions that pyproject.toml allows
 
 bench: setup ## Measure, each figure against a peer in the same run
 	@$(PY) -m benchmarks.run
+
+bench-gru4rec: setup ## Measure GRU4Rec's training and evaluation (TRAIN=file in GRU4Rec's format)
+	@$(PY) -m benchmarks.gru4rec $(if $(TRAIN),--train "$(TRAIN)")
 
 clean: stop ## Remove what was installed and everything that runs wrote
 	rm -rf .venv var

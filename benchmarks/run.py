@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("ingest",)
+BENCHMARKS = ("ingest", "gru4rec")
 
 
 def main() -> None:

@@ -1,0 +1,283 @@
+"""How fast GRU4Rec is trained and evaluated, against the usual notebook and against what the machine can do.
+
+    python -m benchmarks.gru4rec [--train FILE] [--rounds 3] [--only speed,evaluation,memory,growth]
+
+Contenders take turns, each in a process of its own; the median of the rounds counts. Cross-entropy, `layers=[100]`,
+`n_sample=2048`, `constrained_embedding`.
+
+- `notebook`: one-hot input, stateful Keras GRU, dense softmax over all items, `train_on_batch`; a few hundred steps.
+- `ours`: one epoch of `sbr_tasks.gru4rec.training.train` as the daily run does it, after one that compiles.
+- `sgemm`: the three products of a step's score matrix and the six of its GRU layer alone, by TensorFlow. Its events per second
+  are what arithmetic alone would allow: 6 * 100 * (2048 + batch) + 36 * 100 * 100 floating-point operations an event.
+
+The clicks are synthetic (as many items and transitions as `bolcom-serenade`) unless `--train` names a file in GRU4Rec's
+format.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from sbr_tasks.gru4rec.training import train
+from sbr_tasks.settings import EvaluationSettings, ModelSettings, TrainingSettings
+from sbr_tasks.window.sessions import ItemIndex, Sessions
+
+UNITS = 100
+N_SAMPLE = 2048
+BATCHES = (144, 32)
+TRANSITIONS, ITEMS = 89_848, 18_009
+NOTEBOOK_STEPS = {144: 150, 32: 300}
+
+PARTS = ("speed", "evaluation", "memory", "growth")
+
+
+def main() -> None:
+    """Measures and prints the tables, or, with `--contender`, runs one of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", type=Path, help="Clicks in GRU4Rec's format; synthetic ones by default.")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default=",".join(PARTS), help="Which parts, by comma.")
+    parser.add_argument("--contender", help=argparse.SUPPRESS)
+    parser.add_argument("--arguments", default="{}", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.contender:
+        found = CONTENDERS[options.contender](**json.loads(options.arguments))
+        print(json.dumps(found | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+        return
+    clicks = {"train": str(options.train)} if options.train else {"n_transitions": TRANSITIONS, "n_items": ITEMS}
+    parts = {"speed": speed, "evaluation": evaluation, "memory": memory, "growth": growth}
+    for name in options.only.split(","):
+        parts[name](clicks, options.rounds)
+
+
+def speed(clicks: dict[str, Any], rounds: int) -> None:
+    """Training events per second, and how much of the machine's arithmetic they use."""
+    names = ("notebook", "ours", "sgemm")
+    measured: dict[tuple[str, int], list[float]] = {(name, batch): [] for batch in BATCHES for name in names}
+    for _ in range(rounds):
+        for (name, batch), rates in measured.items():
+            rates.append(run(name, batch=batch, clicks=clicks)["events_per_second"])
+    rows = []
+    for batch in BATCHES:
+        notebook, ours, sgemm = (median(measured[name, batch]) for name in names)
+        flops = 6 * UNITS * (N_SAMPLE + batch) + 36 * UNITS**2
+        rows.append([batch, notebook, ours, ours / notebook, sgemm, sgemm * flops / 1e9, ours / sgemm])
+    headers = ["batch", "notebook /s", "ours /s", "x notebook", "sgemm /s", "GFLOP/s", "share of sgemm"]
+    print(tabulate(rows, headers=headers, floatfmt=("", ",.0f", ",.0f", ".1f", ",.0f", ".0f", ".2f")), end="\n\n")
+
+
+def evaluation(_clicks: dict[str, Any], rounds: int) -> None:
+    """Predictions per second under full ranking, and how many the score matrix product alone allows."""
+    names = ("ranking", "product")
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            measured[name].append(run(name))
+    ranking, product = (median(one["events_per_second"] for one in measured[name]) for name in names)
+    peak = max(one["peak_mb"] for one in measured["ranking"])
+    headers = ["items", "predictions /s", "product alone /s", "share", "peak MB"]
+    print(
+        tabulate(
+            [[20_000, ranking, product, ranking / product, peak]], headers=headers, floatfmt=("", ",.0f", ",.0f", ".2f", ".0f")
+        ),
+        end="\n\n",
+    )
+
+
+def memory(_clicks: dict[str, Any], _rounds: int) -> None:
+    """Peak memory of training, imports included."""
+    found = run("ours", batch=144, clicks={"n_transitions": 1_000_000, "n_items": 20_000})
+    print(
+        tabulate([["20,000 items, 1 M transitions", found["peak_mb"]]], headers=["training", "peak MB"], floatfmt=".0f"),
+        end="\n\n",
+    )
+
+
+def growth(_clicks: dict[str, Any], rounds: int) -> None:
+    """What more transitions and more items cost."""
+    sizes = [(n * 1_000_000, 20_000) for n in (1, 2, 4, 8)] + [(1_000_000, 200_000)]
+    measured: dict[tuple[int, int], list[dict[str, float]]] = {size: [] for size in sizes}
+    for _ in range(rounds):
+        for (n, n_items), ones in measured.items():
+            ones.append(run("ours", batch=144, clicks={"n_transitions": n, "n_items": n_items}))
+    seconds = {size: median(one["seconds"] / one["steps"] for one in ones) for size, ones in measured.items()}
+    least = seconds[sizes[0]]
+    rows = [
+        [f"{n:,}", f"{n_items:,}", took * 1000, took / least, max(one["peak_mb"] for one in measured[n, n_items])]
+        for (n, n_items), took in seconds.items()
+    ]
+    headers = ["transitions", "items", "ms a step", "x the first", "peak MB"]
+    print(tabulate(rows, headers=headers, floatfmt=("", "", ".2f", ".2f", ".0f"), disable_numparse=[0, 1]), end="\n\n")
+
+
+def run(contender: str, **arguments: Any) -> dict[str, float]:
+    """What a contender measured in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.gru4rec", "--contender", contender, "--arguments", json.dumps(arguments)]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return dict(json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout))
+
+
+def synthetic(n_transitions: int, n_items: int, seed: int = 1) -> tuple[Sessions, ItemIndex]:
+    """Random sessions of about 4.8 clicks over items whose popularity falls as 1 / rank**0.8; every item is clicked."""
+    rng = np.random.default_rng(seed)
+    lengths = 1 + rng.geometric(1 / 3.8, n_transitions)
+    lengths = lengths[: np.searchsorted(np.cumsum(lengths - 1), n_transitions) + 1]
+    lengths[-1] -= (lengths - 1).sum() - n_transitions
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    popularity = 1 / np.arange(1, n_items + 1) ** 0.8
+    items = rng.choice(n_items, offsets[-1], p=popularity / popularity.sum())
+    items[rng.choice(len(items), n_items, replace=False)] = np.arange(n_items)
+    support = np.bincount(items, minlength=n_items)
+    return Sessions(offsets, items.astype(np.int64), np.ones(len(items), bool)), ItemIndex(np.arange(n_items), support)
+
+
+def clicks_of(train: str | None = None, **size: int) -> tuple[Sessions, ItemIndex]:
+    """Sessions of a file, or synthetic ones."""
+    if train is None:
+        return synthetic(**size)
+    import pandas as pd
+
+    frame = pd.read_csv(train, sep="\t").sort_values(["SessionId", "Time"], kind="stable")
+    started = frame.groupby("SessionId")["Time"].transform("min")
+    frame = frame.assign(started=started).sort_values(["started", "SessionId", "Time"], kind="stable")
+    lengths = frame.groupby("SessionId", sort=False).size().to_numpy()
+    ids, support = np.unique(frame["ItemId"].to_numpy(), return_counts=True)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Sessions(offsets, frame["ItemId"].to_numpy(), np.ones(len(frame), bool)), ItemIndex(ids, support)
+
+
+def hyperparameters(batch: int) -> ModelSettings:
+    """The published setting whose speed is compared."""
+    return ModelSettings(
+        layers=(UNITS,), batch_size=batch, n_sample=N_SAMPLE, n_epochs=2, dropout_p_embed=0.0, dropout_p_hidden=0.0
+    )
+
+
+def ours(batch: int, clicks: dict[str, Any]) -> dict[str, float]:
+    """The second epoch of two."""
+    sessions, index = clicks_of(**clicks)
+    nothing = Sessions(np.zeros(1, np.int64), sessions.item_ids[:0], np.zeros(0, bool))
+    trained = train(
+        sessions, index, nothing, model=hyperparameters(batch), training=TrainingSettings(), evaluation=EvaluationSettings()
+    )
+    last = trained.curve[-1]
+    return {"events_per_second": last.events_per_second, "seconds": last.took_s, "steps": trained.n_events / batch}
+
+
+def notebook(batch: int, clicks: dict[str, Any]) -> dict[str, float]:
+    """Session-parallel batches as one-hot vectors, a stateful GRU, a softmax over all items."""
+    import keras
+
+    sessions, index = clicks_of(**clicks)
+    items, offsets, n_items = index.encode(sessions.item_ids), sessions.offsets, len(index)
+    model = keras.Sequential(
+        [
+            keras.Input(batch_shape=(batch, 1, n_items)),
+            keras.layers.GRU(UNITS, stateful=True),
+            keras.layers.Dense(n_items, activation="softmax"),
+        ]
+    )
+    model.compile(loss="categorical_crossentropy", optimizer=keras.optimizers.Adagrad(0.1))
+    gru = model.layers[0]
+    at, session, following = offsets[:batch].copy(), np.arange(batch), batch
+    warm_up, started = 5, 0.0
+    for step in range(warm_up + NOTEBOOK_STEPS[batch]):
+        if step == warm_up:
+            started = time.perf_counter()
+        inputs = keras.utils.to_categorical(items[at], n_items)[:, None, :]
+        model.train_on_batch(inputs, keras.utils.to_categorical(items[at + 1], n_items))
+        at += 1
+        ended = np.flatnonzero(at + 1 >= offsets[session + 1])
+        if len(ended):
+            state = np.array(gru.states[0])
+            for lane in ended:
+                session[lane], at[lane], state[lane] = following, offsets[following], 0
+                following += 1
+            gru.states[0].assign(state)
+    took = time.perf_counter() - started
+    return {"events_per_second": NOTEBOOK_STEPS[batch] * batch / took, "seconds": took, "steps": NOTEBOOK_STEPS[batch]}
+
+
+def sgemm(batch: int, clicks: dict[str, Any]) -> dict[str, float]:
+    """The products of a training step, and nothing else."""
+    del clicks
+    import tensorflow as tf
+
+    rng, columns = np.random.default_rng(1), N_SAMPLE + batch
+
+    def matrix(*shape: int) -> Any:
+        return tf.constant(rng.normal(size=shape), tf.float32)
+
+    rows, d_scores = matrix(columns, UNITS), matrix(batch, columns)
+    ends = [(matrix(batch, UNITS), matrix(batch, 3 * UNITS), matrix(UNITS, 3 * UNITS)) for _ in ("input", "state")]
+
+    @tf.function
+    def products() -> Any:
+        x = ends[0][0]
+        of_scores = [tf.matmul(x, rows, transpose_b=True), d_scores @ rows, tf.matmul(d_scores, x, transpose_a=True)]
+        of_layer = [
+            [a @ kernel, tf.matmul(d, kernel, transpose_b=True), tf.matmul(a, d, transpose_a=True)] for a, d, kernel in ends
+        ]
+        return of_scores, of_layer
+
+    steps, warm_up, started = 400, 20, 0.0
+    for step in range(warm_up + steps):
+        if step == warm_up:
+            started = time.perf_counter()
+        products()
+    took = time.perf_counter() - started
+    return {"events_per_second": steps * batch / took, "seconds": took, "steps": steps}
+
+
+def _random_model() -> tuple[Any, Sessions]:
+    from sbr_tasks.gru4rec.weights import GRU4RecWeights, array_shapes
+
+    sessions, index = synthetic(30_000, 20_000)
+    model, rng = hyperparameters(144), np.random.default_rng(2)
+    arrays = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in array_shapes(model, len(index)).items()}
+    return GRU4RecWeights.from_arrays(model, index, arrays), sessions
+
+
+def ranking() -> dict[str, float]:
+    """`sbr_tasks.evaluation` over random sessions and a random model."""
+    from sbr_tasks.evaluation.ranking import evaluate
+    from sbr_tasks.gru4rec.scorer import GRU4RecScorer
+
+    weights, sessions = _random_model()
+    scorer = GRU4RecScorer(weights)
+    started = time.perf_counter()
+    found = evaluate(scorer, sessions, batch_size=EvaluationSettings().batch_size)
+    took = time.perf_counter() - started
+    return {"events_per_second": found.n_events / took, "seconds": took}
+
+
+def product() -> dict[str, float]:
+    """The product of hidden states and the item table alone, 512 predictions at a time."""
+    weights, _ = _random_model()
+    hidden = np.random.default_rng(3).normal(size=(512, UNITS)).astype(np.float32)
+    turns = 60
+    scores = hidden @ weights.output_table.T
+    started = time.perf_counter()
+    for _ in range(turns):
+        np.matmul(hidden, weights.output_table.T, out=scores)
+    took = time.perf_counter() - started
+    return {"events_per_second": turns * len(hidden) / took, "seconds": took}
+
+
+CONTENDERS = {"ours": ours, "notebook": notebook, "sgemm": sgemm, "ranking": ranking, "product": product}
+
+
+if __name__ == "__main__":
+    main()
