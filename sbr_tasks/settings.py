@@ -126,6 +126,10 @@ class TrainingSettings(_Section):
 
     seed: int = Field(42, ge=0, lt=2**31, description="All random numbers are drawn from (seed, epoch, step).")
     patience: int = Field(3, ge=1, description="Epochs without a better validation Recall@20 before training stops.")
+    warm_start: Literal["off", "parent"] = Field(
+        "off", description="parent: go on from the champion of an earlier day, if its layers and loss are the same."
+    )
+    warm_epochs: int = Field(3, ge=1, description="Most passes of a training that goes on from a parent.")
 
 
 class EvaluationSettings(_Section):

@@ -18,9 +18,8 @@ import numpy.typing as npt
 import tensorflow as tf  # noqa: TID253 - imported lazily as a whole, see above
 
 from sbr_tasks.gru4rec.batches import Chunk
-from sbr_tasks.gru4rec.weights import Floats, GRU4RecWeights, array_shapes, has_embedding, input_width
+from sbr_tasks.gru4rec.weights import TABLES, Floats, array_shapes, has_embedding, input_width
 from sbr_tasks.settings import ModelSettings
-from sbr_tasks.window.sessions import ItemIndex
 
 Tensor = Any
 Slots = list[Tensor]
@@ -28,7 +27,6 @@ Slots = list[Tensor]
 
 _EPSILON = 1e-6
 _BPR_EPSILON = 1e-24
-_TABLES = ("output_table", "output_bias", "input_table")
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Network:
         self._tables: dict[str, Slots] = {}
         self._dense: dict[str, Slots] = {}
         for name, array in initial_arrays(model, n_items, seed=seed).items():
-            if name in _TABLES:
+            if name in TABLES:
                 spare_row = np.zeros((1, *array.shape[1:]), np.float32)
                 self._tables[name] = [tf.Variable(slot) for slot in self._slots(np.concatenate([array, spare_row]))]
             else:
@@ -84,14 +82,8 @@ class Network:
         self._hidden, self._dense, losses = self._run(self._hidden, self._dense, arrays, first, tf.constant(epoch, tf.int64))
         return np.asarray(losses.numpy())
 
-    def weights(self, index: ItemIndex) -> GRU4RecWeights:
-        """A copy of the weights as they are now."""
-        arrays = {name: slots[0].numpy()[:-1] for name, slots in self._tables.items()}
-        arrays |= {name: slots[0].numpy() for name, slots in self._dense.items()}
-        return GRU4RecWeights.from_arrays(self._model, index, arrays)
-
     def slots(self) -> dict[str, Floats]:
-        """A copy of every parameter and of the optimiser's memory, by `name.slot`: all that the next epoch depends on."""
+        """A copy of every parameter and of the optimiser's memory: all that the next epoch depends on; see `slots`."""
         parameters = self._tables | self._dense
         return {f"{name}.{i}": slot.numpy() for name, slots in parameters.items() for i, slot in enumerate(slots)}
 
@@ -230,7 +222,7 @@ def initial_arrays(model: ModelSettings, n_items: int, *, seed: int) -> dict[str
         if len(shape) == 1:
             arrays[name] = np.zeros(shape, np.float32)
             continue
-        is_gates = name not in _TABLES or (name == "input_table" and not has_embedding(model))
+        is_gates = name not in TABLES or (name == "input_table" and not has_embedding(model))
         n_out = shape[1] // 3 if is_gates else shape[1]
         limit = np.sqrt(6 / (shape[0] + n_out))
         arrays[name] = rng.uniform(-limit, limit, shape).astype(np.float32)

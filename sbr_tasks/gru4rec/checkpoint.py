@@ -23,7 +23,7 @@ from sbr_tasks.gru4rec.weights import Floats
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 _DIGEST_SIZE = hashlib.sha256().digest_size
 _NUMERICS = ("tensorflow", "numpy")
 _RECORD, _SLOT, _BEST = "record", "slot/", "best/"
@@ -46,7 +46,7 @@ class Checkpoint:
     Attributes:
         curve: All epochs so far.
         slots: The network's parameters and optimiser memory, as `Network.slots` gives them.
-        best: Weights after the best epoch, by name; None where they are the current ones.
+        best: The slots after the best epoch; None where they are the current ones.
         n_columns: Score columns of a step: they are padded to the widest step so far, and sums over them depend on it.
     """
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,8 @@ from sbr_tasks.gru4rec.checkpoint import Checkpoint, Checkpoints, bind, load_che
 from sbr_tasks.gru4rec.curve import Epoch, best_epoch, is_stalled
 from sbr_tasks.gru4rec.schedule import plan_batches
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
-from sbr_tasks.gru4rec.weights import GRU4RecWeights
+from sbr_tasks.gru4rec.slots import Parent, Slots, carry_over, squares_of, weights_of
+from sbr_tasks.gru4rec.weights import Floats, GRU4RecWeights
 from sbr_tasks.settings import EvaluationSettings, ModelSettings, TrainingSettings
 from sbr_tasks.window.sessions import UNKNOWN, ItemIndex, Sessions
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LEAST_EVENTS_TO_COMPILE = 50_000
+_DECAY = 1.0
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,14 @@ class Trained:
 
     Attributes:
         weights: As they were after the best epoch.
+        squares: Adagrad's sums of squared gradients then, shaped and named as the weights' arrays.
         curve: All epochs that were trained.
         best_epoch: The first with the highest validation Recall@20; without validation events, the last.
         n_events: Training transitions, of one epoch.
     """
 
     weights: GRU4RecWeights
+    squares: dict[str, Floats]
     curve: tuple[Epoch, ...]
     best_epoch: int
     n_events: int
@@ -83,6 +87,7 @@ def train(
     model: ModelSettings,
     training: TrainingSettings,
     evaluation: EvaluationSettings,
+    parent: Parent | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Trained:
@@ -98,6 +103,7 @@ def train(
         model: Hyperparameters.
         training: Seed and patience.
         evaluation: How validation is scored.
+        parent: A model that fits `model`, to go on from; None starts from random weights.
         on_progress: Called every second or so, and at the end of an epoch.
         checkpoints: Where the state after each epoch is kept and training goes on from; None keeps nothing.
 
@@ -117,16 +123,20 @@ def train(
         )
     batches = Batches(schedule, items, index.support, model, seed=training.seed)
     network = _new_network(model, len(index), batches, seed=training.seed)
-    curve, best, binding = list[Epoch](), network.weights(index), ""
+    if parent:
+        network.restore(carry_over(network.slots(), parent, index, decay=_DECAY))
+    curve, binding = list[Epoch](), ""
+    best: Slots = network.slots()
     if checkpoints:
-        binding = _binding(index, items, sessions, validation, model, training, evaluation)
+        binding = _binding(best, index, items, sessions, validation, model, training, evaluation)
         if saved := load_checkpoint(checkpoints, binding):
-            curve, best = list(saved.curve), _restore(network, batches, saved, index)
+            curve, best = list(saved.curve), _restore(network, batches, saved)
             logger.info("Going on after epoch %d of %d, from its checkpoint", len(curve), model.n_epochs)
     while len(curve) < model.n_epochs and not is_stalled(curve, training.patience):
         number = len(curve) + 1
         loss, took_s = _train_epoch(network, batches, model, number, on_progress)
-        weights = _finite(network.weights(index), model, number)
+        slots = network.slots()
+        weights = _finite(weights_of(slots, model, index), model, number)
         found = evaluate(GRU4RecScorer(weights), validation, batch_size=evaluation.batch_size)
         recall, mrr = (found.recall_at(20), found.mrr_at(20)) if found.n_events else (None, None)
         curve.append(Epoch(number, loss, recall, mrr, took_s, schedule.n_events / took_s))
@@ -135,27 +145,29 @@ def train(
             number, model.n_epochs, loss, _short(recall), _short(mrr), took_s, schedule.n_events / took_s,
         )  # fmt: skip
         is_best = best_epoch(curve) == number
-        best = weights if is_best else best
+        best = slots if is_best else best
         if checkpoints:
-            state = Checkpoint(tuple(curve), network.slots(), None if is_best else best.arrays(), batches.n_columns)
+            state = Checkpoint(tuple(curve), slots, None if is_best else best, batches.n_columns)
             save_checkpoint(checkpoints, state, binding)
     if len(curve) < model.n_epochs:
         logger.info("Stopped early: no better validation Recall@20 since epoch %d", best_epoch(curve))
-    return Trained(best, tuple(curve), best_epoch(curve), schedule.n_events)
+    return Trained(weights_of(best, model, index), squares_of(best), tuple(curve), best_epoch(curve), schedule.n_events)
 
 
-def _binding(index: ItemIndex, items: Indices, sessions: Sessions, validation: Sessions, *settings: BaseModel) -> str:
+def _binding(
+    start: Slots, index: ItemIndex, items: Indices, sessions: Sessions, validation: Sessions, *settings: BaseModel
+) -> str:
     validated = index.encode(validation.item_ids)
-    arrays = index.support, items, sessions.offsets, validated, validation.offsets, validation.is_target
+    arrays: list[npt.NDArray[Any]] = [index.support, items, sessions.offsets]
+    arrays += [validated, validation.offsets, validation.is_target, *start.values()]
     return bind({"settings": [section.model_dump(mode="json") for section in settings], "items": index.ids.tolist()}, arrays)
 
 
-def _restore(network: Network, batches: Batches, saved: Checkpoint, index: ItemIndex) -> GRU4RecWeights:
-    """Sets network and batches to what they were, and returns the best weights so far."""
+def _restore(network: Network, batches: Batches, saved: Checkpoint) -> Slots:
+    """Sets network and batches to what they were, and returns the slots of the best epoch so far."""
     network.restore(saved.slots)
     batches.n_columns = saved.n_columns
-    current = network.weights(index)
-    return current if saved.best is None else GRU4RecWeights.from_arrays(current.model, index, saved.best)
+    return saved.slots if saved.best is None else saved.best
 
 
 def _new_network(model: ModelSettings, n_items: int, batches: Batches, *, seed: int) -> Network:

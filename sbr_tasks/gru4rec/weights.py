@@ -21,6 +21,9 @@ from sbr_tasks.window.sessions import ItemIndex
 
 Floats = npt.NDArray[np.float32]
 
+TABLES = ("output_table", "output_bias", "input_table")
+"""The arrays with one row for each item; the others belong to the layers."""
+
 _FORMAT = 1
 _WEIGHTS, _ITEMS, _CONFIG = "weights.npz", "items.parquet", "config.json"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -81,7 +84,7 @@ class GRU4RecWeights:
         parquet = io.BytesIO()
         pq.write_table(items, parquet, compression="zstd")
         return {
-            _WEIGHTS: _to_npz(self.arrays()),
+            _WEIGHTS: to_npz(self.arrays()),
             _ITEMS: parquet.getvalue(),
             _CONFIG: to_json({"format": _FORMAT, "model": self.model.model_dump(mode="json")}),
         }
@@ -183,8 +186,8 @@ def _ids(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     return np.array(column.to_pylist(), dtype=object)
 
 
-def _to_npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """An .npz like NumPy's own, but without the time of writing."""
+def to_npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """An .npz like NumPy's own, but without the time of writing: equal arrays give equal bytes."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
         for name, array in sorted(arrays.items()):

@@ -179,6 +179,12 @@ class LogState:
             return self.champion
         return self.champion_as_of(day)
 
+    def parent_for(self, day: date) -> str | None:
+        """The version that a training for `day` may go on from: the champion, or the one as of that day, of an earlier day."""
+        if self.champion_day is not None and self.champion_day < day:
+            return self.champion
+        return self.champion_as_of(day)
+
 
 def fold(entries: Sequence[Entry]) -> LogState:
     """What a log says after some entries."""

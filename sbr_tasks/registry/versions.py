@@ -7,6 +7,7 @@ and however often they are trained. The store's manifest is the record of a vers
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import json
 import logging
 import platform
@@ -18,10 +19,14 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sbr_tasks.errors import AlreadyExistsError, RegistryError
+import numpy as np
+
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
-from sbr_tasks.gru4rec.weights import GRU4RecWeights
+from sbr_tasks.gru4rec.slots import Parent
+from sbr_tasks.gru4rec.weights import GRU4RecWeights, to_npz
 from sbr_tasks.progress import Progress
+from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
@@ -59,14 +64,19 @@ class ModelVersion:
 def train_version(store: Store, settings: Settings, window: Window) -> ModelVersion:
     """Trains GRU4Rec on a window, or returns the version that was trained of the same inputs.
 
+    With `training.warm_start` the training goes on from the champion of an earlier day (its parent), if there is one whose
+    layers and loss are the same.
+
     Raises:
         TrainingError: There is nothing to train on, or the loss is not finite any more.
     """
+    parent_name, parent = _find_parent(store, settings, window.as_of)
     inputs = {
         "window": window.fingerprint,
         "model": settings.model.model_dump(mode="json"),
         "training": settings.training.model_dump(mode="json"),
         "serving": settings.serving.model_dump(mode="json"),
+        "parent": parent_name,
         "code": code_version("gru4rec", "evaluation", "window"),
     }
     key = fingerprint(inputs)
@@ -77,7 +87,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
     started = time.monotonic()
     data = read_window(store, window, settings.zone)
     checkpoints = StoreCheckpoints(store, f"checkpoints/{key}.npz")
-    trained = _train(data, settings, checkpoints)
+    trained = _train(data, settings, parent, checkpoints)
     folder = f"models/{name}/{key}"
     files = {file: store.publish(f"{folder}/{file}", content).as_dict() for file, content in trained.weights.to_files().items()}
     manifest = {
@@ -105,6 +115,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
             "packages": {package: importlib.metadata.version(package) for package in _PACKAGES},
         },
         "files": files,
+        "optimizer": store.publish(f"{folder}/optimizer.npz", to_npz(trained.squares)).as_dict(),
         "saved_model": _publish_saved_model(store, settings, f"{folder}/saved_model", trained.weights),
     }
     try:
@@ -200,11 +211,34 @@ class StoreCheckpoints:
         self._store.delete(self._key)
 
 
-def _train(data: WindowData, settings: Settings, checkpoints: StoreCheckpoints) -> Trained:
+def _find_parent(store: Store, settings: Settings, as_of: date) -> tuple[str | None, Parent | None]:
+    """Name and content of the version that the training goes on from; None of both for a fresh start."""
+    name = PromotionLog(store).state().parent_for(as_of) if settings.training.warm_start == "parent" else None
+    if name is None:
+        return None, None
+    try:
+        version = load_version(store, name)
+        optimizer = io.BytesIO(store.read(FileRecord.from_dict(version.manifest["optimizer"])))
+        with np.load(optimizer, allow_pickle=False) as arrays:
+            squares = {array: arrays[array] for array in arrays.files}
+        parent = Parent(load_weights(store, version), squares)
+    except (DamagedError, RegistryError) as error:
+        logger.warning("Training starts afresh, because its parent %s can't be used: %s", name, error)
+        return None, None
+    if not parent.fits(settings.model):
+        logger.warning("Training starts afresh: %s has other layers, tables or another loss than the settings ask for.", name)
+        return None, None
+    return name, parent
+
+
+def _train(data: WindowData, settings: Settings, parent: Parent | None, checkpoints: StoreCheckpoints) -> Trained:
     from sbr_tasks.gru4rec.training import train
 
+    model = settings.model
+    if parent:
+        model = model.model_copy(update={"n_epochs": settings.training.warm_epochs})
     n_events = data.train.n_clicks - data.train.n_sessions
-    with Progress("Training", n_events * settings.model.n_epochs, "events", logger) as progress:
+    with Progress("Training", n_events * model.n_epochs, "events", logger) as progress:
         done = 0
 
         def show(state: TrainingProgress) -> None:
@@ -217,9 +251,10 @@ def _train(data: WindowData, settings: Settings, checkpoints: StoreCheckpoints) 
             data.train,
             data.index,
             data.validation,
-            model=settings.model,
+            model=model,
             training=settings.training,
             evaluation=settings.evaluation,
+            parent=parent,
             on_progress=show,
             checkpoints=checkpoints,
         )

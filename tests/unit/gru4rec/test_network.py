@@ -8,6 +8,7 @@ import pytest
 from sbr_tasks.gru4rec.batches import Batches
 from sbr_tasks.gru4rec.sampling import NegativeSampler
 from sbr_tasks.gru4rec.schedule import plan_batches
+from sbr_tasks.gru4rec.slots import weights_of
 from sbr_tasks.settings import ModelSettings
 from sbr_tasks.window.sessions import ItemIndex
 
@@ -139,7 +140,7 @@ def test_steps_equal_a_plain_model_with_numerical_gradients(case: str) -> None:
             arrays[name][rows] += change
 
     assert schedule.n_steps > 3
-    for name, array in network.weights(INDEX).arrays().items():
+    for name, array in weights_of(network.slots(), model, INDEX).arrays().items():
         np.testing.assert_allclose(array, arrays[name], rtol=2e-3, atol=2e-4, err_msg=name)
 
 

@@ -8,6 +8,7 @@ from sbr_tasks.evaluation.baselines import Popularity
 from sbr_tasks.evaluation.ranking import evaluate
 from sbr_tasks.gru4rec import training as under_test
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
+from sbr_tasks.gru4rec.slots import Parent
 from sbr_tasks.gru4rec.training import Progress, Trained, train
 from sbr_tasks.settings import EvaluationSettings, ModelSettings, TrainingSettings
 from sbr_tasks.window.sessions import ItemIndex, Sessions
@@ -57,6 +58,25 @@ def test_equal_arguments_give_bitwise_equal_weights(
     sessions = cycle(sessions_of, 60)
     files = [run(sessions, sessions_of([]), momentum=0.1).weights.to_files() for _ in range(2)]
     assert files[0] == files[1]
+
+
+def test_training_that_goes_on_from_a_parent_begins_where_it_ended(sessions_of: Build) -> None:
+    sessions, nothing = cycle(sessions_of, 300), sessions_of([])
+    parent = run(sessions, nothing, n_epochs=8)
+    drifted = sessions_of([[100, *session] for session in np.split(sessions.item_ids, sessions.offsets[1:-1])])
+    child, fresh = (
+        train(
+            drifted,
+            index_of(drifted),
+            nothing,
+            model=ModelSettings(**{**SMALL, "n_epochs": 1}),
+            training=TrainingSettings(),
+            evaluation=EvaluationSettings(),
+            parent=start,
+        )
+        for start in (Parent(parent.weights, parent.squares), None)
+    )
+    assert child.curve[0].loss < 0.7 * fresh.curve[0].loss
 
 
 def test_seeds_give_different_models(sessions_of: Build) -> None:
@@ -117,7 +137,7 @@ def test_early_stopping_keeps_the_best_epochs_weights(
     trained = run(cycle(sessions_of, 20), sessions_of([[1, 2]]), n_epochs=5, patience=patience)
     assert len(trained.curve) == n_epochs
     assert trained.best_epoch == best
-    assert trained.weights is seen[best - 1]
+    assert trained.weights.to_files() == seen[best - 1].to_files()
     assert trained.weights.to_files()["weights.npz"] != seen[-1].to_files()["weights.npz"] or best == n_epochs
     assert [epoch.validation_recall_at_20 for epoch in trained.curve] == recalls[:n_epochs]
 

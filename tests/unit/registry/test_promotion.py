@@ -373,5 +373,36 @@ def test_versions_differ_in_what_was_changed(copied: Copied) -> None:
     assert version_differences(store, first, first) == {}
 
 
+def test_training_goes_on_from_the_champion_of_an_earlier_day_and_of_no_other(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    warm = settings.model_copy(update={"training": settings.training.model_copy(update={"warm_start": "parent"})})
+    (older, champion), (newer, _) = of(D - timedelta(days=1)), of(D)
+    assert train_version(store, warm, newer).manifest["inputs"]["parent"] is None, "there is no champion yet"
+    promote_if_better(store, settings, older, champion, run="x")
+    child = train_version(store, warm, newer)
+    assert child.manifest["inputs"]["parent"] == champion
+    assert train_version(store, warm, newer) == child
+    promote_if_better(store, warm, newer, child.name, run="x")
+    assert train_version(store, warm, newer) == child, "the champion of the same day is no parent"
+    assert train_version(store, warm, older).manifest["inputs"]["parent"] is None
+
+
+def test_training_starts_afresh_where_the_parent_is_damaged_or_of_another_shape(
+    copied: Copied, inject: Inject, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, settings, of = copied
+    inject(d05=0.5)
+    older, champion = of(D - timedelta(days=1))
+    promote_if_better(store, settings, older, champion, run="x")
+    warm = {"training": settings.training.model_copy(update={"warm_start": "parent"})}
+    wider = settings.model_copy(update={**warm, "model": settings.model.model_copy(update={"layers": (9,)})})
+    assert train_version(store, wider, of(D)[0]).manifest["inputs"]["parent"] is None
+    assert "has other layers" in caplog.text
+    (tmp_path / "store" / load_version(store, champion).manifest["optimizer"]["key"]).write_bytes(b"damaged")
+    assert train_version(store, settings.model_copy(update=warm), of(D)[0]).manifest["inputs"]["parent"] is None
+    assert "can't be used" in caplog.text
+
+
 def alias_of(store: Store, settings: Settings) -> str | None:
     return MlflowProjection(store, settings).champion()
