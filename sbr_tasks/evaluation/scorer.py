@@ -57,3 +57,15 @@ def known_only(items: Indices, rows: Rows) -> tuple[Indices, Rows]:
     """Those of the clicks whose item is known."""
     known = items >= 0
     return (items, rows) if known.all() else (items[known], rows[known])
+
+
+def faint_popularity(index: ItemIndex) -> Scores:
+    """Each item's share of all clicks, made smaller than any score that counts (1e-20 and less).
+
+    It ranks what a scorer gives no score: ties count against the model, so a baseline that leaves them is weaker than it is.
+
+    Returns:
+        Shape `(n_items,)`.
+    """
+    share: Scores = (1e-20 * index.support / max(1, index.support.sum())).astype(np.float32)
+    return share

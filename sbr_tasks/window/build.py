@@ -249,10 +249,11 @@ def _sessions(table: pa.Table, target_interval: tuple[int, int] | None) -> Sessi
     """Sessions of a part; targets are the clicks inside the interval, or all where there is none."""
     codes = table.column("session_id").combine_chunks().dictionary_encode().indices.to_numpy()
     starts = np.flatnonzero(np.diff(codes)) + 1 if len(codes) else np.empty(0, np.int64)
-    offsets = np.concatenate([[0], starts, [len(codes)]]) if len(codes) else np.zeros(1)
+    offsets = (np.concatenate([[0], starts, [len(codes)]]) if len(codes) else np.zeros(1)).astype(np.int64)
     at_us = table.column("clicked_at").cast(pa.int64()).to_numpy()
     start, end = target_interval or (np.iinfo(np.int64).min, np.iinfo(np.int64).max)
-    return Sessions(offsets.astype(np.int64), _plain(table.column("item_id")), (at_us >= start) & (at_us < end))
+    is_target = (at_us >= start) & (at_us < end)
+    return Sessions(offsets, _plain(table.column("item_id")), is_target, at_us[offsets[1:] - 1])
 
 
 def _plain(ids: pa.ChunkedArray) -> Any:

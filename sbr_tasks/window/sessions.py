@@ -25,11 +25,14 @@ class Sessions:
         item_ids: Shape `(n_clicks,)`, raw item ids in order of time within a session.
         is_target: Shape `(n_clicks,)`, bool: the click may be an event's target (it lies on the evaluated day). The first
             click of a session is never a target, whatever stands here.
+        last_click_us: Shape `(n_sessions,)`, int64: the time of each session's last click, microseconds since 1970; None
+            where times are not known.
     """
 
     offsets: npt.NDArray[np.int64]
     item_ids: Ids
     is_target: npt.NDArray[np.bool_]
+    last_click_us: npt.NDArray[np.int64] | None = None
 
     @property
     def n_sessions(self) -> int:

@@ -47,6 +47,13 @@ def test_window_is_split_by_day_and_sessions_over_midnight_stay_whole(tmp_path: 
     assert data.index.encode(data.test.item_ids).tolist() == [-1, 0, -1, 0, 1]
 
 
+def test_sessions_know_when_they_ended(tmp_path: Path) -> None:
+    store, settings = stored(tmp_path, shop())
+    data = read_window(store, build_window(store, settings, D), settings.zone)
+    assert data.test.last_click_us is not None
+    assert data.test.last_click_us.tolist() == [at(D, seconds).timestamp() * 1e6 for seconds in (61, 100)]
+
+
 def test_string_ids_give_the_same_window(tmp_path: Path) -> None:
     store, settings = stored(tmp_path, shop("{:03d}".format), "source.id_type=string")
     data = read_window(store, build_window(store, settings, D), settings.zone)
