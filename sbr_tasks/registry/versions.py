@@ -21,14 +21,12 @@ from typing import TYPE_CHECKING, Any
 from sbr_tasks.errors import AlreadyExistsError, RegistryError
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.gru4rec.weights import GRU4RecWeights
-from sbr_tasks.progress import Progress
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
 from sbr_tasks.window.build import Window, WindowData, read_window
 
 if TYPE_CHECKING:
-    from sbr_tasks.gru4rec.training import Progress as TrainingProgress
     from sbr_tasks.gru4rec.training import Trained
 
 logger = logging.getLogger(__name__)
@@ -201,18 +199,10 @@ class StoreCheckpoints:
 
 
 def _train(data: WindowData, settings: Settings, checkpoints: StoreCheckpoints) -> Trained:
+    from sbr_tasks.gru4rec.progress import training_progress
     from sbr_tasks.gru4rec.training import train
 
-    n_events = data.train.n_clicks - data.train.n_sessions
-    with Progress("Training", n_events * settings.model.n_epochs, "events", logger) as progress:
-        done = 0
-
-        def show(state: TrainingProgress) -> None:
-            nonlocal done
-            total = (state.epoch - 1) * state.n_events + state.events_done
-            progress.advance(total - done, f"epoch {state.epoch}/{state.n_epochs}, loss {state.loss:.3f}")
-            done = total
-
+    with training_progress(data.train, settings.model.n_epochs) as show:
         return train(
             data.train,
             data.index,
