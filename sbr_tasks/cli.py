@@ -324,6 +324,26 @@ def preview(
     _print(found, as_json)
 
 
+@app.command()
+def evaluate(
+    train: Annotated[str, typer.Option("--train", metavar="FILE", help="Clicks to train on: a file, folder or glob.")],
+    test: Annotated[list[str], typer.Option("--test", metavar="FILE", help="Clicks to test on. Repeatable: together one set.")],
+    format_name: Format = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of all random numbers (setting training.seed).")] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare GRU4Rec and the baselines under the protocol of papers: train on one file, test on another."""
+    from sbr_tasks.gru4rec.offline import compare_offline, comparison_table
+
+    seeded = [*(overrides or ()), *([f"training.seed={seed}"] if seed is not None else [])]
+    found = compare_offline(train, test, load_settings(_with_source(seeded, None, format_name)))
+    if as_json:
+        _print(found.as_dict(), as_json)
+    else:
+        typer.echo(comparison_table(found))
+
+
 @app.command("settings")
 def show_settings(overrides: Overrides = None) -> None:
     """Print the settings in force, as JSON."""

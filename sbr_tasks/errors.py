@@ -37,5 +37,9 @@ class TrainingError(SbrError):
     """Training can't go on, for example because the loss is no longer finite."""
 
 
+class EvaluationError(SbrError):
+    """Models can't be compared on the given sessions: nothing is left to train or to test on."""
+
+
 class RegistryError(SbrError):
     """A model version is unknown, its files are damaged, or nothing can be decided on it."""

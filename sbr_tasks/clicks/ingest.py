@@ -132,19 +132,31 @@ def ingest(store: Store, settings: Settings, *, days: Collection[date] | None = 
 
 
 def read_source(source: SourceSettings) -> Iterator[pa.Table]:
-    """All clicks of a source, block by block, with sessions; users are cut into sessions where the format knows users only.
+    """All clicks of a source, block by block; see `read_files`.
 
     Raises:
         SourceError: The source is absent or empty, or its lines don't parse.
     """
-    files = find_files(source.path)
+    return read_files(find_files(source.path), source)
+
+
+def read_files(files: list[Path], source: SourceSettings) -> Iterator[pa.Table]:
+    """All clicks of some files, block by block, with sessions; users are cut into sessions where the format knows users only.
+
+    Args:
+        files: Which exist.
+        source: How they are laid out; its path doesn't count.
+
+    Raises:
+        SourceError: A file is empty, or its lines don't parse.
+    """
     if source.format == "movielens":
-        yield cut_sessions(pa.concat_tables(_read_files(files, source)), source.session_gap_minutes)
+        yield cut_sessions(pa.concat_tables(_read_blocks(files, source)), source.session_gap_minutes)
     else:
-        yield from _read_files(files, source)
+        yield from _read_blocks(files, source)
 
 
-def _read_files(files: list[Path], source: SourceSettings) -> Iterator[pa.Table]:
+def _read_blocks(files: list[Path], source: SourceSettings) -> Iterator[pa.Table]:
     total = sum(file.stat().st_size for file in files)
     what = files[0].name if len(files) == 1 else f"{len(files)} files"
     rows = 0

@@ -10,11 +10,12 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import fingerprint
 
 
-def find_files(path: str | None) -> list[Path]:
+def find_files(path: str | None, named_by: str = "source.path or --from") -> list[Path]:
     """The files of a source, sorted by name.
 
     Args:
         path: A file, a folder (all its files but hidden ones), or a glob.
+        named_by: What a person sets it with, for the error.
 
     Raises:
         SourceError: No path is set, or there is no file.
@@ -34,7 +35,7 @@ def find_files(path: str | None) -> list[Path]:
         return found
     found = sorted(Path(name) for name in glob.glob(path, recursive=True) if Path(name).is_file())  # noqa: PTH207 (absolute globs)
     if not found:
-        raise SourceError(f"Expected clicks in {path}, but there is no such file. Check the path (source.path or --from).")
+        raise SourceError(f"Expected clicks in {path}, but there is no such file. Check the path ({named_by}).")
     return found
 
 

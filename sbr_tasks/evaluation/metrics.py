@@ -8,8 +8,8 @@ import numpy.typing as npt
 UNRANKED = int(np.iinfo(np.int32).max)
 """Rank of a target that can't be ranked: beyond every cut-off, whatever the number of items."""
 
-Ranks = npt.NDArray[np.int32]
-"""1 for the item with the highest score, shape `(n_events,)`; or `UNRANKED`."""
+Ranks = npt.NDArray[np.int32] | npt.NDArray[np.float64]
+"""1 for the item with the highest score, shape `(n_events,)`; or `UNRANKED`. Whole numbers, or halves between tied items."""
 
 
 def recall_at(ranks: Ranks, k: int) -> float:

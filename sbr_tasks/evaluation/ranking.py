@@ -1,21 +1,29 @@
 """Full ranking: every step of every session, against all items, ties counted against the model.
 
 Sampled candidates reorder models and optimistic ties make a collapsed model look perfect (Hidasi & Czapp 2023,
-*Widespread Flaws in Offline Evaluation of Recommender Systems*), so there is neither here.
+*Widespread Flaws in Offline Evaluation of Recommender Systems*), so nothing is decided by either here. The other ways of
+counting ties are there for comparison with papers: `evaluate_ties`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from sbr_tasks.evaluation.metrics import UNRANKED, Ranks, mrr_at, recall_at
-from sbr_tasks.evaluation.scorer import Indices, Rows, Scorer, Scores, State
+from sbr_tasks.evaluation.scorer import Indices, Scorer, Scores
 from sbr_tasks.window.sessions import Sessions
 
 CUT_OFFS = (1, 5, 10, 20)
+
+TIE_MODES = ("conservative", "standard", "median")
+
+_Counts = npt.NDArray[np.int32]
+_Count = Callable[[Scores, Indices], _Counts]
+"""Counts what is in the way of one item in each row of scores; shape `(n,)` or `(n, n_counts)`."""
 
 _SCORES_AT_ONCE = 2**22  # cells of a score matrix, 16 MB: bounds the memory, whatever the catalogue
 
@@ -27,7 +35,8 @@ class Evaluation:
     Events lie as the sessions and their clicks lie, so the events of two models over the same sessions line up.
 
     Attributes:
-        ranks: Shape `(n_events,)`, int32; 1 is best, `UNRANKED` where the target can't be ranked.
+        ranks: Shape `(n_events,)`; 1 is best, `UNRANKED` where the target can't be ranked. int32, but float64 in the tie mode
+            `median`, whose ranks may be halves.
         session: Shape `(n_events,)`, int64; the session of each event.
     """
 
@@ -70,22 +79,28 @@ def evaluate(scorer: Scorer, sessions: Sessions, *, batch_size: int) -> Evaluati
         sessions: What is predicted.
         batch_size: Sessions scored side by side; bounds the memory, doesn't change the ranks.
     """
-    clicks = event_clicks(sessions)
-    is_event = np.zeros(sessions.n_clicks, np.bool_)
-    is_event[clicks] = True
-    session = np.searchsorted(sessions.offsets, clicks, side="right") - 1
+    return Evaluation(*_count_events(scorer, sessions, batch_size, conservative_ranks, UNRANKED))
 
-    items = scorer.index.encode(sessions.item_ids)
-    ranks = np.full(len(items), UNRANKED, np.int32)
-    last_event = np.full(sessions.n_sessions, -1, np.int64)
-    last_event[session] = clicks  # of a session's events, the last write stays
-    n_steps = np.where(last_event >= 0, last_event - sessions.offsets[:-1], 0)
-    # Sessions of like length run side by side, the longest first: the sessions still running are always a prefix.
-    order = np.argsort(-n_steps, kind="stable")[: np.count_nonzero(n_steps)]
-    for start in range(0, len(order), batch_size):
-        block = order[start : start + batch_size]
-        _rank_block(scorer, items, is_event, ranks, sessions.offsets[block], n_steps[block])
-    return Evaluation(ranks[clicks], session)
+
+def evaluate_ties(
+    scorer: Scorer, sessions: Sessions, *, batch_size: int, on_progress: Callable[[int], None] | None = None
+) -> dict[str, Evaluation]:
+    """As `evaluate`, but with the ranks of all tie modes, from one pass over the scores.
+
+    Args:
+        scorer: The model; it starts afresh for every session.
+        sessions: What is predicted.
+        batch_size: Sessions scored side by side.
+        on_progress: Called with the number of events that were just ranked.
+
+    Returns:
+        By name in `TIE_MODES`, with other items that have the target's score counted before it (`conservative`, what
+        `evaluate` gives), after it (`standard`), or half of them before it (`median`). NaN counts against the model in each.
+    """
+    counts, session = _count_events(scorer, sessions, batch_size, _ranks_and_ties, (UNRANKED, 0), on_progress)
+    ranks, ties = counts[:, 0], counts[:, 1]
+    found: dict[str, Ranks] = {"conservative": ranks, "standard": ranks - ties, "median": ranks - ties / 2}
+    return {mode: Evaluation(found[mode], session) for mode in TIE_MODES}
 
 
 def event_clicks(sessions: Sessions) -> npt.NDArray[np.int64]:
@@ -95,15 +110,47 @@ def event_clicks(sessions: Sessions) -> npt.NDArray[np.int64]:
     return np.flatnonzero(is_event)
 
 
-def _rank_block(
+def _count_events(
+    scorer: Scorer,
+    sessions: Sessions,
+    batch_size: int,
+    count: _Count,
+    unranked: int | tuple[int, ...],
+    on_progress: Callable[[int], None] | None = None,
+) -> tuple[_Counts, npt.NDArray[np.int64]]:
+    """What `count` gives for each event, `unranked` where the target can't be ranked; and the session of each event."""
+    clicks = event_clicks(sessions)
+    is_event = np.zeros(sessions.n_clicks, np.bool_)
+    is_event[clicks] = True
+    session = np.searchsorted(sessions.offsets, clicks, side="right") - 1
+
+    items = scorer.index.encode(sessions.item_ids)
+    counts = np.full((len(items), *np.shape(unranked)), unranked, np.int32)
+    last_event = np.full(sessions.n_sessions, -1, np.int64)
+    last_event[session] = clicks  # of a session's events, the last write stays
+    n_steps = np.where(last_event >= 0, last_event - sessions.offsets[:-1], 0)
+    n_events = np.bincount(session, minlength=sessions.n_sessions)
+    # Sessions of like length run side by side, the longest first: the sessions still running are always a prefix.
+    order = np.argsort(-n_steps, kind="stable")[: np.count_nonzero(n_steps)]
+    for start in range(0, len(order), batch_size):
+        block = order[start : start + batch_size]
+        _count_block(scorer, items, is_event, counts, count, sessions.offsets[block], n_steps[block])
+        if on_progress:
+            on_progress(int(n_events[block].sum()))
+    return counts[clicks], session
+
+
+def _count_block(
     scorer: Scorer,
     items: Indices,
     is_event: npt.NDArray[np.bool_],
-    ranks: Ranks,
+    counts: _Counts,
+    count: _Count,
     first_clicks: npt.NDArray[np.int64],
     n_steps: npt.NDArray[np.int64],
 ) -> None:
-    """Writes into `ranks` (by click) the ranks of the events of some sessions, sorted by falling `n_steps`."""
+    """Writes into `counts` (by click) what `count` gives for the events of some sessions, sorted by falling `n_steps`."""
+    at_once = max(1, _SCORES_AT_ONCE // max(1, len(scorer.index)))
     state = scorer.start(len(first_clicks))
     warm = np.zeros(len(first_clicks), bool)
     for step in range(int(n_steps[0])):
@@ -112,20 +159,12 @@ def _rank_block(
         scorer.advance(state, inputs, rows)
         warm[rows] |= inputs >= 0
         asked = rows[warm[rows] & is_event[targets] & (items[targets] >= 0)]
-        ranks[targets[asked]] = _ranks(scorer, state, asked, items[targets[asked]])
+        for start in range(0, len(asked), at_once):
+            some = asked[start : start + at_once]
+            counts[targets[some]] = count(scorer.scores(state, some), items[targets[some]])
 
 
-def _ranks(scorer: Scorer, state: State, rows: Rows, targets: Indices) -> Ranks:
-    n_items = len(scorer.index)
-    at_once = max(1, _SCORES_AT_ONCE // max(1, n_items))
-    parts = [
-        conservative_ranks(scorer.scores(state, rows[start : start + at_once]), targets[start : start + at_once])
-        for start in range(0, len(rows), at_once)
-    ]
-    return np.concatenate(parts) if parts else np.empty(0, np.int32)
-
-
-def conservative_ranks(scores: Scores, targets: Indices) -> Ranks:
+def conservative_ranks(scores: Scores, targets: Indices) -> npt.NDArray[np.int32]:
     """The rank of one item in each row, below everything that it doesn't beat.
 
     rank = n_items - #(scores < target's score): ties, and anything compared with NaN, count against the model. A model that
@@ -138,6 +177,16 @@ def conservative_ranks(scores: Scores, targets: Indices) -> Ranks:
     Returns:
         Shape `(n,)`.
     """
-    own = np.take_along_axis(scores, targets[:, None].astype(np.intp), axis=1)
-    ranks: Ranks = (scores.shape[1] - np.count_nonzero(scores < own, axis=1)).astype(np.int32)
+    ranks: npt.NDArray[np.int32] = (scores.shape[1] - np.count_nonzero(scores < _own(scores, targets), axis=1)).astype(np.int32)
     return ranks
+
+
+def _ranks_and_ties(scores: Scores, targets: Indices) -> _Counts:
+    """Conservative ranks, and how many other items have the target's score; shape `(n, 2)`."""
+    equal = np.count_nonzero(scores == _own(scores, targets), axis=1)
+    ties = np.maximum(equal - 1, 0)  # NaN doesn't even equal itself
+    return np.stack([conservative_ranks(scores, targets), ties.astype(np.int32)], axis=1)
+
+
+def _own(scores: Scores, targets: Indices) -> Scores:
+    return np.take_along_axis(scores, targets[:, None].astype(np.intp), axis=1)

@@ -25,7 +25,6 @@ from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.gru4rec.slots import Parent
 from sbr_tasks.gru4rec.weights import GRU4RecWeights, to_npz
-from sbr_tasks.progress import Progress
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
@@ -33,7 +32,6 @@ from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, 
 from sbr_tasks.window.build import Window, WindowData, read_window
 
 if TYPE_CHECKING:
-    from sbr_tasks.gru4rec.training import Progress as TrainingProgress
     from sbr_tasks.gru4rec.training import Trained
 
 logger = logging.getLogger(__name__)
@@ -232,21 +230,13 @@ def _find_parent(store: Store, settings: Settings, as_of: date) -> tuple[str | N
 
 
 def _train(data: WindowData, settings: Settings, parent: Parent | None, checkpoints: StoreCheckpoints) -> Trained:
+    from sbr_tasks.gru4rec.progress import training_progress
     from sbr_tasks.gru4rec.training import train
 
     model = settings.model
     if parent:
         model = model.model_copy(update={"n_epochs": settings.training.warm_epochs})
-    n_events = data.train.n_clicks - data.train.n_sessions
-    with Progress("Training", n_events * model.n_epochs, "events", logger) as progress:
-        done = 0
-
-        def show(state: TrainingProgress) -> None:
-            nonlocal done
-            total = (state.epoch - 1) * state.n_events + state.events_done
-            progress.advance(total - done, f"epoch {state.epoch}/{state.n_epochs}, loss {state.loss:.3f}")
-            done = total
-
+    with training_progress(data.train, model.n_epochs) as show:
         return train(
             data.train,
             data.index,

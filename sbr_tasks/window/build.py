@@ -23,7 +23,7 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
 from sbr_tasks.validation.checkpoint import require_days
 from sbr_tasks.window.cleanse import CleansingPass, cleanse, split
-from sbr_tasks.window.sessions import ItemIndex, Sessions
+from sbr_tasks.window.sessions import ItemIndex, Sessions, plain_ids, to_sessions
 
 logger = logging.getLogger(__name__)
 
@@ -125,10 +125,10 @@ def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
     test_day = day_interval_us(window.as_of, zone)
     validation_day = day_interval_us(window.as_of - timedelta(days=1), zone)
     return WindowData(
-        train=_sessions(store.read_table(files["train"]), None),
-        validation=_sessions(store.read_table(files["validation"]), validation_day),
-        test=_sessions(store.read_table(files["test"]), test_day),
-        index=ItemIndex(_plain(items.column("item_id")), items.column("support").to_numpy()),
+        train=to_sessions(store.read_table(files["train"])),
+        validation=to_sessions(store.read_table(files["validation"]), validation_day),
+        test=to_sessions(store.read_table(files["test"]), test_day),
+        index=ItemIndex(plain_ids(items.column("item_id")), items.column("support").to_numpy()),
     )
 
 
@@ -243,24 +243,6 @@ def _describe(part: pd.DataFrame) -> Json:
         "first": None if empty else from_us(int(part["clicked_at"].min())).isoformat(timespec="seconds"),
         "last": None if empty else from_us(int(part["clicked_at"].max())).isoformat(timespec="seconds"),
     }
-
-
-def _sessions(table: pa.Table, target_interval: tuple[int, int] | None) -> Sessions:
-    """Sessions of a part; targets are the clicks inside the interval, or all where there is none."""
-    codes = table.column("session_id").combine_chunks().dictionary_encode().indices.to_numpy()
-    starts = np.flatnonzero(np.diff(codes)) + 1 if len(codes) else np.empty(0, np.int64)
-    offsets = (np.concatenate([[0], starts, [len(codes)]]) if len(codes) else np.zeros(1)).astype(np.int64)
-    at_us = table.column("clicked_at").cast(pa.int64()).to_numpy()
-    start, end = target_interval or (np.iinfo(np.int64).min, np.iinfo(np.int64).max)
-    is_target = (at_us >= start) & (at_us < end)
-    return Sessions(offsets, _plain(table.column("item_id")), is_target, at_us[offsets[1:] - 1])
-
-
-def _plain(ids: pa.ChunkedArray) -> Any:
-    """Ids as int64, or as Python strings in an object array."""
-    if pa.types.is_integer(ids.type):
-        return ids.to_numpy()
-    return np.array(ids.to_pylist(), dtype=object)
 
 
 def _nothing_left(as_of: date, n_before: int, passes: list[CleansingPass], settings: Settings) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 Ids = npt.NDArray[Any]
 """Item ids as they were clicked: int64, or object (str)."""
@@ -72,3 +73,27 @@ class ItemIndex:
     def decode(self, indices: npt.NDArray[np.int32]) -> Ids:
         """The raw ids at known indices, shape as given."""
         return np.asarray(self.ids[indices])
+
+
+def to_sessions(clicks: pa.Table, target_interval: tuple[int, int] | None = None) -> Sessions:
+    """Clicks as `Sessions`.
+
+    Args:
+        clicks: With session_id, item_id and clicked_at, in the order that `Sessions` keeps.
+        target_interval: Half open, microseconds since 1970: the clicks inside it may be targets. None: all may.
+    """
+    codes = clicks.column("session_id").combine_chunks().dictionary_encode().indices.to_numpy()
+    starts = np.flatnonzero(np.diff(codes)) + 1 if len(codes) else np.empty(0, np.int64)
+    offsets = (np.concatenate([[0], starts, [len(codes)]]) if len(codes) else np.zeros(1)).astype(np.int64)
+    at_us = clicks.column("clicked_at").cast(pa.int64()).to_numpy()
+    start, end = target_interval or (np.iinfo(np.int64).min, np.iinfo(np.int64).max)
+    is_target = (at_us >= start) & (at_us < end)
+    return Sessions(offsets, plain_ids(clicks.column("item_id")), is_target, at_us[offsets[1:] - 1])
+
+
+def plain_ids(ids: pa.ChunkedArray) -> Ids:
+    """Ids as int64, or as Python strings in an object array."""
+    if pa.types.is_integer(ids.type):
+        found: Ids = ids.to_numpy()
+        return found
+    return np.array(ids.to_pylist(), dtype=object)

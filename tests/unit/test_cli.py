@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sbr_tasks.cli import main
+from sbr_tasks.settings import ModelSettings
 
 
 @dataclass(frozen=True)
@@ -149,3 +150,114 @@ def test_interruption_says_that_nothing_is_lost(sbr: Sbr, monkeypatch: pytest.Mo
     done = sbr("runs")
     assert done.code == 130
     assert "the same command goes on from there" in done.err
+
+
+TRAIN = [(session, (session + step) % 6, 100 * session + step) for session in range(30) for step in range(3)]
+TEST = [(session, item, time + 5000) for session, item, time in TRAIN[:15]]
+FAST = ("--set", "model.n_epochs=2", "--set", "model.layers=[8]", "--set", "model.n_sample=8")
+
+
+def tab_separated(file: Path, clicks: list[tuple[int, int, int]]) -> str:
+    lines = ["SessionId\tItemId\tTime", *("\t".join(map(str, click)) for click in clicks)]
+    file.write_text("\n".join(lines) + "\n")
+    return str(file)
+
+
+def test_evaluate_prints_one_object(sbr: Sbr, tmp_path: Path) -> None:
+    train, test = tab_separated(tmp_path / "train.txt", TRAIN), tab_separated(tmp_path / "test.txt", TEST[:9])
+    more = tab_separated(tmp_path / "more.txt", TEST[9:])
+    done = sbr(
+        "evaluate", "--train", train, "--test", test, "--test", more, "--format", "gru4rec", "--seed", "3", *FAST, "--json"
+    )
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    ties = ["conservative", "standard", "median"]
+    metrics = [f"{metric}_at_{k}" for metric in ("recall", "mrr") for k in (1, 5, 10, 20)]
+    speed = ["train_events_per_second", "epoch_seconds", "peak_rss_mb"]
+    assert list(found) == [*ties, "n_events", *speed, "baselines"]
+    assert all(found[name] > 0 for name in speed)
+    for model in (found, *found["baselines"].values()):
+        assert [list(model[mode]) for mode in ties] == [metrics] * 3
+        assert model["n_events"] == 10
+    assert {"popularity", "markov"} <= set(found["baselines"])
+    assert not (tmp_path / "store").exists()
+
+
+def test_evaluate_prints_a_table_and_a_line_on_training(sbr: Sbr, tmp_path: Path) -> None:
+    train, test = tab_separated(tmp_path / "train.txt", TRAIN), tab_separated(tmp_path / "test.txt", TEST)
+    lines = sbr("evaluate", "--train", train, "--test", test, "--format", "gru4rec", *FAST).out.splitlines()
+    assert lines[0].split() == ["model", "ties", *(f"{metric}@{k}" for metric in ("R", "MRR") for k in (1, 5, 10, 20))]
+    assert {line.split()[0] for line in lines[2:-2]} >= {"gru4rec", "popularity", "markov"}
+    assert lines[-1].startswith("Tested on 10 events. Trained on 60 events an epoch: ")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "words", "message"),
+    [
+        (
+            None,
+            TEST,
+            (),
+            "Expected clicks in {folder}/train.txt, but there is no such file. Check the path (--train).",
+        ),
+        (
+            TRAIN,
+            None,
+            (),
+            "Expected clicks in {folder}/test.txt, but there is no such file. Check the path (--test).",
+        ),
+        (
+            TRAIN,
+            [],
+            (),
+            "Expected clicks in {folder}/test.txt, found none: the files hold no line. Check the path (--test).",
+        ),
+        (
+            [(1, 10, 1), (2, 11, 1)],
+            TEST,
+            (),
+            "Expected sessions of 2 or more clicks to train on in train.txt, found 2 clicks in 2 sessions of one. "
+            "Check that its session ids are read from the right column (--format).",
+        ),
+        (
+            TRAIN,
+            [(1, 10, 1), (1, 11, 2)],
+            (),
+            "Expected clicks on the 6 items of train.txt in test.txt, found none among its 2 clicks. "
+            "Give a test set of the same items, with ids that are written alike.",
+        ),
+        (
+            TRAIN,
+            [(1, 0, 1), (1, 11, 2), (2, 1, 3)],
+            (),
+            "Expected sessions with 2 or more clicks on items of train.txt in test.txt, found none among its 2 sessions "
+            "(2 of 3 clicks are on such items). Give a larger test set.",
+        ),
+        (
+            TRAIN,
+            TEST,
+            ("--set", "model.layer=[3]"),
+            "Unknown setting 'model.layer' in the overrides (--set). Did you mean 'model.layers'? Known here: {model}.",
+        ),
+        (
+            TRAIN,
+            TEST,
+            ("--seed", "-1"),
+            "Setting 'training.seed' in the overrides (--set) is -1: input should be greater than or equal to 0.",
+        ),
+    ],
+)
+def test_what_evaluate_cannot_compare_is_one_sentence(
+    sbr: Sbr,
+    tmp_path: Path,
+    train: list[tuple[int, int, int]] | None,
+    test: list[tuple[int, int, int]] | None,
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    for name, clicks in (("train.txt", train), ("test.txt", test)):
+        if clicks is not None:
+            tab_separated(tmp_path / name, clicks)
+    done = sbr("evaluate", "--train", "train.txt", "--test", "test.txt", "--format", "gru4rec", *words)
+    expected = message.format(folder=tmp_path, model=", ".join(ModelSettings.model_fields))
+    assert (done.code, done.out, done.err) == (1, "", f"sbr: {expected}\n")

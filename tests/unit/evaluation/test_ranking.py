@@ -1,13 +1,17 @@
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from sbr_tasks.evaluation.baselines import Markov
 from sbr_tasks.evaluation.metrics import UNRANKED
-from sbr_tasks.evaluation.ranking import conservative_ranks, evaluate
+from sbr_tasks.evaluation.ranking import TIE_MODES, Evaluation, conservative_ranks, evaluate, evaluate_ties
 from sbr_tasks.window.sessions import ItemIndex, Sessions
 
 Build = Callable[..., Sessions]
@@ -130,3 +134,69 @@ def test_metrics_are_named_after_their_cut_off(sessions_of: Build) -> None:
     assert set(metrics) == {f"{m}_at_{k}" for m in ("recall", "mrr") for k in (1, 5, 10, 20)} | {"n_events", "n_sessions"}
     assert metrics["recall_at_1"] == pytest.approx(1 / 3)
     assert metrics["mrr_at_20"] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+
+
+def ranks_by_mode(found: dict[str, Evaluation]) -> dict[str, list[float]]:
+    return {mode: evaluation.ranks.tolist() for mode, evaluation in found.items()}
+
+
+def test_tie_modes_are_counted_by_hand(sessions_of: Build) -> None:
+    table = [[5, 5, 5, 5, 9], [1, 2, 3, 2, 2], [0, 0, 0, 7, 0], [4, 3, 2, 1, 0], [0, 0, 0, 0, 0]]
+    found = evaluate_ties(TableScorer(table), sessions_of([[0, 10, 30], [20, 30, 40, 40]]), batch_size=8)
+    # 10 after 0: 40 is above, three others equal; 30 after 10: 20 above, two equal; 30 after 20: best alone;
+    # 40 after 30: last alone; 40 after 40: all five equal
+    assert ranks_by_mode(found) == {
+        "conservative": [5, 4, 1, 5, 5],
+        "standard": [2, 2, 1, 5, 1],
+        "median": [3.5, 3, 1, 5, 3],
+    }
+    assert found["median"].recall_at(1) == pytest.approx(1 / 5)
+    assert found["median"].mrr_at(5) == pytest.approx((1 / 3.5 + 1 / 3 + 1 + 1 / 5 + 1 / 3) / 5)
+    assert {evaluation.n_events for evaluation in found.values()} == {5}
+
+
+def test_a_half_rank_beyond_the_cut_off_counts_nothing(sessions_of: Build) -> None:
+    found = evaluate_ties(TableScorer([[1, 1, 0]] * 3), sessions_of([[0, 10]]), batch_size=8)["median"]
+    assert found.ranks.tolist() == [1.5]
+    assert (found.recall_at(1), found.mrr_at(1)) == (0, 0)
+    assert (found.recall_at(5), found.mrr_at(5)) == (1, pytest.approx(2 / 3))
+
+
+def test_nan_is_above_the_target_in_each_tie_mode(sessions_of: Build) -> None:
+    nan = float("nan")
+    found = evaluate_ties(
+        TableScorer([[nan, 2, 2, 1], [nan] * 4, [2, 2, nan, 3], [0] * 4]), sessions_of([[0, 10, 20]]), batch_size=8
+    )
+    assert ranks_by_mode(found) == {"conservative": [3, 4], "standard": [2, 4], "median": [2.5, 4]}
+
+
+def test_what_cannot_be_ranked_is_unranked_in_each_tie_mode(sessions_of: Build) -> None:
+    found = evaluate_ties(TableScorer(np.zeros((3, 3))), sessions_of([[99, 0, 98, 10]]), batch_size=8)
+    assert ranks_by_mode(found) == {
+        "conservative": [UNRANKED, UNRANKED, 3],
+        "standard": [UNRANKED, UNRANKED, 1],
+        "median": [UNRANKED, UNRANKED, 2],
+    }
+
+
+@given(table=arrays(np.float32, (4, 4), elements=st.sampled_from([0, 0.5, 1])), walk=st.lists(st.integers(0, 3), min_size=2))
+def test_tie_modes_are_what_their_definitions_say(table: Any, walk: list[int]) -> None:
+    clicks = np.array(walk) * 10
+    sessions = Sessions(np.array([0, len(walk)]), clicks, np.ones(len(walk), bool))
+    found = evaluate_ties(TableScorer(table), sessions, batch_size=8)
+    for event, (last, target) in enumerate(pairwise(walk)):
+        above = sum(score > table[last, target] for score in table[last])
+        equal = sum(score == table[last, target] for score in table[last])
+        assert found["conservative"].ranks[event] == above + equal
+        assert found["standard"].ranks[event] == above + 1
+        assert found["median"].ranks[event] == above + 1 + (equal - 1) / 2
+    assert found["conservative"].ranks.tolist() == evaluate(TableScorer(table), sessions, batch_size=8).ranks.tolist()
+
+
+def test_tie_modes_report_all_events_as_progress(sessions_of: Build) -> None:
+    done: list[int] = []
+    sessions = sessions_of([[0, 10, 20], [10], [20, 10], [0, 0]])
+    found = evaluate_ties(TableScorer(THREE), sessions, batch_size=2, on_progress=done.append)
+    assert done == [3, 1]
+    assert list(found) == list(TIE_MODES)
+    assert evaluate_ties(TableScorer(THREE), sessions_of([]), batch_size=2)["median"].n_events == 0

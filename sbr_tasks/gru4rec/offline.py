@@ -1,0 +1,257 @@
+"""Offline comparison under the literature's protocol, for figures that can be held against those of papers (`sbr evaluate`).
+
+GRU4Rec is trained on one set of sessions and tested on another (Hidasi et al. 2016, section 4). Unlike the daily test, which
+drops nothing, this one drops test clicks on items that training doesn't hold: papers do.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+from tabulate import tabulate
+
+from sbr_tasks.clicks.ingest import read_files
+from sbr_tasks.clicks.sources import find_files
+from sbr_tasks.errors import EvaluationError, SourceError
+from sbr_tasks.evaluation.baselines import Markov, Popularity
+from sbr_tasks.evaluation.neighbours import VSTAN, VSkNN
+from sbr_tasks.evaluation.ranking import CUT_OFFS, TIE_MODES, Evaluation, evaluate_ties
+from sbr_tasks.evaluation.rules import SequentialRules
+from sbr_tasks.evaluation.scorer import Scorer
+from sbr_tasks.gru4rec.progress import training_progress
+from sbr_tasks.gru4rec.scorer import GRU4RecScorer
+from sbr_tasks.gru4rec.training import Trained, train
+from sbr_tasks.progress import Progress
+from sbr_tasks.settings import Settings, SourceSettings
+from sbr_tasks.window.sessions import UNKNOWN, ItemIndex, Sessions, plain_ids, to_sessions
+
+logger = logging.getLogger(__name__)
+
+BASELINES: Mapping[str, Callable[[Sessions, ItemIndex], Scorer]] = {
+    "popularity": lambda _, index: Popularity(index),
+    "markov": Markov,
+    "sequential_rules": SequentialRules,
+    "vsknn": VSkNN,
+    "vstan": VSTAN,
+}
+"""Name of a baseline, and what makes it of the training sessions and their items."""
+
+_SHORTEST = 2
+_COLUMNS = ("session_id", "item_id", "clicked_at")
+_METRICS = tuple(f"{metric}_at_{k}" for metric in ("recall", "mrr") for k in CUT_OFFS)
+
+ByTies = Mapping[str, Evaluation]
+"""An evaluation for each of `TIE_MODES`."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """GRU4Rec beside the baselines, on the same events.
+
+    Attributes:
+        gru4rec: As it was after the last epoch.
+        baselines: By name.
+        n_train_events: Transitions of an epoch.
+        epoch_seconds: Of training, the mean of all epochs; the first includes compiling the step.
+        peak_rss_mb: Most memory of this process by the time that GRU4Rec was scored, in MB of 2**20 bytes.
+    """
+
+    gru4rec: ByTies
+    baselines: Mapping[str, ByTies]
+    n_train_events: int
+    epoch_seconds: float
+    peak_rss_mb: float
+
+    @property
+    def n_events(self) -> int:
+        """Events of the test, the same for all models."""
+        return self.gru4rec[TIE_MODES[0]].n_events
+
+    @property
+    def train_events_per_second(self) -> float:
+        return self.n_train_events / self.epoch_seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        """GRU4Rec's metrics by tie mode, `n_events`, speed and memory, and `baselines` by name."""
+        return {
+            **_as_dict(self.gru4rec),
+            "train_events_per_second": round(self.train_events_per_second, 1),
+            "epoch_seconds": round(self.epoch_seconds, 4),
+            "peak_rss_mb": round(self.peak_rss_mb, 1),
+            "baselines": {name: _as_dict(found) for name, found in self.baselines.items()},
+        }
+
+
+def compare_offline(train_path: str, test_paths: Sequence[str], settings: Settings) -> Comparison:
+    """Trains GRU4Rec and the baselines on one set of sessions, and tests them on another.
+
+    All `model.n_epochs` epochs are trained and the last one is tested: the protocol has no validation, so
+    `training.patience` doesn't count, nor do the settings of the window.
+
+    Args:
+        train_path: A file, folder or glob of clicks.
+        test_paths: The same, one or more that together are the test set.
+        settings: `source` says how the clicks are laid out; `model`, `training.seed` and `evaluation` count too.
+
+    Raises:
+        SourceError: Clicks are absent or can't be read.
+        EvaluationError: Nothing is left to train or to test on.
+        TrainingError: The loss or a weight is no longer a finite number.
+    """
+    given = read_sessions([train_path], settings.source, "--train"), read_sessions(test_paths, settings.source, "--test")
+    sessions, test, index = apply_protocol(*given)
+    _require_sessions(*given, sessions, test, index, (train_path, ", ".join(test_paths)))
+    trained = _train(sessions, index, settings)
+    gru4rec = _score("gru4rec", GRU4RecScorer(trained.weights), test, settings)
+    return Comparison(
+        gru4rec=gru4rec,
+        n_train_events=trained.n_events,
+        epoch_seconds=sum(epoch.took_s for epoch in trained.curve) / len(trained.curve),
+        peak_rss_mb=_peak_rss_mb(),
+        baselines={name: _score(name, make(sessions, index), test, settings) for name, make in BASELINES.items()},
+    )
+
+
+def read_sessions(paths: Sequence[str], source: SourceSettings, named_by: str) -> Sessions:
+    """All clicks of some files as sessions; clicks of the same second stay in the order of the files.
+
+    Args:
+        paths: Files, folders or globs; a session id that stands in several is one session.
+        source: How the clicks are laid out; its path doesn't count.
+        named_by: The option that names the paths, for errors.
+
+    Raises:
+        SourceError: The clicks are absent or can't be read, or one has no id or time.
+    """
+    files = [file for path in paths for file in find_files(str(Path(path).expanduser().absolute()), named_by)]
+    tables = [table.select(_COLUMNS) for table in read_files(files, source)]
+    where = ", ".join(map(str, files))
+    if not tables:
+        raise SourceError(f"Expected clicks in {where}, found none: the files hold no line. Check the path ({named_by}).")
+    clicks = pa.concat_tables(tables)
+    for name in _COLUMNS:
+        if missing := clicks.column(name).null_count:
+            raise SourceError(f"Expected {name} in each click of {where}, found {missing:,} clicks without it. Fill them in.")
+    session = pd.factorize(plain_ids(clicks.column("session_id")), sort=True)[0]
+    at_us = clicks.column("clicked_at").cast(pa.int64()).to_numpy()
+    first_us = pd.Series(at_us).groupby(session).transform("min").to_numpy()
+    return to_sessions(clicks.take(pa.array(np.lexsort((at_us, session, first_us)))))
+
+
+def apply_protocol(train: Sessions, test: Sessions) -> tuple[Sessions, Sessions, ItemIndex]:
+    """The literature's protocol: training sessions of two or more clicks, and of the test what can be predicted from them.
+
+    Test clicks on items that training doesn't hold are dropped first, then test sessions with fewer than two clicks. Nothing
+    else is cleansed.
+
+    Returns:
+        Training sessions, test sessions, and the items of training, the most clicked ones first (ties: by id).
+    """
+    train = _kept(train, np.ones(train.n_clicks, bool))
+    ids, support = np.unique(train.item_ids, return_counts=True)
+    order = np.argsort(-support, kind="stable")
+    index = ItemIndex(ids[order], support[order])
+    return train, _kept(test, index.encode(test.item_ids) != UNKNOWN), index
+
+
+def comparison_table(found: Comparison) -> str:
+    """Models as rows, for people; tie modes that give a model the same figures share a row."""
+    rows = []
+    for name, by_ties in {"gru4rec": found.gru4rec, **found.baselines}.items():
+        modes_of: dict[tuple[float, ...], list[str]] = {}
+        for mode in TIE_MODES:
+            modes_of.setdefault(tuple(_metrics(by_ties[mode]).values()), []).append(mode)
+        rows += [
+            [name, "all" if len(modes) == len(TIE_MODES) else ", ".join(modes), *values] for values, modes in modes_of.items()
+        ]
+    headers = ["model", "ties", *(f"{metric}@{k}" for metric in ("R", "MRR") for k in CUT_OFFS)]
+    return (
+        f"{tabulate(rows, headers=headers, floatfmt='.4f')}\n\n"
+        f"Tested on {found.n_events:,} events. Trained on {found.n_train_events:,} events an epoch: "
+        f"{found.epoch_seconds:.2f} s an epoch, {found.train_events_per_second:,.0f} events/s, "
+        f"peak memory {found.peak_rss_mb:,.0f} MB."
+    )
+
+
+def _kept(sessions: Sessions, keep: npt.NDArray[np.bool_]) -> Sessions:
+    """The clicks to keep, of sessions that keep two or more."""
+    session = np.repeat(np.arange(sessions.n_sessions), sessions.lengths)
+    lengths = np.bincount(session[keep], minlength=sessions.n_sessions)
+    keep = keep & (lengths >= _SHORTEST)[session]
+    offsets = np.concatenate([[0], np.cumsum(lengths[lengths >= _SHORTEST])]).astype(np.int64)
+    ended_us = None if sessions.last_click_us is None else sessions.last_click_us[lengths >= _SHORTEST]
+    return Sessions(offsets, sessions.item_ids[keep], sessions.is_target[keep], ended_us)
+
+
+def _require_sessions(
+    given_train: Sessions, given_test: Sessions, train: Sessions, test: Sessions, index: ItemIndex, where: tuple[str, str]
+) -> None:
+    train_path, test_path = where
+    if not train.n_sessions:
+        raise EvaluationError(
+            f"Expected sessions of 2 or more clicks to train on in {train_path}, found {given_train.n_clicks:,} clicks in "
+            f"{given_train.n_sessions:,} sessions of one. Check that its session ids are read from the right column (--format)."
+        )
+    n_known = int((index.encode(given_test.item_ids) != UNKNOWN).sum())
+    if not n_known:
+        raise EvaluationError(
+            f"Expected clicks on the {len(index):,} items of {train_path} in {test_path}, found none among its "
+            f"{given_test.n_clicks:,} clicks. Give a test set of the same items, with ids that are written alike."
+        )
+    if not test.n_sessions:
+        raise EvaluationError(
+            f"Expected sessions with 2 or more clicks on items of {train_path} in {test_path}, found none among its "
+            f"{given_test.n_sessions:,} sessions ({n_known:,} of {given_test.n_clicks:,} clicks are on such items). "
+            "Give a larger test set."
+        )
+
+
+def _train(sessions: Sessions, index: ItemIndex, settings: Settings) -> Trained:
+    nothing = Sessions(np.zeros(1, np.int64), sessions.item_ids[:0], np.zeros(0, bool))
+    with training_progress(sessions, settings.model.n_epochs) as show:
+        return train(
+            sessions,
+            index,
+            nothing,
+            model=settings.model,
+            training=settings.training,
+            evaluation=settings.evaluation,
+            on_progress=show,
+        )
+
+
+def _score(name: str, scorer: Scorer, test: Sessions, settings: Settings) -> ByTies:
+    started = perf_counter()
+    with Progress(f"Scoring {name}", test.n_clicks - test.n_sessions, "events", logger) as progress:
+        found = evaluate_ties(scorer, test, batch_size=settings.evaluation.batch_size, on_progress=progress.advance)
+    shown = found["conservative"]
+    logger.info(
+        "%s: Recall@20 %.4f, MRR@20 %.4f on %d events, scored in %.1f s",
+        name, shown.recall_at(20), shown.mrr_at(20), shown.n_events, perf_counter() - started,
+    )  # fmt: skip
+    return found
+
+
+def _as_dict(by_ties: ByTies) -> dict[str, Any]:
+    return {**{mode: _metrics(by_ties[mode]) for mode in TIE_MODES}, "n_events": by_ties[TIE_MODES[0]].n_events}
+
+
+def _metrics(evaluation: Evaluation) -> dict[str, float]:
+    found = evaluation.metrics()
+    return {name: found[name] for name in _METRICS}
+
+
+def _peak_rss_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes on macOS, else KiB
