@@ -6,17 +6,20 @@ take seconds to import are imported inside the step that needs them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from sbr_tasks.days import parse_day, resolve_as_of
-from sbr_tasks.errors import DayError
+from sbr_tasks.errors import DamagedError, DayError, RegistryError
 from sbr_tasks.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from sbr_tasks.store import Json, Store
     from sbr_tasks.window.build import Window
+
+logger = logging.getLogger(__name__)
 
 
 def resolve_day(day: str | None, run_type: str, interval_start: datetime | None) -> str:
@@ -105,13 +108,21 @@ def train_gru4rec(day: str, window: str, *, overrides: Iterable[str] = ()) -> Js
 
 
 def evaluate_models(day: str, window: str, model_version: str, *, overrides: Iterable[str] = ()) -> Json:
-    """Scores the challenger, its opponent and the baselines on the same events of `day`."""
+    """Scores the challenger, its opponent and the baselines on the same events of `day`.
+
+    An opponent that can't be used is left out: what follows from that is decided by `promote_if_better`.
+    """
     from sbr_tasks.registry.promotion import opponents
     from sbr_tasks.registry.scoring import score_models
 
     as_of, store, settings = _open(day, overrides)
-    names = [model_version, *opponents(store, as_of)]
-    scores = score_models(store, settings, _window(store, as_of, window), names)
+    built = _window(store, as_of, window)
+    scores = score_models(store, settings, built, [model_version])
+    for opponent in opponents(store, as_of):
+        try:
+            scores |= score_models(store, settings, built, [opponent])
+        except (DamagedError, RegistryError) as error:
+            logger.warning("The champion %s can't be scored: %s", opponent, error)
     kept = ("recall_at_20", "mrr_at_20", "n_events")
     return {"day": day, **{name: {metric: score.metrics.get(metric) for metric in kept} for name, score in scores.items()}}
 

@@ -16,7 +16,7 @@ from sbr_tasks.registry.gate import Champion, Contender, Metrics, Outcome, decid
 from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, Rollback, fold
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
 from sbr_tasks.registry.scoring import BASELINES, Score, compare_scores, score_models
-from sbr_tasks.registry.serving import check_serving, publish_serving
+from sbr_tasks.registry.serving import check_serving, publish_serving, require_serving_files
 from sbr_tasks.registry.versions import load_version, version_files, version_names
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
@@ -76,6 +76,8 @@ def promote_if_better(
 def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: str) -> Rollback:
     """Makes an earlier champion the champion again; the version that is left is retired.
 
+    The same rollback again, with nothing in the log since, brings MLflow and the serving copy level and returns its entry.
+
     Raises:
         RegistryError: `to` was never champion, is it already, or is retired; or there is no reason.
         DamagedError: Its files are missing or damaged.
@@ -95,8 +97,15 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
             at=_now(),
         )
 
-    version_files(store, load_version(store, to))
-    created = _append(PromotionLog(store), build)
+    log = PromotionLog(store)
+    last = next(reversed(log.entries()), None)
+    if isinstance(last, Rollback) and (last.version, last.reason) == (to, reason.strip()):
+        project(store, settings)
+        return last
+    version = load_version(store, to)
+    version_files(store, version)
+    require_serving_files(store, version)
+    created = _append(log, build)
     project(store, settings)
     logger.info("Rolled back from %s to %s (log entry %d): %s", created.before, to, created.number, created.reason)
     return created

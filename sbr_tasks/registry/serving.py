@@ -69,6 +69,16 @@ def publish_serving(store: Store, entry: int, version: ModelVersion) -> None:
     logger.info("%s is served as %s/%d.", version.name, SERVING, entry)
 
 
+def require_serving_files(store: Store, version: ModelVersion) -> None:
+    """Checks that a version can be published.
+
+    Raises:
+        DamagedError: Files of its SavedModel are missing or damaged.
+    """
+    for record in _files(version).values():
+        store.read(record)
+
+
 def served(store: Store) -> tuple[int, str] | None:
     """Number and version of the newest complete serving copy; None while there is none."""
     keys = store.keys(_RECORDS)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sbr_tasks import steps
 from sbr_tasks.errors import AlreadyExistsError, RegistryError, StoreError
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
@@ -402,6 +403,55 @@ def test_training_starts_afresh_where_the_parent_is_damaged_or_of_another_shape(
     (tmp_path / "store" / load_version(store, champion).manifest["optimizer"]["key"]).write_bytes(b"damaged")
     assert train_version(store, settings.model_copy(update=warm), of(D)[0]).manifest["inputs"]["parent"] is None
     assert "can't be used" in caplog.text
+
+
+def test_unusable_champion_is_left_to_the_gate_by_the_step_that_scores(
+    copied: Copied, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, settings, of = copied
+    monkeypatch.setattr(promotion_module, "check_serving", lambda *_: None)
+    older, champion = of(D - timedelta(days=1))
+    promote_if_better(store, settings, older, champion, run="x", force="a first champion")
+    shutil.rmtree(tmp_path / "store" / "models" / champion)
+    window, name = of(D)
+    monkeypatch.setattr(steps, "_open", lambda *_: (D, store, settings))
+    assert champion not in steps.evaluate_models(str(D), window.fingerprint, name)
+
+
+def test_rollback_to_a_version_whose_saved_model_is_damaged_changes_nothing(
+    copied: Copied, inject: Inject, tmp_path: Path
+) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    for day in (D - timedelta(days=1), D):
+        promote_if_better(store, settings, *of(day), run="x")
+    _, old = of(D - timedelta(days=1))
+    graph = tmp_path / "store" / load_version(store, old).manifest["saved_model"]["saved_model.pb"]["key"]
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[:10])
+    with pytest.raises(StoreError, match="damaged"):
+        roll_back(store, settings, old, reason="worse", run="x")
+    assert PromotionLog(store).state().n_entries == 2
+    graph.write_bytes(whole)
+    assert roll_back(store, settings, old, reason="worse", run="x").number == 3
+
+
+def test_rollback_that_was_stopped_after_its_entry_is_completed_by_the_same_again(
+    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    for day in (D - timedelta(days=1), D):
+        promote_if_better(store, settings, *of(day), run="x")
+    _, old = of(D - timedelta(days=1))
+    with monkeypatch.context() as stopped:
+        stopped.setattr(promotion_module, "project", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            roll_back(store, settings, old, reason="worse", run="x")
+    assert served(store) != (3, old)
+    assert roll_back(store, settings, old, reason="worse", run="x").number == 3
+    assert served(store) == (3, old)
+    assert alias_of(store, settings) == old
 
 
 def alias_of(store: Store, settings: Settings) -> str | None:
