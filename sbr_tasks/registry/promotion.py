@@ -127,7 +127,7 @@ def project(store: Store, settings: Settings, *, again: bool = False) -> None:
     while True:
         state = fold(entries)
         if state.champion:
-            publish_serving(store, state.champion_entry, load_version(store, state.champion))
+            publish_serving(store, state.champion_entry, load_version(store, state.champion), again=again)
         projection.show(entries, state, again=again)
         shown, entries = len(entries), log.entries()
         if len(entries) == shown:

@@ -11,7 +11,6 @@ import logging
 
 import numpy as np
 
-from sbr_tasks.errors import AlreadyExistsError
 from sbr_tasks.registry.versions import ModelVersion, load_weights
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
@@ -47,25 +46,27 @@ def check_serving(store: Store, settings: Settings, version: ModelVersion, windo
     logger.info("The SavedModel of %s recommends the same items for %d test sessions.", version.name, len(sample))
 
 
-def publish_serving(store: Store, entry: int, version: ModelVersion) -> None:
-    """Publishes a version as `serving/gru4rec/<entry>/`, unless it is there already.
+def publish_serving(store: Store, entry: int, version: ModelVersion, *, again: bool = False) -> None:
+    """Publishes a version as `serving/gru4rec/<entry>/`, unless its record says that it is there already.
 
     The graph is written last: until then TF Serving finds nothing to load in the folder.
+
+    Args:
+        store: Where models and the serving copy lie.
+        entry: Number of the log entry that made the version champion.
+        version: The champion.
+        again: Publish it whatever the record says.
 
     Raises:
         DamagedError: Files of the version are missing or damaged.
     """
     key = _record_key(entry)
-    if store.exists(key):
+    if not again and store.exists(key) and json.loads(store.get(key))["version"] == version.name:
         return
     files = _files(version)
     last = sorted(files, key=lambda name: (name == _GRAPH, name))
     published = [store.copy(files[name], f"{SERVING}/{entry}/{name}").as_dict() for name in last]
-    try:
-        store.put_new(key, to_json({"version": version.name, "entry": entry, "files": published}))
-    except AlreadyExistsError:
-        logger.info("Another run published serving copy %d meanwhile.", entry)
-        return
+    store.replace(key, to_json({"version": version.name, "entry": entry, "files": published}))
     logger.info("%s is served as %s/%d.", version.name, SERVING, entry)
 
 

@@ -436,6 +436,17 @@ def test_rollback_to_a_version_whose_saved_model_is_damaged_changes_nothing(
     assert roll_back(store, settings, old, reason="worse", run="x").number == 3
 
 
+def test_repair_writes_a_damaged_serving_copy_again(copied: Copied, inject: Inject, tmp_path: Path) -> None:
+    store, settings, of = copied
+    inject(d05=0.5)
+    promote_if_better(store, settings, *of(D - timedelta(days=1)), run="x")
+    graph = tmp_path / "store" / SERVING / "1" / "saved_model.pb"
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[:10])
+    repair(store, settings)
+    assert graph.read_bytes() == whole
+
+
 def test_rollback_that_was_stopped_after_its_entry_is_completed_by_the_same_again(
     copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
