@@ -6,20 +6,17 @@ take seconds to import are imported inside the step that needs them.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from sbr_tasks.days import parse_day, resolve_as_of
-from sbr_tasks.errors import DamagedError, DayError, RegistryError
+from sbr_tasks.errors import DayError
 from sbr_tasks.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from sbr_tasks.store import Json, Store
     from sbr_tasks.window.build import Window
-
-logger = logging.getLogger(__name__)
 
 
 def resolve_day(day: str | None, run_type: str, interval_start: datetime | None) -> str:
@@ -116,13 +113,8 @@ def evaluate_models(day: str, window: str, model_version: str, *, overrides: Ite
     from sbr_tasks.registry.scoring import score_models
 
     as_of, store, settings = _open(day, overrides)
-    built = _window(store, as_of, window)
-    scores = score_models(store, settings, built, [model_version])
-    for opponent in opponents(store, as_of):
-        try:
-            scores |= score_models(store, settings, built, [opponent])
-        except (DamagedError, RegistryError) as error:
-            logger.warning("The champion %s can't be scored: %s", opponent, error)
+    names = [model_version, *opponents(store, as_of)]
+    scores = score_models(store, settings, _window(store, as_of, window), names)
     kept = ("recall_at_20", "mrr_at_20", "n_events")
     return {"day": day, **{name: {metric: score.metrics.get(metric) for metric in kept} for name, score in scores.items()}}
 

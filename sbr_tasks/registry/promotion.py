@@ -17,7 +17,7 @@ from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, Rol
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
 from sbr_tasks.registry.scoring import BASELINES, Score, compare_scores, score_models
 from sbr_tasks.registry.serving import check_serving, publish_serving, require_serving_files
-from sbr_tasks.registry.versions import load_version, version_files, version_names
+from sbr_tasks.registry.versions import load_version, load_weights, version_files, version_names
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.window.build import Window
@@ -28,9 +28,9 @@ NewEntry = TypeVar("NewEntry", bound=Entry | None)
 
 
 def opponents(store: Store, as_of: date) -> list[str]:
-    """The version that a challenger of `as_of` would be compared with now; empty when there is none."""
+    """The version that a challenger of `as_of` would be compared with now; empty when there is none that can be used."""
     name = PromotionLog(store).state().opponent_for(as_of)
-    return [name] if name else []
+    return [name] if name and _fault_of(store, name) is None else []
 
 
 def promote_if_better(
@@ -215,13 +215,21 @@ def _decide(
 def _score_opponent(
     store: Store, settings: Settings, window: Window, challenger: Score, opponent: str
 ) -> tuple[Champion, Score | None]:
-    try:
-        version_files(store, load_version(store, opponent))
-        score = score_models(store, settings, window, [opponent])[opponent]
-    except (DamagedError, RegistryError) as error:
-        logger.warning("The champion %s can't be used: %s", opponent, error)
-        return Champion(opponent, None, {}, fault=str(error)), None
+    fault = _fault_of(store, opponent)
+    if fault is not None:
+        return Champion(opponent, None, {}, fault=fault), None
+    score = score_models(store, settings, window, [opponent])[opponent]
     return Champion(opponent, score.metrics, compare_scores(store, settings, window, challenger, score)), score
+
+
+def _fault_of(store: Store, champion: str) -> str | None:
+    """Why a champion can't be used; None when it can."""
+    try:
+        load_weights(store, load_version(store, champion))
+    except (DamagedError, RegistryError) as error:
+        logger.warning("The champion %s can't be used: %s", champion, error)
+        return str(error)
+    return None
 
 
 def _metrics_of_baselines(scores: dict[str, Score]) -> dict[str, Metrics]:
