@@ -30,9 +30,10 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from sbr_tasks.gru4rec.offline import apply_protocol, read_sessions
 from sbr_tasks.gru4rec.training import train
-from sbr_tasks.settings import EvaluationSettings, ModelSettings, TrainingSettings
-from sbr_tasks.window.sessions import ItemIndex, Sessions
+from sbr_tasks.settings import EvaluationSettings, ModelSettings, SourceSettings, TrainingSettings
+from sbr_tasks.window.sessions import ItemIndex, Sessions, no_sessions
 
 UNITS = 100
 N_SAMPLE = 2048
@@ -147,15 +148,9 @@ def clicks_of(train: str | None = None, **size: int) -> tuple[Sessions, ItemInde
     """Sessions of a file, or synthetic ones."""
     if train is None:
         return synthetic(**size)
-    import pandas as pd
-
-    frame = pd.read_csv(train, sep="\t").sort_values(["SessionId", "Time"], kind="stable")
-    started = frame.groupby("SessionId")["Time"].transform("min")
-    frame = frame.assign(started=started).sort_values(["started", "SessionId", "Time"], kind="stable")
-    lengths = frame.groupby("SessionId", sort=False).size().to_numpy()
-    ids, support = np.unique(frame["ItemId"].to_numpy(), return_counts=True)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Sessions(offsets, frame["ItemId"].to_numpy(), np.ones(len(frame), bool)), ItemIndex(ids, support)
+    found = read_sessions([train], SourceSettings(format="gru4rec"), "--train")
+    sessions, _, index = apply_protocol(found, no_sessions(found))
+    return sessions, index
 
 
 def hyperparameters(batch: int) -> ModelSettings:
@@ -168,9 +163,13 @@ def hyperparameters(batch: int) -> ModelSettings:
 def ours(batch: int, clicks: dict[str, Any]) -> dict[str, float]:
     """The second epoch of two."""
     sessions, index = clicks_of(**clicks)
-    nothing = Sessions(np.zeros(1, np.int64), sessions.item_ids[:0], np.zeros(0, bool))
     trained = train(
-        sessions, index, nothing, model=hyperparameters(batch), training=TrainingSettings(), evaluation=EvaluationSettings()
+        sessions,
+        index,
+        no_sessions(sessions),
+        model=hyperparameters(batch),
+        training=TrainingSettings(),
+        evaluation=EvaluationSettings(),
     )
     last = trained.curve[-1]
     return {"events_per_second": last.events_per_second, "seconds": last.took_s, "steps": trained.n_events / batch}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sbr_tasks.evaluation.scorer import Indices, Rows, Scores, known_only
+from sbr_tasks.evaluation.scorer import Indices, LastItemState, Rows, Scores
 from sbr_tasks.window.sessions import UNKNOWN, ItemIndex, Sessions
 
 
@@ -26,7 +26,7 @@ class Popularity:
         return np.broadcast_to(self._scores, (len(rows), len(self._scores)))
 
 
-class Markov:
+class Markov(LastItemState):
     """First-order Markov chain: ranks by how often an item directly followed the last known one in training.
 
     Equal counts are told apart by support, which keeps the ties (most counts are 1, or 0) from making the baseline weaker than
@@ -51,15 +51,6 @@ class Markov:
         self._tie_break = (index.support / (index.support.sum() + 1)).astype(np.float32)  # below 1, a count's least step
         # Followers of item i: `[first[i], first[i + 1])`, as in a sparse row matrix.
         self._first = np.searchsorted(source, np.arange(len(index) + 1))
-
-    def start(self, n_sessions: int) -> Indices:
-        """The last known item of each session."""
-        return np.full(n_sessions, UNKNOWN, np.int32)
-
-    def advance(self, state: Indices, items: Indices, rows: Rows) -> None:
-        """Remembers the items that are known."""
-        items, rows = known_only(items, rows)
-        state[rows] = items
 
     def scores(self, state: Indices, rows: Rows) -> Scores:
         """Number of times each item followed the last one, plus its share of all clicks; shape `(len(rows), n_items)`."""

@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array, csr_array
 
-from sbr_tasks.evaluation.scorer import Indices, Rows, Scores, faint_popularity, known_only
-from sbr_tasks.window.sessions import UNKNOWN, ItemIndex, Sessions
+from sbr_tasks.evaluation.scorer import Indices, LastItemState, Rows, Scores, faint_popularity
+from sbr_tasks.window.sessions import ItemIndex, Sessions
 
 
-class SequentialRules:
+class SequentialRules(LastItemState):
     """Sequential rules (Ludewig & Jannach 2018, *Evaluation of Session-based Recommendation Algorithms*).
 
     A rule l -> i is an item i clicked `d` <= `steps` clicks after an item l in one training session. With l the last known item
@@ -45,15 +45,6 @@ class SequentialRules:
         data = _in_order(source, scores, index.support[weights.indices])
         self._rules = csr_array((data, weights.indices, weights.indptr), shape)
         self._faint_popularity = faint_popularity(index)
-
-    def start(self, n_sessions: int) -> Indices:
-        """The last known item of each session."""
-        return np.full(n_sessions, UNKNOWN, np.int32)
-
-    def advance(self, state: Indices, items: Indices, rows: Rows) -> None:
-        """Remembers the items that are known."""
-        items, rows = known_only(items, rows)
-        state[rows] = items
 
     def scores(self, state: Indices, rows: Rows) -> Scores:
         """The score of the rules from the last item to each item; shape `(len(rows), n_items)`."""

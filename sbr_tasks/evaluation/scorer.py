@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from sbr_tasks.window.sessions import ItemIndex
+from sbr_tasks.window.sessions import UNKNOWN, ItemIndex
 
 Indices = npt.NDArray[np.int32]
 """Positions of items in a scorer's `ItemIndex`, or `UNKNOWN`."""
@@ -57,6 +57,19 @@ def known_only(items: Indices, rows: Rows) -> tuple[Indices, Rows]:
     """Those of the clicks whose item is known."""
     known = items >= 0
     return (items, rows) if known.all() else (items[known], rows[known])
+
+
+class LastItemState:
+    """The state of scorers that look at nothing but the last known item of a session."""
+
+    def start(self, n_sessions: int) -> Indices:
+        """The last known item of each session."""
+        return np.full(n_sessions, UNKNOWN, np.int32)
+
+    def advance(self, state: Indices, items: Indices, rows: Rows) -> None:
+        """Remembers the items that are known."""
+        items, rows = known_only(items, rows)
+        state[rows] = items
 
 
 def faint_popularity(index: ItemIndex) -> Scores:

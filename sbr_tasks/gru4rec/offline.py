@@ -34,7 +34,7 @@ from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.gru4rec.training import Trained, train
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings, SourceSettings
-from sbr_tasks.window.sessions import UNKNOWN, ItemIndex, Sessions, plain_ids, to_sessions
+from sbr_tasks.window.sessions import UNKNOWN, ItemIndex, Sessions, no_sessions, plain_ids, to_sessions
 
 logger = logging.getLogger(__name__)
 
@@ -218,12 +218,11 @@ def _require_sessions(
 
 
 def _train(sessions: Sessions, index: ItemIndex, settings: Settings) -> Trained:
-    nothing = Sessions(np.zeros(1, np.int64), sessions.item_ids[:0], np.zeros(0, bool))
     with training_progress(sessions, settings.model.n_epochs) as show:
         return train(
             sessions,
             index,
-            nothing,
+            no_sessions(sessions),
             model=settings.model,
             training=settings.training,
             evaluation=settings.evaluation,

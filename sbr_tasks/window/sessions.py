@@ -75,6 +75,11 @@ class ItemIndex:
         return np.asarray(self.ids[indices])
 
 
+def no_sessions(like: Sessions) -> Sessions:
+    """No sessions, with ids of the same type."""
+    return Sessions(np.zeros(1, np.int64), like.item_ids[:0], like.is_target[:0])
+
+
 def to_sessions(clicks: pa.Table, target_interval: tuple[int, int] | None = None) -> Sessions:
     """Clicks as `Sessions`.
 

@@ -174,29 +174,6 @@ def demo_settings(clicks: Path, store: Path | str) -> str:
         """
 
 
-@pytest.fixture(scope="session")
-def s3_options() -> Iterator[dict[str, str]]:
-    """A real S3 API on loopback, with the bucket `clicks`."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    endpoint = f"http://{host}:{port}"
-    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys).create_bucket(Bucket="clicks")
-    yield {
-        "endpoint": endpoint,
-        "region": "us-east-1",
-        "access_key_id": "test",
-        "secret_access_key": "test",
-        "allow_http": "true",
-        "virtual_hosted_style_request": "false",
-    }
-    server.stop()
-
-
 def midnight(day: date) -> str:
     """The start of a UTC day, as the API reads it."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC).isoformat()

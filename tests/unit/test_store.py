@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,30 +9,6 @@ import pytest
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError
 from sbr_tasks.store import FileRecord, NumberedLog, Store, code_version, content_hash, fingerprint
-
-
-@pytest.fixture(scope="module")
-def s3_options() -> Iterator[dict[str, str]]:
-    """A real S3 API on loopback."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    options = {
-        "endpoint": f"http://{host}:{port}",
-        "region": "us-east-1",
-        "access_key_id": "test",
-        "secret_access_key": "test",
-        "allow_http": "true",
-        "virtual_hosted_style_request": "false",
-    }
-    import boto3
-
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    boto3.client("s3", endpoint_url=options["endpoint"], region_name="us-east-1", **keys).create_bucket(Bucket="clicks")
-    yield options
-    server.stop()
 
 
 @pytest.fixture(params=["folder", "s3", "memory"])

@@ -7,40 +7,27 @@ model.
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from sbr_tasks.evaluation.neighbours import VSTAN, VSkNN
 from sbr_tasks.evaluation.ranking import evaluate
 from sbr_tasks.evaluation.rules import SequentialRules
 from sbr_tasks.evaluation.scorer import Scorer
+from sbr_tasks.gru4rec.offline import apply_protocol, read_sessions
+from sbr_tasks.settings import SourceSettings
 from sbr_tasks.window.sessions import ItemIndex, Sessions
 
 Split = tuple[Sessions, ItemIndex, Sessions]
 
 
-def read(folder: Path, *names: str) -> pd.DataFrame:
-    return pd.concat([pd.read_csv(folder / name, sep="\t") for name in names])
-
-
-def sessions_of_clicks(clicks: pd.DataFrame) -> Sessions:
-    of_session = clicks.groupby("SessionId")["Time"]
-    clicks = clicks.assign(First=of_session.transform("min")).sort_values(["First", "SessionId", "Time", "ItemId"])
-    starts = np.flatnonzero(clicks["SessionId"].diff())
-    offsets = np.append(starts, len(clicks))
-    last_click_us = clicks["Time"].to_numpy()[offsets[1:] - 1].astype(np.int64) * 1_000_000
-    return Sessions(offsets, clicks["ItemId"].to_numpy(), np.ones(len(clicks), bool), last_click_us)
-
-
 @pytest.fixture
 def serenade(shared_data: Path) -> Split:
-    folder = shared_data / "bolcom-serenade"
-    train, test = read(folder, "train.txt"), read(folder, "valid.txt", "test.txt")
-    test = test[test["ItemId"].isin(train["ItemId"])]
-    test = test[test.groupby("SessionId")["ItemId"].transform("size") > 1]
-    index = ItemIndex(*np.unique(train["ItemId"], return_counts=True))
-    return sessions_of_clicks(train), index, sessions_of_clicks(test)
+    train, valid, test = (str(shared_data / "bolcom-serenade" / name) for name in ("train.txt", "valid.txt", "test.txt"))
+    source = SourceSettings(format="gru4rec")
+    sessions, tested, index = apply_protocol(
+        read_sessions([train], source, "--train"), read_sessions([valid, test], source, "--test")
+    )
+    return sessions, index, tested
 
 
 @pytest.mark.parametrize(

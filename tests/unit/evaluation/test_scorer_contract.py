@@ -6,10 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sbr_tasks.evaluation.baselines import Markov, Popularity
-from sbr_tasks.evaluation.neighbours import VSTAN, VSkNN
-from sbr_tasks.evaluation.rules import SequentialRules
 from sbr_tasks.evaluation.scorer import Scorer
+from sbr_tasks.gru4rec.offline import BASELINES
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.gru4rec.weights import GRU4RecWeights, array_shapes
 from sbr_tasks.settings import ModelSettings
@@ -25,21 +23,12 @@ def gru4rec(index: ItemIndex, **hyperparameters: object) -> GRU4RecScorer:
     return GRU4RecScorer(GRU4RecWeights.from_arrays(model, index, arrays))
 
 
-LEARNT: dict[str, Callable[[Sessions, ItemIndex], Scorer]] = {
-    "popularity": lambda sessions, index: Popularity(index),
-    "markov": Markov,
-    "sequential rules": SequentialRules,
-    "v-sknn": VSkNN,
-    "vstan": VSTAN,
-}
-
-
-@pytest.fixture(params=[*LEARNT, "gru4rec shared", "gru4rec separate stacked"])
+@pytest.fixture(params=[*BASELINES, "gru4rec shared", "gru4rec separate stacked"])
 def scorer(request: pytest.FixtureRequest, sessions_of: Callable[..., Sessions]) -> Scorer:
     index = ItemIndex(np.arange(N_ITEMS) + 100, np.arange(N_ITEMS) + 1)
-    if request.param in LEARNT:
+    if request.param in BASELINES:
         sessions = sessions_of([[100, 101, 102, 100, 103], [104, 105, 106, 107, 108, 100]])
-        return LEARNT[request.param](sessions, index)
+        return BASELINES[request.param](sessions, index)
     if request.param == "gru4rec shared":
         return gru4rec(index, layers=(4,))
     return gru4rec(index, layers=(4, 3), constrained_embedding=False, embedding=5)

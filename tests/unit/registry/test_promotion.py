@@ -418,14 +418,20 @@ def test_unusable_champion_is_left_to_the_gate_by_the_step_that_scores(
     assert champion not in steps.evaluate_models(str(D), window.fingerprint, name)
 
 
-def test_rollback_to_a_version_whose_saved_model_is_damaged_changes_nothing(
-    copied: Copied, inject: Inject, tmp_path: Path
-) -> None:
+@pytest.fixture
+def two_promotions(copied: Copied, inject: Inject) -> tuple[Store, Settings, str]:
+    """A store in which the version of each day was promoted, and the name of the older one."""
     store, settings, of = copied
     inject(d05=0.5, d06=0.6)
     for day in (D - timedelta(days=1), D):
         promote_if_better(store, settings, *of(day), run="x")
-    _, old = of(D - timedelta(days=1))
+    return store, settings, of(D - timedelta(days=1))[1]
+
+
+def test_rollback_to_a_version_whose_saved_model_is_damaged_changes_nothing(
+    two_promotions: tuple[Store, Settings, str], tmp_path: Path
+) -> None:
+    store, settings, old = two_promotions
     graph = tmp_path / "store" / load_version(store, old).manifest["saved_model"]["saved_model.pb"]["key"]
     whole = graph.read_bytes()
     graph.write_bytes(whole[:10])
@@ -448,13 +454,9 @@ def test_repair_writes_a_damaged_serving_copy_again(copied: Copied, inject: Inje
 
 
 def test_rollback_that_was_stopped_after_its_entry_is_completed_by_the_same_again(
-    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch
+    two_promotions: tuple[Store, Settings, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, settings, of = copied
-    inject(d05=0.5, d06=0.6)
-    for day in (D - timedelta(days=1), D):
-        promote_if_better(store, settings, *of(day), run="x")
-    _, old = of(D - timedelta(days=1))
+    store, settings, old = two_promotions
     with monkeypatch.context() as stopped:
         stopped.setattr(promotion_module, "project", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
