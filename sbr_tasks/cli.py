@@ -291,7 +291,7 @@ def report(as_of: AsOf, overrides: Overrides = None, as_json: AsJson = False) ->
 
 @app.command()
 def repair(overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Make MLflow's versions, decisions and champion alias again from the store."""
+    """Make MLflow's versions, decisions and champion alias, and the serving copy, again from the store."""
     from sbr_tasks.registry.promotion import repair as run
 
     _print(run(*_open(overrides)), as_json)
