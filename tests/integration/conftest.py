@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,8 +63,7 @@ class Platform:
 
     def trigger(self, dag: str, conf: Json) -> str:
         """Starts a run by hand; returns its id."""
-        body = {"logical_date": None, "conf": conf, "dag_run_id": f"by-hand-{uuid.uuid4()}"}
-        return str(wait_for(lambda: self._post(f"dags/{dag}/dagRuns", body) and body["dag_run_id"]))
+        return str(self.airflow.api.post(f"dags/{dag}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"])
 
     def runs(self, dag: str = backfill.DAG, **query: Any) -> list[Json]:
         """The DAG's runs that fit the query, oldest first."""
@@ -107,15 +105,9 @@ class Platform:
     def _post_backfill(self, body: Json) -> bool:
         # As in `backfill.start`: one that is over may still count as active, and SQLite may stop Airflow halfway.
         backfill.cancel_unfinished(self.airflow.api, run_type="backfill")
-        return self._post("backfills", body)
-
-    def _post(self, path: str, body: Json) -> bool:
-        """Posts; False where Airflow has to be asked again, because its SQLite was locked."""
         try:
-            self.airflow.api.post(path, body)
+            self.airflow.api.post("backfills", body)
         except ApiError as error:
-            if error.status == 409 and "dag_run_id" in body:
-                return True  # it failed after it had created the run that was asked for
             if error.status < 500:
                 raise
             return False

@@ -179,7 +179,8 @@ def assert_follows(shop: Path) -> None:
 
 def events_of(platform: Platform) -> list[Json]:
     """The events of the asset `champion`, oldest first."""
-    found = platform.airflow.api.get("assets/events", order_by="timestamp", limit=100)["asset_events"]
+    # Airflow answers 500 while a run that an event created is queued and so has no start yet.
+    found = platform.airflow.api.get("assets/events", attempts=60, order_by="timestamp", limit=100)["asset_events"]
     return [event for event in found if event["name"] == "champion"]
 
 

@@ -33,7 +33,7 @@ class Api:
         self._token: str | None = None
 
     def get(self, path: str, *, login: bool = True, attempts: int = 5, **query: Any) -> Json:
-        """The answer to GET /api/v2/`path`; repeated a few times while the server is too busy to answer."""
+        """The answer to GET /api/v2/`path`; repeated a few times while the server is too busy to answer, or fails."""
         if query:
             path += "?" + urllib.parse.urlencode(query, doseq=True)
         return self._call("GET", path, None, login=login, attempts=attempts)
@@ -64,7 +64,7 @@ class Api:
             except ApiError as error:
                 if error.status == 401:
                     self._token = None  # expired; the next attempt logs in again
-                elif error.status not in _NOT_NOW and not (error.status == 0 and method == "GET"):
+                elif error.status not in _NOT_NOW and not (error.status in (0, 500) and method == "GET"):
                     raise
                 if not left:
                     raise
