@@ -109,12 +109,12 @@ def evaluate_models(day: str, window: str, model_version: str, *, overrides: Ite
 
     An opponent that can't be used is left out: what follows from that is decided by `promote_if_better`.
     """
-    from sbr_tasks.registry.promotion import opponents
-    from sbr_tasks.registry.scoring import score_models
+    from sbr_tasks.registry.log import PromotionLog
+    from sbr_tasks.registry.promotion import score_contenders
 
     as_of, store, settings = _open(day, overrides)
-    names = [model_version, *opponents(store, as_of)]
-    scores = score_models(store, settings, _window(store, as_of, window), names)
+    opponent = PromotionLog(store).state().opponent_for(as_of)
+    scores, _ = score_contenders(store, settings, _window(store, as_of, window), model_version, opponent)
     kept = ("recall_at_20", "mrr_at_20", "n_events")
     return {"day": day, **{name: {metric: score.metrics.get(metric) for metric in kept} for name, score in scores.items()}}
 

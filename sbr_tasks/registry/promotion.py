@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError
-from sbr_tasks.registry.gate import Champion, Contender, Metrics, Outcome, decide
+from sbr_tasks.registry.gate import Champion, Contender, Outcome, decide
 from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, Rollback, fold
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
 from sbr_tasks.registry.scoring import BASELINES, Score, compare_scores, score_models
 from sbr_tasks.registry.serving import check_serving, publish_serving, require_serving_files
-from sbr_tasks.registry.versions import load_version, load_weights, version_files, version_names
+from sbr_tasks.registry.versions import load_version, version_files, version_names
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.window.build import Window
@@ -27,10 +27,26 @@ logger = logging.getLogger(__name__)
 NewEntry = TypeVar("NewEntry", bound=Entry | None)
 
 
-def opponents(store: Store, as_of: date) -> list[str]:
-    """The version that a challenger of `as_of` would be compared with now; empty when there is none that can be used."""
-    name = PromotionLog(store).state().opponent_for(as_of)
-    return [name] if name and _fault_of(store, name) is None else []
+def score_contenders(
+    store: Store, settings: Settings, window: Window, name: str, opponent: str | None
+) -> tuple[dict[str, Score], str | None]:
+    """Scores a challenger, the baselines and the opponent, if there is one, on the same events.
+
+    Returns:
+        Scores by name, and why the opponent can't be used; None where it has a score, or there is no opponent.
+
+    Raises:
+        DamagedError: Files of the window or of the challenger are missing or damaged.
+    """
+    fault = None
+    if opponent:
+        try:
+            version_files(store, load_version(store, opponent))
+            return score_models(store, settings, window, [name, opponent]), None
+        except (DamagedError, RegistryError) as error:
+            logger.warning("The champion %s can't be used: %s", opponent, error)
+            fault = str(error)
+    return score_models(store, settings, window, [name]), fault
 
 
 def promote_if_better(
@@ -180,13 +196,19 @@ def require_return(state: LogState, to: str) -> None:
 def _decide(
     store: Store, settings: Settings, window: Window, name: str, state: LogState, run: str, force: str | None
 ) -> Promotion:
-    scores = score_models(store, settings, window, [name])
     opponent = state.opponent_for(window.as_of)
-    champion, opponent_score = _score_opponent(store, settings, window, scores[name], opponent) if opponent else (None, None)
+    scores, fault = score_contenders(store, settings, window, name, opponent)
+    baselines = {baseline: scores[baseline].metrics for baseline in BASELINES}
+    champion = None
+    if opponent and fault is not None:
+        champion = Champion(opponent, None, {}, fault=fault)
+    elif opponent:
+        differences = compare_scores(store, settings, window, scores[name], scores[opponent])
+        champion = Champion(opponent, scores[opponent].metrics, differences)
     decision = decide(
         Contender(name, window.as_of, scores[name].metrics),
         champion,
-        baselines={baseline: scores[baseline].metrics for baseline in BASELINES},
+        baselines=baselines,
         live_day=state.champion_day,
         settings=settings.gate,
         force=force,
@@ -203,37 +225,13 @@ def _decide(
         before=state.champion,
         champion=name if decision.outcome.moves_champion else state.champion,
         challenger_metrics=scores[name].metrics,
-        opponent_metrics=opponent_score.metrics if opponent_score else None,
+        opponent_metrics=champion.metrics if champion else None,
         differences={metric: found.as_dict() for metric, found in champion.differences.items()} if champion else {},
-        baselines=_metrics_of_baselines(scores),
+        baselines=baselines,
         window=window.fingerprint,
         run=run,
         at=_now(),
     )
-
-
-def _score_opponent(
-    store: Store, settings: Settings, window: Window, challenger: Score, opponent: str
-) -> tuple[Champion, Score | None]:
-    fault = _fault_of(store, opponent)
-    if fault is not None:
-        return Champion(opponent, None, {}, fault=fault), None
-    score = score_models(store, settings, window, [opponent])[opponent]
-    return Champion(opponent, score.metrics, compare_scores(store, settings, window, challenger, score)), score
-
-
-def _fault_of(store: Store, champion: str) -> str | None:
-    """Why a champion can't be used; None when it can."""
-    try:
-        load_weights(store, load_version(store, champion))
-    except (DamagedError, RegistryError) as error:
-        logger.warning("The champion %s can't be used: %s", champion, error)
-        return str(error)
-    return None
-
-
-def _metrics_of_baselines(scores: dict[str, Score]) -> dict[str, Metrics]:
-    return {baseline: scores[baseline].metrics for baseline in BASELINES}
 
 
 def _now() -> str:
