@@ -8,6 +8,7 @@ import os
 import sys
 from datetime import date
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated, Any
 
 import typer
@@ -239,7 +240,7 @@ def show_log(overrides: Overrides = None, as_json: AsJson = False) -> None:
             f"{row['entry']:>4}  {row['at']}  {row['version']}  {row['outcome']}  ({row['from']} -> {row['to']}, {row['run']})"
         )
         for reason in row["reasons"]:
-            typer.echo(f"      {reason}")
+            typer.echo(indent(reason, " " * 6))
 
 
 @app.command()
@@ -250,10 +251,10 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Make an earlier champion the champion again; the version that is left is retired."""
-    from sbr_tasks.registry.promotion import roll_back
+    from sbr_tasks.steps import roll_back
 
-    done = roll_back(*_open(overrides), to, reason=reason, run="cli")
-    _print({"log_entry": done.number, "champion": done.version, "retired": done.before}, as_json)
+    done = roll_back(to, reason, overrides=overrides or ())
+    _print({"log_entry": done["log_entry"], "champion": done["model_version"], "retired": done["retired"]}, as_json)
 
 
 @app.command()
@@ -291,10 +292,18 @@ def report(as_of: AsOf, overrides: Overrides = None, as_json: AsJson = False) ->
 
 @app.command()
 def repair(overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Make MLflow's versions, decisions and champion alias, and the serving copy, again from the store."""
+    """Make MLflow's versions, decisions and champion alias, and the serving copy, again from the store.
+
+    Exit code 1 if files of a version are lost or damaged; the rest is made all the same.
+    """
     from sbr_tasks.registry.promotion import repair as run
 
-    _print(run(*_open(overrides)), as_json)
+    found = run(*_open(overrides))
+    _print({**found, "faults": found["faults"] if as_json else len(found["faults"])}, as_json)
+    for fault in found["faults"]:
+        typer.echo(f"sbr: {fault}", err=True)
+    if found["faults"]:
+        raise typer.Exit(1)
 
 
 @app.command()

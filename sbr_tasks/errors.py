@@ -29,6 +29,10 @@ class DamagedError(StoreError):
     """A file that a record names is missing, or isn't what the record says. Trying again doesn't help."""
 
 
+class TrackingError(StoreError):
+    """MLflow is out of reach, or refuses. It only shows what the store says, so nothing is lost."""
+
+
 class WindowError(SbrError):
     """A window can't be built: days are missing, or cleansing left nothing to train or test on."""
 

@@ -6,6 +6,9 @@ take seconds to import are imported inside the step that needs them.
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from collections.abc import Iterable
 from datetime import date, datetime
 from typing import TYPE_CHECKING
@@ -120,32 +123,63 @@ def evaluate_models(day: str, window: str, model_version: str, *, overrides: Ite
 
 
 def promote_if_better(
-    day: str, window: str, model_version: str, *, run: str = "cli", force: str | None = None, overrides: Iterable[str] = ()
+    day: str,
+    window: str,
+    model_version: str,
+    *,
+    run: str | None = None,
+    force: str | None = None,
+    overrides: Iterable[str] = (),
 ) -> Json:
-    """Lets the gate decide and records the decision; see `sbr_tasks.registry.promotion.promote_if_better`."""
+    """Lets the gate decide and records the decision; see `sbr_tasks.registry.promotion.promote_if_better`.
+
+    Args:
+        day: The day of the run.
+        window: Fingerprint of the window that ends with it.
+        model_version: The challenger.
+        run: The run that decides, the same in all its attempts; None where a person does.
+        force: Why the challenger is to be champion whatever its metrics.
+        overrides: Settings, as on the command line.
+
+    Returns:
+        The decision on the challenger, old or new, with the `champion` that stands now, and whether this run `promoted` the
+        challenger to it.
+    """
     from sbr_tasks.registry.log import PromotionLog
     from sbr_tasks.registry.promotion import promote_if_better as promote
 
     as_of, store, settings = _open(day, overrides)
-    promotion = promote(store, settings, _window(store, as_of, window), model_version, run=run, force=force)
+    before = PromotionLog(store).state().n_entries
+    promotion = promote(store, settings, _window(store, as_of, window), model_version, run=run or who(), force=force)
+    state = PromotionLog(store).state()
+    is_new = promotion.number > before or promotion.run == run
     return {
         "day": day,
         "model_version": model_version,
         "outcome": promotion.outcome.value,
         "reasons": list(promotion.reasons),
-        "champion": promotion.champion,
+        "champion": state.champion,
         "log_entry": promotion.number,
-        "promoted": promotion.run == run and PromotionLog(store).state().champion_entry == promotion.number,
+        "promoted": is_new and state.champion_entry == promotion.number,
     }
 
 
-def roll_back(to: str, reason: str, *, run: str = "cli", overrides: Iterable[str] = ()) -> Json:
+def who() -> str:
+    """The person at the command line, for the log."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
+
+
+def roll_back(to: str, reason: str, *, run: str | None = None, overrides: Iterable[str] = ()) -> Json:
     """Makes an earlier champion the champion again; see `sbr_tasks.registry.promotion.roll_back`."""
     from sbr_tasks.registry.promotion import roll_back as run_rollback
     from sbr_tasks.store import Store
 
     settings = load_settings(overrides)
-    done = run_rollback(Store.open(settings), settings, to, reason=reason, run=run)
+    done = run_rollback(Store.open(settings), settings, to, reason=reason, run=run or who())
     return {"model_version": done.version, "day": str(done.as_of), "log_entry": done.number, "retired": done.before}
 
 
@@ -177,7 +211,14 @@ def retrain(day: str, *, force: str | None = None, overrides: Iterable[str] = ()
 
     Returns:
         What `promote_if_better` returned, with the summaries of the other steps under their names.
+
+    Raises:
+        RegistryError: `force` is blank.
     """
+    from sbr_tasks.registry.promotion import require_reason
+
+    if force is not None:
+        require_reason(force, "forced promotion")
     overrides = tuple(overrides)
     ingested = ingest_clicks(day, overrides=overrides)
     validated = validate_clicks(day, overrides=overrides)

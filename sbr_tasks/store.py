@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -32,6 +33,8 @@ _CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout"
 """Options of the HTTP client and not of the object store; obstore wants them apart."""
 
 _READ_AT_ONCE = 16
+_ENTRY_KEY = re.compile(r"/\d{8}\.json$")
+_REMEDY = "Restore it from a backup, or make it again: docs/operations.md says how, under Recovery."
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Store:
             StoreError: The folder can't be created, or the URL isn't understood.
         """
         self.url = url
-        self._log_entries: dict[str, bytes] = {}
+        self._log_entries: dict[str, Json] = {}
         try:
             if url.startswith("memory:"):
                 self._backend: Any = MemoryStore()
@@ -125,9 +128,27 @@ class Store:
         try:
             return bytes(obstore.get(self._backend, key).bytes())
         except FileNotFoundError:
-            raise DamagedError(f"{self.where(key)} is missing.") from None
+            raise DamagedError(f"{self.where(key)} is missing. {_REMEDY}") from None
         except (BaseError, OSError) as error:
             raise StoreError(f"{self.where(key)} can't be read: {_first_line(error)}") from error
+
+    def get_json(self, key: str) -> Json:
+        """The record that lies under `key`.
+
+        Raises:
+            DamagedError: There is no such key, or it doesn't hold a JSON object.
+            StoreError: It can't be read.
+        """
+        return self._parse(key, self.get(key))
+
+    def _parse(self, key: str, data: bytes) -> Json:
+        try:
+            found = json.loads(data)
+        except ValueError as error:
+            raise DamagedError(f"{self.where(key)} is damaged: expected a JSON object ({error}). {_REMEDY}") from None
+        if not isinstance(found, dict):
+            raise DamagedError(f"{self.where(key)} is damaged: expected a JSON object, found {found!r:.40}. {_REMEDY}")
+        return found
 
     def read(self, record: FileRecord) -> bytes:
         """The content of a published file, verified.
@@ -141,8 +162,7 @@ class Store:
         if found != record.sha256:
             raise DamagedError(
                 f"{self.where(record.key)} is damaged: its record says {record.size} bytes with SHA-256 "
-                f"{record.sha256[:12]}..., found {len(data)} bytes with {found[:12]}... "
-                "Restore the file from a backup, or ingest its day again from the source."
+                f"{record.sha256[:12]}..., found {len(data)} bytes with {found[:12]}... {_REMEDY}"
             )
         return data
 
@@ -183,13 +203,13 @@ class Store:
             raise StoreError(f"{self.where(prefix)} can't be listed: {_first_line(error)}") from error
         return sorted(found)
 
-    def get_entries(self, keys: Sequence[str]) -> list[bytes]:
-        """The contents of log entries, which never change: each is read once, several at a time. See `get` for the errors."""
+    def get_entries(self, keys: Sequence[str]) -> list[Json]:
+        """Log entries, which never change: each is read once, several at a time. See `get_json` for the errors."""
         missing = [key for key in keys if key not in self._log_entries]
         if missing:
             with ThreadPoolExecutor(min(_READ_AT_ONCE, len(missing))) as pool:
-                self._log_entries.update(zip(missing, pool.map(self.get, missing), strict=True))
-        return [self._log_entries[key] for key in keys]
+                self._log_entries.update(zip(missing, pool.map(self.get_json, missing), strict=True))
+        return [dict(self._log_entries[key]) for key in keys]
 
     def where(self, key: str) -> str:
         """The full name of a key, for messages."""
@@ -217,7 +237,7 @@ class NumberedLog:
         Raises:
             DamagedError: An entry was deleted.
         """
-        keys = [key for key in self._store.keys(self._prefix) if key.endswith(".json")]
+        keys = [key for key in self._store.keys(self._prefix) if _ENTRY_KEY.search(key)]
         for expected, key in enumerate(keys, start=1):
             number = int(key.rsplit("/", 1)[1].removesuffix(".json"))
             if number != expected:
@@ -226,7 +246,7 @@ class NumberedLog:
                     "an entry was deleted; restore it from a backup."
                 )
         bodies = self._store.get_entries(keys)
-        return [LogEntry(number, json.loads(body)) for number, body in enumerate(bodies, start=1)]
+        return [LogEntry(number, body) for number, body in enumerate(bodies, start=1)]
 
     def create(self, number: int, body: Mapping[str, Any]) -> None:
         """Creates entry `number`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -17,6 +16,7 @@ Metrics = Mapping[str, float]
 
 COMPARED = ("recall_at_20", "mrr_at_20")
 _ROUNDING = 1e-12  # the same fractions, summed in another order, differ by less
+_MOST_DIGITS = 12
 _NAMES = {"recall_at_20": "Recall@20", "mrr_at_20": "MRR@20"}
 
 
@@ -102,7 +102,11 @@ def decide(
     """
     _require_same_events(challenger, champion, baselines)
     is_old = live_day is not None and challenger.as_of < live_day
-    decision = _forced(force) if force else _judge(challenger, champion, baselines, settings)
+    better, sentences = _compare(challenger, champion, settings, is_old=is_old)
+    if force:
+        decision = Decision(Outcome.FORCED, (f"Forced, whatever the metrics: {force}", *sentences))
+    else:
+        decision = _judge(challenger, champion, better, sentences, baselines, settings)
     if not is_old or decision.outcome not in _FOR_AN_OLD_DAY:
         return decision
     old_day = f"The champion is of a newer day ({live_day}), so it stays whatever this comparison says."
@@ -118,31 +122,29 @@ _FOR_AN_OLD_DAY = {
 
 
 def _judge(
-    challenger: Contender, champion: Champion | None, baselines: Mapping[str, Metrics], settings: GateSettings
+    challenger: Contender,
+    champion: Champion | None,
+    better: bool,
+    sentences: tuple[str, ...],
+    baselines: Mapping[str, Metrics],
+    settings: GateSettings,
 ) -> Decision:
     too_few = _too_few(challenger, settings)
     if too_few:
-        return Decision(Outcome.TOO_FEW_EVENTS, too_few)
+        return Decision(Outcome.TOO_FEW_EVENTS, (*too_few, *sentences))
     below = _below(challenger.metrics, baselines)
     if below:
-        return Decision(Outcome.BELOW_BASELINE, below)
-    scores = f"{challenger.version} scores {_scores(challenger.metrics)} on {int(challenger.metrics['n_events']):,} events."
+        return Decision(Outcome.BELOW_BASELINE, (*below, *sentences))
     if champion is None:
-        return Decision(Outcome.BOOTSTRAP, (f"There is no champion of an earlier day; {scores}",))
+        return Decision(Outcome.BOOTSTRAP, sentences)
     if champion.metrics is None:
-        unusable = f"The champion {champion.version} can't be used: {champion.fault}"
         if settings.replace_unusable:
-            return Decision(Outcome.BOOTSTRAP, (unusable, f"It is replaced (gate.replace_unusable); {scores}"))
+            return Decision(Outcome.BOOTSTRAP, (*sentences, "It is not compared with (gate.replace_unusable)."))
         remedy = (
             "Restore its files, roll back to another version, or set gate.replace_unusable to let a good challenger replace it."
         )
-        return Decision(Outcome.CHAMPION_UNUSABLE, (unusable, remedy))
-    better, sentences = _compare(challenger, champion, champion.metrics, settings)
+        return Decision(Outcome.CHAMPION_UNUSABLE, (*sentences, remedy))
     return Decision(Outcome.PROMOTE if better else Outcome.KEEP_CHAMPION, sentences)
-
-
-def _forced(reason: str) -> Decision:
-    return Decision(Outcome.FORCED, (f"Forced, whatever the metrics: {reason}",))
 
 
 def _require_same_events(challenger: Contender, champion: Champion | None, baselines: Mapping[str, Metrics]) -> None:
@@ -166,37 +168,70 @@ def _too_few(challenger: Contender, settings: GateSettings) -> tuple[str, ...]:
 
 def _below(metrics: Metrics, baselines: Mapping[str, Metrics]) -> tuple[str, ...]:
     return tuple(
-        f"{_NAMES[name]} {metrics[name]:.4f} is not above that of the {baseline} baseline, {floor[name]:.4f}."
+        f"{_NAMES[name]} {new} is not above that of the {baseline} baseline, {old}."
         for baseline, floor in baselines.items()
         for name in COMPARED
-        if math.isnan(metrics[name]) or metrics[name] <= floor[name]
+        if not metrics[name] - floor[name] > _ROUNDING
+        for new, old in [_apart(metrics[name], floor[name])]
     )
 
 
-def _compare(challenger: Contender, champion: Champion, old: Metrics, settings: GateSettings) -> tuple[bool, tuple[str, ...]]:
+def _compare(
+    challenger: Contender, champion: Champion | None, settings: GateSettings, *, is_old: bool
+) -> tuple[bool, tuple[str, ...]]:
+    """Whether the challenger is better in both metrics, and what is to be said of the two; without events nothing is."""
+    if not challenger.metrics["n_events"]:
+        return False, ()
+    if champion is None:
+        return True, (f"There is no champion of an earlier day; {_scores(challenger)}",)
+    who = f"the {'then ' if is_old else ''}champion {champion.version}"
+    if champion.metrics is None:
+        return False, (f"T{who[1:]} can't be used: {champion.fault}", _scores(challenger))
     better, sentences = True, []
     for name in COMPARED:
-        difference = champion.differences[name]
+        difference, old = champion.differences[name], champion.metrics[name]
         decisive = difference.value if settings.confidence is None else difference.lower
         wins = decisive - settings.min_delta > _ROUNDING
         better = better and wins
+        new_text, old_text = _apart(challenger.metrics[name], old)
         sentences.append(
-            f"{_NAMES[name]} {challenger.metrics[name]:.4f} {'beats' if wins else 'does not beat'} {old[name]:.4f} of the "
-            f"champion {champion.version}{_bar(settings)} ({_change(difference, old[name])})."
+            f"{_NAMES[name]} {new_text} {'beats' if wins else 'does not beat'} {old_text} of {who}"
+            f"{_bar(settings)} ({_change(difference, old)})."
         )
     return better, tuple(sentences)
 
 
 def _bar(settings: GateSettings) -> str:
     margin = f" by more than {settings.min_delta:g}" if settings.min_delta else ""
-    return margin if settings.confidence is None else f"{margin} with {settings.confidence:.0%} confidence"
+    return margin if settings.confidence is None else f"{margin} with {_percent(settings.confidence)} confidence"
 
 
 def _change(difference: Difference, old: float) -> str:
     relative = f", {100 * difference.value / old:+.1f} %" if old else ""
-    bounds = f"{difference.confidence:.0%} bounds {difference.lower:+.4f} and {difference.upper:+.4f}"
-    return f"{difference.value:+.4f}{relative}; {bounds}; better with probability {difference.probability:.2f}"
+    bounds = f"{_percent(difference.confidence)} bounds {_signed(difference.lower)} and {_signed(difference.upper)}"
+    return f"{_signed(difference.value)}{relative}; {bounds}; better with probability {difference.probability:.2f}"
 
 
-def _scores(metrics: Metrics) -> str:
-    return " and ".join(f"{_NAMES[name]} {metrics[name]:.4f}" for name in COMPARED)
+def _scores(challenger: Contender) -> str:
+    metrics = challenger.metrics
+    scores = " and ".join(f"{_NAMES[name]} {metrics[name]:.4f}" for name in COMPARED)
+    return f"{challenger.version} scores {scores} on {int(metrics['n_events']):,} events."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.6g} %"
+
+
+def _apart(new: float, old: float) -> tuple[str, str]:
+    """Both with 4 decimals, or with as many as it takes to see that they differ."""
+    digits = 4
+    while new != old and f"{new:.{digits}f}" == f"{old:.{digits}f}" and digits < _MOST_DIGITS:
+        digits += 2
+    return f"{new:.{digits}f}", f"{old:.{digits}f}"
+
+
+def _signed(value: float) -> str:
+    digits = 4
+    while value and not float(f"{value:.{digits}f}") and digits < _MOST_DIGITS:
+        digits += 2
+    return f"{value:+.{digits}f}"

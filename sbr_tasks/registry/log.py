@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from sbr_tasks.errors import StoreError
+from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.gate import Metrics, Outcome
 from sbr_tasks.store import Json, LogEntry, NumberedLog, Store
 
@@ -36,8 +36,9 @@ class Promotion:
         differences: Challenger minus opponent with bounds, by metric; see `evaluation.comparison.Difference`.
         baselines: What each baseline scored on the same events, by name.
         window: Fingerprint of the window whose test part they were scored on.
-        run: The run that decided.
+        run: The run that decided, or who.
         at: When, ISO-8601.
+        by_length: What the challenger and its opponent scored by length of the session, by version; see `evaluation.slices`.
     """
 
     number: int
@@ -55,6 +56,7 @@ class Promotion:
     window: str
     run: str
     at: str
+    by_length: Mapping[str, Mapping[str, Metrics]] = field(default_factory=dict)
 
     def as_dict(self) -> Json:
         """The entry as it lies in the log; the number is its key."""
@@ -104,13 +106,16 @@ def _fields(entry: Entry) -> Json:
 def _read(entry: LogEntry) -> Entry:
     body: dict[str, Any] = dict(entry.body)
     kind = body.pop("kind", None)
-    body["as_of"] = date.fromisoformat(body["as_of"])
-    if kind == "rollback":
-        return Rollback(number=entry.number, **body)
-    if kind != "decision":
-        raise StoreError(f"Log entry {entry.number} is of the unknown kind {kind!r}; a newer version of sbr-tasks wrote it.")
-    body["outcome"], body["reasons"] = Outcome(body["outcome"]), tuple(body["reasons"])
-    return Promotion(number=entry.number, **body)
+    try:
+        body["as_of"] = date.fromisoformat(body["as_of"])
+        if kind == "rollback":
+            return Rollback(number=entry.number, **body)
+        if kind == "decision":
+            body["outcome"], body["reasons"] = Outcome(body["outcome"]), tuple(body["reasons"])
+            return Promotion(number=entry.number, **body)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(f"Log entry {entry.number} is damaged ({error!r}); restore it from a backup.") from None
+    raise DamagedError(f"Log entry {entry.number} is of the unknown kind {kind!r}; a newer version of sbr-tasks wrote it.")
 
 
 class PromotionLog:

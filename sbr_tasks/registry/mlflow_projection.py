@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sbr_tasks.errors import DamagedError, RegistryError, TrackingError
 from sbr_tasks.registry.log import Entry, LogState, Promotion, Rollback
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of, version_files
 from sbr_tasks.scratch import scratch_folder
@@ -41,7 +43,9 @@ class MlflowProjection:
         self._store = store
         self._settings = settings
         self._uri = str(settings.mlflow.tracking_uri)
-        self._client: MlflowClient = _connect(settings)
+        with _in_words(self._uri):
+            self._client: MlflowClient = _connect(settings)
+            self._experiment = _experiment(self._client, settings)
 
     def show_version(self, version: ModelVersion) -> str:
         """Registers a version with its run (parameters, learning curve, lineage, files), unless it is there.
@@ -49,12 +53,9 @@ class MlflowProjection:
         Returns:
             MLflow's number of the version.
         """
-        return self._alone(lambda: self._show_version(version))
+        return self._alone(lambda: self._number_of(version.name) or self._register(version))
 
-    def _show_version(self, version: ModelVersion) -> str:
-        known = self._number_of(version.name)
-        if known:
-            return known
+    def _register(self, version: ModelVersion) -> str:
         run_id = self._log_run(version)
         registered = self._client.create_model_version(
             self._settings.mlflow.model_name,
@@ -80,12 +81,19 @@ class MlflowProjection:
         name = self._settings.mlflow.model_name
         shown = 0 if again else int(self._client.get_registered_model(name).tags.get(_CURSOR_TAG, 0))
         for entry in entries[shown:]:
+            number = self._ensure(entry.before if isinstance(entry, Rollback) else entry.version)
+            if number is None:
+                continue
             if isinstance(entry, Rollback):
-                self._client.set_model_version_tag(name, self._ensure(entry.before), "retired", entry.reason)
+                self._client.set_model_version_tag(name, number, "retired", entry.reason)
             else:
-                self._show_decision(entry)
+                self._show_decision(entry, number)
         if state.champion:
-            self._client.set_registered_model_alias(name, ALIAS, self._ensure(state.champion))
+            champion = self._ensure(state.champion)
+            if champion is None:
+                self._client.delete_registered_model_alias(name, ALIAS)
+            else:
+                self._client.set_registered_model_alias(name, ALIAS, champion)
         if len(entries) != shown:
             self._client.set_registered_model_tag(name, _CURSOR_TAG, str(len(entries)))
 
@@ -97,10 +105,10 @@ class MlflowProjection:
             return None
         return str(self._client.get_model_version(model.name, number).tags[_NAME_TAG])
 
-    def _show_decision(self, promotion: Promotion) -> None:
+    def _show_decision(self, promotion: Promotion, number: str) -> None:
         from mlflow.entities import Metric
 
-        name, number = self._settings.mlflow.model_name, self._ensure(promotion.version)
+        name = self._settings.mlflow.model_name
         self._client.set_model_version_tag(name, number, "outcome", promotion.outcome.value)
         self._client.set_model_version_tag(name, number, "log_entry", str(promotion.number))
         self._client.update_model_version(name, number, description=" ".join(promotion.reasons))
@@ -117,38 +125,70 @@ class MlflowProjection:
             ],
         )
 
-    def _ensure(self, version: str) -> str:
-        return self._number_of(version) or self._show_version(load_version(self._store, version))
+    def _ensure(self, name: str) -> str | None:
+        """MLflow's number of a version, registered first where need be; None, with a warning, where its files are lost."""
+        known = self._number_of(name)
+        if known:
+            return known
+        try:
+            return self._register(load_version(self._store, name))
+        except (DamagedError, RegistryError) as error:
+            logger.warning("MLflow can't show %s: %s", name, error)
+            return None
 
     def _alone(self, work: Callable[[], Result]) -> Result:
         """Does what may be done again at any time; two processes that show the same at once get in each other's way."""
-        from mlflow.exceptions import MlflowException
-
         for left in reversed(range(_ATTEMPTS)):
             try:
-                with _alone_with(self._uri):
+                with _in_words(self._uri), _alone_with(self._uri):
                     return work()
-            except MlflowException as error:
+            except TrackingError as error:
                 if not left:
                     raise
-                logger.warning("MLflow refused (%s); trying again.", str(error).split("\n", 1)[0])
+                logger.warning("Trying again: %s", error)
                 time.sleep(_ATTEMPTS - left)
         raise AssertionError("unreachable")
 
-    def _number_of(self, version: str) -> str | None:
-        found = self._client.search_model_versions(
-            f"name = '{self._settings.mlflow.model_name}' and tag.`{_NAME_TAG}` = '{version}'"
-        )
-        return min((str(v.version) for v in found), key=int, default=None)
+    def _number_of(self, name: str) -> str | None:
+        """MLflow's number of a version; None where it isn't registered, or the run that it belongs to is gone for good."""
+        model = self._settings.mlflow.model_name
+        found = self._client.search_model_versions(f"name = '{model}' and tag.`{_NAME_TAG}` = '{name}'")
+        for registered in sorted(found, key=lambda one: int(one.version)):
+            if self._has_run(str(registered.run_id)):
+                return str(registered.version)
+            self._client.delete_model_version(model, registered.version)
+        return None
+
+    def _has_run(self, run_id: str) -> bool:
+        """Whether a run is there, once one that somebody deleted is restored and one that was cut off is ended."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        if run.info.lifecycle_stage == "deleted":
+            self._client.restore_run(run_id)
+        if run.info.status == "RUNNING":
+            self._client.set_terminated(run_id)
+        return True
 
     def _log_run(self, version: ModelVersion) -> str:
         from mlflow.entities import Metric, Param, RunTag
 
         manifest = version.manifest
         at_ms = int(datetime.fromisoformat(manifest["trained_at"]).timestamp() * 1000)
-        run = self._client.create_run(self._experiment(), run_name=version.name, start_time=at_ms)
+        cut_off = self._client.search_runs([self._experiment], f"tags.`{_NAME_TAG}` = '{version.name}'", max_results=1)
+        run = (
+            cut_off[0]
+            if cut_off
+            else self._client.create_run(
+                self._experiment, run_name=version.name, start_time=at_ms, tags={_NAME_TAG: version.name}
+            )
+        )
         tags = {
-            _NAME_TAG: version.name,
             "as_of": str(version.as_of),
             "window": version.window,
             "mlflow.source.git.commit": manifest["lineage"]["git_revision"],
@@ -172,29 +212,6 @@ class MlflowProjection:
                 (folder / name).write_bytes(content)
             self._client.log_artifacts(run.info.run_id, str(folder), "model")
         return str(run.info.run_id)
-
-    def _experiment(self) -> str:
-        name = self._settings.mlflow.experiment
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        root = str(self._settings.mlflow.artifact_root)
-        return self._create_or(
-            lambda: str(self._client.create_experiment(name, artifact_location=root)),
-            lambda: str(self._client.get_experiment_by_name(name).experiment_id),
-        )
-
-    @staticmethod
-    def _create_or(create: Any, get: Any) -> str:
-        """Creates something, or gets what another process created first."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return str(create())
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            return str(get())
 
 
 @contextmanager
@@ -222,7 +239,50 @@ def _connect(settings: Settings) -> MlflowClient:
     with _alone_with(uri):
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
-    MlflowProjection._create_or(
-        lambda: client.create_registered_model(settings.mlflow.model_name).name, lambda: settings.mlflow.model_name
-    )
+    _create_or(lambda: client.create_registered_model(settings.mlflow.model_name).name, lambda: settings.mlflow.model_name)
     return client
+
+
+def _experiment(client: MlflowClient, settings: Settings) -> str:
+    name, root = settings.mlflow.experiment, str(settings.mlflow.artifact_root)
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return _create_or(
+            lambda: client.create_experiment(name, artifact_location=root),
+            lambda: client.get_experiment_by_name(name).experiment_id,
+        )
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _create_or(create: Callable[[], Any], get: Callable[[], Any]) -> str:
+    """Creates something, or gets what another process created first."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(create())
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return str(get())
+
+
+@contextmanager
+def _in_words(uri: str) -> Iterator[None]:
+    """Turns what MLflow and its database raise into one sentence."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        place = re.sub(r"://[^/@]*@", "://", uri)
+        raise TrackingError(
+            f"MLflow at {place} can't be used: {_first_line(error)} Nothing is lost, the store has all records: mend it or "
+            "move it away, then run `sbr repair`."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

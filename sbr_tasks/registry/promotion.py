@@ -16,10 +16,10 @@ from sbr_tasks.registry.gate import Champion, Contender, Outcome, decide
 from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, Rollback, fold
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
 from sbr_tasks.registry.scoring import BASELINES, Score, compare_scores, score_models
-from sbr_tasks.registry.serving import check_serving, publish_serving, require_serving_files
-from sbr_tasks.registry.versions import load_version, version_files, version_names
+from sbr_tasks.registry.serving import check_serving, publish_serving
+from sbr_tasks.registry.versions import load_version, require_files, version_files, version_names
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Store
+from sbr_tasks.store import Json, Store
 from sbr_tasks.window.build import Window
 
 logger = logging.getLogger(__name__)
@@ -67,18 +67,17 @@ def promote_if_better(
 
     Raises:
         RegistryError: Nothing can be decided: the champion can't be used, the models were scored on different events, the
-            challenger's SavedModel doesn't answer as the model does, or a retired version is forced.
+            challenger's SavedModel doesn't answer as the model does, a retired version is forced, or `force` is blank.
     """
+    if force is not None:
+        require_reason(force, "forced promotion")
 
     def build(state: LogState) -> Promotion | None:
         if force and name in state.retired:
             raise RegistryError(f"{name} was rolled back from, so it is retired and never promoted again, not even by force.")
         if name in state.decisions and (not force or name == state.champion):
             return None
-        promotion = _decide(store, settings, window, name, state, run, force)
-        if promotion.outcome.moves_champion:
-            check_serving(store, settings, load_version(store, name), window)
-        return promotion
+        return _decide(store, settings, window, name, state, run, force)
 
     created = _append(PromotionLog(store), build)
     project(store, settings)
@@ -98,8 +97,7 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
         RegistryError: `to` was never champion, is it already, or is retired; or there is no reason.
         DamagedError: Its files are missing or damaged.
     """
-    if not reason.strip():
-        raise RegistryError("A rollback needs a reason, for whoever reads the log later: --reason '...'.")
+    require_reason(reason, "rollback")
 
     def build(state: LogState) -> Rollback:
         require_return(state, to)
@@ -118,9 +116,7 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
     if isinstance(last, Rollback) and (last.version, last.reason) == (to, reason.strip()):
         project(store, settings)
         return last
-    version = load_version(store, to)
-    version_files(store, version)
-    require_serving_files(store, version)
+    require_files(store, load_version(store, to))
     created = _append(log, build)
     project(store, settings)
     logger.info("Rolled back from %s to %s (log entry %d): %s", created.before, to, created.number, created.reason)
@@ -130,7 +126,8 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
 def project(store: Store, settings: Settings, *, again: bool = False) -> None:
     """Brings MLflow and the serving copy level with the log, however far behind they are.
 
-    What another run commits meanwhile is shown too: nobody leaves before what it showed last is the end of the log.
+    What another run commits meanwhile is shown too: nobody leaves before what it showed last is the end of the log. A version
+    whose files are lost is left out with a warning; what was published of it before stays.
 
     Args:
         store: Where the log and the models lie.
@@ -143,26 +140,40 @@ def project(store: Store, settings: Settings, *, again: bool = False) -> None:
     while True:
         state = fold(entries)
         if state.champion:
-            publish_serving(store, state.champion_entry, load_version(store, state.champion), again=again)
+            _publish_champion(store, state, again=again)
         projection.show(entries, state, again=again)
         shown, entries = len(entries), log.entries()
         if len(entries) == shown:
             return
 
 
-def repair(store: Store, settings: Settings) -> dict[str, int | str | None]:
+def repair(store: Store, settings: Settings) -> Json:
     """Makes MLflow and the serving copy again from the store: every version, every decision, and the champion.
 
     Returns:
-        How many `versions` and `log_entries` there are, and the `champion`.
+        How many `versions` and `log_entries` there are, the `champion`, and the `faults`: sentences about versions that the
+        store holds or the log names but whose files are lost or damaged.
     """
     projection = MlflowProjection(store, settings)
-    names = version_names(store)
-    for name in names:
-        projection.show_version(load_version(store, name))
-    project(store, settings, again=True)
     state = PromotionLog(store).state()
-    return {"versions": len(names), "log_entries": state.n_entries, "champion": state.champion}
+    names = version_names(store)
+    faults = []
+    for name in sorted({*names, *state.days}):
+        try:
+            version = load_version(store, name)
+            require_files(store, version)
+            projection.show_version(version)
+        except (DamagedError, RegistryError) as error:
+            faults.append(f"{name}: {error}")
+    project(store, settings, again=True)
+    return {"versions": len(names), "log_entries": state.n_entries, "champion": state.champion, "faults": faults}
+
+
+def _publish_champion(store: Store, state: LogState, *, again: bool) -> None:
+    try:
+        publish_serving(store, state.champion_entry, load_version(store, str(state.champion)), again=again)
+    except (DamagedError, RegistryError) as error:
+        logger.warning("The champion's serving copy stays as it is: %s", error)
 
 
 def _append(log: PromotionLog, build: Callable[[LogState], NewEntry]) -> NewEntry:
@@ -177,6 +188,16 @@ def _append(log: PromotionLog, build: Callable[[LogState], NewEntry]) -> NewEntr
             logger.info("Another run wrote log entry %d first; looking again.", entry.number)
             continue
         return entry
+
+
+def require_reason(reason: str, what: str) -> None:
+    """Checks that whoever reads the log later will know why.
+
+    Raises:
+        RegistryError: The reason is blank.
+    """
+    if not reason.strip():
+        raise RegistryError(f"A {what} needs a reason, for whoever reads the log later; found a blank one.")
 
 
 def require_return(state: LogState, to: str) -> None:
@@ -215,6 +236,8 @@ def _decide(
     )
     if decision.outcome is Outcome.CHAMPION_UNUSABLE:
         raise RegistryError(" ".join(decision.reasons))
+    if decision.outcome.moves_champion:
+        check_serving(store, settings, load_version(store, name), window)
     return Promotion(
         number=state.n_entries + 1,
         version=name,
@@ -231,6 +254,7 @@ def _decide(
         window=window.fingerprint,
         run=run,
         at=_now(),
+        by_length={one: dict(scores[one].by_length) for one in (name, opponent) if one in scores},
     )
 
 

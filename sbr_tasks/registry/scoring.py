@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from sbr_tasks.errors import AlreadyExistsError
+from sbr_tasks.errors import AlreadyExistsError, DamagedError
 from sbr_tasks.evaluation.baselines import Markov, Popularity
 from sbr_tasks.evaluation.comparison import Difference, compare
 from sbr_tasks.evaluation.ranking import Evaluation, evaluate, event_clicks
@@ -47,7 +46,8 @@ class Score:
 def score_models(store: Store, settings: Settings, window: Window, names: list[str]) -> dict[str, Score]:
     """Scores versions and the baselines on the test day of a window, all on the same events.
 
-    What was scored before isn't scored again. The rank of each event is kept as Parquet beside the metrics.
+    What was scored before isn't scored again, unless its files are damaged. The rank of each event is kept as Parquet beside
+    the metrics.
 
     Returns:
         Scores by version name, and by the names of `BASELINES`.
@@ -61,12 +61,13 @@ def score_models(store: Store, settings: Settings, window: Window, names: list[s
     data: WindowData | None = None
     for name in [*names, *BASELINES]:
         key = f"{folder}/{name}.json"
-        if not store.exists(key):
+        score = _load(store, key)
+        if score is None:
             data = data or read_window(store, window, settings.zone)
             evaluation = _evaluate(store, name, data, settings)
-            _record(store, key, evaluation, data.test)
+            score = _record(store, key, evaluation, data.test)
             logger.info("%s on %s: %s", name, window.as_of, describe_metrics(evaluation.metrics()))
-        found[name] = _load(store, key)
+        found[name] = score
     return found
 
 
@@ -98,7 +99,7 @@ def _evaluate(store: Store, name: str, data: WindowData, settings: Settings) -> 
     return evaluate(scorer, data.test, batch_size=settings.evaluation.batch_size)
 
 
-def _record(store: Store, key: str, evaluation: Evaluation, test: Sessions) -> None:
+def _record(store: Store, key: str, evaluation: Evaluation, test: Sessions) -> Score:
     ranks = pa.table(
         {
             "session": pa.array(evaluation.session),
@@ -115,11 +116,28 @@ def _record(store: Store, key: str, evaluation: Evaluation, test: Sessions) -> N
     try:
         store.put_new(key, to_json(body))
     except AlreadyExistsError:
-        logger.info("Another run recorded %s meanwhile.", key)
+        kept = _load(store, key)
+        if kept:
+            logger.info("Another run recorded %s meanwhile.", key)
+            return kept
+        store.replace(key, to_json(body))
+    return _score(body)
 
 
-def _load(store: Store, key: str) -> Score:
-    body = json.loads(store.get(key))
+def _load(store: Store, key: str) -> Score | None:
+    """What was recorded; None where nothing was, or its files are damaged."""
+    if not store.exists(key):
+        return None
+    try:
+        score = _score(store.get_json(key))
+        store.read(score.ranks)
+    except DamagedError as error:
+        logger.warning("Scoring again, because what was recorded can't be used: %s", error)
+        return None
+    return score
+
+
+def _score(body: Json) -> Score:
     return Score(body["metrics"], body["by_length"], FileRecord.from_dict(body["ranks"]))
 
 

@@ -6,7 +6,6 @@ record beside it says that it is complete.
 
 from __future__ import annotations
 
-import json
 import logging
 
 import numpy as np
@@ -61,7 +60,7 @@ def publish_serving(store: Store, entry: int, version: ModelVersion, *, again: b
         DamagedError: Files of the version are missing or damaged.
     """
     key = _record_key(entry)
-    if not again and store.exists(key) and json.loads(store.get(key))["version"] == version.name:
+    if not again and store.exists(key) and store.get_json(key)["version"] == version.name:
         return
     files = _files(version)
     last = sorted(files, key=lambda name: (name == _GRAPH, name))
@@ -70,22 +69,12 @@ def publish_serving(store: Store, entry: int, version: ModelVersion, *, again: b
     logger.info("%s is served as %s/%d.", version.name, SERVING, entry)
 
 
-def require_serving_files(store: Store, version: ModelVersion) -> None:
-    """Checks that a version can be published.
-
-    Raises:
-        DamagedError: Files of its SavedModel are missing or damaged.
-    """
-    for record in _files(version).values():
-        store.read(record)
-
-
 def served(store: Store) -> tuple[int, str] | None:
     """Number and version of the newest complete serving copy; None while there is none."""
     keys = store.keys(_RECORDS)
     if not keys:
         return None
-    record = json.loads(store.get(keys[-1]))
+    record = store.get_json(keys[-1])
     return int(record["entry"]), str(record["version"])
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
-import json
 import logging
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Mapping
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_NAME = re.compile(r"\d{4}-\d{2}-\d{2}-[0-9a-f]{8}")
 _PACKAGES = ("sbr-tasks", "tensorflow", "numpy", "pandas", "pyarrow", "great-expectations", "mlflow")
 
 
@@ -120,9 +121,9 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
         store.put_new(_manifest_key(name), to_json(manifest))
     except AlreadyExistsError:
         logger.info("Another run trained %s meanwhile.", name)
-        return load_version(store, name)
-    finally:
         checkpoints.delete()
+        return load_version(store, name)
+    checkpoints.delete()
     logger.info(
         "Trained %s: %d events a epoch, best epoch %d of %d, %.0f s.",
         name,
@@ -139,17 +140,18 @@ def load_version(store: Store, name: str) -> ModelVersion:
 
     Raises:
         RegistryError: There is no such version.
+        DamagedError: Its manifest is damaged.
     """
-    if not store.exists(_manifest_key(name)):
+    if not _NAME.fullmatch(name) or not store.exists(_manifest_key(name)):
         known = ", ".join(version_names(store)[-5:]) or "none"
         raise RegistryError(f"There is no model version {name!r}. The newest ones are: {known}. See `sbr models`.")
-    manifest = json.loads(store.get(_manifest_key(name)))
-    return ModelVersion(name, date.fromisoformat(manifest["as_of"]), manifest)
+    return ModelVersion(name, date.fromisoformat(name[:10]), store.get_json(_manifest_key(name)))
 
 
 def version_names(store: Store) -> list[str]:
     """All versions, oldest day first."""
-    return sorted(key.split("/")[1] for key in store.keys("models") if key.count("/") == 2 and key.endswith("/manifest.json"))
+    folders = (key.split("/")[1] for key in store.keys("models") if key.count("/") == 2 and key.endswith("/manifest.json"))
+    return sorted(folder for folder in folders if _NAME.fullmatch(folder))
 
 
 def version_files(store: Store, version: ModelVersion) -> dict[str, bytes]:
@@ -159,6 +161,16 @@ def version_files(store: Store, version: ModelVersion) -> dict[str, bytes]:
         StoreError: A file is missing or damaged.
     """
     return {name: store.read(FileRecord.from_dict(record)) for name, record in version.manifest["files"].items()}
+
+
+def require_files(store: Store, version: ModelVersion) -> None:
+    """Checks that a version can be scored with and served.
+
+    Raises:
+        DamagedError: A file of it is missing or damaged.
+    """
+    for record in (*version.manifest["files"].values(), *version.manifest["saved_model"].values()):
+        store.read(FileRecord.from_dict(record))
 
 
 def load_weights(store: Store, version: ModelVersion) -> GRU4RecWeights:

@@ -11,6 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.errors import RegistryError
+from sbr_tasks.evaluation.slices import LENGTHS
+from sbr_tasks.registry.gate import Metrics
 from sbr_tasks.registry.log import Promotion, PromotionLog
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of
 from sbr_tasks.settings import Settings
@@ -63,6 +65,7 @@ def _render(store: Store, promotion: Promotion, version: ModelVersion, window: W
         parts=PARTS,
         metrics=_METRICS,
         compared=_compared(promotion),
+        by_length=_by_length(promotion),
         curve=version.manifest["curve"],
         points=_points([epoch["validation_recall_at_20"] for epoch in version.manifest["curve"]]),
         size=(_CURVE_WIDTH, _CURVE_HEIGHT),
@@ -76,6 +79,13 @@ def _compared(promotion: Promotion) -> list[tuple[str, dict[str, Any]]]:
     if promotion.opponent_metrics:
         columns.append(("champion", dict(promotion.opponent_metrics)))
     return columns + [(name, dict(values)) for name, values in promotion.baselines.items()]
+
+
+def _by_length(promotion: Promotion) -> list[tuple[str, list[tuple[str, Metrics]]]]:
+    """For each length of session, what challenger and champion scored, by column."""
+    columns = [("challenger", promotion.version), ("champion", promotion.opponent or "")]
+    scored = [(label, promotion.by_length[name]) for label, name in columns if name in promotion.by_length]
+    return [(length, [(label, found[length]) for label, found in scored if length in found]) for length in LENGTHS]
 
 
 def _points(values: Sequence[float | None]) -> list[tuple[float, float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import date
 from shutil import get_terminal_size
@@ -10,7 +10,7 @@ from shutil import get_terminal_size
 from tabulate import tabulate
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
-from sbr_tasks.registry.log import Promotion, PromotionLog
+from sbr_tasks.registry.log import Promotion, PromotionLog, fold
 from sbr_tasks.store import Json, Store
 from sbr_tasks.window.build import load_window
 
@@ -45,6 +45,7 @@ class RunRow:
         mrr_at_20: The challenger's.
         champion_mrr_at_20: That of the version it was compared with.
         decision: The gate's outcome.
+        is_retired: Whether the challenger was rolled back from since.
         reason: Its reasons, in sentences.
     """
 
@@ -58,6 +59,7 @@ class RunRow:
     mrr_at_20: float | None = None
     champion_mrr_at_20: float | None = None
     decision: str | None = None
+    is_retired: bool = False
     reason: str | None = None
 
     def as_dict(self) -> Json:
@@ -71,10 +73,12 @@ def run_rows(store: Store, days: Sequence[date] | None = None) -> list[RunRow]:
         store: Where the records lie.
         days: The days to show; None shows every day that a decision was made on.
     """
-    decisions = {entry.as_of: entry for entry in PromotionLog(store).entries() if isinstance(entry, Promotion)}
+    entries = PromotionLog(store).entries()
+    decisions = {entry.as_of: entry for entry in entries if isinstance(entry, Promotion)}
+    retired = fold(entries).retired
     states = ClickCatalog(store).days()
     shown = sorted(decisions) if days is None else sorted(days)
-    return [_row(store, day, states.get(day, DayState()), decisions.get(day)) for day in shown]
+    return [_row(store, day, states.get(day, DayState()), decisions.get(day), retired) for day in shown]
 
 
 def run_table(rows: Sequence[RunRow]) -> str:
@@ -89,7 +93,7 @@ def run_table(rows: Sequence[RunRow]) -> str:
             row.champion_recall_at_20,
             row.mrr_at_20,
             row.champion_mrr_at_20,
-            row.decision or "none",
+            f"{row.decision or 'none'}{', rolled back since' if row.is_retired else ''}",
             row.reason,
         ]
         for row in rows
@@ -102,7 +106,7 @@ def run_table(rows: Sequence[RunRow]) -> str:
     )
 
 
-def _row(store: Store, day: date, state: DayState, promotion: Promotion | None) -> RunRow:
+def _row(store: Store, day: date, state: DayState, promotion: Promotion | None, retired: Set[str]) -> RunRow:
     revision = state.incoming or state.accepted
     found = RunRow(day=str(day), clicks=revision.rows if revision else None, validation=_validation(state))
     if promotion is None:
@@ -119,6 +123,7 @@ def _row(store: Store, day: date, state: DayState, promotion: Promotion | None) 
         mrr_at_20=challenger.get("mrr_at_20"),
         champion_mrr_at_20=opponent.get("mrr_at_20"),
         decision=promotion.outcome.value,
+        is_retired=promotion.version in retired,
         reason=" ".join(promotion.reasons),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -114,8 +113,7 @@ def load_window(store: Store, as_of: date, key: str) -> Window:
     Raises:
         StoreError: There is no such window.
     """
-    manifest = json.loads(store.get(_manifest_key(as_of, key)))
-    return Window(key, as_of, manifest)
+    return Window(key, as_of, store.get_json(_manifest_key(as_of, key)))
 
 
 def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:

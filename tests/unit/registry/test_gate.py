@@ -142,7 +142,7 @@ def test_model_must_be_above_each_baseline(baseline: str, recall: float, mrr: fl
     decision = ask(metrics(recall, mrr), None, baselines=baselines, live_day=None)
     assert decision.outcome is outcome
     if recall == 0.2:
-        assert decision.reasons == (f"Recall@20 0.2000 is not above that of the {baseline} baseline, 0.2000.",)
+        assert decision.reasons[0] == f"Recall@20 0.2000 is not above that of the {baseline} baseline, 0.2000."
 
 
 @pytest.mark.parametrize(
@@ -173,6 +173,7 @@ def test_unusable_champion_stops_the_decision_with_what_to_do() -> None:
         Outcome.CHAMPION_UNUSABLE,
         (
             "The champion old can't be used: models/old/weights.npz is missing.",
+            "new scores Recall@20 0.5000 and MRR@20 0.3000 on 500 events.",
             "Restore its files, roll back to another version, "
             "or set gate.replace_unusable to let a good challenger replace it.",
         ),
@@ -188,8 +189,9 @@ def test_unusable_champion_is_replaced_only_if_the_settings_say_so() -> None:
 @pytest.mark.parametrize("new", [metrics(0.1, 0.1), metrics(0.9, 0.9, 1, 1), metrics(0.001, 0.0)])
 def test_force_overrides_the_metrics(new: Metrics) -> None:
     decision = ask(new, champion(new, 0.5, 0.3), force="sale starts tomorrow")
-    assert decision == Decision(Outcome.FORCED, ("Forced, whatever the metrics: sale starts tomorrow",))
+    assert decision.outcome is Outcome.FORCED
     assert decision.outcome.moves_champion
+    assert decision.reasons[0] == "Forced, whatever the metrics: sale starts tomorrow"
 
 
 def test_models_scored_on_different_events_are_not_compared() -> None:
@@ -203,10 +205,56 @@ def test_reasons_say_by_how_much_and_how_sure() -> None:
     new = metrics(0.55, 0.27)
     assert ask(new, champion(new, 0.50, 0.30)).reasons == (
         "Recall@20 0.5500 beats 0.5000 of the champion old "
-        "(+0.0500, +10.0 %; 95% bounds +0.0300 and +0.0700; better with probability 0.90).",
+        "(+0.0500, +10.0 %; 95 % bounds +0.0300 and +0.0700; better with probability 0.90).",
         "MRR@20 0.2700 does not beat 0.3000 of the champion old "
-        "(-0.0300, -10.0 %; 95% bounds -0.0500 and -0.0100; better with probability 0.90).",
+        "(-0.0300, -10.0 %; 95 % bounds -0.0500 and -0.0100; better with probability 0.90).",
     )
+
+
+@pytest.mark.parametrize(
+    ("new", "force"),
+    [
+        (metrics(0.55, 0.27), "sale starts tomorrow"),
+        (metrics(0.55, 0.27, 99), None),
+        (metrics(0.005, 0.27), None),
+    ],
+    ids=["forced", "too few events", "below baseline"],
+)
+def test_difference_is_shown_where_it_did_not_decide_too(new: Metrics, force: str | None) -> None:
+    reasons = ask(new, champion(new, 0.50, 0.30), force=force).reasons
+    assert [reason for reason in reasons if reason.startswith("MRR@20 0.2700 does not beat 0.3000 of the champion old (-0.03")]
+
+
+def test_model_of_an_old_day_is_compared_with_the_champion_of_then() -> None:
+    new = metrics(0.5, 0.3)
+    kept = ask(new, champion(new, 0.6, 0.4), live_day=date(2020, 7, 1))
+    assert kept.reasons[0].startswith("Recall@20 0.5000 does not beat 0.6000 of the then champion old (")
+    lost = ask(new, UNUSABLE, live_day=date(2020, 7, 1), settings=replace_settings(replace_unusable=True))
+    assert lost.outcome is Outcome.WOULD_PROMOTE
+    assert lost.reasons == (
+        "The then champion old can't be used: models/old/weights.npz is missing.",
+        "new scores Recall@20 0.5000 and MRR@20 0.3000 on 500 events.",
+        "It is not compared with (gate.replace_unusable).",
+        "The champion is of a newer day (2020-07-01), so it stays whatever this comparison says.",
+    )
+
+
+def test_numbers_that_decided_are_never_rounded_to_the_same() -> None:
+    new = metrics(0.5 + 1e-6, 0.3)
+    close = champion(new, 0.5, 0.3 - 1e-9, spread=0)
+    assert ask(new, close).reasons == (
+        "Recall@20 0.500001 beats 0.500000 of the champion old "
+        "(+0.000001, +0.0 %; 95 % bounds +0.000001 and +0.000001; better with probability 0.90).",
+        "MRR@20 0.3000000000 beats 0.2999999990 of the champion old "
+        "(+0.0000000010, +0.0 %; 95 % bounds +0.0000000010 and +0.0000000010; better with probability 0.90).",
+    )
+
+
+@pytest.mark.parametrize(("confidence", "text"), [(0.95, "95 %"), (0.975, "97.5 %"), (0.999, "99.9 %")])
+def test_confidence_is_shown_as_it_was_set(confidence: float, text: str) -> None:
+    new = metrics(0.55, 0.35)
+    reason = ask(new, champion(new, 0.50, 0.30), settings=replace_settings(confidence=confidence)).reasons[0]
+    assert f"of the champion old with {text} confidence (" in reason
 
 
 def test_every_outcome_moves_the_champion_or_does_not() -> None:

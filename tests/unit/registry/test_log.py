@@ -1,18 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sbr_tasks.errors import AlreadyExistsError, RegistryError
-from sbr_tasks.registry.gate import Champion, Contender, Outcome, decide
-from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, Rollback, fold
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError
+from sbr_tasks.registry.gate import Outcome
+from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, Rollback, fold
 from sbr_tasks.registry.promotion import require_return
-from sbr_tasks.settings import GateSettings
 from sbr_tasks.store import Store
 
 START = date(2020, 6, 1)
@@ -102,75 +98,25 @@ def test_only_an_earlier_champion_can_come_back(to: str, message: str) -> None:
     assert str(caught.value) == message
 
 
-# A step of a random history: a run of some day with some quality, perhaps forced, or a rollback to some version.
-run_step = st.tuples(st.just("run"), st.integers(0, 9), st.integers(0, 3), st.booleans())
-rollback_step = st.tuples(st.just("rollback"), st.integers(0, 9), st.integers(0, 3), st.booleans())
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", r"promotions/00000002\.json is damaged: expected a JSON object \(Expecting property name"),
+        (b"[1]", r"promotions/00000002\.json is damaged: expected a JSON object, found \[1\]\. Restore it from a backup"),
+        (b'{"kind": "decision"}', r"^Log entry 2 is damaged \(KeyError\('as_of'\)\); restore it from a backup\.$"),
+        (b'{"kind": "wish", "as_of": "2020-06-01"}', r"^Log entry 2 is of the unknown kind 'wish'; a newer version"),
+    ],
+)
+def test_damaged_entry_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    store = Store(str(tmp_path))
+    PromotionLog(store).create(entry(1, 5, Outcome.BOOTSTRAP, "v5"))
+    store.put_new("promotions/00000002.json", content)
+    with pytest.raises(DamagedError, match=message):
+        PromotionLog(store).entries()
 
 
-def decided(state: LogState, day: int, quality: int, *, force: bool) -> Promotion | None:
-    """The entry of a run whose model is as good as `quality`; runs with equal arguments are repetitions of one run."""
-    as_of, name = START + timedelta(days=day), f"v{day}q{quality}"
-    if name in state.decisions and (not force or name == state.champion or name in state.retired):
-        return None
-    opponent = state.opponent_for(as_of)
-    scores = {
-        one: {"recall_at_20": q, "mrr_at_20": q, "n_events": 500, "n_sessions": 500} for one, q in qualities(name, opponent)
-    }
-    differences = {} if opponent is None else differences_of(scores[name], scores[opponent])
-    low = {"recall_at_20": -1.0, "mrr_at_20": -1.0, "n_events": 500, "n_sessions": 500}
-    decision = decide(
-        Contender(name, as_of, scores[name]),
-        Champion(opponent, scores[opponent], differences) if opponent else None,
-        baselines={"popularity": low},
-        live_day=state.champion_day,
-        settings=GateSettings(),
-        force="asked for" if force else None,
-    )
-    base = entry(state.n_entries + 1, 1, decision.outcome, None)
-    champion = name if decision.outcome.moves_champion else state.champion
-    return replace(base, version=name, as_of=as_of, opponent=opponent, before=state.champion, champion=champion)
-
-
-def qualities(*names: str | None) -> list[tuple[str, float]]:
-    return [(name, float(name.split("q")[1])) for name in names if name]
-
-
-def differences_of(new: dict[str, float], old: dict[str, float]) -> dict[str, object]:
-    from sbr_tasks.evaluation.comparison import Difference
-
-    return {m: Difference(new[m] - old[m], new[m] - old[m], new[m] - old[m], 0.5, 0.95) for m in ("recall_at_20", "mrr_at_20")}
-
-
-@given(st.lists(st.one_of(run_step, rollback_step), max_size=30))
-def test_no_history_moves_the_champion_back_by_a_decision_or_returns_a_retired_version(
-    history: list[tuple[str, int, int, bool]],
-) -> None:
-    entries: list[Entry] = []
-    for kind, day, quality, force in history:
-        state = fold(entries)
-        if kind == "run":
-            promotion = decided(state, day, quality, force=force)
-            if promotion is None:
-                continue
-            if promotion.outcome.moves_champion and state.champion_day:
-                assert promotion.as_of >= state.champion_day
-            assert promotion.opponent not in state.retired
-            if promotion.outcome is Outcome.PROMOTE:
-                assert promotion.opponent is not None
-                assert state.days[promotion.opponent] <= promotion.as_of
-            entries.append(promotion)
-        else:
-            to = f"v{day}q{quality}"
-            try:
-                require_return(state, to)
-            except RegistryError:
-                continue
-            entries.append(Rollback(len(entries) + 1, to, state.days[to], str(state.champion), "worse", "test", "2020"))
-        after = fold(entries)
-        assert after.champion not in after.retired
-        assert after.champion == entries[-1].champion
-        assert after.champion_as_of(date(2021, 1, 1)) not in after.retired
-    replayed = fold(entries)
-    moving = [e for e in entries if isinstance(e, Rollback) or e.outcome.moves_champion]
-    assert replayed.champion == (moving[-1].version if moving else None)
-    assert replayed.champion_entry == (moving[-1].number if moving else 0)
+def test_files_that_are_no_entries_are_left_alone(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    PromotionLog(store).create(entry(1, 5, Outcome.BOOTSTRAP, "v5"))
+    store.put_new("promotions/00000001 (copy).json", b"")
+    assert len(PromotionLog(store).entries()) == 1

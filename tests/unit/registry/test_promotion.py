@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sbr_tasks import steps
-from sbr_tasks.errors import AlreadyExistsError, RegistryError, StoreError
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, StoreError, TrackingError
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED, Outcome
@@ -19,7 +19,7 @@ from sbr_tasks.registry.log import Promotion, PromotionLog
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
 from sbr_tasks.registry.promotion import project, promote_if_better, repair, roll_back
 from sbr_tasks.registry.recommend import recommend
-from sbr_tasks.registry.scoring import Score
+from sbr_tasks.registry.scoring import Score, score_models
 from sbr_tasks.registry.serving import SERVING, served
 from sbr_tasks.registry.versions import ModelVersion, load_version, train_version, version_files
 from sbr_tasks.report.page import write_report
@@ -207,7 +207,7 @@ def test_lost_mlflow_is_made_again_from_the_store(
     promote_if_better(store, settings, *of(D), run="2")
     lost = {"tracking_uri": f"sqlite:///{tmp_path}/new.db", "artifact_root": str(tmp_path / "new")}
     settings = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=lost)})
-    found = {"versions": 2, "log_entries": 2, "champion": of(D)[1]}
+    found = {"versions": 2, "log_entries": 2, "champion": of(D)[1], "faults": []}
     assert repair(store, settings) == found
     assert repair(store, settings) == found
     assert alias_of(store, settings) == of(D)[1]
@@ -302,7 +302,7 @@ def test_force_promotes_a_version_that_was_kept_out(copied: Copied, inject: Inje
     assert promote_if_better(store, settings, *after, run="2").outcome is Outcome.KEEP_CHAMPION
     forced = promote_if_better(store, settings, *after, run="3", force="new season")
     assert (forced.number, forced.outcome, forced.champion) == (3, Outcome.FORCED, after[1])
-    assert forced.reasons == ("Forced, whatever the metrics: new season",)
+    assert forced.reasons[0] == "Forced, whatever the metrics: new season"
     assert promote_if_better(store, settings, *after, run="4", force="again").number == 3
     assert served(store) == (3, after[1])
 
@@ -465,6 +465,204 @@ def test_rollback_that_was_stopped_after_its_entry_is_completed_by_the_same_agai
     assert roll_back(store, settings, old, reason="worse", run="x").number == 3
     assert served(store) == (3, old)
     assert alias_of(store, settings) == old
+
+
+def test_version_whose_saved_model_answers_otherwise_is_not_promoted(
+    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, settings, of = copied
+    inject(d06=0.6)
+
+    def differs(*_: object) -> None:
+        raise RegistryError("The SavedModel answers otherwise.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(promotion_module, "check_serving", differs)
+        with pytest.raises(RegistryError, match="answers otherwise"):
+            promote_if_better(store, settings, *of(D), run="x")
+    assert PromotionLog(store).entries() == []
+    assert served(store) is None
+    assert promote_if_better(store, settings, *of(D), run="x").outcome is Outcome.BOOTSTRAP
+
+
+def test_lost_version_is_left_out_of_mlflow_and_named_by_repair(
+    two_promotions: tuple[Store, Settings, str], tmp_path: Path
+) -> None:
+    store, settings, old = two_promotions
+    champion = str(PromotionLog(store).state().champion)
+    folder = tmp_path / "store" / "models"
+    (folder / old).rename(tmp_path / "kept")
+    lost = settings.model_copy(
+        update={"mlflow": settings.mlflow.model_copy(update={"tracking_uri": f"sqlite:///{tmp_path}/new.db"})}
+    )
+    found = repair(store, lost)
+    assert (found["versions"], found["log_entries"], found["champion"]) == (1, 2, champion)
+    (fault,) = found["faults"]
+    assert fault.startswith(f"{old}: There is no model version '{old}'.")
+    assert alias_of(store, lost) == champion
+    (tmp_path / "kept").rename(folder / old)
+    (folder / champion).rename(tmp_path / "kept")
+    shutil.rmtree(tmp_path / "store" / "serving")
+    assert [one[: len(champion)] for one in repair(store, lost)["faults"]] == [champion]
+    assert alias_of(store, lost) == champion, "MLflow has its own copy"
+    assert served(store) is None
+    (tmp_path / "kept").rename(folder / champion)
+    assert repair(store, lost)["faults"] == []
+    assert served(store) == (2, champion)
+
+
+def test_mlflow_that_never_saw_the_lost_champion_has_no_alias(
+    two_promotions: tuple[Store, Settings, str], tmp_path: Path
+) -> None:
+    store, settings, _ = two_promotions
+    shutil.rmtree(tmp_path / "store" / "models" / str(PromotionLog(store).state().champion))
+    lost = settings.model_copy(
+        update={"mlflow": settings.mlflow.model_copy(update={"tracking_uri": f"sqlite:///{tmp_path}/new.db"})}
+    )
+    assert len(repair(store, lost)["faults"]) == 1
+    assert alias_of(store, lost) is None
+
+
+def test_what_somebody_deleted_or_changed_in_mlflow_is_made_again(two_promotions: tuple[Store, Settings, str]) -> None:
+    store, settings, old = two_promotions
+    model = settings.mlflow.model_name
+    client = MlflowProjection(store, settings)._client
+    first, second = sorted(client.search_model_versions(f"name = '{model}'"), key=lambda one: int(one.version))
+    client.delete_run(first.run_id)
+    client.set_model_version_tag(model, second.version, "outcome", "keep_champion")
+    client.delete_registered_model_alias(model, "champion")
+    client.delete_experiment(client.get_run(second.run_id).info.experiment_id)
+    assert repair(store, settings)["faults"] == []
+    shown = {one.version: one for one in client.search_model_versions(f"name = '{model}'")}
+    assert shown[second.version].tags["outcome"] == "promote"
+    assert shown[first.version].tags["sbr.version"] == old
+    for one in shown.values():
+        run = client.get_run(one.run_id)
+        assert (run.info.lifecycle_stage, run.info.status) == ("active", "FINISHED")
+        assert client.get_experiment(run.info.experiment_id).lifecycle_stage == "active"
+    assert alias_of(store, settings) == PromotionLog(store).state().champion
+
+
+@pytest.mark.parametrize("step", ["log_artifacts", "create_model_version", "set_terminated"])
+def test_registration_that_was_cut_off_is_completed_with_one_finished_run(
+    copied: Copied, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    from mlflow import MlflowClient
+
+    store, settings, of = copied
+    version = load_version(store, of(D)[1])
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, step, stop)
+        with pytest.raises(KeyboardInterrupt):
+            MlflowProjection(store, settings).show_version(version)
+    projection = MlflowProjection(store, settings)
+    projection.show_version(version)
+    client = projection._client
+    (experiment,) = client.search_experiments(filter_string=f"name = '{settings.mlflow.experiment}'")
+    (run,) = client.search_runs([experiment.experiment_id], f"tags.`sbr.version` = '{version.name}'")
+    assert run.info.status == "FINISHED"
+    (registered,) = client.search_model_versions(f"name = '{settings.mlflow.model_name}'")
+    assert registered.run_id == run.info.run_id
+    assert {file.path for file in client.list_artifacts(run.info.run_id, "model")} == {
+        f"model/{name}" for name in version.manifest["files"]
+    }
+
+
+def test_mlflow_database_that_is_none_is_one_sentence(copied: Copied, tmp_path: Path) -> None:
+    store, settings, _ = copied
+    (tmp_path / "broken.db").write_bytes(b"this is no database, but a text that is longer than a header" * 20)
+    broken = settings.model_copy(
+        update={"mlflow": settings.mlflow.model_copy(update={"tracking_uri": f"sqlite:///{tmp_path}/broken.db"})}
+    )
+    with pytest.raises(TrackingError) as caught:
+        repair(store, broken)
+    (sentence,) = str(caught.value).splitlines()
+    assert sentence.startswith(f"MLflow at sqlite:///{tmp_path}/broken.db can't be used: ")
+    assert sentence.endswith("mend it or move it away, then run `sbr repair`.")
+
+
+def test_damaged_evaluation_is_made_again(copied: Copied, tmp_path: Path) -> None:
+    store, settings, of = copied
+    window, name = of(D)
+    first = score_models(store, settings, window, [name])
+    (record,) = (tmp_path / "store" / "evaluations").rglob(f"{name}.json")
+    record.write_text("{")
+    assert score_models(store, settings, window, [name]) == first
+    (tmp_path / "store" / first[name].ranks.key).write_bytes(b"PAR1")
+    assert score_models(store, settings, window, [name]) == first
+    assert store.read(first[name].ranks)[:4] == b"PAR1"
+
+
+@pytest.mark.parametrize("name", ["", "../x", "2020-06-06", "2020-06-06-0123456789"])
+def test_name_that_no_version_can_have_is_refused(copied: Copied, name: str) -> None:
+    store, settings, _ = copied
+    with pytest.raises(RegistryError, match=r"^There is no model version '.*'\. The newest ones are: 2020-06-05-"):
+        roll_back(store, settings, name, reason="worse", run="x")
+
+
+def test_damaged_manifest_is_named(copied: Copied, tmp_path: Path) -> None:
+    store, _, of = copied
+    (tmp_path / "store" / "models" / of(D)[1] / "manifest.json").write_text("[")
+    with pytest.raises(DamagedError, match=r"manifest\.json is damaged: expected a JSON object \("):
+        load_version(store, of(D)[1])
+    assert len(model_rows(store)) == 2
+
+
+def test_reason_that_is_blank_is_refused_before_anything_is_done(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    inject(d06=0.6)
+    with pytest.raises(RegistryError, match=r"^A forced promotion needs a reason, .* found a blank one\.$"):
+        promote_if_better(store, settings, *of(D), run="x", force=" ")
+    with pytest.raises(RegistryError, match="forced promotion needs a reason"):
+        steps.retrain(str(D), force="", overrides=[f"store={settings.store}"])
+    assert PromotionLog(store).entries() == []
+
+
+def test_step_that_is_repeated_tells_the_champion_of_now_and_promotes_nothing_twice(
+    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    (older, old), (newer, new) = of(D - timedelta(days=1)), of(D)
+
+    def promote(window: Window, name: str, run: str | None = None) -> tuple[object, object]:
+        found = steps.promote_if_better(str(window.as_of), window.fingerprint, name, run=run)
+        return found["promoted"], found["champion"]
+
+    assert promote(older, old) == (True, old)
+    assert promote(older, old) == (False, old)
+    assert promote(newer, new, run="scheduled") == (True, new)
+    assert promote(newer, new, run="scheduled") == (True, new), "another attempt of the same run tells the same"
+    assert promote(newer, new, run="by hand") == (False, new)
+    roll_back(store, settings, old, reason="worse", run="x")
+    assert promote(newer, new, run="scheduled") == (False, old)
+    assert PromotionLog(store).entries()[0].run == steps.who()
+    (row,) = run_rows(store, [D])
+    assert row.is_retired
+    assert "promote, rolled" in " ".join(run_table([row]).split())
+
+
+def test_scores_by_length_of_the_session_are_in_the_log_and_on_the_page(
+    copied: Copied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, settings, of = copied
+    monkeypatch.setattr(promotion_module, "check_serving", lambda *_: None)
+    for day in (D - timedelta(days=1), D):
+        promotion = promote_if_better(store, settings, *of(day), run="x", force="to have two")
+    assert {
+        name: {length: found["n_events"] for length, found in kept.items()} for name, kept in promotion.by_length.items()
+    } == {
+        promotion.version: {"3-5": 120},
+        promotion.opponent: {"3-5": 120},
+    }
+    page = store.get(write_report(store, settings, D)).decode()
+    recall = promotion.by_length[promotion.version]["3-5"]["recall_at_20"]
+    assert f'<th scope="row">3-5</th><td>120</td><td>{recall:.4f}</td>' in page
 
 
 def alias_of(store: Store, settings: Settings) -> str | None:
