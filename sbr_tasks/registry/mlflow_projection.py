@@ -253,6 +253,14 @@ def _experiment(client: MlflowClient, settings: Settings) -> str:
         )
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
+    if found.artifact_location != root:
+        logger.warning(
+            "MLflow's experiment %s writes files to %s, and not to %s as the settings say: was the store moved? Move its "
+            "database away and run `sbr repair` to make it anew.",
+            name,
+            found.artifact_location,
+            root,
+        )
     return str(found.experiment_id)
 
 

@@ -585,6 +585,17 @@ def test_mlflow_database_that_is_none_is_one_sentence(copied: Copied, tmp_path: 
     assert sentence.endswith("mend it or move it away, then run `sbr repair`.")
 
 
+def test_mlflow_that_writes_to_where_the_store_was_before_is_warned_of(
+    copied: Copied, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, settings, _ = copied
+    MlflowProjection(store, settings)
+    assert "was the store moved?" not in caplog.text
+    moved = settings.mlflow.model_copy(update={"artifact_root": str(tmp_path / "elsewhere")})
+    MlflowProjection(store, settings.model_copy(update={"mlflow": moved}))
+    assert f"and not to {tmp_path}/elsewhere as the settings say: was the store moved?" in caplog.text
+
+
 def test_damaged_evaluation_is_made_again(copied: Copied, tmp_path: Path) -> None:
     store, settings, of = copied
     window, name = of(D)
