@@ -236,9 +236,8 @@ def show_log(overrides: Overrides = None, as_json: AsJson = False) -> None:
         _print({"entries": rows}, as_json)
         return
     for row in rows:
-        typer.echo(
-            f"{row['entry']:>4}  {row['at']}  {row['version']}  {row['outcome']}  ({row['from']} -> {row['to']}, {row['run']})"
-        )
+        moved = f"{row['from'] or 'none'} -> {row['to'] or 'none'}"
+        typer.echo(f"{row['entry']:>4}  {row['at']}  {row['version']}  {row['outcome']}  ({moved}, {row['run']})")
         for reason in row["reasons"]:
             typer.echo(indent(reason, " " * 6))
 
