@@ -5,8 +5,8 @@ later. The version that is left is retired: it is never promoted again. The serv
 and the asset `champion` is updated.
 
 **When a task fails**, the last line of its log says why: the version was never champion, is champion already, or is retired.
-Nothing was changed then. Triggering again with the same parameters changes nothing after a success, and completes what was
-stopped halfway.
+Nothing was changed then, unless it says that a log entry stands. Triggering again with the same parameters changes nothing
+after a success, and completes what was stopped halfway.
 """
 
 from __future__ import annotations

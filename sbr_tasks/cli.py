@@ -188,7 +188,7 @@ def list_models(context: typer.Context, overrides: Overrides = None, as_json: As
         champion = next((row["version"] for row in rows if row["champion"]), None)
         _print({"champion": champion, "models": rows}, as_json)
     elif rows:
-        marks = {name: [name if row[name] else "" for row in rows] for name in ("champion", "retired")}
+        marks = {name: [name if row[name] else "" for row in rows] for name in ("champion", "retired", "lost")}
         shown = [{**row, **{name: mark[i] for name, mark in marks.items()}} for i, row in enumerate(rows)]
         typer.echo(tabulate(shown, headers="keys", floatfmt=".4f", missingval="-"))
     else:
@@ -298,10 +298,11 @@ def repair(overrides: Overrides = None, as_json: AsJson = False) -> None:
     from sbr_tasks.registry.promotion import repair as run
 
     found = run(*_open(overrides))
-    _print({**found, "faults": found["faults"] if as_json else len(found["faults"])}, as_json)
-    for fault in found["faults"]:
+    faults = found["faults"] if as_json else found.pop("faults")
+    _print(found, as_json)
+    for fault in faults:
         typer.echo(f"sbr: {fault}", err=True)
-    if found["faults"]:
+    if faults:
         raise typer.Exit(1)
 
 

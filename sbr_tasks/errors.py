@@ -5,6 +5,11 @@ class SbrError(Exception):
     """Base of every error that this package raises on purpose; its text is meant for people."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, without the dump of internals that some libraries add."""
+    return str(error).strip().split("\n", 1)[0]
+
+
 class SettingsError(SbrError):
     """A setting is unknown, or its value is out of bounds."""
 

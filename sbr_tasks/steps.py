@@ -149,10 +149,8 @@ def promote_if_better(
     from sbr_tasks.registry.promotion import promote_if_better as promote
 
     as_of, store, settings = _open(day, overrides)
-    before = PromotionLog(store).state().n_entries
-    promotion = promote(store, settings, _window(store, as_of, window), model_version, run=run or who(), force=force)
+    promotion, is_new = promote(store, settings, _window(store, as_of, window), model_version, run=run or who(), force=force)
     state = PromotionLog(store).state()
-    is_new = promotion.number > before or promotion.run == run
     return {
         "day": day,
         "model_version": model_version,
@@ -160,7 +158,7 @@ def promote_if_better(
         "reasons": list(promotion.reasons),
         "champion": state.champion,
         "log_entry": promotion.number,
-        "promoted": is_new and state.champion_entry == promotion.number,
+        "promoted": (is_new or promotion.run == run) and state.champion_entry == promotion.number,
     }
 
 

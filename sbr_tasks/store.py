@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -24,7 +24,7 @@ from obstore.exceptions import AlreadyExistsError as KeyExistsError
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, from_url
 
-from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError, first_line
 from sbr_tasks.settings import Settings, is_url
 
 Json = dict[str, Any]
@@ -34,7 +34,7 @@ _CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout"
 
 _READ_AT_ONCE = 16
 _ENTRY_KEY = re.compile(r"/\d{8}\.json$")
-_REMEDY = "Restore it from a backup, or make it again: docs/operations.md says how, under Recovery."
+_REMEDY = "Restore it from a backup; docs/operations.md says under Recovery what can be made again, and how."
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Store:
                 Path(url).mkdir(parents=True, exist_ok=True)
                 self._backend = LocalStore(prefix=url)
         except (BaseError, OSError, ValueError) as error:
-            raise StoreError(f"The store {url!r} can't be opened: {_first_line(error)}") from error
+            raise StoreError(f"The store {url!r} can't be opened: {first_line(error)}") from error
 
     @classmethod
     def open(cls, settings: Settings) -> Store:
@@ -98,7 +98,7 @@ class Store:
         except KeyExistsError:
             raise AlreadyExistsError(f"{self.where(key)} exists already.") from None
         except (BaseError, OSError) as error:
-            raise StoreError(f"{self.where(key)} could not be written ({len(data)} bytes): {_first_line(error)}") from error
+            raise StoreError(f"{self.where(key)} could not be written ({len(data)} bytes): {first_line(error)}") from error
 
     def publish(self, key: str, data: bytes) -> FileRecord:
         """Writes a file under `key` with the hash of its content added to the name: no other content ever lies there."""
@@ -111,7 +111,7 @@ class Store:
         try:
             obstore.put(self._backend, key, data)
         except (BaseError, OSError) as error:
-            raise StoreError(f"{self.where(key)} could not be written ({len(data)} bytes): {_first_line(error)}") from error
+            raise StoreError(f"{self.where(key)} could not be written ({len(data)} bytes): {first_line(error)}") from error
         return FileRecord(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
     def publish_table(self, key: str, table: pa.Table) -> FileRecord:
@@ -130,25 +130,25 @@ class Store:
         except FileNotFoundError:
             raise DamagedError(f"{self.where(key)} is missing. {_REMEDY}") from None
         except (BaseError, OSError) as error:
-            raise StoreError(f"{self.where(key)} can't be read: {_first_line(error)}") from error
+            raise StoreError(f"{self.where(key)} can't be read: {first_line(error)}") from error
 
-    def get_json(self, key: str) -> Json:
-        """The record that lies under `key`.
+    def get_json(self, key: str, fields: Iterable[str] = ()) -> Json:
+        """The record that lies under `key`, with at least some fields.
 
         Raises:
-            DamagedError: There is no such key, or it doesn't hold a JSON object.
+            DamagedError: There is no such key, or it doesn't hold a JSON object with these fields.
             StoreError: It can't be read.
         """
-        return self._parse(key, self.get(key))
-
-    def _parse(self, key: str, data: bytes) -> Json:
         try:
-            found = json.loads(data)
+            found = json.loads(self.get(key))
         except ValueError as error:
             raise DamagedError(f"{self.where(key)} is damaged: expected a JSON object ({error}). {_REMEDY}") from None
-        if not isinstance(found, dict):
-            raise DamagedError(f"{self.where(key)} is damaged: expected a JSON object, found {found!r:.40}. {_REMEDY}")
-        return found
+        missing = set(fields) - set(found) if isinstance(found, dict) else {"a JSON object"}
+        if missing:
+            raise DamagedError(
+                f"{self.where(key)} is damaged: expected {', '.join(sorted(missing))}, found {found!r:.60}. {_REMEDY}"
+            )
+        return dict(found)
 
     def read(self, record: FileRecord) -> bytes:
         """The content of a published file, verified.
@@ -181,7 +181,7 @@ class Store:
         except FileNotFoundError:
             return
         except (BaseError, OSError) as error:
-            raise StoreError(f"{self.where(key)} could not be deleted: {_first_line(error)}") from error
+            raise StoreError(f"{self.where(key)} could not be deleted: {first_line(error)}") from error
 
     def exists(self, key: str) -> bool:
         """Whether `key` was written."""
@@ -190,7 +190,7 @@ class Store:
         except FileNotFoundError:
             return False
         except (BaseError, OSError) as error:
-            raise StoreError(f"{self.where(key)} can't be looked up: {_first_line(error)}") from error
+            raise StoreError(f"{self.where(key)} can't be looked up: {first_line(error)}") from error
         return True
 
     def keys(self, prefix: str) -> list[str]:
@@ -200,7 +200,7 @@ class Store:
         except FileNotFoundError:
             return []
         except (BaseError, OSError) as error:
-            raise StoreError(f"{self.where(prefix)} can't be listed: {_first_line(error)}") from error
+            raise StoreError(f"{self.where(prefix)} can't be listed: {first_line(error)}") from error
         return sorted(found)
 
     def get_entries(self, keys: Sequence[str]) -> list[Json]:
@@ -280,11 +280,6 @@ def to_parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", coerce_timestamps="us")
     return bytes(sink.getvalue().to_pybytes())
-
-
-def _first_line(error: BaseException) -> str:
-    """What an error says, without the dump of internals that obstore adds."""
-    return str(error).strip().split("\n", 1)[0]
 
 
 def to_json(body: Mapping[str, Any]) -> bytes:

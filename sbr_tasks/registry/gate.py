@@ -104,7 +104,8 @@ def decide(
     is_old = live_day is not None and challenger.as_of < live_day
     better, sentences = _compare(challenger, champion, settings, is_old=is_old)
     if force:
-        decision = Decision(Outcome.FORCED, (f"Forced, whatever the metrics: {force}", *sentences))
+        wish = force.strip().removesuffix(".")
+        decision = Decision(Outcome.FORCED, (f"Forced, whatever the metrics: {wish}.", *sentences))
     else:
         decision = _judge(challenger, champion, better, sentences, baselines, settings)
     if not is_old or decision.outcome not in _FOR_AN_OLD_DAY:
@@ -167,13 +168,13 @@ def _too_few(challenger: Contender, settings: GateSettings) -> tuple[str, ...]:
 
 
 def _below(metrics: Metrics, baselines: Mapping[str, Metrics]) -> tuple[str, ...]:
-    return tuple(
-        f"{_NAMES[name]} {new} is not above that of the {baseline} baseline, {old}."
-        for baseline, floor in baselines.items()
-        for name in COMPARED
-        if not metrics[name] - floor[name] > _ROUNDING
-        for new, old in [_apart(metrics[name], floor[name])]
-    )
+    sentences = []
+    for baseline, floor in baselines.items():
+        for name in COMPARED:
+            if not metrics[name] - floor[name] > _ROUNDING:
+                new, old = _apart(metrics[name], floor[name])
+                sentences.append(f"{_NAMES[name]} {new} is not above that of the {baseline} baseline, {old}.")
+    return tuple(sentences)
 
 
 def _compare(
@@ -183,10 +184,10 @@ def _compare(
     if not challenger.metrics["n_events"]:
         return False, ()
     if champion is None:
-        return True, (f"There is no champion of an earlier day; {_scores(challenger)}",)
-    who = f"the {'then ' if is_old else ''}champion {champion.version}"
+        return False, (f"There is no champion of an earlier day; {_scores(challenger)}",)
+    who = f"{'then ' if is_old else ''}champion {champion.version}"
     if champion.metrics is None:
-        return False, (f"T{who[1:]} can't be used: {champion.fault}", _scores(challenger))
+        return False, (f"The {who} can't be used: {champion.fault}", _scores(challenger))
     better, sentences = True, []
     for name in COMPARED:
         difference, old = champion.differences[name], champion.metrics[name]
@@ -195,7 +196,7 @@ def _compare(
         better = better and wins
         new_text, old_text = _apart(challenger.metrics[name], old)
         sentences.append(
-            f"{_NAMES[name]} {new_text} {'beats' if wins else 'does not beat'} {old_text} of {who}"
+            f"{_NAMES[name]} {new_text} {'beats' if wins else 'does not beat'} {old_text} of the {who}"
             f"{_bar(settings)} ({_change(difference, old)})."
         )
     return better, tuple(sentences)

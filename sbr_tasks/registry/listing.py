@@ -10,10 +10,11 @@ from sbr_tasks.store import Json, Store
 
 
 def model_rows(store: Store) -> list[Json]:
-    """One row a version, oldest day first: what it scored on its test day, the outcome, and whether it is champion."""
-    state = fold(PromotionLog(store).entries())
+    """One row a version of the store or the log, oldest day first: what it scored on its test day, the outcome, what it is."""
+    state = PromotionLog(store).state()
     rows = []
-    for name in version_names(store):
+    kept = version_names(store)
+    for name in sorted({*kept, *state.days}):
         promotion = state.decisions.get(name)
         metrics = promotion.challenger_metrics if promotion else {}
         rows.append(
@@ -26,6 +27,7 @@ def model_rows(store: Store) -> list[Json]:
                 "outcome": promotion.outcome.value if promotion else None,
                 "champion": name == state.champion,
                 "retired": name in state.retired,
+                "lost": name not in kept,
             }
         )
     return rows
@@ -76,9 +78,9 @@ def version_differences(store: Store, first: str, second: str) -> dict[str, tupl
 
 def _log_row(entry: Entry) -> Json:
     if isinstance(entry, Rollback):
-        outcome, reasons = "rollback", [entry.reason]
+        outcome, reasons, by_length = "rollback", [entry.reason], {}
     else:
-        outcome, reasons = entry.outcome.value, list(entry.reasons)
+        outcome, reasons, by_length = entry.outcome.value, list(entry.reasons), dict(entry.by_length)
     return {
         "entry": entry.number,
         "at": entry.at,
@@ -89,6 +91,7 @@ def _log_row(entry: Entry) -> Json:
         "to": entry.champion,
         "run": entry.run,
         "reasons": reasons,
+        "by_length": by_length,
     }
 
 

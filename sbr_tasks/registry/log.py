@@ -103,7 +103,7 @@ def _fields(entry: Entry) -> Json:
     return {name: getattr(entry, name) for name in entry.__dataclass_fields__ if name != "number"} | {"as_of": str(entry.as_of)}
 
 
-def _read(entry: LogEntry) -> Entry:
+def _read(entry: LogEntry, where: str) -> Entry:
     body: dict[str, Any] = dict(entry.body)
     kind = body.pop("kind", None)
     try:
@@ -114,8 +114,14 @@ def _read(entry: LogEntry) -> Entry:
             body["outcome"], body["reasons"] = Outcome(body["outcome"]), tuple(body["reasons"])
             return Promotion(number=entry.number, **body)
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedError(f"Log entry {entry.number} is damaged ({error!r}); restore it from a backup.") from None
-    raise DamagedError(f"Log entry {entry.number} is of the unknown kind {kind!r}; a newer version of sbr-tasks wrote it.")
+        raise _unreadable(where, repr(error)) from None
+    raise _unreadable(where, f"it is of the unknown kind {kind!r}")
+
+
+def _unreadable(where: str, why: str) -> DamagedError:
+    return DamagedError(
+        f"{where} can't be read: {why}. It is damaged (restore it from a backup), or a newer version of sbr-tasks wrote it."
+    )
 
 
 class PromotionLog:
@@ -123,10 +129,11 @@ class PromotionLog:
 
     def __init__(self, store: Store) -> None:
         self._log = NumberedLog(store, PROMOTIONS)
+        self._where = store.where(PROMOTIONS)
 
     def entries(self) -> list[Entry]:
         """All entries, in order."""
-        return [_read(entry) for entry in self._log.entries()]
+        return [_read(entry, f"Entry {entry.number} of {self._where}") for entry in self._log.entries()]
 
     def state(self) -> LogState:
         """What the log says now."""

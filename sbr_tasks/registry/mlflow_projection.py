@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sbr_tasks.errors import DamagedError, RegistryError, TrackingError
+from sbr_tasks.errors import DamagedError, RegistryError, TrackingError, first_line
 from sbr_tasks.registry.log import Entry, LogState, Promotion, Rollback
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of, version_files
 from sbr_tasks.scratch import scratch_folder
@@ -32,6 +32,7 @@ ALIAS = "champion"
 _NAME_TAG = "sbr.version"
 _CURSOR_TAG = "sbr.log_entries_shown"
 _ATTEMPTS = 5
+_CREDENTIALS = re.compile(r"://[^/@\s]*@")
 
 Result = TypeVar("Result")
 
@@ -43,7 +44,7 @@ class MlflowProjection:
         self._store = store
         self._settings = settings
         self._uri = str(settings.mlflow.tracking_uri)
-        with _in_words(self._uri):
+        with in_words(self._uri):
             self._client: MlflowClient = _connect(settings)
             self._experiment = _experiment(self._client, settings)
 
@@ -140,7 +141,7 @@ class MlflowProjection:
         """Does what may be done again at any time; two processes that show the same at once get in each other's way."""
         for left in reversed(range(_ATTEMPTS)):
             try:
-                with _in_words(self._uri), _alone_with(self._uri):
+                with in_words(self._uri), _alone_with(self._uri):
                     return work()
             except TrackingError as error:
                 if not left:
@@ -277,7 +278,7 @@ def _create_or(create: Callable[[], Any], get: Callable[[], Any]) -> str:
 
 
 @contextmanager
-def _in_words(uri: str) -> Iterator[None]:
+def in_words(uri: str) -> Iterator[None]:
     """Turns what MLflow and its database raise into one sentence."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -285,12 +286,8 @@ def _in_words(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
-        place = re.sub(r"://[^/@]*@", "://", uri)
-        raise TrackingError(
-            f"MLflow at {place} can't be used: {_first_line(error)} Nothing is lost, the store has all records: mend it or "
-            "move it away, then run `sbr repair`."
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
+        message = (
+            f"MLflow at {uri} can't be used: {first_line(error).removesuffix('.')}. Nothing is lost, the store has all "
+            "records: mend it or move it away, then run `sbr repair`."
+        )
+        raise TrackingError(_CREDENTIALS.sub("://", message)) from None

@@ -7,17 +7,18 @@ and the next run or `sbr repair` brings the rest level.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, StoreError
 from sbr_tasks.registry.gate import Champion, Contender, Outcome, decide
 from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, Rollback, fold
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
 from sbr_tasks.registry.scoring import BASELINES, Score, compare_scores, score_models
-from sbr_tasks.registry.serving import check_serving, publish_serving
-from sbr_tasks.registry.versions import load_version, require_files, version_files, version_names
+from sbr_tasks.registry.serving import check_serving, is_published, publish_serving
+from sbr_tasks.registry.versions import ModelVersion, load_squares, load_version, require_files, version_files, version_names
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store
 from sbr_tasks.window.build import Window
@@ -42,16 +43,16 @@ def score_contenders(
     if opponent:
         try:
             version_files(store, load_version(store, opponent))
-            return score_models(store, settings, window, [name, opponent]), None
         except (DamagedError, RegistryError) as error:
             logger.warning("The champion %s can't be used: %s", opponent, error)
             fault = str(error)
-    return score_models(store, settings, window, [name]), fault
+    usable = [name, opponent] if opponent and fault is None else [name]
+    return score_models(store, settings, window, usable), fault
 
 
 def promote_if_better(
     store: Store, settings: Settings, window: Window, name: str, *, run: str, force: str | None = None
-) -> Promotion:
+) -> tuple[Promotion, bool]:
     """Decides on a challenger, commits the decision and brings MLflow and the serving copy level with the log.
 
     When another run commits first, the challenger is compared again with the champion that then stands. A version that
@@ -64,6 +65,9 @@ def promote_if_better(
         name: The challenger.
         run: What is deciding, for the log.
         force: Why a person wants the challenger to be champion whatever its metrics.
+
+    Returns:
+        The decision on the challenger, and whether it was made now.
 
     Raises:
         RegistryError: Nothing can be decided: the champion can't be used, the models were scored on different events, the
@@ -79,19 +83,22 @@ def promote_if_better(
             return None
         return _decide(store, settings, window, name, state, run, force)
 
-    created = _append(PromotionLog(store), build)
-    project(store, settings)
-    promotion = PromotionLog(store).state().decisions[name]
+    log = PromotionLog(store)
+    created = _append(log, build)
+    promotion = created or log.state().decisions[name]
     if created is None:
         logger.info("%s was decided on before (log entry %d).", name, promotion.number)
     logger.info("%s: %s. %s", name, promotion.outcome, " ".join(promotion.reasons))
-    return promotion
+    with _committed(promotion):
+        project(store, settings)
+    return promotion, created is not None
 
 
 def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: str) -> Rollback:
     """Makes an earlier champion the champion again; the version that is left is retired.
 
-    The same rollback again, with nothing in the log since, brings MLflow and the serving copy level and returns its entry.
+    The same rollback again, with nothing in the log since, brings MLflow and the serving copy level and returns its entry. They
+    are brought level too before a version that is champion already is refused.
 
     Raises:
         RegistryError: `to` was never champion, is it already, or is retired; or there is no reason.
@@ -113,67 +120,95 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
 
     log = PromotionLog(store)
     last = next(reversed(log.entries()), None)
-    if isinstance(last, Rollback) and (last.version, last.reason) == (to, reason.strip()):
-        project(store, settings)
-        return last
+    if last and last.champion == to:
+        with _committed(last):
+            project(store, settings)
+        if isinstance(last, Rollback) and last.reason == reason.strip():
+            return last
+        require_return(log.state(), to)
     require_files(store, load_version(store, to))
     created = _append(log, build)
-    project(store, settings)
+    with _committed(created):
+        project(store, settings)
     logger.info("Rolled back from %s to %s (log entry %d): %s", created.before, to, created.number, created.reason)
     return created
 
 
-def project(store: Store, settings: Settings, *, again: bool = False) -> None:
+def project(store: Store, settings: Settings) -> None:
     """Brings MLflow and the serving copy level with the log, however far behind they are.
 
-    What another run commits meanwhile is shown too: nobody leaves before what it showed last is the end of the log. A version
-    whose files are lost is left out with a warning; what was published of it before stays.
+    The serving copy comes first, so that a shop gets the champion even if MLflow is out of reach. A version whose files are
+    lost is left out of MLflow with a warning.
 
-    Args:
-        store: Where the log and the models lie.
-        settings: Where MLflow is.
-        again: Show everything again, and not only what is new since the last time.
+    Raises:
+        DamagedError: The champion was not published yet, and its files are damaged.
+        RegistryError: The champion was not published yet, and its files are lost.
+        TrackingError: MLflow can't be used.
     """
-    projection = MlflowProjection(store, settings)
-    log = PromotionLog(store)
-    entries = log.entries()
-    while True:
-        state = fold(entries)
-        if state.champion:
-            _publish_champion(store, state, again=again)
-        projection.show(entries, state, again=again)
-        shown, entries = len(entries), log.entries()
-        if len(entries) == shown:
-            return
+
+    def publish(state: LogState) -> None:
+        if state.champion and not is_published(store, state.champion_entry, state.champion):
+            publish_serving(store, state.champion_entry, load_version(store, state.champion))
+
+    _follow_log(store, settings, publish)
 
 
 def repair(store: Store, settings: Settings) -> Json:
     """Makes MLflow and the serving copy again from the store: every version, every decision, and the champion.
 
     Returns:
-        How many `versions` and `log_entries` there are, the `champion`, and the `faults`: sentences about versions that the
-        store holds or the log names but whose files are lost or damaged.
+        How many `versions` are whole and how many `log_entries` there are, the `champion`, and the `faults`: sentences about
+        versions that the store holds or the log names but whose files are lost or damaged.
+
+    Raises:
+        TrackingError: MLflow can't be used; the serving copy was made again all the same.
     """
-    projection = MlflowProjection(store, settings)
-    state = PromotionLog(store).state()
-    names = version_names(store)
-    faults = []
-    for name in sorted({*names, *state.days}):
+    whole, faults = dict[str, ModelVersion](), []
+    for name in sorted({*version_names(store), *PromotionLog(store).state().days}):
         try:
             version = load_version(store, name)
             require_files(store, version)
-            projection.show_version(version)
+            load_squares(store, version)
         except (DamagedError, RegistryError) as error:
             faults.append(f"{name}: {error}")
-    project(store, settings, again=True)
-    return {"versions": len(names), "log_entries": state.n_entries, "champion": state.champion, "faults": faults}
+        else:
+            whole[name] = version
+
+    def publish(state: LogState) -> None:
+        if state.champion in whole:
+            publish_serving(store, state.champion_entry, whole[state.champion])
+
+    state = _follow_log(store, settings, publish, again=True)
+    projection = MlflowProjection(store, settings)
+    for version in whole.values():
+        projection.show_version(version)
+    return {"versions": len(whole), "log_entries": state.n_entries, "champion": state.champion, "faults": faults}
 
 
-def _publish_champion(store: Store, state: LogState, *, again: bool) -> None:
+def _follow_log(store: Store, settings: Settings, publish: Callable[[LogState], None], *, again: bool = False) -> LogState:
+    """Publishes the champion and shows the log, what other runs commit meanwhile too, to its end; returns what it says."""
+    log = PromotionLog(store)
+    entries, projection = log.entries(), None
+    while True:
+        state = fold(entries)
+        publish(state)
+        projection = projection or MlflowProjection(store, settings)
+        projection.show(entries, state, again=again)
+        shown, entries = len(entries), log.entries()
+        if len(entries) == shown:
+            return state
+
+
+@contextmanager
+def _committed(entry: Entry) -> Iterator[None]:
+    """Says, of what goes wrong after a log entry was written, that it was."""
     try:
-        publish_serving(store, state.champion_entry, load_version(store, str(state.champion)), again=again)
-    except (DamagedError, RegistryError) as error:
-        logger.warning("The champion's serving copy stays as it is: %s", error)
+        yield
+    except (StoreError, RegistryError) as error:
+        raise type(error)(
+            f"Log entry {entry.number} stands and the champion is {entry.champion or 'none'}, but MLflow or the serving copy "
+            f"isn't level with it: {error} Then the same again, or `sbr repair`, completes it."
+        ) from error
 
 
 def _append(log: PromotionLog, build: Callable[[LogState], NewEntry]) -> NewEntry:

@@ -129,7 +129,7 @@ def _load(store: Store, key: str) -> Score | None:
     if not store.exists(key):
         return None
     try:
-        score = _score(store.get_json(key))
+        score = _score(store.get_json(key, ("metrics", "by_length", "ranks")))
         store.read(score.ranks)
     except DamagedError as error:
         logger.warning("Scoring again, because what was recorded can't be used: %s", error)

@@ -10,6 +10,7 @@ import logging
 
 import numpy as np
 
+from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.versions import ModelVersion, load_weights
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
@@ -45,8 +46,18 @@ def check_serving(store: Store, settings: Settings, version: ModelVersion, windo
     logger.info("The SavedModel of %s recommends the same items for %d test sessions.", version.name, len(sample))
 
 
-def publish_serving(store: Store, entry: int, version: ModelVersion, *, again: bool = False) -> None:
-    """Publishes a version as `serving/gru4rec/<entry>/`, unless its record says that it is there already.
+def is_published(store: Store, entry: int, name: str) -> bool:
+    """Whether the record of a log entry says that the copy of that version is complete."""
+    key = _record_key(entry)
+    try:
+        return store.exists(key) and store.get_json(key).get("version") == name
+    except DamagedError as error:
+        logger.warning("Publishing again: %s", error)
+        return False
+
+
+def publish_serving(store: Store, entry: int, version: ModelVersion) -> None:
+    """Publishes a version as `serving/gru4rec/<entry>/`, in place of what lies there.
 
     The graph is written last: until then TF Serving finds nothing to load in the folder.
 
@@ -54,18 +65,17 @@ def publish_serving(store: Store, entry: int, version: ModelVersion, *, again: b
         store: Where models and the serving copy lie.
         entry: Number of the log entry that made the version champion.
         version: The champion.
-        again: Publish it whatever the record says.
 
     Raises:
-        DamagedError: Files of the version are missing or damaged.
+        DamagedError: Files of the version are missing or damaged; what lay there is untouched.
     """
-    key = _record_key(entry)
-    if not again and store.exists(key) and store.get_json(key)["version"] == version.name:
-        return
-    files = _files(version)
-    last = sorted(files, key=lambda name: (name == _GRAPH, name))
-    published = [store.copy(files[name], f"{SERVING}/{entry}/{name}").as_dict() for name in last]
-    store.replace(key, to_json({"version": version.name, "entry": entry, "files": published}))
+    folder = f"{SERVING}/{entry}"
+    files = {f"{folder}/{name}": store.read(record) for name, record in _files(version).items()}
+    for key in set(store.keys(folder)) - files.keys():
+        store.delete(key)
+    last = sorted(files, key=lambda key: (key == f"{folder}/{_GRAPH}", key))
+    published = [store.replace(key, files[key]).as_dict() for key in last]
+    store.replace(_record_key(entry), to_json({"version": version.name, "entry": entry, "files": published}))
     logger.info("%s is served as %s/%d.", version.name, SERVING, entry)
 
 
@@ -74,7 +84,7 @@ def served(store: Store) -> tuple[int, str] | None:
     keys = store.keys(_RECORDS)
     if not keys:
         return None
-    record = store.get_json(keys[-1])
+    record = store.get_json(keys[-1], ("entry", "version"))
     return int(record["entry"]), str(record["version"])
 
 

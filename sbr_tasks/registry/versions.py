@@ -24,7 +24,7 @@ import numpy as np
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.gru4rec.slots import Parent
-from sbr_tasks.gru4rec.weights import GRU4RecWeights, to_npz
+from sbr_tasks.gru4rec.weights import Floats, GRU4RecWeights, to_npz
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"\d{4}-\d{2}-\d{2}-[0-9a-f]{8}")
+_FIELDS = ("window", "inputs", "curve", "best_epoch", "lineage", "files", "optimizer", "saved_model")
 _PACKAGES = ("sbr-tasks", "tensorflow", "numpy", "pandas", "pyarrow", "great-expectations", "mlflow")
 
 
@@ -142,10 +143,17 @@ def load_version(store: Store, name: str) -> ModelVersion:
         RegistryError: There is no such version.
         DamagedError: Its manifest is damaged.
     """
-    if not _NAME.fullmatch(name) or not store.exists(_manifest_key(name)):
-        known = ", ".join(version_names(store)[-5:]) or "none"
-        raise RegistryError(f"There is no model version {name!r}. The newest ones are: {known}. See `sbr models`.")
-    return ModelVersion(name, date.fromisoformat(name[:10]), store.get_json(_manifest_key(name)))
+    if not _NAME.fullmatch(name):
+        raise RegistryError(
+            f"There is no model version {name!r}: expected a name such as 2020-06-30-1a2b3c4d. `sbr models` lists them."
+        )
+    key = _manifest_key(name)
+    if not store.exists(key):
+        raise RegistryError(
+            f"There is no model version {name!r}: {store.where(key)} is missing. If it was lost, restore models/{name}/ from a "
+            f"backup, or run {name[:10]} again with the settings of then. `sbr models` lists the others."
+        )
+    return ModelVersion(name, date.fromisoformat(name[:10]), store.get_json(key, _FIELDS))
 
 
 def version_names(store: Store) -> list[str]:
@@ -176,6 +184,13 @@ def require_files(store: Store, version: ModelVersion) -> None:
 def load_weights(store: Store, version: ModelVersion) -> GRU4RecWeights:
     """The weights of a version; see `version_files` for the errors."""
     return GRU4RecWeights.from_files(version_files(store, version))
+
+
+def load_squares(store: Store, version: ModelVersion) -> dict[str, Floats]:
+    """Adagrad's sums of squared gradients, shaped and named as the weights' arrays; see `version_files` for the errors."""
+    optimizer = io.BytesIO(store.read(FileRecord.from_dict(version.manifest["optimizer"])))
+    with np.load(optimizer, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def load_scorer(store: Store, version: ModelVersion) -> GRU4RecScorer:
@@ -228,10 +243,7 @@ def _find_parent(store: Store, settings: Settings, as_of: date) -> tuple[str | N
         return None, None
     try:
         version = load_version(store, name)
-        optimizer = io.BytesIO(store.read(FileRecord.from_dict(version.manifest["optimizer"])))
-        with np.load(optimizer, allow_pickle=False) as arrays:
-            squares = {array: arrays[array] for array in arrays.files}
-        parent = Parent(load_weights(store, version), squares)
+        parent = Parent(load_weights(store, version), load_squares(store, version))
     except (DamagedError, RegistryError) as error:
         logger.warning("Training starts afresh, because its parent %s can't be used: %s", name, error)
         return None, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -10,9 +11,12 @@ from shutil import get_terminal_size
 from tabulate import tabulate
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.log import Promotion, PromotionLog, fold
 from sbr_tasks.store import Json, Store
 from sbr_tasks.window.build import load_window
+
+logger = logging.getLogger(__name__)
 
 _HEADERS = (
     "day",
@@ -116,7 +120,7 @@ def _row(store: Store, day: date, state: DayState, promotion: Promotion | None, 
         day=found.day,
         clicks=found.clicks,
         validation=found.validation,
-        window_clicks=load_window(store, day, promotion.window).clicks,
+        window_clicks=_window_clicks(store, day, promotion.window),
         challenger=promotion.version,
         recall_at_20=challenger.get("recall_at_20"),
         champion_recall_at_20=opponent.get("recall_at_20"),
@@ -126,6 +130,14 @@ def _row(store: Store, day: date, state: DayState, promotion: Promotion | None, 
         is_retired=promotion.version in retired,
         reason=" ".join(promotion.reasons),
     )
+
+
+def _window_clicks(store: Store, day: date, window: str) -> int | None:
+    try:
+        return load_window(store, day, window).clicks
+    except DamagedError as error:
+        logger.warning("The clicks of the window of %s aren't shown: %s", day, error)
+        return None
 
 
 def _validation(state: DayState) -> str:

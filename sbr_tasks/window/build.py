@@ -49,6 +49,9 @@ class Window:
         return sum(int(self.manifest["parts"][part]["clicks"]) for part in PARTS)
 
 
+_FIELDS = ("inputs", "parts", "items", "n_items", "cleansing", "clicks_before_cleansing", "missing_days")
+
+
 @dataclass(frozen=True)
 class WindowData:
     """The content of a window, in memory."""
@@ -113,7 +116,7 @@ def load_window(store: Store, as_of: date, key: str) -> Window:
     Raises:
         StoreError: There is no such window.
     """
-    return Window(key, as_of, store.get_json(_manifest_key(as_of, key)))
+    return Window(key, as_of, store.get_json(_manifest_key(as_of, key), _FIELDS))
 
 
 def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:

@@ -129,7 +129,7 @@ def test_every_task_has_owner_doc_retries_and_timeout(facts: dict[str, Any]) -> 
 
 def test_only_what_a_repeat_may_mend_is_retried(facts: dict[str, Any]) -> None:
     retried = {name for name, (action, _) in facts["decisions"].items() if action == "default"}
-    assert retried == {"StoreError", "AlreadyExistsError", "OSError", "MemoryError"}
+    assert retried == {"StoreError", "AlreadyExistsError", "TrackingError", "OSError", "MemoryError"}
     assert facts["decisions"]["DamagedError"] == ["fail", "why"]
     assert facts["decisions"]["DayError"] == ["fail", "why"]
 

@@ -70,7 +70,7 @@ def test_other_content_never_takes_the_place_of_what_was_published(store: Store)
 
 
 def test_missing_file_is_named(store: Store) -> None:
-    with pytest.raises(StoreError, match=r"nowhere\.parquet is missing\.$"):
+    with pytest.raises(StoreError, match=r"nowhere\.parquet is missing\. Restore it from a backup; "):
         store.read(FileRecord("nowhere.parquet", 1, "00"))
 
 

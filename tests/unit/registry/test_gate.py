@@ -191,7 +191,7 @@ def test_force_overrides_the_metrics(new: Metrics) -> None:
     decision = ask(new, champion(new, 0.5, 0.3), force="sale starts tomorrow")
     assert decision.outcome is Outcome.FORCED
     assert decision.outcome.moves_champion
-    assert decision.reasons[0] == "Forced, whatever the metrics: sale starts tomorrow"
+    assert decision.reasons[0] == "Forced, whatever the metrics: sale starts tomorrow."
 
 
 def test_models_scored_on_different_events_are_not_compared() -> None:

@@ -132,7 +132,9 @@ def happens(store: Store, config: Settings, step: str, name: str) -> None:
         else:
             store.replace(f"models/{name}/file", name.encode())  # a run trains again what was lost
             window = Window("f", date.fromisoformat(name[:10]), {})
-            promotion = promote_if_better(store, config, window, name, run="test", force="wanted" if step == "force" else None)
+            promotion, _ = promote_if_better(
+                store, config, window, name, run="test", force="wanted" if step == "force" else None
+            )
             if name in before.decisions and step == "run":
                 assert promotion == before.decisions[name]
     except (RegistryError, DamagedError):

@@ -102,9 +102,15 @@ def test_only_an_earlier_champion_can_come_back(to: str, message: str) -> None:
     ("content", "message"),
     [
         (b"{", r"promotions/00000002\.json is damaged: expected a JSON object \(Expecting property name"),
-        (b"[1]", r"promotions/00000002\.json is damaged: expected a JSON object, found \[1\]\. Restore it from a backup"),
-        (b'{"kind": "decision"}', r"^Log entry 2 is damaged \(KeyError\('as_of'\)\); restore it from a backup\.$"),
-        (b'{"kind": "wish", "as_of": "2020-06-01"}', r"^Log entry 2 is of the unknown kind 'wish'; a newer version"),
+        (b"[1]", r"promotions/00000002\.json is damaged: expected a JSON object, found \[1\]\. Restore it from a backup; docs"),
+        (
+            b'{"kind": "decision"}',
+            r"^Entry 2 of .*promotions can't be read: KeyError\('as_of'\)\. It is damaged \(restore it from",
+        ),
+        (
+            b'{"kind": "wish", "as_of": "2020-06-01"}',
+            r"^Entry 2 of .*promotions can't be read: it is of the unknown kind 'wish'\. ",
+        ),
     ],
 )
 def test_damaged_entry_is_named(tmp_path: Path, content: bytes, message: str) -> None:

@@ -16,7 +16,7 @@ from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED, Outcome
 from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, version_differences
 from sbr_tasks.registry.log import Promotion, PromotionLog
-from sbr_tasks.registry.mlflow_projection import MlflowProjection
+from sbr_tasks.registry.mlflow_projection import MlflowProjection, in_words
 from sbr_tasks.registry.promotion import project, promote_if_better, repair, roll_back
 from sbr_tasks.registry.recommend import recommend
 from sbr_tasks.registry.scoring import Score, score_models
@@ -60,6 +60,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         window = build_window(store, settings, day)
         found[day] = (window, train_version(store, settings, window))
     return folder, found
+
+
+def promote(store: Store, settings: Settings, window: Window, name: str, *, run: str, force: str | None = None) -> Promotion:
+    """The decision on a challenger."""
+    return promote_if_better(store, settings, window, name, run=run, force=force)[0]
 
 
 def settings_of(folder: Path) -> Settings:
@@ -136,10 +141,10 @@ def test_decision_stands_when_repeated_and_is_shown_in_report_tables_and_lists(
 ) -> None:
     store, settings, of = copied
     window, name = of(D)
-    promotion = promote_if_better(store, settings, window, name, run="test")
+    promotion = promote(store, settings, window, name, run="test")
     assert promotion.outcome in (Outcome.BOOTSTRAP, Outcome.BELOW_BASELINE)
     assert promotion.challenger_metrics["n_events"] == 120
-    again = promote_if_better(store, settings, window, name, run="another")
+    again = promote(store, settings, window, name, run="another")
     assert again == promotion
     page = store.get(write_report(store, settings, D)).decode()
     assert name in page
@@ -154,8 +159,8 @@ def test_champion_is_replaced_only_by_a_better_version(copied: Copied, inject: I
     store, settings, of = copied
     before, after = of(D - timedelta(days=1)), of(D)
     inject(d05=0.5, d06=0.4)
-    assert promote_if_better(store, settings, *before, run="1").outcome is Outcome.BOOTSTRAP
-    kept = promote_if_better(store, settings, *after, run="2")
+    assert promote(store, settings, *before, run="1").outcome is Outcome.BOOTSTRAP
+    kept = promote(store, settings, *after, run="2")
     assert (kept.outcome, kept.opponent, kept.champion) == (Outcome.KEEP_CHAMPION, before[1], before[1])
     assert alias_of(store, settings) == before[1]
     found = recommend(store, ["3", "999"], k=5)
@@ -167,8 +172,8 @@ def test_old_day_never_replaces_a_newer_champion(copied: Copied, inject: Inject)
     store, settings, of = copied
     before, after = of(D - timedelta(days=1)), of(D)
     inject(d05=0.9, d06=0.4)
-    promote_if_better(store, settings, *after, run="1")
-    old = promote_if_better(store, settings, *before, run="2")
+    promote(store, settings, *after, run="1")
+    old = promote(store, settings, *before, run="2")
     assert (old.outcome, old.opponent, old.champion) == (Outcome.WOULD_PROMOTE, None, after[1])
     assert alias_of(store, settings) == after[1]
 
@@ -185,11 +190,11 @@ def test_run_that_lost_the_race_compares_again_with_the_new_champion(
     def create_after_another_run(self: PromotionLog, promotion: object) -> None:
         if not raced:
             raced.append(promotion)
-            promote_if_better(store, settings, *before, run="the other")
+            promote(store, settings, *before, run="the other")
         create(self, promotion)  # type: ignore[arg-type]
 
     monkeypatch.setattr(PromotionLog, "create", create_after_another_run)
-    lost = promote_if_better(store, settings, *after, run="this")
+    lost = promote(store, settings, *after, run="this")
     assert raced[0].outcome is Outcome.BOOTSTRAP  # type: ignore[attr-defined]
     assert (lost.number, lost.outcome, lost.champion) == (2, Outcome.KEEP_CHAMPION, before[1])
     with pytest.raises(AlreadyExistsError):
@@ -203,8 +208,8 @@ def test_lost_mlflow_is_made_again_from_the_store(
 ) -> None:
     store, settings, of = copied
     inject(d05=0.5, d06=0.6)
-    promote_if_better(store, settings, *of(D - timedelta(days=1)), run="1")
-    promote_if_better(store, settings, *of(D), run="2")
+    promote(store, settings, *of(D - timedelta(days=1)), run="1")
+    promote(store, settings, *of(D), run="2")
     lost = {"tracking_uri": f"sqlite:///{tmp_path}/new.db", "artifact_root": str(tmp_path / "new")}
     settings = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=lost)})
     found = {"versions": 2, "log_entries": 2, "champion": of(D)[1], "faults": []}
@@ -246,8 +251,10 @@ def test_unknown_version_and_damaged_files_are_named(
     copied: Copied,
 ) -> None:
     store, _, of = copied
-    with pytest.raises(RegistryError, match=r"There is no model version 'v9'\. The newest ones are: 2020-06-05-"):
+    with pytest.raises(RegistryError, match=r"There is no model version 'v9': expected a name such as "):
         load_version(store, "v9")
+    with pytest.raises(RegistryError, match=r"manifest\.json is missing\. If it was lost, restore models/2020-06-06-00000000/"):
+        load_version(store, "2020-06-06-00000000")
     version = load_version(store, of(D)[1])
     store.replace(next(iter(version.manifest["files"].values()))["key"], b"broken")
     with pytest.raises(StoreError, match="is damaged"):
@@ -258,13 +265,13 @@ def test_unusable_champion_fails_the_run_and_is_replaced_only_if_asked(copied: C
     store, settings, of = copied
     before, after = of(D - timedelta(days=1)), of(D)
     inject(d05=0.5, d06=0.6)
-    promote_if_better(store, settings, *before, run="1")
+    promote(store, settings, *before, run="1")
     shutil.rmtree(tmp_path / "store" / "models" / before[1])
     with pytest.raises(RegistryError, match=r"^The champion 2020-06-05-\w+ can't be used: .* set gate\.replace_unusable"):
-        promote_if_better(store, settings, *after, run="2")
+        promote(store, settings, *after, run="2")
     assert len(PromotionLog(store).entries()) == 1
     willing = settings.model_copy(update={"gate": settings.gate.model_copy(update={"replace_unusable": True})})
-    replaced = promote_if_better(store, willing, *after, run="3")
+    replaced = promote(store, willing, *after, run="3")
     assert (replaced.outcome, replaced.champion) == (Outcome.BOOTSTRAP, after[1])
     assert alias_of(store, settings) == after[1]
 
@@ -273,19 +280,19 @@ def test_rollback_retires_what_it_leaves_and_serves_the_old_model_under_a_new_nu
     store, settings, of = copied
     before, after = of(D - timedelta(days=1)), of(D)
     inject(d05=0.5, d06=0.6)
-    promote_if_better(store, settings, *before, run="1")
-    promote_if_better(store, settings, *after, run="2")
+    promote(store, settings, *before, run="1")
+    promote(store, settings, *after, run="2")
     assert served(store) == (2, after[1])
     done = roll_back(store, settings, before[1], reason="worse in the shop", run="3")
     assert (done.number, done.before, done.champion) == (3, after[1], before[1])
     assert served(store) == (3, before[1])
     assert alias_of(store, settings) == before[1]
     assert PromotionLog(store).state().retired == {after[1]}
-    again = promote_if_better(store, settings, *after, run="4")
+    again = promote(store, settings, *after, run="4")
     assert again.number == 2
     assert PromotionLog(store).state().champion == before[1]
     with pytest.raises(RegistryError, match="is retired and never promoted again"):
-        promote_if_better(store, settings, *after, run="5", force="please")
+        promote(store, settings, *after, run="5", force="please")
     with pytest.raises(RegistryError, match="A rollback needs a reason"):
         roll_back(store, settings, before[1], reason=" ", run="6")
     rows = {row["version"]: row for row in model_rows(store)}
@@ -298,12 +305,12 @@ def test_force_promotes_a_version_that_was_kept_out(copied: Copied, inject: Inje
     store, settings, of = copied
     before, after = of(D - timedelta(days=1)), of(D)
     inject(d05=0.5, d06=0.4)
-    promote_if_better(store, settings, *before, run="1")
-    assert promote_if_better(store, settings, *after, run="2").outcome is Outcome.KEEP_CHAMPION
-    forced = promote_if_better(store, settings, *after, run="3", force="new season")
+    promote(store, settings, *before, run="1")
+    assert promote(store, settings, *after, run="2").outcome is Outcome.KEEP_CHAMPION
+    forced = promote(store, settings, *after, run="3", force="new season")
     assert (forced.number, forced.outcome, forced.champion) == (3, Outcome.FORCED, after[1])
-    assert forced.reasons[0] == "Forced, whatever the metrics: new season"
-    assert promote_if_better(store, settings, *after, run="4", force="again").number == 3
+    assert forced.reasons[0] == "Forced, whatever the metrics: new season."
+    assert promote(store, settings, *after, run="4", force="again").number == 3
     assert served(store) == (3, after[1])
 
 
@@ -321,10 +328,10 @@ def test_stop_between_the_steps_of_a_promotion_is_brought_level_by_the_next_one(
     with monkeypatch.context() as patch:
         patch.setattr(*((promotion_module, step) if step == "publish_serving" else (MlflowProjection, step)), stop)
         with pytest.raises(KeyboardInterrupt):
-            promote_if_better(store, settings, window, name, run="1")
+            promote(store, settings, window, name, run="1")
     assert PromotionLog(store).state().champion == name
     assert recommend(store, ["3"], k=2).model_version == name
-    promotion = promote_if_better(store, settings, window, name, run="1")
+    promotion = promote(store, settings, window, name, run="1")
     assert (promotion.number, promotion.outcome) == (1, Outcome.BOOTSTRAP)
     assert (served(store), alias_of(store, settings)) == ((1, name), name)
 
@@ -335,14 +342,14 @@ def test_projections_follow_what_other_runs_commit_meanwhile(
     store, settings, of = copied
     before, after = of(D - timedelta(days=1)), of(D)
     inject(d05=0.5, d06=0.6)
-    promote_if_better(store, settings, *before, run="1")
+    promote(store, settings, *before, run="1")
     show = MlflowProjection.show
     raced: list[Promotion] = []
 
     def show_after_another_run(self: MlflowProjection, *args: object, **named: object) -> None:
         if not raced:
             raced.append(None)  # type: ignore[arg-type]
-            raced.append(promote_if_better(store, settings, *after, run="2"))
+            raced.append(promote(store, settings, *after, run="2"))
         show(self, *args, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(MlflowProjection, "show", show_after_another_run)
@@ -357,7 +364,7 @@ def test_serving_copy_is_a_whole_saved_model_with_its_graph_written_last(
     store, settings, of = copied
     window, name = of(D)
     inject(d06=0.6)
-    promote_if_better(store, settings, window, name, run="1")
+    promote(store, settings, window, name, run="1")
     folder = tmp_path / "store" / SERVING / "1"
     published = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     assert published == set(load_version(store, name).manifest["saved_model"])
@@ -380,11 +387,11 @@ def test_training_goes_on_from_the_champion_of_an_earlier_day_and_of_no_other(co
     warm = settings.model_copy(update={"training": settings.training.model_copy(update={"warm_start": "parent"})})
     (older, champion), (newer, _) = of(D - timedelta(days=1)), of(D)
     assert train_version(store, warm, newer).manifest["inputs"]["parent"] is None, "there is no champion yet"
-    promote_if_better(store, settings, older, champion, run="x")
+    promote(store, settings, older, champion, run="x")
     child = train_version(store, warm, newer)
     assert child.manifest["inputs"]["parent"] == champion
     assert train_version(store, warm, newer) == child
-    promote_if_better(store, warm, newer, child.name, run="x")
+    promote(store, warm, newer, child.name, run="x")
     assert train_version(store, warm, newer) == child, "the champion of the same day is no parent"
     assert train_version(store, warm, older).manifest["inputs"]["parent"] is None
 
@@ -395,7 +402,7 @@ def test_training_starts_afresh_where_the_parent_is_damaged_or_of_another_shape(
     store, settings, of = copied
     inject(d05=0.5)
     older, champion = of(D - timedelta(days=1))
-    promote_if_better(store, settings, older, champion, run="x")
+    promote(store, settings, older, champion, run="x")
     warm = {"training": settings.training.model_copy(update={"warm_start": "parent"})}
     wider = settings.model_copy(update={**warm, "model": settings.model.model_copy(update={"layers": (9,)})})
     assert train_version(store, wider, of(D)[0]).manifest["inputs"]["parent"] is None
@@ -411,7 +418,7 @@ def test_unusable_champion_is_left_to_the_gate_by_the_step_that_scores(
     store, settings, of = copied
     monkeypatch.setattr(promotion_module, "check_serving", lambda *_: None)
     older, champion = of(D - timedelta(days=1))
-    promote_if_better(store, settings, older, champion, run="x", force="a first champion")
+    promote(store, settings, older, champion, run="x", force="a first champion")
     shutil.rmtree(tmp_path / "store" / "models" / champion)
     window, name = of(D)
     monkeypatch.setattr(steps, "_open", lambda *_: (D, store, settings))
@@ -424,7 +431,7 @@ def two_promotions(copied: Copied, inject: Inject) -> tuple[Store, Settings, str
     store, settings, of = copied
     inject(d05=0.5, d06=0.6)
     for day in (D - timedelta(days=1), D):
-        promote_if_better(store, settings, *of(day), run="x")
+        promote(store, settings, *of(day), run="x")
     return store, settings, of(D - timedelta(days=1))[1]
 
 
@@ -445,7 +452,7 @@ def test_rollback_to_a_version_whose_saved_model_is_damaged_changes_nothing(
 def test_repair_writes_a_damaged_serving_copy_again(copied: Copied, inject: Inject, tmp_path: Path) -> None:
     store, settings, of = copied
     inject(d05=0.5)
-    promote_if_better(store, settings, *of(D - timedelta(days=1)), run="x")
+    promote(store, settings, *of(D - timedelta(days=1)), run="x")
     graph = tmp_path / "store" / SERVING / "1" / "saved_model.pb"
     whole = graph.read_bytes()
     graph.write_bytes(whole[:10])
@@ -479,10 +486,10 @@ def test_version_whose_saved_model_answers_otherwise_is_not_promoted(
     with monkeypatch.context() as patch:
         patch.setattr(promotion_module, "check_serving", differs)
         with pytest.raises(RegistryError, match="answers otherwise"):
-            promote_if_better(store, settings, *of(D), run="x")
+            promote(store, settings, *of(D), run="x")
     assert PromotionLog(store).entries() == []
     assert served(store) is None
-    assert promote_if_better(store, settings, *of(D), run="x").outcome is Outcome.BOOTSTRAP
+    assert promote(store, settings, *of(D), run="x").outcome is Outcome.BOOTSTRAP
 
 
 def test_lost_version_is_left_out_of_mlflow_and_named_by_repair(
@@ -497,8 +504,9 @@ def test_lost_version_is_left_out_of_mlflow_and_named_by_repair(
     )
     found = repair(store, lost)
     assert (found["versions"], found["log_entries"], found["champion"]) == (1, 2, champion)
+    assert {row["version"]: row["lost"] for row in model_rows(store)} == {old: True, champion: False}
     (fault,) = found["faults"]
-    assert fault.startswith(f"{old}: There is no model version '{old}'.")
+    assert fault.startswith(f"{old}: There is no model version '{old}': ")
     assert alias_of(store, lost) == champion
     (tmp_path / "kept").rename(folder / old)
     (folder / champion).rename(tmp_path / "kept")
@@ -596,12 +604,139 @@ def test_mlflow_that_writes_to_where_the_store_was_before_is_warned_of(
     assert f"and not to {tmp_path}/elsewhere as the settings say: was the store moved?" in caplog.text
 
 
+def test_shop_gets_the_champion_even_if_mlflow_is_out_of_reach(
+    two_promotions: tuple[Store, Settings, str], tmp_path: Path
+) -> None:
+    store, settings, old = two_promotions
+    (tmp_path / "broken.db").write_bytes(b"this is no database, but a text that is longer than a header" * 20)
+    broken = settings.model_copy(
+        update={"mlflow": settings.mlflow.model_copy(update={"tracking_uri": f"sqlite:///{tmp_path}/broken.db"})}
+    )
+    with pytest.raises(TrackingError, match=rf"^Log entry 3 stands and the champion is {old}, but MLflow or the serving copy"):
+        roll_back(store, broken, old, reason="worse", run="x")
+    assert served(store) == (3, old)
+    shutil.rmtree(tmp_path / "store" / "serving")
+    with pytest.raises(TrackingError):
+        repair(store, broken)
+    assert served(store) == (3, old)
+
+
+@pytest.mark.parametrize("secret", ["u:s3cret@", "s3cret@"])
+def test_secret_of_the_tracking_uri_is_not_shown(copied: Copied, caplog: pytest.LogCaptureFixture, secret: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    uri = f"http://{secret}127.0.0.1:9"
+    with pytest.raises(TrackingError) as caught, in_words(uri):
+        raise MlflowException(f"API request to {uri}/api failed")
+    assert "s3cret" not in f"{caught.value!r} {caught.value.__cause__} {caplog.text}"
+    assert caught.value.__suppress_context__
+
+
+def test_promotion_that_can_not_be_served_says_that_it_stands(
+    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, settings, of = copied
+    inject(d06=0.6)
+
+    def full(*_: object) -> None:
+        raise StoreError("No space left on device.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(promotion_module, "publish_serving", full)
+        with pytest.raises(
+            StoreError, match=r"^Log entry 1 stands .* No space left on device\. Then the same again, or `sbr repair`"
+        ):
+            promote(store, settings, *of(D), run="x")
+    assert promote(store, settings, *of(D), run="x").number == 1
+    assert served(store) == (1, of(D)[1])
+
+
+def test_damaged_record_of_the_serving_copy_is_written_again_by_the_next_run(
+    copied: Copied, inject: Inject, tmp_path: Path
+) -> None:
+    store, settings, of = copied
+    inject(d06=0.6)
+    promote(store, settings, *of(D), run="x")
+    (tmp_path / "store" / "serving" / "published" / "00000001.json").write_text("")
+    promote(store, settings, *of(D), run="x")
+    assert served(store) == (1, of(D)[1])
+
+
+def test_serving_copy_of_another_version_is_replaced_whole(copied: Copied, inject: Inject, tmp_path: Path) -> None:
+    store, settings, of = copied
+    inject(d06=0.6)
+    promote(store, settings, *of(D), run="x")
+    folder = tmp_path / "store" / SERVING / "1"
+    (folder / "variables" / "variables.data-00001-of-00002").write_bytes(b"of another version")
+    repair(store, settings)
+    published = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    assert published == set(load_version(store, of(D)[1]).manifest["saved_model"])
+
+
+def test_rollback_halfway_is_completed_before_another_one_to_the_same_version_is_refused(
+    two_promotions: tuple[Store, Settings, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, settings, old = two_promotions
+    with monkeypatch.context() as stopped:
+        stopped.setattr(promotion_module, "project", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            roll_back(store, settings, old, reason="worse", run="x")
+    with pytest.raises(RegistryError, match="is the champion already"):
+        roll_back(store, settings, old, reason="for another reason", run="x")
+    assert served(store) == (3, old)
+    assert alias_of(store, settings) == old
+
+
+def test_damage_of_the_challenger_is_not_put_down_to_the_champion(
+    copied: Copied, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, settings, of = copied
+    monkeypatch.setattr(promotion_module, "check_serving", lambda *_: None)
+    promote(store, settings, *of(D - timedelta(days=1)), run="x", force="a first champion")
+    caplog.clear()
+    file = next(iter(load_version(store, of(D)[1]).manifest["files"].values()))["key"]
+    (tmp_path / "store" / file).write_bytes(b"")
+    with pytest.raises(DamagedError, match=f"models/{of(D)[1]}/"):
+        promote(store, settings, *of(D), run="x")
+    assert "can't be used" not in caplog.text
+
+
+def test_two_that_force_the_same_version_at_once_promote_it_once(
+    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, settings, of = copied
+    inject(d06=0.6)
+    create, raced = PromotionLog.create, list[tuple[Promotion, bool]]()
+
+    def create_after_another(self: PromotionLog, promotion: Promotion) -> None:
+        if not raced:
+            raced.append((promotion, False))
+            raced.append(promote_if_better(store, settings, *of(D), run="me@here", force="one"))
+        create(self, promotion)
+
+    monkeypatch.setattr(PromotionLog, "create", create_after_another)
+    second = promote_if_better(store, settings, *of(D), run="me@here", force="two")
+    assert raced[1][1]
+    assert second == (raced[1][0], False)
+
+
+def test_lost_window_hides_only_its_clicks_from_the_runs(copied: Copied, inject: Inject, tmp_path: Path) -> None:
+    store, settings, of = copied
+    inject(d06=0.6)
+    promote(store, settings, *of(D), run="x")
+    shutil.rmtree(tmp_path / "store" / "windows")
+    (row,) = run_rows(store, [D])
+    assert (row.window_clicks, row.decision) == (None, "bootstrap")
+
+
 def test_damaged_evaluation_is_made_again(copied: Copied, tmp_path: Path) -> None:
     store, settings, of = copied
     window, name = of(D)
     first = score_models(store, settings, window, [name])
     (record,) = (tmp_path / "store" / "evaluations").rglob(f"{name}.json")
     record.write_text("{")
+    assert score_models(store, settings, window, [name]) == first
+    record.write_text("{}")
     assert score_models(store, settings, window, [name]) == first
     (tmp_path / "store" / first[name].ranks.key).write_bytes(b"PAR1")
     assert score_models(store, settings, window, [name]) == first
@@ -611,7 +746,7 @@ def test_damaged_evaluation_is_made_again(copied: Copied, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["", "../x", "2020-06-06", "2020-06-06-0123456789"])
 def test_name_that_no_version_can_have_is_refused(copied: Copied, name: str) -> None:
     store, settings, _ = copied
-    with pytest.raises(RegistryError, match=r"^There is no model version '.*'\. The newest ones are: 2020-06-05-"):
+    with pytest.raises(RegistryError, match=r"^There is no model version '.*': expected a name such as"):
         roll_back(store, settings, name, reason="worse", run="x")
 
 
@@ -621,13 +756,16 @@ def test_damaged_manifest_is_named(copied: Copied, tmp_path: Path) -> None:
     with pytest.raises(DamagedError, match=r"manifest\.json is damaged: expected a JSON object \("):
         load_version(store, of(D)[1])
     assert len(model_rows(store)) == 2
+    (tmp_path / "store" / "models" / of(D)[1] / "manifest.json").write_text('{"window": "x"}')
+    with pytest.raises(DamagedError, match=r"manifest\.json is damaged: expected best_epoch, curve, files, "):
+        load_version(store, of(D)[1])
 
 
 def test_reason_that_is_blank_is_refused_before_anything_is_done(copied: Copied, inject: Inject) -> None:
     store, settings, of = copied
     inject(d06=0.6)
     with pytest.raises(RegistryError, match=r"^A forced promotion needs a reason, .* found a blank one\.$"):
-        promote_if_better(store, settings, *of(D), run="x", force=" ")
+        promote(store, settings, *of(D), run="x", force=" ")
     with pytest.raises(RegistryError, match="forced promotion needs a reason"):
         steps.retrain(str(D), force="", overrides=[f"store={settings.store}"])
     assert PromotionLog(store).entries() == []
@@ -641,17 +779,17 @@ def test_step_that_is_repeated_tells_the_champion_of_now_and_promotes_nothing_tw
     monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
     (older, old), (newer, new) = of(D - timedelta(days=1)), of(D)
 
-    def promote(window: Window, name: str, run: str | None = None) -> tuple[object, object]:
+    def told(window: Window, name: str, run: str | None = None) -> tuple[object, object]:
         found = steps.promote_if_better(str(window.as_of), window.fingerprint, name, run=run)
         return found["promoted"], found["champion"]
 
-    assert promote(older, old) == (True, old)
-    assert promote(older, old) == (False, old)
-    assert promote(newer, new, run="scheduled") == (True, new)
-    assert promote(newer, new, run="scheduled") == (True, new), "another attempt of the same run tells the same"
-    assert promote(newer, new, run="by hand") == (False, new)
+    assert told(older, old) == (True, old)
+    assert told(older, old) == (False, old)
+    assert told(newer, new, run="scheduled") == (True, new)
+    assert told(newer, new, run="scheduled") == (True, new), "another attempt of the same run tells the same"
+    assert told(newer, new, run="by hand") == (False, new)
     roll_back(store, settings, old, reason="worse", run="x")
-    assert promote(newer, new, run="scheduled") == (False, old)
+    assert told(newer, new, run="scheduled") == (False, old)
     assert PromotionLog(store).entries()[0].run == steps.who()
     (row,) = run_rows(store, [D])
     assert row.is_retired
@@ -664,7 +802,7 @@ def test_scores_by_length_of_the_session_are_in_the_log_and_on_the_page(
     store, settings, of = copied
     monkeypatch.setattr(promotion_module, "check_serving", lambda *_: None)
     for day in (D - timedelta(days=1), D):
-        promotion = promote_if_better(store, settings, *of(day), run="x", force="to have two")
+        promotion = promote(store, settings, *of(day), run="x", force="to have two")
     assert {
         name: {length: found["n_events"] for length, found in kept.items()} for name, kept in promotion.by_length.items()
     } == {
