@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -61,8 +63,17 @@ def shared_data() -> Path:
 def s3_options() -> Iterator[dict[str, str]]:
     """A real S3 API on loopback, with the bucket `clicks`."""
     import boto3
+    from moto.s3.responses import S3Response
     from moto.server import ThreadedMotoServer
 
+    # S3 lets one writer through with `If-None-Match: *`; moto looks first and writes then, so its threads must take turns.
+    put, one_at_a_time = S3Response._key_response_put, Lock()
+
+    def put_alone(self: S3Response, query: dict[str, Any], key_name: str) -> Any:
+        with one_at_a_time:
+            return put(self, query, key_name)
+
+    S3Response._key_response_put = put_alone
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -78,6 +89,7 @@ def s3_options() -> Iterator[dict[str, str]]:
         "virtual_hosted_style_request": "false",
     }
     server.stop()
+    S3Response._key_response_put = put
 
 
 @pytest.fixture(autouse=True)
