@@ -116,6 +116,14 @@ def test_stop_spares_a_stranger_with_the_number_of_a_component(tmp_path: Path) -
         stranger.wait()
 
 
+def test_tasks_write_bytecode_whatever_the_shell_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    airflow = server.LocalAirflow(tmp_path, tmp_path, ROOT, 8080, {})
+    environment = server.inherited_environment() | airflow.environment()
+    command = [sys.executable, "-c", "import sys; print(sys.dont_write_bytecode)"]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 def _record(folder: Path, pid: int, began: float) -> None:
     record = {"settings": "", "processes": [{"name": "scheduler", "pid": pid, "began": began}]}
     (folder / "running.json").write_text(json.dumps(record), encoding="utf-8")

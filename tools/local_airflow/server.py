@@ -110,10 +110,14 @@ class LocalAirflow:
             "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(self.home / "logs" / "dag_processor"),
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            # That a skipped or failed task has ended is often seen only when its next heartbeat is due.
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "GX_ANALYTICS_ENABLED": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "NO_PROXY": no_proxy,
             "PATH": os.pathsep.join([python_folder, os.environ.get("PATH", os.defpath)]),
+            # Each task is a new process. Without bytecode it compiles TensorFlow and the rest again, for longer than it works.
+            "PYTHONDONTWRITEBYTECODE": "",
             "PYTHONUTF8": "1",
             "no_proxy": no_proxy,
         } | self.settings
