@@ -9,14 +9,16 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from local_airflow import api as client
 from local_airflow.api import Api, ApiError
 
 Serve = Callable[..., AbstractContextManager[tuple[Api, list[str]]]]
 
 
 @pytest.fixture
-def serve() -> Serve:
+def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
     """Starts a server that gives some statuses in turn; yields a client and the methods that it used."""
+    monkeypatch.setattr(client, "RETRY_S", 0.0)
 
     @contextmanager
     def started(*statuses: int) -> Iterator[tuple[Api, list[str]]]:

@@ -15,6 +15,7 @@ Json = dict[str, Any]
 # A proxy of the environment can't reach this machine's own ports.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _NOT_NOW = {502, 503, 504}
+RETRY_S = 1.0
 
 
 class ApiError(Exception):
@@ -68,7 +69,7 @@ class Api:
                     raise
                 if not left:
                     raise
-            time.sleep(1)
+            time.sleep(RETRY_S)
         raise AssertionError("unreachable")
 
     def _send(self, method: str, path: str, body: Json | None) -> Json:
