@@ -24,9 +24,14 @@ from local_airflow import backfill  # noqa: E402
 from local_airflow.api import ApiError  # noqa: E402
 from local_airflow.server import LocalAirflow, free_port, inherited_environment, stop  # noqa: E402
 
+from .shops import demo_settings, new_shop, run_days  # noqa: E402
+
 SERENADE = Path(os.environ.get("SBR_SHARED_DATA", ROOT.parent / "shared" / "data")) / "bolcom-serenade"
 DAYS = [date(2020, 6, 28), date(2020, 6, 29), date(2020, 6, 30)]
 TIMEOUT_S = 900
+
+# So far apart that the newer model wins for certain: what tests interrupt is a promotion, and not a mere decision.
+OLD, NEW = date(2014, 9, 17), date(2014, 9, 30)
 
 Json = dict[str, Any]
 
@@ -72,7 +77,8 @@ class Platform:
 
     def finished(self, run_id: str, dag: str = backfill.DAG) -> Json:
         """The run, once it is done."""
-        return wait_for(lambda: next((run for run in self.runs(dag) if run["dag_run_id"] == run_id and run["end_date"]), None))
+        path = f"dags/{dag}/dagRuns/{run_id}"
+        return wait_for(lambda: run if (run := self.airflow.api.get(path))["state"] not in backfill.UNFINISHED else None)
 
     def tasks(self, run_id: str) -> dict[str, Json]:
         """The task instances of a run, by task."""
@@ -114,6 +120,14 @@ class Platform:
         return True
 
 
+@pytest.fixture(scope="session", autouse=True)
+def bytecode() -> Iterator[None]:
+    """The processes that tests start write bytecode, whatever the shell says: else each compiles TensorFlow again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("airflow")
@@ -142,7 +156,10 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 @pytest.fixture(scope="session")
 def three_days(platform: Platform) -> dict[date, Json]:
     """The runs of a backfill over the last three days of the data, whether they succeeded or not."""
+    publishing = "dags/publish_recommendations"
+    platform.airflow.api.patch(publishing, {"is_paused": True})  # on this many items it would take longer than the training
     platform.backfill(DAYS[0], DAYS[-1])
+    platform.airflow.api.patch(publishing, {"is_paused": False})
     span = {"logical_date_gte": midnight(DAYS[0]), "logical_date_lte": midnight(DAYS[-1])}
     return {datetime.fromisoformat(run["logical_date"]).date(): run for run in platform.runs(run_type="backfill", **span)}
 
@@ -156,14 +173,11 @@ def demo_clicks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def demo_settings(clicks: Path, store: Path | str) -> str:
-    """Settings under which a day of `demo_clicks` is trained in seconds, and well enough for the gate."""
-    return f"""
-        store = {json.dumps(str(store))}
-        source = {{ path = {json.dumps(str(clicks))} }}
-        window = {{ days = 5, least_click = 2 }}
-        model = {{ n_epochs = 6, layers = [32], batch_size = 32 }}
-        """
+@pytest.fixture(scope="session")
+def trained(demo_clicks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shop with the champion of an old day, and a version of the newest day that nobody decided on yet."""
+    shop = new_shop(tmp_path_factory.mktemp("trained") / "shop", demo_clicks)
+    return run_days(shop, retrain=[OLD], train=[NEW])
 
 
 def midnight(day: date) -> str:
@@ -177,5 +191,5 @@ def wait_for(look: Callable[[], Any]) -> Any:
     while time.monotonic() < deadline:
         if found := look():
             return found
-        time.sleep(1)
+        time.sleep(0.5)
     raise TimeoutError(f"nothing found within {TIMEOUT_S} s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ from .shops import new_shop, run_days
 
 LAST = date(2014, 9, 24)
 
-Daily = Callable[[Sequence[date]], Path]
+Daily = Callable[[Sequence[date]], Future[Path]]
 
 
 def days_until(last: date, n: int) -> list[date]:
@@ -35,17 +36,18 @@ THREE, FIVE, FOURTEEN = days_until(LAST, 3), days_until(LAST, 5), days_until(dat
 
 
 @pytest.fixture(scope="module")
-def daily(tmp_path_factory: pytest.TempPathFactory, demo_clicks: Path) -> Daily:
-    """Shops in which `sbr retrain` was run day by day, on an empty registry."""
-    shops: dict[tuple[date, ...], Path] = {}
+def daily(tmp_path_factory: pytest.TempPathFactory, demo_clicks: Path) -> Iterator[Daily]:
+    """Begins shops in which `sbr retrain` is run day by day, on an empty registry, while the scheduler does something else."""
+    shops: dict[tuple[date, ...], Future[Path]] = {}
+    with ThreadPoolExecutor() as pool:
 
-    def retrained(days: Sequence[date]) -> Path:
-        if tuple(days) not in shops:
-            shop = new_shop(tmp_path_factory.mktemp("daily") / "shop", demo_clicks)
-            shops[tuple(days)] = run_days(shop, retrain=days)
-        return shops[tuple(days)]
+        def begun(days: Sequence[date]) -> Future[Path]:
+            if tuple(days) not in shops:
+                shop = new_shop(tmp_path_factory.mktemp("daily") / "shop", demo_clicks)
+                shops[tuple(days)] = pool.submit(run_days, shop, retrain=days)
+            return shops[tuple(days)]
 
-    return retrained
+        yield begun
 
 
 @dataclass
@@ -75,7 +77,10 @@ def days(request: pytest.FixtureRequest) -> list[date]:
 
 
 @pytest.fixture(scope="module")
-def story(platform: Platform, demo_clicks: Path, days: list[date], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+def story(
+    platform: Platform, daily: Daily, demo_clicks: Path, days: list[date], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Story]:
+    daily(days)
     found = Story(new_shop(tmp_path_factory.mktemp("backfill") / "shop", demo_clicks))
     with platform.using(found.shop, demo_clicks):
         n_events = len(announced(platform))
@@ -91,8 +96,7 @@ def story(platform: Platform, demo_clicks: Path, days: list[date], tmp_path_fact
 
 
 def test_backfill_in_order_gives_the_log_of_daily_runs(story: Story, daily: Daily, days: list[date]) -> None:
-    reference = daily(days)
-    assert story.log == told(entries_of(reference))
+    assert story.log == told(entries_of(daily(days).result()))
     assert [entry["as_of"] for entry in story.log] == [str(day) for day in days]
     assert story.log[0]["outcome"] == Outcome.BOOTSTRAP
     assert_follows(story.shop)
@@ -153,7 +157,7 @@ def test_rollback_moves_the_champion_and_publishes_its_recommendations(story: St
 def test_other_orders_give_the_same_models_and_a_log_that_explains_itself(
     platform: Platform, daily: Daily, demo_clicks: Path, tmp_path: Path, at_once: int, backwards: bool
 ) -> None:
-    shop, reference = new_shop(tmp_path / "shop", demo_clicks), daily(FIVE)
+    shop, reference = new_shop(tmp_path / "shop", demo_clicks), daily(FIVE).result()
     with platform.using(shop, demo_clicks):
         assert platform.backfill_out_of_order(FIVE[0], FIVE[-1], at_once=at_once, backwards=backwards) == []
         entries = entries_of(shop)

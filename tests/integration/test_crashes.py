@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,12 @@ from sbr_tasks.registry.serving import SERVING, served
 from sbr_tasks.registry.versions import load_version, load_weights, version_names
 from sbr_tasks.settings import load_settings
 
-from .conftest import Json, Platform, wait_for
+from .conftest import NEW, Json, Platform, wait_for
 from .history import digests, entries_of, store_of, told
 from .shops import environment, new_shop, run_days
 
 TRAINED = "was trained before from the same inputs"
 
-# So far apart that the newer model wins for certain: a promotion, and not a mere decision, is interrupted.
-OLD, NEW = date(2014, 9, 17), date(2014, 9, 30)
 SIX = [NEW - timedelta(days=5 - i) for i in range(6)]
 
 _draw = random.Random(20)
@@ -75,13 +73,6 @@ def state_of(shop: Path) -> Json:
         "alias": MlflowProjection(store, settings).champion(),
         "versions": version_names(store),
     }
-
-
-@pytest.fixture(scope="module")
-def trained(demo_clicks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shop with the champion of an old day, and a version of the newest day that nobody decided on yet."""
-    shop = new_shop(tmp_path_factory.mktemp("trained") / "shop", demo_clicks)
-    return run_days(shop, retrain=[OLD], train=[NEW])
 
 
 @pytest.fixture(scope="module")

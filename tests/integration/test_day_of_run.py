@@ -40,7 +40,14 @@ def trigger_cli(platform: Platform, day: date | None) -> str:
     return run_id
 
 
-WAYS: list[Callable[[Platform, date | None], str]] = [trigger_form, trigger_rest, trigger_cli]
+Way = Callable[[Platform, date | None], str]
+WAYS: list[Way] = [trigger_form, trigger_rest, trigger_cli]
+
+
+@pytest.fixture(scope="module")
+def triggered(platform: Platform) -> dict[tuple[Way, date | None], str]:
+    """Runs started in each way with and without a day, so close together that the scheduler works on some side by side."""
+    return {(way, day): way(platform, day) for way in WAYS for day in (EMPTY_DAY, None)}
 
 
 def test_scheduled_run_is_for_the_day_before_it(platform: Platform) -> None:
@@ -58,15 +65,19 @@ def test_backfill_runs_are_for_the_days_that_were_asked_for(platform: Platform, 
 
 
 @pytest.mark.parametrize("trigger", WAYS)
-def test_manual_run_is_for_its_day_parameter(platform: Platform, trigger: Callable[..., str]) -> None:
-    run = platform.finished(trigger(platform, EMPTY_DAY))
+def test_manual_run_is_for_its_day_parameter(
+    platform: Platform, triggered: dict[tuple[Way, date | None], str], trigger: Way
+) -> None:
+    run = platform.finished(triggered[trigger, EMPTY_DAY])
     assert run["run_type"] == "manual"
     assert platform.returned(run["dag_run_id"], "resolve_day") == str(EMPTY_DAY)
 
 
 @pytest.mark.parametrize("trigger", WAYS)
-def test_manual_run_without_day_is_refused_at_once(platform: Platform, trigger: Callable[..., str]) -> None:
-    run = platform.finished(trigger(platform, None))
+def test_manual_run_without_day_is_refused_at_once(
+    platform: Platform, triggered: dict[tuple[Way, date | None], str], trigger: Way
+) -> None:
+    run = platform.finished(triggered[trigger, None])
     tasks = platform.tasks(run["dag_run_id"])
     assert run["state"] == "failed"
     assert (tasks["resolve_day"]["state"], tasks["resolve_day"]["try_number"]) == ("failed", 1)
@@ -82,8 +93,10 @@ def test_a_day_that_is_none_is_refused_before_a_run_exists(platform: Platform, d
     assert day in str(refused.value)
 
 
-def test_day_without_clicks_fails_at_once_with_a_sentence(platform: Platform) -> None:
-    run = platform.finished(trigger_rest(platform, EMPTY_DAY))
+def test_day_without_clicks_fails_at_once_with_a_sentence(
+    platform: Platform, triggered: dict[tuple[Way, date | None], str]
+) -> None:
+    run = platform.finished(triggered[trigger_rest, EMPTY_DAY])
     ingest = platform.tasks(run["dag_run_id"])["ingest_clicks"]
     assert (ingest["state"], ingest["try_number"]) == ("failed", 1)
     assert platform.log(run["dag_run_id"], "ingest_clicks")[-1].startswith(f"{EMPTY_DAY} has no clicks in ")
