@@ -80,6 +80,10 @@ class Platform:
         path = f"dags/{dag}/dagRuns/{run_id}"
         return wait_for(lambda: run if (run := self.airflow.api.get(path))["state"] not in backfill.UNFINISHED else None)
 
+    def clear_failed(self, run_id: str) -> None:
+        """Lets the failed tasks of a run, and what waited for them, run again."""
+        self.airflow.api.post(f"dags/{backfill.DAG}/clearTaskInstances", {"dag_run_id": run_id, "dry_run": False})
+
     def tasks(self, run_id: str) -> dict[str, Json]:
         """The task instances of a run, by task."""
         found = self.airflow.api.get(f"dags/{backfill.DAG}/dagRuns/{run_id}/taskInstances")

@@ -7,12 +7,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow.compute as pc
 import pytest
 
 from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Entry, Promotion, Rollback, fold
+from sbr_tasks.registry.log import Entry, LogState, Promotion, Rollback, fold
 from sbr_tasks.registry.versions import load_version, version_names
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import FileRecord, Store
@@ -23,6 +24,7 @@ from .history import assert_explained, assert_projections_follow, entries_of, st
 from .shops import new_shop, run_days
 
 LAST = date(2014, 9, 24)
+REASON = "worse in the shop"
 
 Daily = Callable[[Sequence[date]], Future[Path]]
 
@@ -95,6 +97,22 @@ def story(
         yield found
 
 
+class RollbackRun(NamedTuple):
+    """A run of the DAG `rollback_champion`: the version it returned to, what its event said, and what was published then."""
+
+    run_id: str
+    to: str
+    event: Json
+    published: Json
+
+
+@pytest.fixture(scope="module")
+def rollback(story: Story, platform: Platform) -> tuple[LogState, RollbackRun]:
+    """What the log said before a rollback to the oldest champion, and the rollback."""
+    state = fold(entries_of(story.shop))
+    return state, roll_back(platform, min(state.were_champion, key=state.days.__getitem__))
+
+
 def test_backfill_in_order_gives_the_log_of_daily_runs(story: Story, daily: Daily, days: list[date]) -> None:
     assert story.log == told(entries_of(daily(days).result()))
     assert [entry["as_of"] for entry in story.log] == [str(day) for day in days]
@@ -131,25 +149,32 @@ def test_no_model_was_trained_on_clicks_of_a_day_that_it_is_judged_on(story: Sto
     assert judged == 2 * len(days) - 1
 
 
-def test_rollback_moves_the_champion_and_publishes_its_recommendations(story: Story, platform: Platform) -> None:
-    state = fold(entries_of(story.shop))
-    left, to = state.champion, min(state.were_champion, key=state.days.__getitem__)
+def test_rollback_moves_the_champion_and_publishes_its_recommendations(
+    story: Story, rollback: tuple[LogState, RollbackRun]
+) -> None:
+    state, run = rollback
+    left, to = state.champion, run.to
     assert left != to
-    run_id = platform.trigger("rollback_champion", {"to": to, "reason": "worse in the shop"})
-    assert platform.finished(run_id, "rollback_champion")["state"] == "success"
     *_, entry = entries_of(story.shop)
     assert isinstance(entry, Rollback)
-    assert (entry.number, entry.before, entry.champion, entry.run) == (state.n_entries + 1, left, to, run_id)
-    assert (entry.reason, fold(entries_of(story.shop)).retired) == ("worse in the shop", {left})
+    assert (entry.number, entry.before, entry.champion, entry.run) == (state.n_entries + 1, left, to, run.run_id)
+    assert (entry.reason, fold(entries_of(story.shop)).retired) == (REASON, {left})
     assert_follows(story.shop)
-    event = events_of(platform)[-1]
-    told_with_it = {"model_version": to, "day": to[:10], "log_entry": entry.number, "retired": left}
-    assert (event["source_dag_id"], event["extra"]) == ("rollback_champion", told_with_it)
-    published = wait_for(lambda: events_of(platform)[-1]["created_dagruns"])[0]["run_id"]
-    assert platform.finished(published, "publish_recommendations")["state"] == "success"
-    found = platform.returned(published, "publish_next_items", "publish_recommendations")
-    assert found["model_version"] == to
-    assert Path(found["file"]).read_bytes()[:4] == b"PAR1"
+    assert run.event == {"model_version": to, "day": to[:10], "log_entry": entry.number, "retired": left}
+    assert run.published["model_version"] == to
+    assert Path(run.published["file"]).read_bytes()[:4] == b"PAR1"
+
+
+def test_rollback_triggered_again_ends_well_with_the_entry_that_is_there(
+    story: Story, rollback: tuple[LogState, RollbackRun], platform: Platform
+) -> None:
+    _, first = rollback
+    entries = entries_of(story.shop)
+    again = roll_back(platform, first.to)
+    assert again.run_id != first.run_id
+    assert entries_of(story.shop) == entries
+    assert (again.event, again.published) == (first.event, first.published)
+    assert_follows(story.shop)
 
 
 @pytest.mark.long
@@ -186,6 +211,18 @@ def events_of(platform: Platform) -> list[Json]:
     # Airflow answers 500 while a run that an event created is queued and so has no start yet.
     found = platform.airflow.api.get("assets/events", attempts=60, order_by="timestamp", limit=100)["asset_events"]
     return [event for event in found if event["name"] == "champion"]
+
+
+def roll_back(platform: Platform, to: str) -> RollbackRun:
+    """Triggers the DAG, which must succeed, as must the publishing that follows."""
+    run_id = platform.trigger("rollback_champion", {"to": to, "reason": REASON})
+    assert platform.finished(run_id, "rollback_champion")["state"] == "success"
+    event = wait_for(lambda: found if (found := events_of(platform)[-1])["created_dagruns"] else None)
+    assert (event["source_dag_id"], event["source_run_id"]) == ("rollback_champion", run_id)
+    published = event["created_dagruns"][0]["run_id"]
+    assert platform.finished(published, "publish_recommendations")["state"] == "success"
+    written = platform.returned(published, "publish_next_items", "publish_recommendations")
+    return RollbackRun(run_id, to, event["extra"], written)
 
 
 def announced(platform: Platform) -> list[Json]:
