@@ -17,6 +17,8 @@ class GRU4RecScorer:
     def __init__(self, weights: GRU4RecWeights) -> None:
         self.index = weights.index
         self._weights = weights
+        # With the bias as one more column, met by a state of 1, the product needs no second pass over the scores.
+        self._output = np.concatenate([weights.output_table, weights.output_bias[:, None]], axis=1)
 
     def start(self, n_sessions: int) -> Hidden:
         """Zero hidden states."""
@@ -32,8 +34,8 @@ class GRU4RecScorer:
 
     def scores(self, state: Hidden, rows: Rows) -> Scores:
         """Scores of all items after the sessions' clicks so far, shape `(len(rows), n_items)`."""
-        found = state[-1][rows] @ self._weights.output_table.T
-        found += self._weights.output_bias
+        hidden = np.concatenate([state[-1][rows], np.ones((len(rows), 1), np.float32)], axis=1)
+        found: Scores = hidden @ self._output.T
         return found
 
 
