@@ -246,7 +246,7 @@ def _cross_entropy(scores: Tensor, targets: Tensor, target_offsets: Tensor, scal
     highest = tf.reduce_max(scores, 1, keepdims=True)
     weights = tf.exp(scores - highest)
     total = tf.reduce_sum(weights, 1, keepdims=True)
-    own = tf.reduce_sum(tf.where(is_target, scores, 0.0), 1) + target_offsets
+    own = tf.gather(scores, tf.maximum(targets, 0), batch_dims=1) + target_offsets
     losses = tf.where(is_active, tf.math.log(total[:, 0]) + highest[:, 0] - own, 0.0)
     row_scale = tf.where(is_active, scale, 0.0)[:, None] / total
     return tf.reduce_sum(losses), weights * row_scale - tf.where(is_target, scale, 0.0)
