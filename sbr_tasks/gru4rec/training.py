@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -185,7 +186,7 @@ def _train_epoch(
     """Mean loss per event, and seconds."""
     started, loss = perf_counter(), 0.0
     ends = batches.schedule.step_offsets
-    for chunk in batches.epoch(epoch):
+    for chunk in _one_ahead(batches.epoch(epoch)):
         losses = network.train(chunk, epoch=epoch)
         _refuse_non_finite(losses, chunk, model, epoch)
         loss += float(losses.sum(dtype=np.float64))
@@ -194,6 +195,15 @@ def _train_epoch(
             rate = done / (perf_counter() - started)
             on_progress(Progress(epoch, model.n_epochs, done, batches.schedule.n_events, loss / done, rate))
     return loss / batches.schedule.n_events, perf_counter() - started
+
+
+def _one_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The same chunks, each prepared in a thread of its own while the one before it is trained."""
+    with ThreadPoolExecutor(1) as thread:
+        upcoming = thread.submit(next, chunks, None)
+        while chunk := upcoming.result():
+            upcoming = thread.submit(next, chunks, None)
+            yield chunk
 
 
 def _refuse_non_finite(losses: npt.NDArray[np.float32], chunk: Chunk, model: ModelSettings, epoch: int) -> None:
