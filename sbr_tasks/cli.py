@@ -353,6 +353,60 @@ def evaluate(
         typer.echo(comparison_table(found))
 
 
+@app.command()
+def tune(
+    as_of: AsOf,
+    minutes: Annotated[float, typer.Option("--minutes", min=0, help="Give up after so many minutes.")] = 30,
+    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Most settings to try [no limit].")] = None,
+    max_units: Annotated[int, typer.Option("--max-units", min=64, max=4096, help="Most units of the layer.")] = 512,
+    out: Annotated[Path, typer.Option("--out", help="The settings file to write; FILE.trials keeps all trials.")] = Path(
+        "sbr.tuned.toml"
+    ),
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search for better hyperparameters on a day's window; the same command goes on with the search.
+
+    Settings are judged by the window's validation day, never by its test day. The file that is written holds all settings of
+    the present one and the best hyperparameters: SBR_SETTINGS=FILE, or its name sbr.toml, lets every run use them.
+    """
+    from sbr_tasks.experiments.search import changes, require_beside, search, search_table, write_settings
+    from sbr_tasks.settings import settings_file
+    from sbr_tasks.window.build import build_window, read_window
+
+    store, settings = _open(overrides)
+    base = settings_file()
+    require_beside(out, base)
+    window = build_window(store, settings, parse_day(as_of))
+    found = search(
+        read_window(store, window, settings.zone),
+        window,
+        settings,
+        journal=out.with_name(f"{out.name}.trials"),
+        minutes=minutes,
+        n_trials=trials,
+        max_units=max_units,
+    )
+    best, start = found.best, found.start
+    measured = f"Recall@20 {best.recall_at_20:.4f}, MRR@20 {best.mrr_at_20:.4f} on the validation day of the window of {as_of}"
+    write_settings(out, best.model, base=base, comment=f"sbr tune, {found.n_trials} trials: {measured}")
+    if as_json:
+        _print(
+            {
+                "file": str(out),
+                "trials": found.n_trials,
+                "pruned": found.n_pruned,
+                "present": {"recall_at_20": start.recall_at_20, "mrr_at_20": start.mrr_at_20},
+                "best": {"recall_at_20": best.recall_at_20, "mrr_at_20": best.mrr_at_20},
+                "changes": changes(start.model, best.model),
+            },
+            as_json,
+        )
+        return
+    typer.echo(search_table(found))
+    typer.echo(f"{found.n_trials} settings tried, {found.n_pruned} given up early. Written to {out}.")
+
+
 @app.command("settings")
 def show_settings(overrides: Overrides = None) -> None:
     """Print the settings in force, as JSON."""

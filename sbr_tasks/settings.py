@@ -226,7 +226,7 @@ def load_settings(overrides: Iterable[str] | Mapping[str, Any] = (), *, cwd: Pat
         SettingsError: A key is unknown, a value is out of bounds, or a file is absent or isn't TOML.
     """
     folder = cwd or Path.cwd()
-    file = _settings_file(folder)
+    file = settings_file(folder)
     given = dict(overrides) if isinstance(overrides, Mapping) else _parse_overrides(overrides)
     _refuse_unknown_environment()
 
@@ -245,7 +245,13 @@ def load_settings(overrides: Iterable[str] | Mapping[str, Any] = (), *, cwd: Pat
     return _with_absolute_paths(plain, file.parent if file else folder)
 
 
-def _settings_file(folder: Path) -> Path | None:
+def settings_file(folder: Path | None = None) -> Path | None:
+    """The settings file in force in a folder, by default the working folder; None where there is none.
+
+    Raises:
+        SettingsError: `SBR_SETTINGS` names a file that isn't there.
+    """
+    folder = folder or Path.cwd()
     named = os.environ.get("SBR_SETTINGS")
     if named:
         file = Path(named).expanduser().resolve()

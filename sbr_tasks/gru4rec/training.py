@@ -90,6 +90,7 @@ def train(
     evaluation: EvaluationSettings,
     parent: Parent | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Trained:
     """Trains until `model.n_epochs` epochs are done or validation Recall@20 didn't rise for `training.patience` epochs.
@@ -106,6 +107,7 @@ def train(
         evaluation: How validation is scored.
         parent: A model that fits `model`, to go on from; None starts from random weights.
         on_progress: Called every second or so, and at the end of an epoch.
+        on_epoch: Called with each epoch that was trained and validated; what it raises ends the training.
         checkpoints: Where the state after each epoch is kept and training goes on from; None keeps nothing.
 
     Raises:
@@ -150,6 +152,8 @@ def train(
         if checkpoints:
             state = Checkpoint(tuple(curve), slots, None if is_best else best, batches.n_columns)
             save_checkpoint(checkpoints, state, binding)
+        if on_epoch:
+            on_epoch(curve[-1])
     if len(curve) < model.n_epochs:
         logger.info("Stopped early: no better validation Recall@20 since epoch %d", best_epoch(curve))
     return Trained(weights_of(best, model, index), squares_of(best), tuple(curve), best_epoch(curve), schedule.n_events)
