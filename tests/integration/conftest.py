@@ -21,7 +21,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
 from local_airflow import backfill  # noqa: E402
-from local_airflow.api import ApiError  # noqa: E402
 from local_airflow.server import LocalAirflow, free_port, inherited_environment, stop  # noqa: E402
 
 from .shops import demo_settings, new_shop, run_days  # noqa: E402
@@ -107,21 +106,10 @@ class Platform:
 
     def backfill_out_of_order(self, first: date, last: date, *, at_once: int, backwards: bool) -> list[backfill.Failure]:
         """Runs a backfill as the UI offers it beside the order of the days; returns the tasks that failed."""
-        body = {"dag_id": backfill.DAG, "from_date": midnight(first), "to_date": midnight(last)}
-        body |= {"max_active_runs": at_once, "run_backwards": backwards, "reprocess_behavior": "completed"}
-        wait_for(lambda: self._post_backfill(body))
+        backfill.cancel_unfinished(self.airflow.api, run_type="backfill")  # one that is over may still count as active
+        span = {"from_date": midnight(first), "to_date": midnight(last)}
+        backfill.create(self.airflow.api, {**span, "max_active_runs": at_once, "run_backwards": backwards})
         return backfill.follow(self.airflow.api, [first, last], ZoneInfo("UTC"), print)
-
-    def _post_backfill(self, body: Json) -> bool:
-        # As in `backfill.start`: one that is over may still count as active, and SQLite may stop Airflow halfway.
-        backfill.cancel_unfinished(self.airflow.api, run_type="backfill")
-        try:
-            self.airflow.api.post("backfills", body)
-        except ApiError as error:
-            if error.status < 500:
-                raise
-            return False
-        return True
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from local_airflow import server
+from local_airflow import keep, server
 
 from .conftest import ROOT
 
@@ -122,6 +123,27 @@ def test_tasks_write_bytecode_whatever_the_shell_says(tmp_path: Path, monkeypatc
     environment = server.inherited_environment() | airflow.environment()
     command = [sys.executable, "-c", "import sys; print(sys.dont_write_bytecode)"]
     assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_component_that_ends_is_started_again_unless_it_never_works(tmp_path: Path) -> None:
+    began = tmp_path / "began"
+    command = [sys.executable, "-c", f"open({str(began)!r}, 'a').write('x'); raise SystemExit(7)"]
+    done = subprocess.run([sys.executable, str(server.KEEP), *command], capture_output=True, text=True, check=False)
+    assert (done.returncode, began.read_text()) == (7, "x" * keep.MOST_QUICK_ENDS)
+    assert done.stderr.count("ended with 7; starting it again.") == keep.MOST_QUICK_ENDS - 1
+
+
+def test_component_that_is_asked_to_end_is_not_started_again(tmp_path: Path) -> None:
+    began = tmp_path / "began"
+    command = [sys.executable, "-c", f"import time; open({str(began)!r}, 'a').write('x'); time.sleep(600)"]
+    keeper = subprocess.Popen([sys.executable, str(server.KEEP), *command])
+    while not (began.exists() and began.read_text()):
+        time.sleep(0.05)
+    (component,) = psutil.Process(keeper.pid).children()
+    keeper.terminate()
+    assert keeper.wait() == 128 + signal.SIGTERM
+    assert not component.is_running()
+    assert began.read_text() == "x"
 
 
 def _record(folder: Path, pid: int, began: float) -> None:

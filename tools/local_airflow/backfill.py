@@ -75,18 +75,29 @@ def start(api: Api, first: date, last: date, zone: ZoneInfo) -> None:
                 "wait until it ends, or cancel it in the UI."
             )
         api.put(f"backfills/{backfill['id']}/cancel")  # its runs are done; Airflow notes that only twice a minute
-    body = {"from_date": _midnight(first, zone), "to_date": _midnight(last, zone), "dag_id": DAG}
-    for left in reversed(range(START_ATTEMPTS)):
-        try:
-            api.post("backfills", {**body, "max_active_runs": 1, "reprocess_behavior": "completed"})
-        except ApiError as error:
-            if error.status < 500 or not left:
-                raise
-        else:
-            return
-        # SQLite has one writer, and the scheduler was first: the backfill may be there with some of its runs.
-        time.sleep(1)
-        cancel_unfinished(api, run_type="backfill")
+    create(api, {"from_date": _midnight(first, zone), "to_date": _midnight(last, zone), "max_active_runs": 1})
+
+
+def create(api: Api, body: dict[str, Any]) -> None:
+    """Creates a backfill that also repeats days that are done.
+
+    The DAG is paused meanwhile. On SQLite the scheduler and the API server get in each other's way: the one ends on a run that
+    the other takes back, and the other may stop halfway.
+    """
+    api.patch(f"dags/{DAG}", {"is_paused": True})
+    try:
+        for left in reversed(range(START_ATTEMPTS)):
+            try:
+                api.post("backfills", {"dag_id": DAG, "reprocess_behavior": "completed", **body})
+            except ApiError as error:
+                if error.status < 500 or not left:
+                    raise
+            else:
+                return
+            time.sleep(1)
+            cancel_unfinished(api, run_type="backfill")
+    finally:
+        api.patch(f"dags/{DAG}", {"is_paused": False})
 
 
 def follow(api: Api, days: Sequence[date], zone: ZoneInfo, report: Report) -> list[Failure]:

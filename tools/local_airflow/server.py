@@ -31,6 +31,7 @@ COMPONENTS: dict[str, list[str]] = {
     "dag-processor": ["dag-processor"],
 }
 MIGRATE = ["db", "migrate"]
+KEEP = Path(__file__).with_name("keep.py")
 START_TIMEOUT_S = 240
 STOP_GRACE_S = 10
 Report = Callable[[str], None]
@@ -164,7 +165,7 @@ class LocalAirflow:
         for name, words in COMPONENTS.items():
             with self._log(name).open("wb") as out:
                 started = subprocess.Popen(
-                    self.command(*words),
+                    [sys.executable, str(KEEP), *self.command(*words)],
                     env=self._full(),
                     cwd=self.root,
                     stdin=subprocess.DEVNULL,

@@ -1,0 +1,44 @@
+"""Runs a component of Airflow and starts it again when it ends by itself, as a service manager would.
+
+The scheduler ends when another process was first to change a row that it was about to write: on SQLite, without row locks,
+that happens. What it left behind is adopted by its successor.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+
+MOST_QUICK_ENDS = 3
+QUICK_S = 60.0
+
+
+def keep(command: list[str]) -> int:
+    """Runs a command until SIGTERM, or until it ended in less than a minute several times in a row; returns its exit code."""
+    running: subprocess.Popen[bytes] | None = None
+    is_over = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal is_over
+        del frame
+        is_over = True
+        if running:
+            running.send_signal(number)
+
+    signal.signal(signal.SIGTERM, end)
+    n_quick = 0
+    while True:
+        began = time.monotonic()
+        running = subprocess.Popen(command)
+        code = running.wait()
+        n_quick = n_quick + 1 if time.monotonic() - began < QUICK_S else 0
+        if is_over or n_quick == MOST_QUICK_ENDS:
+            return code if code >= 0 else 128 - code
+        sys.stderr.write(f"{' '.join(command)} ended with {code}; starting it again.\n")
+
+
+if __name__ == "__main__":
+    sys.exit(keep(sys.argv[1:]))
