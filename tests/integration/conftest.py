@@ -65,6 +65,16 @@ class Platform:
         finally:
             file.write_text(before, encoding="utf-8")
 
+    @contextmanager
+    def publishing_nothing(self) -> Iterator[None]:
+        """No promotion starts `publish_recommendations`, which takes longer than a training where there are many items."""
+        dag = "dags/publish_recommendations"
+        self.airflow.api.patch(dag, {"is_paused": True})
+        try:
+            yield
+        finally:
+            self.airflow.api.patch(dag, {"is_paused": False})
+
     def trigger(self, dag: str, conf: Json) -> str:
         """Starts a run by hand; returns its id."""
         return str(self.airflow.api.post(f"dags/{dag}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"])
@@ -148,10 +158,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 @pytest.fixture(scope="session")
 def three_days(platform: Platform) -> dict[date, Json]:
     """The runs of a backfill over the last three days of the data, whether they succeeded or not."""
-    publishing = "dags/publish_recommendations"
-    platform.airflow.api.patch(publishing, {"is_paused": True})  # on this many items it would take longer than the training
-    platform.backfill(DAYS[0], DAYS[-1])
-    platform.airflow.api.patch(publishing, {"is_paused": False})
+    with platform.publishing_nothing():
+        platform.backfill(DAYS[0], DAYS[-1])
     span = {"logical_date_gte": midnight(DAYS[0]), "logical_date_lte": midnight(DAYS[-1])}
     return {datetime.fromisoformat(run["logical_date"]).date(): run for run in platform.runs(run_type="backfill", **span)}
 
