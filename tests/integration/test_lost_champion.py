@@ -25,7 +25,7 @@ def test_day_fails_while_the_champion_is_lost_and_is_decided_once_it_is_back(
     champion = str(entries[-1].champion)
     model = shop / "store" / "models" / champion
     model.rename(aside)
-    with platform.using(shop, demo_clicks):
+    with platform.using(shop, demo_clicks), platform.publishing_nothing():
         run_id = platform.trigger("daily_retrain", {"day": str(NEW)})
         assert platform.finished(run_id)["state"] == "failed"
         tasks = platform.tasks(run_id)
