@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from sbr_tasks.gru4rec.offline import apply_protocol, read_sessions
+from sbr_tasks.experiments.offline import apply_protocol, read_sessions
 from sbr_tasks.gru4rec.training import Progress, Trained, train
 from sbr_tasks.settings import EvaluationSettings, ModelSettings, SourceSettings, TrainingSettings
 from sbr_tasks.window.sessions import ItemIndex, Sessions, no_sessions

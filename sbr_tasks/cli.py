@@ -343,7 +343,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Compare GRU4Rec and the baselines under the protocol of papers: train on one file, test on another."""
-    from sbr_tasks.gru4rec.offline import compare_offline, comparison_table
+    from sbr_tasks.experiments.offline import compare_offline, comparison_table
 
     seeded = [*(overrides or ()), *([f"training.seed={seed}"] if seed is not None else [])]
     found = compare_offline(train, test, load_settings(_with_source(seeded, None, format_name)))

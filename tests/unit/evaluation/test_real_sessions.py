@@ -13,7 +13,7 @@ from sbr_tasks.evaluation.neighbours import VSTAN, VSkNN
 from sbr_tasks.evaluation.ranking import evaluate
 from sbr_tasks.evaluation.rules import SequentialRules
 from sbr_tasks.evaluation.scorer import Scorer
-from sbr_tasks.gru4rec.offline import apply_protocol, read_sessions
+from sbr_tasks.experiments.offline import apply_protocol, read_sessions
 from sbr_tasks.settings import SourceSettings
 from sbr_tasks.window.sessions import ItemIndex, Sessions
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sbr_tasks.evaluation.scorer import Scorer
-from sbr_tasks.gru4rec.offline import BASELINES
+from sbr_tasks.experiments.offline import BASELINES
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.gru4rec.weights import GRU4RecWeights, array_shapes
 from sbr_tasks.settings import ModelSettings

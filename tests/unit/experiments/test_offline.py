@@ -8,8 +8,8 @@ import pytest
 from sbr_tasks.errors import SourceError
 from sbr_tasks.evaluation.baselines import Markov, Popularity
 from sbr_tasks.evaluation.ranking import Evaluation, evaluate_ties
-from sbr_tasks.gru4rec import offline
-from sbr_tasks.gru4rec.offline import Comparison, apply_protocol, compare_offline, comparison_table, read_sessions
+from sbr_tasks.experiments import offline
+from sbr_tasks.experiments.offline import Comparison, apply_protocol, compare_offline, comparison_table, read_sessions
 from sbr_tasks.settings import Settings, SourceSettings, load_settings
 from sbr_tasks.window.sessions import Sessions
 from tests.unit.days import write_parquet
