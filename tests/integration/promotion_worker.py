@@ -53,9 +53,11 @@ def write_version(store: Store, name: str) -> None:
         "window": name,
         "inputs": {"model": {}, "training": {}},
         "curve": [],
+        "best_epoch": 0,
         "trained_at": "2020-06-01T00:00:00+00:00",
         "lineage": {"git_revision": None, "packages": {}},
         "files": {"weights": store.publish(f"models/{name}/weights", name.encode()).as_dict()},
+        "optimizer": store.publish(f"models/{name}/optimizer.npz", name.encode()).as_dict(),
         "saved_model": records,
     }
     store.put_new(f"models/{name}/manifest.json", to_json(manifest))
