@@ -10,6 +10,8 @@ PY := .venv/bin/python
 export PYTHONUTF8 := 1
 # The commands below are never those of another Airflow or project.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# Each task of Airflow is a new process: without bytecode it compiles TensorFlow and the rest again, for longer than it works.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup run stop lint check test test-long format lock bench bench-gru4rec clean
 

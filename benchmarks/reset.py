@@ -23,7 +23,7 @@ from tabulate import tabulate
 from sbr_tasks.evaluation.ranking import evaluate
 from sbr_tasks.experiments.offline import apply_protocol, read_sessions
 from sbr_tasks.gru4rec import scorer
-from sbr_tasks.gru4rec.training import train
+from sbr_tasks.gru4rec.progress import train_shown
 from sbr_tasks.gru4rec.weights import Floats, GRULayer
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.window.sessions import ItemIndex, Sessions, no_sessions
@@ -57,14 +57,8 @@ def main() -> None:
 
 def scores(sessions: Sessions, test: Sessions, index: ItemIndex, settings: Settings, seed: int) -> tuple[float, float]:
     """Recall@20 and MRR@20 of one training."""
-    trained = train(
-        sessions,
-        index,
-        no_sessions(sessions),
-        model=settings.model,
-        training=settings.training.model_copy(update={"seed": seed}),
-        evaluation=settings.evaluation,
-    )
+    seeded = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
+    trained = train_shown(sessions, index, no_sessions(sessions), seeded)
     found = evaluate(scorer.GRU4RecScorer(trained.weights), test, batch_size=settings.evaluation.batch_size)
     return found.recall_at(20), found.mrr_at(20)
 

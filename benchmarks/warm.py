@@ -32,6 +32,7 @@ from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.days import parse_day
 from sbr_tasks.evaluation.ranking import Evaluation, evaluate
 from sbr_tasks.gru4rec import training
+from sbr_tasks.gru4rec.progress import train_shown
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.gru4rec.slots import Parent
 from sbr_tasks.gru4rec.training import Trained
@@ -92,18 +93,8 @@ def _windows(settings: Settings, n_days: int) -> list[WindowData]:
 
 
 def _train(data: WindowData, settings: Settings, parent: Trained | None) -> Trained:
-    model = settings.model
-    if parent:
-        model = model.model_copy(update={"n_epochs": settings.training.warm_epochs})
-    return training.train(
-        data.train,
-        data.index,
-        data.validation,
-        model=model,
-        training=settings.training,
-        evaluation=settings.evaluation,
-        parent=Parent(parent.weights, parent.squares) if parent else None,
-    )
+    given = Parent(parent.weights, parent.squares) if parent else None
+    return train_shown(data.train, data.index, data.validation, settings, parent=given)
 
 
 def _means(found: Sequence[Evaluation]) -> tuple[float, float]:

@@ -170,10 +170,6 @@ class Store:
         """A published Parquet file, verified. See `read` for the errors."""
         return pq.read_table(pa.BufferReader(self.read(record)), columns=list(columns) if columns else None)
 
-    def copy(self, record: FileRecord, key: str) -> FileRecord:
-        """Writes the verified content of a file under another key too. See `read` for the errors."""
-        return self.replace(key, self.read(record))
-
     def delete(self, key: str) -> None:
         """Removes a key that nothing names any more; a key that isn't there is fine."""
         try:

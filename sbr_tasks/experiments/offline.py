@@ -29,9 +29,8 @@ from sbr_tasks.evaluation.neighbours import VSTAN, VSkNN
 from sbr_tasks.evaluation.ranking import CUT_OFFS, TIE_MODES, Evaluation, evaluate_ties
 from sbr_tasks.evaluation.rules import SequentialRules
 from sbr_tasks.evaluation.scorer import Scorer
-from sbr_tasks.gru4rec.progress import training_progress
+from sbr_tasks.gru4rec.progress import train_shown
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
-from sbr_tasks.gru4rec.training import Trained, train
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings, SourceSettings
 from sbr_tasks.window.sessions import UNKNOWN, ItemIndex, Sessions, no_sessions, plain_ids, to_sessions
@@ -112,7 +111,7 @@ def compare_offline(train_path: str, test_paths: Sequence[str], settings: Settin
     given = read_sessions([train_path], settings.source, "--train"), read_sessions(test_paths, settings.source, "--test")
     sessions, test, index = apply_protocol(*given)
     _require_sessions(*given, sessions, test, index, (train_path, ", ".join(test_paths)))
-    trained = _train(sessions, index, settings)
+    trained = train_shown(sessions, index, no_sessions(sessions), settings)
     gru4rec = _score("gru4rec", GRU4RecScorer(trained.weights), test, settings)
     return Comparison(
         gru4rec=gru4rec,
@@ -214,19 +213,6 @@ def _require_sessions(
             f"Expected sessions with 2 or more clicks on items of {train_path} in {test_path}, found none among its "
             f"{given_test.n_sessions:,} sessions ({n_known:,} of {given_test.n_clicks:,} clicks are on such items). "
             "Give a larger test set."
-        )
-
-
-def _train(sessions: Sessions, index: ItemIndex, settings: Settings) -> Trained:
-    with training_progress(sessions, settings.model.n_epochs) as show:
-        return train(
-            sessions,
-            index,
-            no_sessions(sessions),
-            model=settings.model,
-            training=settings.training,
-            evaluation=settings.evaluation,
-            on_progress=show,
         )
 
 

@@ -18,8 +18,7 @@ from tabulate import tabulate
 from sbr_tasks.errors import EvaluationError, SettingsError, TrainingError
 from sbr_tasks.evaluation.ranking import event_clicks
 from sbr_tasks.gru4rec.curve import Epoch
-from sbr_tasks.gru4rec.progress import training_progress
-from sbr_tasks.gru4rec.training import train
+from sbr_tasks.gru4rec.progress import train_shown
 from sbr_tasks.settings import ModelSettings, Settings
 from sbr_tasks.store import Json, code_version, fingerprint
 from sbr_tasks.window.build import Window, WindowData
@@ -162,19 +161,9 @@ class _Objective:
                 raise TrialPruned
 
         logger.info("Trial %d: %s", trial.number, "the present setting" if is_start else describe(suggested))
-        data, settings = self._data, self._settings
+        data, settings = self._data, self._settings.model_copy(update={"model": model})
         try:
-            with training_progress(data.train, model.n_epochs) as show:
-                trained = train(
-                    data.train,
-                    data.index,
-                    data.validation,
-                    model=model,
-                    training=settings.training,
-                    evaluation=settings.evaluation,
-                    on_progress=show,
-                    on_epoch=judge,
-                )
+            trained = train_shown(data.train, data.index, data.validation, settings, on_epoch=judge)
         except TrainingError as error:
             if is_start:
                 raise

@@ -6,11 +6,43 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from sbr_tasks.gru4rec.checkpoint import Checkpoints
+from sbr_tasks.gru4rec.curve import Epoch
+from sbr_tasks.gru4rec.slots import Parent
 from sbr_tasks.gru4rec.training import Progress as TrainingProgress
+from sbr_tasks.gru4rec.training import Trained, train
 from sbr_tasks.progress import Progress
-from sbr_tasks.window.sessions import Sessions
+from sbr_tasks.settings import Settings
+from sbr_tasks.window.sessions import ItemIndex, Sessions
 
 logger = logging.getLogger(__name__)
+
+
+def train_shown(
+    sessions: Sessions,
+    index: ItemIndex,
+    validation: Sessions,
+    settings: Settings,
+    *,
+    parent: Parent | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> Trained:
+    """Trains as the settings say, for `training.warm_epochs` where there is a parent, and shows how far it is; see `train`."""
+    model = settings.model.model_copy(update={"n_epochs": settings.training.warm_epochs}) if parent else settings.model
+    with training_progress(sessions, model.n_epochs) as show:
+        return train(
+            sessions,
+            index,
+            validation,
+            model=model,
+            training=settings.training,
+            evaluation=settings.evaluation,
+            parent=parent,
+            on_progress=show,
+            on_epoch=on_epoch,
+            checkpoints=checkpoints,
+        )
 
 
 @contextmanager

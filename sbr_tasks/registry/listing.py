@@ -13,7 +13,7 @@ def model_rows(store: Store) -> list[Json]:
     """One row a version of the store or the log, oldest day first: what it scored on its test day, the outcome, what it is."""
     state = PromotionLog(store).state()
     rows = []
-    kept = version_names(store)
+    kept = set(version_names(store))
     for name in sorted({*kept, *state.days}):
         promotion = state.decisions.get(name)
         metrics = promotion.challenger_metrics if promotion else {}

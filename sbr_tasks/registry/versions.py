@@ -29,10 +29,10 @@ from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
-from sbr_tasks.window.build import Window, WindowData, read_window
+from sbr_tasks.window.build import Window, read_window
 
 if TYPE_CHECKING:
-    from sbr_tasks.gru4rec.training import Trained
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,8 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
     Raises:
         TrainingError: There is nothing to train on, or the loss is not finite any more.
     """
+    from sbr_tasks.gru4rec.progress import train_shown
+
     parent_name, parent = _find_parent(store, settings, window.as_of)
     inputs = {
         "window": window.fingerprint,
@@ -87,7 +89,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
     started = time.monotonic()
     data = read_window(store, window, settings.zone)
     checkpoints = StoreCheckpoints(store, f"checkpoints/{key}.npz")
-    trained = _train(data, settings, parent, checkpoints)
+    trained = train_shown(data.train, data.index, data.validation, settings, parent=parent, checkpoints=checkpoints)
     folder = f"models/{name}/{key}"
     files = {file: store.publish(f"{folder}/{file}", content).as_dict() for file, content in trained.weights.to_files().items()}
     manifest = {
@@ -251,27 +253,6 @@ def _find_parent(store: Store, settings: Settings, as_of: date) -> tuple[str | N
         logger.warning("Training starts afresh: %s has other layers, tables or another loss than the settings ask for.", name)
         return None, None
     return name, parent
-
-
-def _train(data: WindowData, settings: Settings, parent: Parent | None, checkpoints: StoreCheckpoints) -> Trained:
-    from sbr_tasks.gru4rec.progress import training_progress
-    from sbr_tasks.gru4rec.training import train
-
-    model = settings.model
-    if parent:
-        model = model.model_copy(update={"n_epochs": settings.training.warm_epochs})
-    with training_progress(data.train, model.n_epochs) as show:
-        return train(
-            data.train,
-            data.index,
-            data.validation,
-            model=model,
-            training=settings.training,
-            evaluation=settings.evaluation,
-            parent=parent,
-            on_progress=show,
-            checkpoints=checkpoints,
-        )
 
 
 def _git_revision() -> str | None:

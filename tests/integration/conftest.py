@@ -122,14 +122,6 @@ class Platform:
         return backfill.follow(self.airflow.api, [first, last], ZoneInfo("UTC"), print)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def bytecode() -> Iterator[None]:
-    """The processes that tests start write bytecode, whatever the shell says: else each compiles TensorFlow again."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-        yield
-
-
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("airflow")

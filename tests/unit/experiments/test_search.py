@@ -40,14 +40,15 @@ def learns(monkeypatch: pytest.MonkeyPatch) -> Callable[[Curve], list[ModelSetti
     def use(curve_of: Curve) -> list[ModelSettings]:
         tried: list[ModelSettings] = []
 
-        def train(*_: Any, model: ModelSettings, on_epoch: Callable[[Epoch], None], **__: Any) -> SimpleNamespace:
-            tried.append(model)
-            curve = [Epoch(i + 1, 1.0, r, r / 4, 1.0, 1.0) for i, r in enumerate(curve_of(model))]
+        def train(*data: Any, on_epoch: Callable[[Epoch], None]) -> SimpleNamespace:
+            *_, settings = data
+            tried.append(settings.model)
+            curve = [Epoch(i + 1, 1.0, r, r / 4, 1.0, 1.0) for i, r in enumerate(curve_of(settings.model))]
             for epoch in curve:
                 on_epoch(epoch)
             return SimpleNamespace(curve=curve, best_epoch=1 + int(np.argmax([e.validation_recall_at_20 for e in curve])))
 
-        monkeypatch.setattr(search_module, "train", train)
+        monkeypatch.setattr(search_module, "train_shown", train)
         return tried
 
     return use

@@ -31,6 +31,7 @@ from tests.unit.days import Click, at, parquet_settings, write_parquet
 
 D = date(2020, 6, 6)
 N_ITEMS = 12
+NO_DATABASE = b"this is no database, but a text that is longer than a header" * 20
 
 Trained = tuple[Path, dict[date, tuple[Window, ModelVersion]]]
 Copied = tuple[Store, Settings, Callable[[date], tuple[Window, str]]]
@@ -65,6 +66,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def promote(store: Store, settings: Settings, window: Window, name: str, *, run: str, force: str | None = None) -> Promotion:
     """The decision on a challenger."""
     return promote_if_better(store, settings, window, name, run=run, force=force)[0]
+
+
+def with_mlflow(settings: Settings, database: Path) -> Settings:
+    """The settings with another database of MLflow's."""
+    return settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update={"tracking_uri": f"sqlite:///{database}"})})
 
 
 def settings_of(folder: Path) -> Settings:
@@ -121,7 +127,7 @@ def inject(monkeypatch: pytest.MonkeyPatch) -> Inject:
 def test_same_inputs_give_the_same_version_without_training_again(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, found = trained
     window, version = found[D]
-    monkeypatch.setattr("sbr_tasks.gru4rec.training.train", None)
+    monkeypatch.setattr("sbr_tasks.gru4rec.progress.train", None)
     assert train_version(Store(str(folder / "store")), settings_of(folder), window) == version
 
 
@@ -460,15 +466,24 @@ def test_repair_writes_a_damaged_serving_copy_again(copied: Copied, inject: Inje
     assert graph.read_bytes() == whole
 
 
-def test_rollback_that_was_stopped_after_its_entry_is_completed_by_the_same_again(
+@pytest.fixture
+def stopped_rollback(
     two_promotions: tuple[Store, Settings, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> tuple[Store, Settings, str]:
+    """A store in which a rollback to the older version stopped after its log entry, and the name of that version."""
     store, settings, old = two_promotions
     with monkeypatch.context() as stopped:
         stopped.setattr(promotion_module, "project", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             roll_back(store, settings, old, reason="worse", run="x")
     assert served(store) != (3, old)
+    return store, settings, old
+
+
+def test_rollback_that_was_stopped_after_its_entry_is_completed_by_the_same_again(
+    stopped_rollback: tuple[Store, Settings, str],
+) -> None:
+    store, settings, old = stopped_rollback
     assert roll_back(store, settings, old, reason="worse", run="x").number == 3
     assert served(store) == (3, old)
     assert alias_of(store, settings) == old
@@ -499,9 +514,7 @@ def test_lost_version_is_left_out_of_mlflow_and_named_by_repair(
     champion = str(PromotionLog(store).state().champion)
     folder = tmp_path / "store" / "models"
     (folder / old).rename(tmp_path / "kept")
-    lost = settings.model_copy(
-        update={"mlflow": settings.mlflow.model_copy(update={"tracking_uri": f"sqlite:///{tmp_path}/new.db"})}
-    )
+    lost = with_mlflow(settings, tmp_path / "new.db")
     found = repair(store, lost)
     assert (found["versions"], found["log_entries"], found["champion"]) == (1, 2, champion)
     assert {row["version"]: row["lost"] for row in model_rows(store)} == {old: True, champion: False}
@@ -524,9 +537,7 @@ def test_mlflow_that_never_saw_the_lost_champion_has_no_alias(
 ) -> None:
     store, settings, _ = two_promotions
     shutil.rmtree(tmp_path / "store" / "models" / str(PromotionLog(store).state().champion))
-    lost = settings.model_copy(
-        update={"mlflow": settings.mlflow.model_copy(update={"tracking_uri": f"sqlite:///{tmp_path}/new.db"})}
-    )
+    lost = with_mlflow(settings, tmp_path / "new.db")
     assert len(repair(store, lost)["faults"]) == 1
     assert alias_of(store, lost) is None
 
@@ -582,10 +593,8 @@ def test_registration_that_was_cut_off_is_completed_with_one_finished_run(
 
 def test_mlflow_database_that_is_none_is_one_sentence(copied: Copied, tmp_path: Path) -> None:
     store, settings, _ = copied
-    (tmp_path / "broken.db").write_bytes(b"this is no database, but a text that is longer than a header" * 20)
-    broken = settings.model_copy(
-        update={"mlflow": settings.mlflow.model_copy(update={"tracking_uri": f"sqlite:///{tmp_path}/broken.db"})}
-    )
+    (tmp_path / "broken.db").write_bytes(NO_DATABASE)
+    broken = with_mlflow(settings, tmp_path / "broken.db")
     with pytest.raises(TrackingError) as caught:
         repair(store, broken)
     (sentence,) = str(caught.value).splitlines()
@@ -608,10 +617,8 @@ def test_shop_gets_the_champion_even_if_mlflow_is_out_of_reach(
     two_promotions: tuple[Store, Settings, str], tmp_path: Path
 ) -> None:
     store, settings, old = two_promotions
-    (tmp_path / "broken.db").write_bytes(b"this is no database, but a text that is longer than a header" * 20)
-    broken = settings.model_copy(
-        update={"mlflow": settings.mlflow.model_copy(update={"tracking_uri": f"sqlite:///{tmp_path}/broken.db"})}
-    )
+    (tmp_path / "broken.db").write_bytes(NO_DATABASE)
+    broken = with_mlflow(settings, tmp_path / "broken.db")
     with pytest.raises(TrackingError, match=rf"^Log entry 3 stands and the champion is {old}, but MLflow or the serving copy"):
         roll_back(store, broken, old, reason="worse", run="x")
     assert served(store) == (3, old)
@@ -674,13 +681,9 @@ def test_serving_copy_of_another_version_is_replaced_whole(copied: Copied, injec
 
 
 def test_rollback_halfway_is_completed_before_another_one_to_the_same_version_is_refused(
-    two_promotions: tuple[Store, Settings, str], monkeypatch: pytest.MonkeyPatch
+    stopped_rollback: tuple[Store, Settings, str],
 ) -> None:
-    store, settings, old = two_promotions
-    with monkeypatch.context() as stopped:
-        stopped.setattr(promotion_module, "project", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            roll_back(store, settings, old, reason="worse", run="x")
+    store, settings, old = stopped_rollback
     with pytest.raises(RegistryError, match="is the champion already"):
         roll_back(store, settings, old, reason="for another reason", run="x")
     assert served(store) == (3, old)
