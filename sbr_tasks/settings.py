@@ -108,7 +108,10 @@ class ModelSettings(_Section):
     n_sample: int = Field(2048, ge=0, description="Negative items drawn per step, shared by the batch; 0: loss over all items.")
     sample_alpha: float = Field(0.5, ge=0, le=1, description="Negatives are drawn with probability ~ support ** sample_alpha.")
     logq: float = Field(
-        1.0, ge=0, description="Strength of the correction for how often an item is drawn (0: none); cross-entropy only."
+        1.0,
+        ge=0,
+        description="Strength of the correction of cross-entropy (0: none): in training, logq * log of an item's support (targets) "
+        "or of support ** sample_alpha (samples) is taken off its score.",
     )
     bpreg: float = Field(1.0, ge=0, description="Weight of the score regularisation of bpr-max.")
     elu_param: float = Field(0.5, ge=0, description="ELU on the scores of bpr-max, with this alpha (0: none).")

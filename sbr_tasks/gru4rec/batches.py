@@ -91,11 +91,12 @@ class Batches:
         self._model = model
         self._n_items = len(support)
         self._sampler = NegativeSampler(support, model.sample_alpha, seed=seed)
-        # exp(-logq log P) is the weight of one occurrence in the softmax, as a target of the batch and as a negative.
+        # exp(-logq log P) is the weight of one occurrence in the softmax, as a target of the batch and as a negative. Neither P
+        # is normalised: were they, each by its own sum, the targets would weigh more against the samples, and MRR falls.
         logq = model.logq if model.loss == "cross-entropy" else 0.0
-        self._target_log_weight = -logq * np.log(support / support.sum())
+        self._target_log_weight = -logq * np.log(support)
         self._target_weight = np.exp(self._target_log_weight)
-        self._sample_weight = np.exp(-logq * self._sampler.log_p)
+        self._sample_weight = np.exp(model.sample_alpha * self._target_log_weight)
         self._place = np.zeros(self._n_items, np.int32)
         self.n_columns = self._expected_columns()
 

@@ -52,8 +52,7 @@ def test_no_row_of_a_table_stands_twice_in_a_block(constrained: bool) -> None:
 def test_a_column_weighs_as_much_as_all_its_occurrences(logq: float) -> None:
     of = batches(n_sample=6, sample_alpha=0.5, logq=logq)
     chunk = only_chunk(of, epoch=3)
-    p_target = SUPPORT / SUPPORT.sum()
-    p_sample = np.sqrt(SUPPORT) / np.sqrt(SUPPORT).sum()
+    p_target, p_sample = SUPPORT.astype(float), np.sqrt(SUPPORT)
     samples = NegativeSampler(SUPPORT, 0.5, seed=5).draw(6, epoch=3, first_step=0, n_steps=of.schedule.n_steps)
     for t in range(of.schedule.n_steps):
         targets = ITEMS[of.schedule.clicks[slice(*of.schedule.step_offsets[t : t + 2])] + 1]

@@ -49,8 +49,8 @@ def summed_loss(model: ModelSettings, arrays: Arrays, top: np.ndarray, targets: 
     if model.loss == "bpr-max":
         return sum(bpr_max(model, scores[lane], own[lane]) for lane in lanes)
     if model.n_sample:
-        p_target, p_sample = SUPPORT / SUPPORT.sum(), SUPPORT**model.sample_alpha / (SUPPORT**model.sample_alpha).sum()
-        scores = scores - model.logq * np.log(np.concatenate([p_target[targets], p_sample[samples]]))
+        correction = np.concatenate([np.log(SUPPORT[targets]), model.sample_alpha * np.log(SUPPORT[samples])])
+        scores = scores - model.logq * correction
     return float((np.log(np.exp(scores).sum(axis=1)) - scores[lanes, own]).sum())
 
 
