@@ -110,7 +110,7 @@ class ModelSettings(_Section):
     logq: float = Field(
         1.0,
         ge=0,
-        description="Strength of the correction of cross-entropy (0: none): in training, logq * log of an item's support (targets) "
+        description="Strength of cross-entropy's correction (0: none): in training, logq * log of an item's support (targets) "
         "or of support ** sample_alpha (samples) is taken off its score.",
     )
     bpreg: float = Field(1.0, ge=0, description="Weight of the score regularisation of bpr-max.")

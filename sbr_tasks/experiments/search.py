@@ -33,6 +33,9 @@ _START = "is_start"
 _N_RANDOM = 8
 """Trials that are drawn at random before Optuna learns from them."""
 
+_LEAST_EPOCHS = 4
+"""Before a setting is given up: large layers and strong dropout learn slowly at first."""
+
 _LEAST_UNITS = 64
 _FLOATS = {
     "learning_rate": (0.01, 0.25, 0.005),
@@ -43,6 +46,20 @@ _FLOATS = {
 }
 _BPR_MAX = {"bpreg": (0.0, 2.0, 0.05)}
 _ELU = (0.0, 0.5, 1.0)
+_NAMES = ("units", "batch_size", "dropout_p_embed", "dropout_p_hidden", "learning_rate", "momentum", "sample_alpha")
+_PUBLISHED: Mapping[str, tuple[Json, ...]] = {
+    "cross-entropy": (
+        dict(zip(_NAMES, (100, 32, 0.1, 0.0, 0.1, 0.0, 0.75), strict=True)),
+        dict(zip(_NAMES, (480, 48, 0.0, 0.2, 0.07, 0.0, 0.2), strict=True)),
+        dict(zip(_NAMES, (512, 240, 0.45, 0.0, 0.065, 0.0, 0.5), strict=True)),
+    ),
+    "bpr-max": (
+        dict(zip(_NAMES, (224, 80, 0.5, 0.05, 0.05, 0.4, 0.4), strict=True)) | {"bpreg": 1.95, "elu_param": 0.5},
+        dict(zip(_NAMES, (512, 144, 0.35, 0.0, 0.05, 0.4, 0.2), strict=True)) | {"bpreg": 1.85, "elu_param": 1.0},
+        dict(zip(_NAMES, (512, 128, 0.5, 0.3, 0.05, 0.15, 0.3), strict=True)) | {"bpreg": 0.9, "elu_param": 1.0},
+    ),
+}
+"""What GRU4Rec's authors published for YooChoose (two) and Rees46; RetailRocket, Coveo and Diginetica. Tried first."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +116,7 @@ def search(
     n_trials: int | None = None,
     max_units: int = 512,
 ) -> Search:
-    """Tries settings of the published ranges, the present one first, and ranks them by the validation day.
+    """Tries the present setting, published ones, and others of the published ranges, and ranks them by the validation day.
 
     The value of a setting is the geometric mean of its validation Recall@20 and MRR@20, in the epoch that a training would
     keep: the gate wants both. The ranges are those in which the authors of GRU4Rec searched (Hidasi & Czapp 2023, supplementary
@@ -134,6 +151,9 @@ def search(
         while found is None or (monotonic() < deadline and (n_trials is None or found.n_trials < n_trials)):
             study.optimize(objective, n_trials=1)
             found = _found(study, settings.model)
+            if found and found.n_trials == 1:
+                for published in _PUBLISHED[settings.model.loss]:
+                    study.enqueue_trial(_on_ranges(published, settings.model.loss, max_units), skip_if_exists=True)
             if found:
                 _log(found, deadline)
         return found
@@ -252,7 +272,7 @@ def _open_study(journal: Path, window: Window, settings: Settings, max_units: in
         storage=JournalStorage(JournalFileBackend(str(journal))),
         study_name=f"{window.as_of}-{key}",
         direction="maximize",
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=_N_RANDOM // 2, n_warmup_steps=1),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=_N_RANDOM // 2, n_warmup_steps=_LEAST_EPOCHS - 1),
         load_if_exists=True,
     )
     for trial in study.get_trials(states=(TrialState.RUNNING,)):  # of a process that was killed
@@ -268,14 +288,17 @@ def _open_study(journal: Path, window: Window, settings: Settings, max_units: in
 
 def _nearest(model: ModelSettings, max_units: int) -> Json:
     """The point of the ranges that is nearest to a setting."""
-    known = model.model_dump() | {"units": model.layers[0]}
-    ranges: Mapping[str, tuple[float, float, float]] = {**_integers(max_units), **_floats(model.loss)}
+    return _on_ranges(model.model_dump() | {"units": model.layers[0]}, model.loss, max_units)
+
+
+def _on_ranges(values: Mapping[str, Any], loss: str, max_units: int) -> Json:
+    ranges: Mapping[str, tuple[float, float, float]] = {**_integers(max_units), **_floats(loss)}
     nearest: Json = {}
     for name, (low, high, step) in ranges.items():
-        steps = round((min(max(known[name], low), high) - low) / step)
+        steps = round((min(max(values[name], low), high) - low) / step)
         nearest[name] = low + steps * step
-    if model.loss == "bpr-max":
-        nearest["elu_param"] = min(_ELU, key=lambda alpha: abs(alpha - model.elu_param))
+    if loss == "bpr-max":
+        nearest["elu_param"] = min(_ELU, key=lambda alpha: abs(alpha - values["elu_param"]))
     return nearest
 
 

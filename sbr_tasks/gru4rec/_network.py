@@ -1,8 +1,8 @@
 """The training step of GRU4Rec in TensorFlow. Only `training.train` imports this module: importing TensorFlow takes seconds.
 
-A step touches a *block* of a few thousand rows of the item tables (see `batches`). The rows are gathered, one program compiled
-by XLA computes loss, gradients and updated rows, and the rows are written back. The loop over the steps of a chunk is a plain
-TensorFlow loop: XLA would copy the whole tables in every turn.
+A step touches a *block* of a few thousand rows of the item tables (see `batches`): it gathers them, computes loss, gradients
+and updated rows, and writes them back. All steps of a chunk are one program, compiled by XLA. It updates the tables in place as
+long as a step writes each of them at one place: with two, it was seen to copy the whole table.
 
 Gradients are written out by hand: there is no gradient through time, so each is a few lines.
 """
@@ -24,6 +24,9 @@ from sbr_tasks.settings import ModelSettings
 Tensor = Any
 Slots = list[Tensor]
 """A parameter and the optimiser's memory of it, in one shape: value, squared gradients, and velocity if there is momentum."""
+
+State = tuple[list[Tensor], dict[str, Slots], dict[str, Slots]]
+"""What a step changes: hidden states by layer, slots of the layers' parameters by name, slots of the tables by name."""
 
 _EPSILON = 1e-6
 _BPR_EPSILON = 1e-24
@@ -64,12 +67,13 @@ class Network:
         for name, array in initial_arrays(model, n_items, seed=seed).items():
             if name in TABLES:
                 spare_row = np.zeros((1, *array.shape[1:]), np.float32)
-                self._tables[name] = [tf.Variable(slot) for slot in self._slots(np.concatenate([array, spare_row]))]
+                self._tables[name] = [tf.constant(slot) for slot in self._slots(np.concatenate([array, spare_row]))]
             else:
                 self._dense[name] = [tf.constant(slot) for slot in self._slots(array)]
         self._hidden = [tf.zeros((n_lanes, units)) for units in model.layers]
-        self._run = tf.function(self._loop, autograph=False)
-        self._step = tf.function(self._one_step, autograph=False, jit_compile=compiled)
+        self._n_most = 0
+        self._run = tf.function(self._loop, autograph=False, jit_compile=compiled)
+        self._masks = tf.function(self._draw_masks, autograph=False, jit_compile=compiled)
 
     def train(self, chunk: Chunk, *, epoch: int) -> npt.NDArray[np.float32]:
         """Trains the steps of a chunk.
@@ -77,10 +81,14 @@ class Network:
         Returns:
             Shape `(n_steps,)`; the loss of each step, summed over its events.
         """
-        arrays = [tf.constant(array) for array in chunk[:-1]]
-        first = tf.constant(chunk.first_step, tf.int64)
-        self._hidden, self._dense, losses = self._run(self._hidden, self._dense, arrays, first, tf.constant(epoch, tf.int64))
-        return np.asarray(losses.numpy())
+        n_steps = len(chunk.rows)
+        # As long as the first chunk of all: each length would be compiled anew.
+        self._n_most = max(self._n_most, n_steps)
+        arrays = [tf.constant(np.pad(a, [(0, self._n_most - n_steps), *[(0, 0)] * (a.ndim - 1)])) for a in chunk[:-1]]
+        numbers = (tf.constant(n_steps), tf.constant(chunk.first_step, tf.int64), tf.constant(epoch, tf.int64))
+        state = (self._hidden, self._dense, self._tables)
+        (self._hidden, self._dense, self._tables), losses = self._run(state, arrays, *numbers)
+        return np.asarray(losses.numpy()[:n_steps])
 
     def slots(self) -> dict[str, Floats]:
         """A copy of every parameter and of the optimiser's memory: all that the next epoch depends on; see `slots`."""
@@ -89,21 +97,24 @@ class Network:
 
     def restore(self, slots: Mapping[str, Floats]) -> None:
         """Takes over what `slots` of an equally shaped network gave."""
-        for name, variables in self._tables.items():
-            for i, variable in enumerate(variables):
-                variable.assign(slots[f"{name}.{i}"])
-        self._dense = {name: [tf.constant(slots[f"{name}.{i}"]) for i in range(self._n_slots)] for name in self._dense}
+        for parameters in (self._tables, self._dense):
+            for name in parameters:
+                parameters[name] = [tf.constant(slots[f"{name}.{i}"]) for i in range(self._n_slots)]
 
-    def dropout_masks(self, epoch: Tensor, step: Tensor) -> list[Tensor | None]:
+    def dropout_masks(self, epoch: int, step: int) -> list[Tensor | None]:
         """What a step's dropout multiplies the input and each layer's state with: 0, or 1 / (1 - p).
 
         Args:
-            epoch: From 1, int64.
-            step: Within the epoch, from 0, int64.
+            epoch: From 1.
+            step: Within the epoch, from 0.
 
         Returns:
             `(B, width)` for the input, then for each layer; None where nothing is dropped.
         """
+        masks: list[Tensor | None] = self._masks(tf.constant(epoch, tf.int64), tf.constant(step, tf.int64))
+        return masks
+
+    def _draw_masks(self, epoch: Tensor, step: Tensor) -> list[Tensor | None]:
         rates = [self._model.dropout_p_embed, *[self._model.dropout_p_hidden] * len(self._model.layers)]
         widths = [input_width(self._model), *self._model.layers]
         masks: list[Tensor | None] = []
@@ -116,90 +127,91 @@ class Network:
     def _slots(self, array: Floats) -> list[Floats]:
         return [array] + [np.zeros_like(array)] * (self._n_slots - 1)
 
-    def _loop(self, hidden: list[Tensor], dense: dict[str, Slots], arrays: list[Tensor], first: Tensor, epoch: Tensor) -> Any:
-        """All steps of a chunk; `arrays` are a `Chunk`'s. Returns hidden states, dense slots, loss by step."""
-        n_steps = tf.shape(arrays[0])[0]
-        n_columns = arrays[1].shape[1]
+    def _loop(self, state: State, arrays: list[Tensor], n_steps: Tensor, first: Tensor, epoch: Tensor) -> tuple[State, Tensor]:
+        """The first `n_steps` steps of a chunk; `arrays` are a `Chunk`'s. Returns the state after them, and loss by step."""
 
-        def turn(t: Tensor, hidden: list[Tensor], dense: dict[str, Slots], losses: Tensor) -> Any:
-            rows, *batch = (array[t] for array in arrays)
-            parts = {"output_table": rows, "output_bias": rows[:n_columns]}
-            if "input_table" in self._tables:
-                parts = {"output_table": rows[:n_columns], "output_bias": rows[:n_columns], "input_table": rows[n_columns:]}
-            block = {name: [tf.gather(slot, part) for slot in self._tables[name]] for name, part in parts.items()}
-            # Drawn here, because XLA draws other numbers from the same seed.
-            masks = self.dropout_masks(epoch, first + tf.cast(t, tf.int64))
-            hidden, dense, block, loss = self._step(hidden, dense, block, batch, masks)
-            # The rows are distinct, but for the spare one, whose copies all write what was there: no order matters.
-            for name, part in parts.items():
-                for slot, value in zip(self._tables[name], block[name], strict=True):
-                    slot.scatter_update(tf.IndexedSlices(value, part))
-            return t + 1, hidden, dense, losses.write(t, loss)
+        def turn(t: Tensor, state: State, losses: Tensor) -> Any:
+            masks = self._draw_masks(epoch, first + tf.cast(t, tf.int64))
+            state, loss = self._step(state, [array[t] for array in arrays], masks)
+            return t + 1, state, losses.write(t, loss)
 
-        losses = tf.TensorArray(tf.float32, n_steps)
-        state = (tf.constant(0), hidden, dense, losses)
-        _, hidden, dense, losses = tf.while_loop(lambda t, *_: t < n_steps, turn, state, parallel_iterations=1)
-        return hidden, dense, losses.stack()
+        losses = tf.TensorArray(tf.float32, arrays[0].shape[0], element_shape=())
+        _, state, losses = tf.while_loop(
+            lambda t, *_: t < n_steps, turn, (tf.constant(0), state, losses), parallel_iterations=1
+        )
+        return state, losses.stack()
 
-    def _one_step(
-        self,
-        hidden: list[Tensor],
-        dense: dict[str, Slots],
-        block: dict[str, Slots],
-        batch: list[Tensor],
-        masks: list[Tensor | None],
-    ) -> tuple[list[Tensor], dict[str, Slots], dict[str, Slots], Tensor]:
-        """Loss and update of one step.
+    def _step(self, state: State, batch: list[Tensor], masks: list[Tensor | None]) -> tuple[State, Tensor]:
+        """One step; `batch` is a step of a `Chunk`. Returns the state after it, and the loss summed over the lanes."""
+        hidden, dense, tables = state
+        rows, *lanes = batch
+        n_columns = lanes[0].shape[0]
+        parts = {"output_table": rows, "output_bias": rows[:n_columns]}
+        if "input_table" in tables:
+            parts = {"output_table": rows[:n_columns], "output_bias": rows[:n_columns], "input_table": rows[n_columns:]}
+        block = {name: [tf.gather(slot, part) for slot in tables[name]] for name, part in parts.items()}
+        values = {name: slots[0] for name, slots in (dense | block).items()}
+        hidden, gradients, loss = self._gradients(hidden, values, lanes, masks)
+        dense = {name: self._update(slots, gradients[name]) for name, slots in dense.items()}
+        # The rows are distinct, but for the spare one, whose copies all write what was there: no order matters.
+        tables = {
+            name: [
+                tf.tensor_scatter_nd_update(slot, part[:, None], after)
+                for slot, after in zip(tables[name], self._update(block[name], gradients[name]), strict=True)
+            ]
+            for name, part in parts.items()
+        }
+        return (hidden, dense, tables), loss
+
+    def _gradients(
+        self, hidden: list[Tensor], values: dict[str, Tensor], batch: list[Tensor], masks: list[Tensor | None]
+    ) -> tuple[list[Tensor], dict[str, Tensor], Tensor]:
+        """Gradients of a step.
 
         Args:
             hidden: `(B, units)` a layer, before the step.
-            dense: Slots of the layers' parameters, by name.
-            block: Slots of the gathered rows of each table.
+            values: The layers' parameters, and the block's rows of each table, by name.
             batch: `offsets (C,)`, `inputs (B,)`, `targets (B,)`, `target_offsets (B,)`, `starts_session (B,)` of a `Chunk`.
             masks: Of `dropout_masks`.
 
         Returns:
-            Hidden states, dense slots and block after the step, and the loss summed over the lanes.
+            Hidden states after the step, gradients shaped and named as `values`, and the loss summed over the lanes.
         """
         offsets, inputs, targets, target_offsets, starts_session = batch
-        n_columns = offsets.shape[0]
-        shared = "input_table" not in block
-        input_slots = block["output_table"] if shared else block["input_table"]
+        n_columns, model = offsets.shape[0], self._model
+        shared = "input_table" not in values
         input_rows = inputs if shared else inputs - n_columns
-        output_rows, output_bias = block["output_table"][0][:n_columns], block["output_bias"][0]
-
-        x = _times(tf.gather(input_slots[0], input_rows), masks[0])
+        x = _times(tf.gather(values["output_table" if shared else "input_table"], input_rows), masks[0])
         passes: list[_LayerPass] = []
         for i, before in enumerate(hidden):
             h = tf.where(starts_session[:, None], 0.0, before)
-            passes.append(gru_forward(x, h, _values_of_layer(dense, i), masks[1 + i]))
+            passes.append(gru_forward(x, h, _params_of_layer(values, i), masks[1 + i]))
             x = passes[-1].out
 
-        scores = tf.matmul(x, output_rows, transpose_b=True) + output_bias
-        scale = 1 / self._model.batch_size
-        if self._model.loss == "bpr-max":
-            loss, d_scores = _bpr_max(scores, offsets, targets, scale, self._model.bpreg, self._model.elu_param)
+        rows = values["output_table"][:n_columns]
+        # One row a column of the batch: XLA multiplies such matrices faster than their transposes.
+        scores = tf.matmul(rows, x, transpose_b=True) + values["output_bias"][:, None]
+        scale = 1 / model.batch_size
+        if model.loss == "bpr-max":
+            loss, d_scores = _bpr_max(scores, offsets, targets, scale, model.bpreg, model.elu_param)
         else:
-            loss, d_scores = _cross_entropy(scores + offsets, targets, target_offsets, scale)
+            loss, d_scores = _cross_entropy(scores + offsets[:, None], targets, target_offsets, scale)
 
-        d_out = d_scores @ output_rows
-        d_dense: dict[str, Tensor] = {}
+        d_out = tf.matmul(d_scores, rows, transpose_a=True)
+        gradients: dict[str, Tensor] = {}
         for i, layer in reversed(list(enumerate(passes))):
-            d_out, d_layer = gru_backward(layer, d_out, _values_of_layer(dense, i))
-            d_dense |= {f"gru{i}_{name}": gradient for name, gradient in d_layer.items()}
+            d_out, d_layer = gru_backward(layer, d_out, _params_of_layer(values, i))
+            gradients |= {f"gru{i}_{name}": gradient for name, gradient in d_layer.items()}
         d_input, places = _times(d_out, masks[0]), input_rows[:, None]
 
-        d_output = tf.matmul(d_scores, x, transpose_a=True)
-        gradients = {"output_table": d_output, "output_bias": tf.reduce_sum(d_scores, 0)}
+        d_rows = d_scores @ x
         if shared:
-            d_output = tf.pad(d_output, [[0, self._n_lanes], [0, 0]])
-            gradients["output_table"] = tf.tensor_scatter_nd_add(d_output, places, d_input)
+            d_rows = tf.tensor_scatter_nd_add(tf.pad(d_rows, [[0, self._n_lanes], [0, 0]]), places, d_input)
         else:
-            gradients["input_table"] = tf.scatter_nd(places, d_input, input_slots[0].shape)
+            gradients["input_table"] = tf.scatter_nd(places, d_input, values["input_table"].shape)
         return (
             [layer.out for layer in passes],
-            {name: self._update(slots, d_dense[name]) for name, slots in dense.items()},
-            {name: self._update(slots, gradients[name]) for name, slots in block.items()},
+            gradients | {"output_table": d_rows, "output_bias": tf.reduce_sum(d_scores, 1)},
             loss,
         )
 
@@ -230,39 +242,38 @@ def initial_arrays(model: ModelSettings, n_items: int, *, seed: int) -> dict[str
 
 
 def _cross_entropy(scores: Tensor, targets: Tensor, target_offsets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Cross-entropy over a step's columns.
+    """Cross-entropy of `n` lanes over a step's columns.
 
     Args:
-        scores: `(B, C)`, with the columns' offsets.
-        targets: `(B,)`; column of each lane's target, -1 in lanes that have run out.
-        target_offsets: `(B,)`; added to the target's own score.
+        scores: `(C, n)`, with the columns' offsets.
+        targets: `(n,)`; column of each lane's target, -1 in lanes that have run out.
+        target_offsets: `(n,)`; added to the target's own score.
         scale: What the gradient is multiplied with.
 
     Returns:
         The loss summed over the lanes, and `scale` times its gradient with respect to `scores`.
     """
     is_active = targets >= 0
-    is_target = tf.range(scores.shape[1])[None, :] == targets[:, None]
-    highest = tf.reduce_max(scores, 1, keepdims=True)
+    highest = tf.reduce_max(scores, 0)
     weights = tf.exp(scores - highest)
-    total = tf.reduce_sum(weights, 1, keepdims=True)
-    own = tf.gather(scores, tf.maximum(targets, 0), batch_dims=1) + target_offsets
-    losses = tf.where(is_active, tf.math.log(total[:, 0]) + highest[:, 0] - own, 0.0)
-    row_scale = tf.where(is_active, scale, 0.0)[:, None] / total
-    return tf.reduce_sum(losses), weights * row_scale - tf.where(is_target, scale, 0.0)
+    total = tf.reduce_sum(weights, 0)
+    own = tf.gather_nd(scores, tf.stack([tf.maximum(targets, 0), tf.range(scores.shape[1])], 1)) + target_offsets
+    losses = tf.where(is_active, tf.math.log(total) + highest - own, 0.0)
+    d_scores = weights * (tf.where(is_active, scale, 0.0) / total) - tf.where(_is_target(scores, targets), scale, 0.0)
+    return tf.reduce_sum(losses), d_scores
 
 
 def _bpr_max(
     scores: Tensor, offsets: Tensor, targets: Tensor, scale: float, bpreg: float, elu_param: float
 ) -> tuple[Tensor, Tensor]:
-    """BPR-max over a step's columns, with score regularisation (Hidasi & Karatzoglou 2018, section 3).
+    """BPR-max of `n` lanes over a step's columns, with score regularisation (Hidasi & Karatzoglou 2018, section 3).
 
     A lane's negatives are all targets and samples of the batch but its own target; what stands there m times counts m times.
 
     Args:
-        scores: `(B, C)`.
+        scores: `(C, n)`.
         offsets: `(C,)`; log of how often each column's item stands in the batch.
-        targets: `(B,)`; column of each lane's target, -1 in lanes that have run out.
+        targets: `(n,)`; column of each lane's target, -1 in lanes that have run out.
         scale: What the gradient is multiplied with.
         bpreg: Weight of the regularisation.
         elu_param: Alpha of the ELU that the scores go through first; 0 for none.
@@ -271,24 +282,28 @@ def _bpr_max(
         The loss summed over the lanes, and `scale` times its gradient with respect to `scores`.
     """
     is_active = targets >= 0
-    is_target = tf.range(scores.shape[1])[None, :] == targets[:, None]
+    is_target = _is_target(scores, targets)
     r = tf.where(scores >= 0, scores, elu_param * tf.math.expm1(tf.minimum(scores, 0.0))) if elu_param else scores
-    own = tf.reduce_sum(tf.where(is_target, r, 0.0), 1, keepdims=True)
-    n_negatives = tf.exp(offsets) - tf.cast(is_target, tf.float32)
-    highest = tf.reduce_max(tf.where(n_negatives > 0, r, r.dtype.min), 1, keepdims=True)
+    own = tf.reduce_sum(tf.where(is_target, r, 0.0), 0)
+    n_negatives = tf.exp(offsets)[:, None] - tf.cast(is_target, tf.float32)
+    highest = tf.reduce_max(tf.where(n_negatives > 0, r, r.dtype.min), 0)
     weights = n_negatives * tf.exp(tf.minimum(r - highest, 0.0))
-    p = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, 1, keepdims=True))
+    p = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, 0))
     beats = tf.sigmoid(own - r)
-    mean_beats = tf.reduce_sum(p * beats, 1, keepdims=True)
-    mean_square = tf.reduce_sum(p * r * r, 1, keepdims=True)
+    mean_beats = tf.reduce_sum(p * beats, 0)
+    mean_square = tf.reduce_sum(p * r * r, 0)
     losses = bpreg * mean_square - tf.math.log(mean_beats + _BPR_EPSILON)
 
     d_mean_beats = -1 / (mean_beats + _BPR_EPSILON)
-    d_own = d_mean_beats * tf.reduce_sum(p * beats * (1 - beats), 1, keepdims=True)
+    d_own = d_mean_beats * tf.reduce_sum(p * beats * (1 - beats), 0)
     d_r = p * (d_mean_beats * (beats * beats - mean_beats) + bpreg * (r * (r + 2) - mean_square))
     d_r += tf.where(is_target, d_own, 0.0)
     d_scores = tf.where(scores >= 0, d_r, d_r * (r + elu_param)) if elu_param else d_r
-    return tf.reduce_sum(tf.where(is_active, losses[:, 0], 0.0)), d_scores * tf.where(is_active, scale, 0.0)[:, None]
+    return tf.reduce_sum(tf.where(is_active, losses, 0.0)), d_scores * tf.where(is_active, scale, 0.0)
+
+
+def _is_target(scores: Tensor, targets: Tensor) -> Tensor:
+    return tf.range(scores.shape[0])[:, None] == targets
 
 
 def gru_forward(x: Tensor, h: Tensor, params: Mapping[str, Tensor], keep: Tensor | None) -> _LayerPass:
@@ -317,9 +332,9 @@ def gru_backward(layer: _LayerPass, d_out: Tensor, params: Mapping[str, Tensor])
     return tf.matmul(d_input, params["kernel"], transpose_b=True), d_params
 
 
-def _values_of_layer(dense: Mapping[str, Slots], i: int) -> dict[str, Tensor]:
+def _params_of_layer(dense: Mapping[str, Tensor], i: int) -> dict[str, Tensor]:
     prefix = f"gru{i}_"
-    return {name.removeprefix(prefix): slots[0] for name, slots in dense.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): value for name, value in dense.items() if name.startswith(prefix)}
 
 
 def _times(values: Tensor, keep: Tensor | None) -> Tensor:

@@ -20,7 +20,7 @@ from sbr_tasks.settings import ModelSettings
 
 _CELLS_PER_CHUNK = 2**19
 _MOST_STEPS_PER_CHUNK = 256
-_COLUMNS_ROUNDED_TO = 64
+_COLUMNS_ROUNDED_TO = 32
 
 
 class Chunk(NamedTuple):
@@ -90,6 +90,7 @@ class Batches:
         self._items = items
         self._model = model
         self._n_items = len(support)
+        self._support = support
         self._sampler = NegativeSampler(support, model.sample_alpha, seed=seed)
         # exp(-logq log P) is the weight of one occurrence in the softmax, as a target of the batch and as a negative. Neither P
         # is normalised: were they, each by its own sum, the targets would weigh more against the samples, and MRR falls.
@@ -111,11 +112,15 @@ class Batches:
         """A width that practically every step fits in, so that the step is compiled once."""
         if not self._model.n_sample:
             return self._n_items
-        p = np.minimum(np.exp(self._sampler.log_p), 1 - 1e-12)
-        is_drawn = -np.expm1(self._model.n_sample * np.log1p(-p))  # by at least one of the draws
-        spread = np.sqrt((is_drawn * (1 - is_drawn)).sum())
-        n_lanes = self.schedule.n_lanes
-        return min(self._n_items, self._model.n_sample + n_lanes, _round_up(int(is_drawn.sum() + 5 * spread) + n_lanes))
+        # Targets are about as likely as their share of all clicks. An item is absent if no draw and no target is it. How many
+        # are present varies less than if each were present on its own: the number of draws and of lanes is given.
+        p_sample, p_target = np.exp(self._sampler.log_p), self._support / self._support.sum()
+        n_sample, n_lanes = self._model.n_sample, self.schedule.n_lanes
+        absent = np.exp(-n_sample * p_sample - n_lanes * p_target)
+        variance = (absent * (1 - absent)).sum()
+        variance -= n_sample * (p_sample * absent).sum() ** 2 + n_lanes * (p_target * absent).sum() ** 2
+        expected = (1 - absent).sum() + 4 * np.sqrt(max(variance, 0.0))
+        return min(self._n_items, n_sample + n_lanes, _round_up(int(expected)))
 
     def _chunk(self, epoch: int, first: int, last: int) -> Chunk:
         n_steps, n_lanes = last - first, self.schedule.n_lanes

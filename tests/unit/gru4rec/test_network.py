@@ -110,9 +110,7 @@ def test_steps_equal_a_plain_model_with_numerical_gradients(case: str) -> None:
         inputs, targets = ITEMS[clicks], ITEMS[clicks + 1]
         samples = all_samples.draw(model.n_sample, epoch=1, first_step=t, n_steps=1)[0]
         before = [np.where(starts[:, None], 0, h[:n]) for h in hidden]
-        masks = [
-            np.ones(1) if m is None else m.numpy()[:n].astype(float) for m in network.dropout_masks(np.int64(1), np.int64(t))
-        ]
+        masks = [np.ones(1) if m is None else m.numpy()[:n].astype(float) for m in network.dropout_masks(1, t)]
 
         def loss(
             a: Arrays,
@@ -167,7 +165,7 @@ def test_dropout_drops_its_share_and_scales_up_the_rest() -> None:
 
     model = ModelSettings(layers=(40, 40), dropout_p_embed=0.4, dropout_p_hidden=0.2)
     network = Network(model, 5, 100, seed=SEED, compiled=False)
-    steps = [[m.numpy() for m in network.dropout_masks(np.int64(e), np.int64(t))] for e, t in [(1, 0), (1, 1), (2, 0)]]
+    steps = [[m.numpy() for m in network.dropout_masks(e, t)] for e, t in [(1, 0), (1, 1), (2, 0)]]
     for masks in steps:
         for mask, p in zip(masks, [0.4, 0.2, 0.2], strict=True):
             assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / (1 - p))}
@@ -180,7 +178,7 @@ def test_without_dropout_nothing_is_drawn() -> None:
     from sbr_tasks.gru4rec._network import Network
 
     network = Network(ModelSettings(layers=(4,), dropout_p_embed=0, dropout_p_hidden=0), 5, 3, seed=SEED, compiled=False)
-    assert network.dropout_masks(np.int64(1), np.int64(0)) == [None, None]
+    assert network.dropout_masks(1, 0) == [None, None]
 
 
 def test_bpr_max_of_far_apart_scores_is_finite_and_without_a_negative_there_is_nothing_to_learn() -> None:
@@ -188,7 +186,7 @@ def test_bpr_max_of_far_apart_scores_is_finite_and_without_a_negative_there_is_n
 
     from sbr_tasks.gru4rec._network import _bpr_max
 
-    scores, targets = tf.constant([[200.0, -200.0, 100.0], [-200.0, 200.0, 0.0]]), tf.constant([0, 0])
+    scores, targets = tf.constant([[200.0, -200.0], [-200.0, 200.0], [100.0, 0.0]]), tf.constant([0, 0])
     loss, gradient = _bpr_max(scores, tf.zeros(3), targets, 1.0, 0.0, 0.0)
     assert float(loss) == pytest.approx(-np.log(1e-24), rel=1e-4)
     assert np.isfinite(gradient.numpy()).all()
