@@ -1,6 +1,6 @@
 """How fast GRU4Rec is trained and evaluated, against the usual notebook and against what the machine can do.
 
-    python -m benchmarks.gru4rec [--train FILE] [--rounds 3] [--only speed,evaluation,memory,growth]
+    python -m benchmarks.gru4rec [--train FILE] [--rounds 3] [--only speed,evaluation,validation,memory,growth]
 
 Contenders take turns, each in a process of its own; the median of the rounds counts. Cross-entropy, `layers=[100]`,
 `n_sample=2048`, `constrained_embedding`.
@@ -11,7 +11,8 @@ Contenders take turns, each in a process of its own; the median of the rounds co
   events per second are what arithmetic alone would allow: 6 * 100 * (2048 + batch) + 36 * 100 * 100 floating-point
   operations an event.
 
-Evaluation takes turns with its product within one process. Growth is that of a first epoch without its first chunk, which
+Evaluation takes turns with its product within one process. Validation scores the last thirtieth of the sessions after an epoch
+over all of them: a day of a 30-day window. Growth is that of a first epoch without its first chunk, which
 compiles; `total s` is all of it, from making the clicks on.
 
 The clicks are synthetic (as many items and transitions as `bolcom-serenade`) unless `--train` names a file in GRU4Rec's
@@ -46,7 +47,7 @@ BATCHES = (144, 32)
 TRANSITIONS, ITEMS = 89_848, 18_009
 NOTEBOOK_STEPS = {144: 150, 32: 300}
 
-PARTS = ("speed", "evaluation", "memory", "growth")
+PARTS = ("speed", "evaluation", "validation", "memory", "growth")
 
 
 def main() -> None:
@@ -63,7 +64,7 @@ def main() -> None:
         print(json.dumps(found | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
         return
     clicks = {"train": str(options.train)} if options.train else {"n_transitions": TRANSITIONS, "n_items": ITEMS}
-    parts = {"speed": speed, "evaluation": evaluation, "memory": memory, "growth": growth}
+    parts = {"speed": speed, "evaluation": evaluation, "validation": validation, "memory": memory, "growth": growth}
     for name in options.only.split(","):
         parts[name](clicks, options.rounds)
 
@@ -91,6 +92,14 @@ def evaluation(_clicks: dict[str, Any], rounds: int) -> None:
     headers = ["items", "predictions /s", "product alone /s", "share", "peak MB"]
     rows = [[20_000, *figures, max(one["peak_mb"] for one in measured)]]
     print(tabulate(rows, headers=headers, floatfmt=("", ",.0f", ",.0f", ".2f", ".0f")), end="\n\n")
+
+
+def validation(clicks: dict[str, Any], rounds: int) -> None:
+    """What the validation after an epoch costs."""
+    measured = [run("validated_epoch", batch=64, clicks=clicks) for _ in range(rounds)]
+    epoch, share = (median(one[name] for one in measured) for name in ("epoch_s", "share"))
+    rows = [[int(measured[0]["n_events"]), epoch, share]]
+    print(tabulate(rows, headers=["validation events", "epoch s", "share of it"], floatfmt=("", ".2f", ".3f")), end="\n\n")
 
 
 def memory(_clicks: dict[str, Any], _rounds: int) -> None:
@@ -185,6 +194,25 @@ def trained(
         evaluation=EvaluationSettings(),
         on_progress=on_progress,
     )
+
+
+def validated_epoch(batch: int, clicks: dict[str, Any]) -> dict[str, float]:
+    """Seconds of the second epoch of two, and the share of them that scoring the last thirtieth of the sessions takes."""
+    from sbr_tasks.evaluation.ranking import evaluate
+    from sbr_tasks.gru4rec.scorer import GRU4RecScorer
+
+    sessions, _ = clicks_of(**clicks)
+    found = trained(batch, clicks, n_epochs=2)
+    first = sessions.n_sessions - sessions.n_sessions // 30
+    start = sessions.offsets[first]
+    last = Sessions(sessions.offsets[first:] - start, sessions.item_ids[start:], sessions.is_target[start:])
+    took = []
+    for _ in range(3):
+        started = time.perf_counter()
+        n_events = evaluate(GRU4RecScorer(found.weights), last, batch_size=EvaluationSettings().batch_size).n_events
+        took.append(time.perf_counter() - started)
+    epoch_s = found.curve[-1].took_s
+    return {"n_events": n_events, "epoch_s": epoch_s, "share": median(took) / epoch_s}
 
 
 def notebook(batch: int, clicks: dict[str, Any]) -> dict[str, float]:
@@ -290,7 +318,14 @@ def ranking() -> dict[str, float]:
     return {"events_per_second": median(rates), "product_per_second": median(product_rates), "share": share}
 
 
-CONTENDERS = {"ours": ours, "first_epoch": first_epoch, "notebook": notebook, "sgemm": sgemm, "ranking": ranking}
+CONTENDERS = {
+    "ours": ours,
+    "first_epoch": first_epoch,
+    "validated_epoch": validated_epoch,
+    "notebook": notebook,
+    "sgemm": sgemm,
+    "ranking": ranking,
+}
 
 
 if __name__ == "__main__":

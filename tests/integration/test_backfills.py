@@ -231,12 +231,13 @@ def announced(platform: Platform) -> list[Json]:
 
 
 def last_training_click(store: Store, name: str) -> date:
-    """The UTC day of the last click that a version was trained on."""
+    """The UTC day of the last click that a version, or one that it goes on from, was trained on."""
     version = load_version(store, name)
     part = load_window(store, version.as_of, version.window).manifest["parts"]["train"]
     clicked_at = store.read_table(FileRecord.from_dict(part["file"])).column("clicked_at")
     last: datetime = pc.max(clicked_at).as_py()
-    return last.date()
+    parent = version.manifest["inputs"]["parent"]
+    return max(last.date(), last_training_click(store, parent)) if parent else last.date()
 
 
 def weights_of(shop: Path) -> dict[str, dict[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 
 from sbr_tasks import steps
@@ -26,7 +27,7 @@ from sbr_tasks.report.page import write_report
 from sbr_tasks.report.runs import run_rows, run_table
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Store
-from sbr_tasks.window.build import Window, build_window
+from sbr_tasks.window.build import Window, build_window, load_window
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
 D = date(2020, 6, 6)
@@ -400,6 +401,22 @@ def test_training_goes_on_from_the_champion_of_an_earlier_day_and_of_no_other(co
     promote(store, warm, newer, child.name, run="x")
     assert train_version(store, warm, newer) == child, "the champion of the same day is no parent"
     assert train_version(store, warm, older).manifest["inputs"]["parent"] is None
+
+
+def test_what_a_model_and_its_ancestors_were_trained_on_ends_before_its_validation_day(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    warm = settings.model_copy(update={"training": settings.training.model_copy(update={"warm_start": "parent"})})
+    promote(store, settings, *of(D - timedelta(days=1)), run="x")
+    name, family = train_version(store, warm, of(D)[0]).name, list[str]()
+    while name:
+        version = load_version(store, name)
+        part = load_window(store, version.as_of, version.window).manifest["parts"]["train"]
+        last = pc.max(store.read_table(FileRecord.from_dict(part["file"])).column("clicked_at")).as_py()
+        assert last.date() < D - timedelta(days=1)
+        family.append(name)
+        name = version.manifest["inputs"]["parent"]
+    assert len(family) == 2
 
 
 def test_training_starts_afresh_where_the_parent_is_damaged_or_of_another_shape(

@@ -47,6 +47,15 @@ def test_window_is_split_by_day_and_sessions_over_midnight_stay_whole(tmp_path: 
     assert data.index.encode(data.test.item_ids).tolist() == [-1, 0, -1, 0, 1]
 
 
+def test_sessions_are_in_the_order_of_their_first_clicks_whatever_their_ids(tmp_path: Path) -> None:
+    first, second, third = (at(DAYS[1], seconds) for seconds in (10, 20, 30))
+    late = at(DAYS[1], 900)
+    of_training = [(92, 1, first), (92, 2, late), (90, 3, second), (90, 4, second), (91, 5, third), (91, 6, third)]
+    store, settings = stored(tmp_path, [*shop(), *reversed(of_training)])
+    train = read_window(store, build_window(store, settings, D), settings.zone).train
+    assert train.item_ids[train.offsets[:-1]].tolist() == [1, 1, 1, 3, 5]
+
+
 def test_sessions_know_when_they_ended(tmp_path: Path) -> None:
     store, settings = stored(tmp_path, shop())
     data = read_window(store, build_window(store, settings, D), settings.zone)
