@@ -9,58 +9,31 @@ weights, see the same batches, and are tested under the protocol of `sbr evaluat
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import logging
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 from unittest import mock
 
 import numpy as np
-from tabulate import tabulate
 
-from sbr_tasks.evaluation.ranking import evaluate
-from sbr_tasks.experiments.offline import apply_protocol, read_sessions
+from benchmarks.accuracy import parser_of, prepared, scores, table
 from sbr_tasks.gru4rec import scorer
-from sbr_tasks.gru4rec.progress import train_shown
 from sbr_tasks.gru4rec.weights import Floats, GRULayer
-from sbr_tasks.settings import Settings, load_settings
-from sbr_tasks.window.sessions import ItemIndex, Sessions, no_sessions
 
 Tensor = Any
 
 
 def main() -> None:
     """Trains with both conventions, seed by seed, and prints what they score."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", required=True)
-    parser.add_argument("--test", required=True, action="append")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--set", action="append", default=[])
-    options = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.disable(logging.INFO)
-    settings = load_settings([*options.set, "source.format=gru4rec"])
-    given = [read_sessions([options.train], settings.source, "--train"), read_sessions(options.test, settings.source, "--test")]
-    sessions, test, index = apply_protocol(*given)
+    options = parser_of(__doc__ or "").parse_args()
+    settings, split = prepared(options, [])
     found: dict[str, list[tuple[float, float]]] = {"after the product": [], "before the product": []}
     for seed in range(options.seeds):
-        found["after the product"].append(scores(sessions, test, index, settings, seed))
+        found["after the product"].append(scores(*split, settings, seed))
         with reset_before_product():
-            found["before the product"].append(scores(sessions, test, index, settings, seed))
+            found["before the product"].append(scores(*split, settings, seed))
     rows = [[name, *np.mean(pairs, axis=0), *np.std(pairs, axis=0, ddof=1)] for name, pairs in found.items()]
-    headers = ["reset gate", "Recall@20", "MRR@20", "deviation", "deviation"]
-    print(f"Mean of {options.seeds} seeds, {int(test.lengths.sum() - test.n_sessions):,} events:\n")
-    print(tabulate(rows, headers=headers, floatfmt=".4f"))
-
-
-def scores(sessions: Sessions, test: Sessions, index: ItemIndex, settings: Settings, seed: int) -> tuple[float, float]:
-    """Recall@20 and MRR@20 of one training."""
-    seeded = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
-    trained = train_shown(sessions, index, no_sessions(sessions), seeded)
-    found = evaluate(scorer.GRU4RecScorer(trained.weights), test, batch_size=settings.evaluation.batch_size)
-    return found.recall_at(20), found.mrr_at(20)
+    print(table(rows, "reset gate", options.seeds, split[1]))
 
 
 def reset_before_product() -> Any:
