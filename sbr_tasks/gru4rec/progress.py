@@ -60,7 +60,8 @@ def training_progress(sessions: Sessions, n_epochs: int) -> Iterator[Callable[[T
         def show(state: TrainingProgress) -> None:
             nonlocal done
             total = (state.epoch - 1) * state.n_events + state.events_done
-            progress.advance(total - done, f"epoch {state.epoch}/{state.n_epochs}, loss {state.loss:.3f}")
+            where = f"epoch {state.epoch}/{state.n_epochs}, step {state.steps_done:,}/{state.n_steps:,}"
+            progress.advance(total - done, f"{where}, loss {state.loss:.3f}")
             done = total
 
         yield show

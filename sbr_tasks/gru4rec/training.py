@@ -50,6 +50,8 @@ class Progress:
         n_epochs: Most epochs.
         events_done: Events of this epoch that are trained.
         n_events: Events of an epoch.
+        steps_done: Steps (mini-batches) of this epoch that are trained.
+        n_steps: Steps of an epoch.
         loss: Mean per event of this epoch so far.
         events_per_second: Of this epoch so far.
     """
@@ -58,6 +60,8 @@ class Progress:
     n_epochs: int
     events_done: int
     n_events: int
+    steps_done: int
+    n_steps: int
     loss: float
     events_per_second: float
 
@@ -190,16 +194,17 @@ def _train_epoch(
 ) -> tuple[float, float]:
     """Mean loss per event, and seconds."""
     started, loss = perf_counter(), 0.0
-    ends = batches.schedule.step_offsets
+    schedule = batches.schedule
     for chunk in _one_ahead(batches.epoch(epoch)):
         losses = network.train(chunk, epoch=epoch)
         _refuse_non_finite(losses, chunk, model, epoch)
         loss += float(losses.sum(dtype=np.float64))
-        done = int(ends[chunk.first_step + len(losses)])
+        steps = chunk.first_step + len(losses)
+        done = int(schedule.step_offsets[steps])
         if on_progress:
-            rate = done / (perf_counter() - started)
-            on_progress(Progress(epoch, model.n_epochs, done, batches.schedule.n_events, loss / done, rate))
-    return loss / batches.schedule.n_events, perf_counter() - started
+            rate, mean = done / (perf_counter() - started), loss / done
+            on_progress(Progress(epoch, model.n_epochs, done, schedule.n_events, steps, schedule.n_steps, mean, rate))
+    return loss / schedule.n_events, perf_counter() - started
 
 
 def _one_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:

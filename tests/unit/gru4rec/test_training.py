@@ -8,6 +8,7 @@ from sbr_tasks.errors import TrainingError
 from sbr_tasks.evaluation.baselines import Popularity
 from sbr_tasks.evaluation.ranking import evaluate
 from sbr_tasks.gru4rec import training as under_test
+from sbr_tasks.gru4rec.schedule import plan_batches
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.gru4rec.slots import Parent
 from sbr_tasks.gru4rec.training import Progress, Trained, train
@@ -211,5 +212,8 @@ def test_progress_is_reported_within_and_at_the_end_of_every_epoch(sessions_of: 
         assert len(done) > 1
         assert done == sorted(done)
         assert done[-1] == n_events
+        steps = [report.steps_done for report in reports if report.epoch == epoch]
+        assert steps == sorted(set(steps))
+        assert steps[-1] == reports[-1].n_steps == plan_batches(sessions.offsets, 4).n_steps
     assert {(report.n_epochs, report.n_events) for report in reports} == {(2, n_events)}
     assert all(report.loss > 0 and report.events_per_second > 0 for report in reports)
