@@ -1,9 +1,9 @@
 """How accurate GRU4Rec is with settings whose figures are known, over several seeds.
 
-    python -m benchmarks.accuracy --train FILE --test FILE [--test FILE] [--seeds 5] [--only default,bpr-max] [--set KEY=VALUE]
+    python -m benchmarks.accuracy --train FILE --test FILE [--seeds 5] [--only "batch 64,bpr-max"] [--set KEY=VALUE]
 
-Under the protocol of `sbr evaluate`; files are in GRU4Rec's format. `--set` changes all settings alike; the setting `given` is
-nothing but the defaults and `--set`.
+Under the protocol of `sbr evaluate`; files are in GRU4Rec's format, several `--test` are one set. `--set` changes all settings
+alike. `--only given` measures the settings in force and `--set`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from sbr_tasks.window.sessions import ItemIndex, Sessions, no_sessions
 Split = tuple[Sessions, Sessions, ItemIndex]
 
 _NO_DROPOUT = ["model.dropout_p_embed=0", "model.dropout_p_hidden=0"]
-SETTINGS = {
-    "given": [],
+_COMMON = ["model.layers=[100]", "model.n_epochs=10", "model.learning_rate=0.1", "model.n_sample=2048", "model.momentum=0"]
+PUBLISHED = {
     "batch 64": ["model.batch_size=64", "model.dropout_p_embed=0.4", "model.dropout_p_hidden=0.1", "model.sample_alpha=0.5"],
     "batch 32": ["model.batch_size=32", "model.dropout_p_embed=0.1", "model.dropout_p_hidden=0", "model.sample_alpha=0.75"],
     "bpr-max": [
@@ -34,15 +34,15 @@ SETTINGS = {
         "model.bpreg=0.5", "model.elu_param=0.5",
     ],
 }  # fmt: skip
-"""Those of the published figures: `layers=[100]`, 10 epochs, learning rate 0.1, 2,048 samples, one table."""
+"""The settings whose figures are known, on top of `_COMMON`."""
 
 
 def main() -> None:
     """Trains each setting with each seed and prints the means."""
     options = parser_of(__doc__ or "", "--only").parse_args()
     rows = []
-    for name in (options.only or ",".join(SETTINGS)).split(","):
-        settings, split = prepared(options, SETTINGS[name])
+    for name in (options.only or ",".join(PUBLISHED)).split(","):
+        settings, split = prepared(options, [] if name == "given" else [*_COMMON, *PUBLISHED[name]])
         found = [scores(*split, settings, seed) for seed in range(options.seeds)]
         rows.append([name, *np.mean(found, axis=0), *np.std(found, axis=0, ddof=1)])
         print(f"{name}: done", flush=True)

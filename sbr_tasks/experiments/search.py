@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 _START = "is_start"
 _N_RANDOM = 8
-"""Trials that are drawn at random before Optuna learns from them."""
+"""Trials, given ones included, before Optuna learns from them; until then it draws at random."""
 
 _LEAST_EPOCHS = 4
 """Before a setting is given up: large layers and strong dropout learn slowly at first."""
@@ -60,7 +60,8 @@ _PUBLISHED: Mapping[str, tuple[Json, ...]] = {
         dict(zip(_NAMES, (512, 128, 0.5, 0.3, 0.05, 0.15, 0.3), strict=True)) | {"bpreg": 0.9, "elu_param": 1.0},
     ),
 }
-"""What GRU4Rec's authors published for YooChoose (two) and Rees46; RetailRocket, Coveo and Diginetica. Tried first."""
+"""What GRU4Rec's authors published for YooChoose (two) and Rees46; RetailRocket, Coveo and Diginetica. The points of the ranges
+that are nearest to them are tried first."""
 
 
 @dataclass(frozen=True)
@@ -150,13 +151,10 @@ def search(
         objective = _Objective(data, settings, max_units, deadline)
         found = _found(study, settings.model)
         while found is None or (monotonic() < deadline and (n_trials is None or found.n_trials < n_trials)):
-            if found and found.n_trials % 2:
-                study.enqueue_trial(_neighbour(found, settings, max_units), skip_if_exists=True)
+            if found:
+                _enqueue(study, found, settings, max_units)
             study.optimize(objective, n_trials=1)
             found = _found(study, settings.model)
-            if found and found.n_trials == 1:
-                for published in _PUBLISHED[settings.model.loss]:
-                    study.enqueue_trial(_on_ranges(published, settings.model.loss, max_units), skip_if_exists=True)
             if found:
                 _log(found, deadline)
         return found
@@ -275,7 +273,7 @@ def _open_study(journal: Path, window: Window, settings: Settings, max_units: in
         storage=JournalStorage(JournalFileBackend(str(journal))),
         study_name=f"{window.as_of}-{key}",
         direction="maximize",
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=_N_RANDOM // 2, n_warmup_steps=_LEAST_EPOCHS - 1),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=_N_RANDOM // 2, n_warmup_steps=_LEAST_EPOCHS),
         load_if_exists=True,
     )
     for trial in study.get_trials(states=(TrialState.RUNNING,)):  # of a process that was killed
@@ -305,8 +303,24 @@ def _on_ranges(values: Mapping[str, Any], loss: str, max_units: int) -> Json:
     return nearest
 
 
+def _enqueue(study: Study, found: Search, settings: Settings, max_units: int) -> None:
+    """Says what is tried next: a published setting that wasn't tried yet, else in every second turn a neighbour of the best."""
+    from optuna.trial import TrialState
+
+    trials = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.WAITING), deepcopy=False)
+    if any(trial.state == TrialState.WAITING for trial in trials):
+        return
+    known = [trial.system_attrs.get("fixed_params") for trial in trials]
+    published = (_on_ranges(values, settings.model.loss, max_units) for values in _PUBLISHED[settings.model.loss])
+    untried = [values for values in published if values not in known]
+    if untried:
+        study.enqueue_trial(untried[0])
+    elif found.n_trials % 2:
+        study.enqueue_trial(_neighbour(found, settings, max_units))
+
+
 def _neighbour(found: Search, settings: Settings, max_units: int) -> Json:
-    """The best setting so far with two of its values moved a little.
+    """The best setting so far with two of its values moved a little, away from a bound where one is at it.
 
     Optuna's TPE looks everywhere, and does so too rarely there in the few dozen trials that half an hour allows.
     """
@@ -315,7 +329,8 @@ def _neighbour(found: Search, settings: Settings, max_units: int) -> Json:
     ranges: Mapping[str, tuple[float, float, float]] = {**_integers(max_units), **_floats(settings.model.loss)}
     for name in rng.choice(list(ranges), 2, replace=False).tolist():
         low, high, step = ranges[name]
-        values[name] += max(step, 0.15 * (high - low)) * rng.choice([-1, 1]) * rng.uniform(0.5, 1.5)
+        by = max(step, 0.15 * (high - low)) * rng.choice([-1, 1]) * rng.uniform(0.75, 1.5)
+        values[name] += by if low <= values[name] + by <= high else -by
     return _on_ranges(values, settings.model.loss, max_units)
 
 

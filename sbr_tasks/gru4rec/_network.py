@@ -56,7 +56,7 @@ class Network:
             n_items: Items in the tables.
             n_lanes: Sessions side by side.
             seed: Initial weights and dropout are drawn from it.
-            compiled: Compile the step with XLA: several times faster, after one or two seconds.
+            compiled: Compile the loop over the steps with XLA: several times faster, after one or two seconds.
         """
         self._model = model
         self._n_lanes = n_lanes
@@ -71,7 +71,7 @@ class Network:
             else:
                 self._dense[name] = [tf.constant(slot) for slot in self._slots(array)]
         self._hidden = [tf.zeros((n_lanes, units)) for units in model.layers]
-        self._n_most = 0
+        self._most_steps = 0
         self._run = tf.function(self._loop, autograph=False, jit_compile=compiled)
         self._masks = tf.function(self._draw_masks, autograph=False, jit_compile=compiled)
 
@@ -82,9 +82,9 @@ class Network:
             Shape `(n_steps,)`; the loss of each step, summed over its events.
         """
         n_steps = len(chunk.rows)
-        # As long as the first chunk of all: each length would be compiled anew.
-        self._n_most = max(self._n_most, n_steps)
-        arrays = [tf.constant(np.pad(a, [(0, self._n_most - n_steps), *[(0, 0)] * (a.ndim - 1)])) for a in chunk[:-1]]
+        # All as long as the longest: each length would be compiled anew.
+        self._most_steps = max(self._most_steps, n_steps)
+        arrays = [tf.constant(np.pad(a, [(0, self._most_steps - n_steps), *[(0, 0)] * (a.ndim - 1)])) for a in chunk[:-1]]
         numbers = (tf.constant(n_steps), tf.constant(chunk.first_step, tf.int64), tf.constant(epoch, tf.int64))
         state = (self._hidden, self._dense, self._tables)
         (self._hidden, self._dense, self._tables), losses = self._run(state, arrays, *numbers)

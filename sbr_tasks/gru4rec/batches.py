@@ -109,7 +109,7 @@ class Batches:
             yield self._chunk(epoch, first, min(first + n, self.schedule.n_steps))
 
     def _expected_columns(self) -> int:
-        """A width that practically every step fits in, so that the step is compiled once."""
+        """A width that practically every step fits in, so that the loop is compiled once."""
         if not self._model.n_sample:
             return self._n_items
         # Targets are about as likely as their share of all clicks. An item is absent if no draw and no target is it. How many

@@ -194,3 +194,43 @@ def test_settings_file_elsewhere_is_refused(tmp_path: Path) -> None:
     base.write_text("")
     with pytest.raises(SettingsError, match=r"^Expected --out in .*, where sbr\.toml is, found "):
         write_settings(tmp_path / "other" / "tuned.toml", ModelSettings(), base=base, comment="why")
+
+
+def test_published_settings_are_tried_next_also_after_a_kill_and_then_every_second_trial_is_near_the_best(
+    tmp_path: Path, learns: Callable[[Curve], Any]
+) -> None:
+    def killed_at_the_third(model: ModelSettings) -> list[float]:
+        if model.batch_size == 48:
+            raise SystemExit
+        return near_a_tenth(model)
+
+    learns(killed_at_the_third)
+    with pytest.raises(SystemExit):
+        run(tmp_path, 4)
+    tried = learns(near_a_tenth)
+    run(tmp_path, 5)
+    assert [model.batch_size for model in tried[:2]] == [48, 240]
+    best = run(tmp_path, 5).best.model
+    run(tmp_path, 6)
+    moved = changes(best, tried[-1])
+    assert len(moved) == 2
+
+
+def test_nothing_is_given_up_before_its_fourth_epoch(tmp_path: Path, learns: Callable[[Curve], Any]) -> None:
+    seen: list[int] = []
+
+    def hopeless_after_the_start(model: ModelSettings) -> list[float]:
+        seen.append(0)
+        return [0.5 / len(seen)] * 6
+
+    learns(hopeless_after_the_start)
+    found = run(tmp_path, 12)
+    assert found.n_pruned > 0
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "trials")))
+    (study,) = optuna.get_all_study_names(storage)
+    pruned = [t for t in optuna.load_study(study_name=study, storage=storage).trials if t.state.name == "PRUNED"]
+    assert {max(trial.intermediate_values) for trial in pruned} == {4}

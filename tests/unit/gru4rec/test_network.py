@@ -142,6 +142,25 @@ def test_steps_equal_a_plain_model_with_numerical_gradients(case: str) -> None:
         np.testing.assert_allclose(array, arrays[name], rtol=2e-3, atol=2e-4, err_msg=name)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_epoch_in_chunks_of_unequal_length_gives_the_same_weights(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sbr_tasks.gru4rec._network import Network
+
+    model = ModelSettings(layers=(3,), batch_size=2, n_sample=7)
+    schedule = plan_batches(OFFSETS, 2)
+    found = []
+    for n_steps in (256, 3):
+        monkeypatch.setattr("sbr_tasks.gru4rec.batches._MOST_STEPS_PER_CHUNK", n_steps)
+        network = Network(model, len(SUPPORT), schedule.n_lanes, seed=SEED, compiled=compiled)
+        chunks = list(Batches(schedule, ITEMS, SUPPORT, model, seed=SEED).epoch(1))
+        losses = np.concatenate([network.train(chunk, epoch=1) for chunk in chunks])
+        found.append({"losses": losses, **network.slots()})
+    assert len(chunks) > 1
+    assert len(chunks[-1].rows) < len(chunks[0].rows)
+    for name, array in found[0].items():
+        np.testing.assert_array_equal(array, found[1][name], err_msg=name)
+
+
 def test_initial_weights_fill_the_glorot_range_of_each_gate_block() -> None:
     from sbr_tasks.gru4rec._network import initial_arrays
 
