@@ -24,14 +24,13 @@ from sbr_tasks.window.sessions import ItemIndex, Sessions, no_sessions
 
 Split = tuple[Sessions, Sessions, ItemIndex]
 
-_NO_DROPOUT = ["model.dropout_p_embed=0", "model.dropout_p_hidden=0"]
 _COMMON = ["model.layers=[100]", "model.n_epochs=10", "model.learning_rate=0.1", "model.n_sample=2048", "model.momentum=0"]
 PUBLISHED = {
     "batch 64": ["model.batch_size=64", "model.dropout_p_embed=0.4", "model.dropout_p_hidden=0.1", "model.sample_alpha=0.5"],
     "batch 32": ["model.batch_size=32", "model.dropout_p_embed=0.1", "model.dropout_p_hidden=0", "model.sample_alpha=0.75"],
     "bpr-max": [
-        "model.loss=bpr-max", "model.batch_size=32", *_NO_DROPOUT, "model.momentum=0.1", "model.sample_alpha=0.2",
-        "model.bpreg=0.5", "model.elu_param=0.5",
+        "model.loss=bpr-max", "model.batch_size=32", "model.dropout_p_embed=0", "model.dropout_p_hidden=0",
+        "model.momentum=0.1", "model.sample_alpha=0.2", "model.bpreg=0.5", "model.elu_param=0.5",
     ],
 }  # fmt: skip
 """The settings whose figures are known, on top of `_COMMON`."""

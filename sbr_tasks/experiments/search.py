@@ -242,6 +242,10 @@ def _floats(loss: str) -> Mapping[str, tuple[float, float, float]]:
     return _FLOATS | (_BPR_MAX if loss == "bpr-max" else {})
 
 
+def _ranges(loss: str, max_units: int) -> Mapping[str, tuple[float, float, float]]:
+    return {**_integers(max_units), **_floats(loss)}
+
+
 def _suggest(trial: Trial, loss: str, max_units: int) -> Json:
     suggested: Json = {}
     for name, (least, most, by) in _integers(max_units).items():
@@ -293,9 +297,8 @@ def _nearest(model: ModelSettings, max_units: int) -> Json:
 
 
 def _on_ranges(values: Mapping[str, Any], loss: str, max_units: int) -> Json:
-    ranges: Mapping[str, tuple[float, float, float]] = {**_integers(max_units), **_floats(loss)}
     nearest: Json = {}
-    for name, (low, high, step) in ranges.items():
+    for name, (low, high, step) in _ranges(loss, max_units).items():
         steps = round((min(max(values[name], low), high) - low) / step)
         nearest[name] = low + steps * step
     if loss == "bpr-max":
@@ -326,7 +329,7 @@ def _neighbour(found: Search, settings: Settings, max_units: int) -> Json:
     """
     values = _nearest(found.best.model, max_units)
     rng = np.random.default_rng([settings.training.seed, found.n_trials])
-    ranges: Mapping[str, tuple[float, float, float]] = {**_integers(max_units), **_floats(settings.model.loss)}
+    ranges = _ranges(settings.model.loss, max_units)
     for name in rng.choice(list(ranges), 2, replace=False).tolist():
         low, high, step = ranges[name]
         by = max(step, 0.15 * (high - low)) * rng.choice([-1, 1]) * rng.uniform(0.75, 1.5)
