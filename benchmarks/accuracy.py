@@ -43,7 +43,7 @@ def main() -> None:
     for name in (options.only or ",".join(PUBLISHED)).split(","):
         settings, split = prepared(options, [] if name == "given" else [*_COMMON, *PUBLISHED[name]])
         found = [scores(*split, settings, seed) for seed in range(options.seeds)]
-        rows.append([name, *np.mean(found, axis=0), *np.std(found, axis=0, ddof=1)])
+        rows.append([name, *np.mean(found, axis=0), *(np.std(found, axis=0, ddof=1) if len(found) > 1 else (None, None))])
         print(f"{name}: done", flush=True)
     print(table(rows, "setting", options.seeds, split[1]))
 
@@ -81,7 +81,7 @@ def table(rows: list[list[object]], what: str, n_seeds: int, test: Sessions) -> 
     """Name, means and deviations, for people."""
     headers = [what, "Recall@20", "MRR@20", "deviation", "deviation"]
     n_events = int(test.lengths.sum() - test.n_sessions)
-    return f"Mean of {n_seeds} seeds, {n_events:,} events:\n\n{tabulate(rows, headers=headers, floatfmt='.4f')}"
+    return f"Mean of {n_seeds} seeds, {n_events:,} events:\n\n{tabulate(rows, headers=headers, floatfmt='.4f', missingval='-')}"
 
 
 if __name__ == "__main__":

@@ -359,6 +359,9 @@ def tune(
     minutes: Annotated[float, typer.Option("--minutes", min=0, help="Give up after so many minutes.")] = 30,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Most settings to try [no limit].")] = None,
     max_units: Annotated[int, typer.Option("--max-units", min=64, max=4096, help="Most units of the layer.")] = 512,
+    judging_days: Annotated[
+        int, typer.Option("--judging-days", min=1, help="Days before DAY that settings are judged by, and not trained on.")
+    ] = 7,
     out: Annotated[Path, typer.Option("--out", help="The settings file to write; FILE.trials keeps all trials.")] = Path(
         "sbr.tuned.toml"
     ),
@@ -367,8 +370,8 @@ def tune(
 ) -> None:
     """Search for better hyperparameters on a day's window; the same command goes on with the search.
 
-    Settings are judged by the window's validation day, never by its test day. The file that is written holds all settings of
-    the present one and the best hyperparameters: SBR_SETTINGS=FILE, or its name sbr.toml, lets every run use them.
+    Settings are judged by days before the window's test day, never by the test day. The file that is written holds all
+    settings of the present one and the best hyperparameters: SBR_SETTINGS=FILE, or its name sbr.toml, lets every run use them.
     """
     from sbr_tasks.experiments.search import changes, require_beside, search, search_table, write_settings
     from sbr_tasks.settings import settings_file
@@ -386,9 +389,10 @@ def tune(
         minutes=minutes,
         n_trials=trials,
         max_units=max_units,
+        judging_days=judging_days,
     )
     best, start = found.best, found.start
-    measured = f"Recall@20 {best.recall_at_20:.4f}, MRR@20 {best.mrr_at_20:.4f} on the validation day of the window of {as_of}"
+    measured = f"Recall@20 {best.recall_at_20:.4f}, MRR@20 {best.mrr_at_20:.4f} on the {judging_days} days before {as_of}"
     write_settings(out, best.model, base=base, comment=f"sbr tune, {found.n_trials} trials: {measured}")
     if as_json:
         _print(

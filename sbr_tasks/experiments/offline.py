@@ -62,7 +62,7 @@ class Comparison:
         gru4rec: As it was after the last epoch.
         baselines: By name.
         n_train_events: Transitions of an epoch.
-        epoch_seconds: Of training, the mean of all epochs; the first includes compiling the step.
+        epoch_seconds: Of training, the mean of all epochs; the first includes compiling the loop over the steps.
         peak_rss_mb: Most memory of this process by the time that GRU4Rec was scored, in MB of 2**20 bytes.
     """
 

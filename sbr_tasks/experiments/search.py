@@ -1,4 +1,4 @@
-"""Search for better hyperparameters with Optuna (`sbr tune`), judged by a window's validation day and never by its test day."""
+"""Search for better hyperparameters with Optuna (`sbr tune`), judged by days of a window before its test day."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import numpy as np
 import tomlkit
 from tabulate import tabulate
 
+from sbr_tasks.days import day_interval_us
 from sbr_tasks.errors import EvaluationError, SettingsError, TrainingError
 from sbr_tasks.evaluation.ranking import event_clicks
 from sbr_tasks.gru4rec.curve import Epoch
@@ -23,6 +25,7 @@ from sbr_tasks.gru4rec.progress import train_shown
 from sbr_tasks.settings import ModelSettings, Settings
 from sbr_tasks.store import Json, code_version, fingerprint
 from sbr_tasks.window.build import Window, WindowData
+from sbr_tasks.window.sessions import ItemIndex
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -66,7 +69,7 @@ that are nearest to them are tried first."""
 
 @dataclass(frozen=True)
 class Scored:
-    """A setting and what it scored on the validation day.
+    """A setting and what it scored on the days that judge.
 
     Attributes:
         number: Of the trial, from 0.
@@ -117,8 +120,9 @@ def search(
     minutes: float,
     n_trials: int | None = None,
     max_units: int = 512,
+    judging_days: int = 1,
 ) -> Search:
-    """Tries the present setting, published ones, and others of the published ranges, and ranks them by the validation day.
+    """Tries the present setting, published ones, and others of the published ranges; days before the test day rank them.
 
     The value of a setting is the geometric mean of its validation Recall@20 and MRR@20, in the epoch that a training would
     keep: the gate wants both. The ranges are those in which the authors of GRU4Rec searched (Hidasi & Czapp 2023, supplementary
@@ -132,22 +136,26 @@ def search(
         minutes: When no further trial is started, and the one at work is given up.
         n_trials: Most trials, those of earlier parts of the search included; None: no limit.
         max_units: Most units of the layer.
+        judging_days: Days that judge, the validation day and those before it; none of them is trained on.
 
     Raises:
-        EvaluationError: The validation day has no event to judge by, or another search is at work on the journal.
+        EvaluationError: The days that judge have no event, or another search is at work on the journal.
         TrainingError: The setting to start from diverges, or there is nothing to train on.
     """
     import optuna
 
+    if judging_days > 1:
+        data = hold_out(data, day_interval_us(window.as_of - timedelta(days=judging_days), settings.zone)[0])
     if not len(event_clicks(data.validation)):
+        first, last = (window.as_of - timedelta(days=n) for n in (judging_days, 1))
         raise EvaluationError(
-            f"Expected events on the validation day of the window of {window.as_of}, found none, so no setting can be judged. "
-            "Choose another day (--as-of)."
+            f"Expected events from {first} to {last}, found none, so no setting can be judged. "
+            "Choose another day (--as-of) or more days (--judging-days)."
         )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     deadline = monotonic() + 60 * minutes
     with _alone(journal):
-        study = _open_study(journal, window, settings, max_units)
+        study = _open_study(journal, window, settings, max_units, judging_days)
         objective = _Objective(data, settings, max_units, deadline)
         found = _found(study, settings.model)
         while found is None or (monotonic() < deadline and (n_trials is None or found.n_trials < n_trials)):
@@ -158,6 +166,24 @@ def search(
             if found:
                 _log(found, deadline)
         return found
+
+
+def hold_out(data: WindowData, start_us: int) -> WindowData:
+    """A window whose validation begins earlier: training sessions that end at `start_us` or later are validated on instead.
+
+    Returns:
+        Training sessions, the items of those with their support, the most clicked ones first (ties: by id), and validation
+        sessions; the test as it was.
+    """
+    train = data.train
+    if train.last_click_us is None:
+        raise ValueError("the training sessions don't know when they end")
+    late = train.last_click_us >= start_us
+    kept = train.where(~late)
+    ids, support = np.unique(kept.item_ids, return_counts=True)
+    order = np.argsort(-support, kind="stable")
+    index = ItemIndex(ids[order], support[order])
+    return replace(data, train=kept, validation=train.where(late).followed_by(data.validation), index=index)
 
 
 class _Objective:
@@ -264,15 +290,16 @@ def _setting(start: ModelSettings, suggested: Mapping[str, Any]) -> ModelSetting
     return ModelSettings(**{**start.model_dump(), **values, **({"layers": (units,)} if units else {})})
 
 
-def _open_study(journal: Path, window: Window, settings: Settings, max_units: int) -> Study:
+def _open_study(journal: Path, window: Window, settings: Settings, max_units: int, judging_days: int) -> Study:
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
     from optuna.trial import TrialState
 
     start = settings.model.model_dump(mode="json")
-    sections = {"model": start, "training": settings.training.model_dump(mode="json"), "max_units": max_units}
-    key = fingerprint({"window": window.fingerprint, **sections, "code": code_version("gru4rec", "evaluation")})
+    sections = {"model": start, "training": settings.training.model_dump(mode="json")}
+    limits = {"max_units": max_units, "judging_days": judging_days}
+    key = fingerprint({"window": window.fingerprint, **sections, **limits, "code": code_version("gru4rec", "evaluation")})
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(journal))),
         study_name=f"{window.as_of}-{key}",
