@@ -151,7 +151,7 @@ def test_promotions_killed_under_airflow_are_retried_to_the_same_champion(
             task = wait_for(lambda run_id=run_id: running(platform, run_id))
             if number % 2:
                 wait_for((shop / "store" / "promotions" / f"{number:08d}.json").exists)
-                time.sleep(draw.uniform(0, 1))
+                time.sleep(draw.uniform(0, 0.2))  # the rest of the task may take less than a second
             else:
                 time.sleep(draw.uniform(0, took_s / 5))
             assert psutil.Process(task["pid"]).create_time() > platform.airflow.began
