@@ -9,9 +9,10 @@ parameter `day` (`{"day": "2020-06-30"}`) and is refused without it. Runs may co
 repeated finds what is done already. Past days: *Trigger*, *Run Backfill*; with one active run at a time, in order.
 
 **When a task fails**, the last line of its log says what was found and what to do; then clear the task, and the run goes on.
-`ingest_clicks`: the source is absent, or has no clicks of D yet. `validate_clicks`: D or D-1 is in quarantine; mend the source
-and clear from `ingest_clicks` on. `build_window`: too many days are missing, or cleansing left nothing. What is the same at
-every try fails at once; all else (a store or a server out of reach, say) is tried three more times within two minutes.
+`ingest_clicks`: the source is absent, or has no clicks of D (a scheduled run waits for them first, `source.wait_minutes`).
+`validate_clicks`: D or D-1 is in quarantine; mend the source and clear from `ingest_clicks` on. `build_window`: too many days
+are missing, or cleansing left nothing. What is the same at every try fails at once; all else (a store or a server out of
+reach, say) is tried three more times within two minutes.
 
 Settings come from `sbr.toml` or `SBR_*` variables of the workers' environment.
 """
@@ -20,22 +21,21 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from airflow.sdk import CronDataIntervalTimetable, Param, dag, get_current_context, task
+from airflow.sdk import CronDataIntervalTimetable, Param, PokeReturnValue, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
-from sbr_dag_parts import CHAMPION, DEFAULT_ARGS
+from sbr_dag_parts import CHAMPION, DEFAULT_ARGS, waits
 
 from sbr_tasks import steps
 from sbr_tasks.settings import load_settings
 
-TIMEZONE = load_settings().timezone
+SETTINGS = load_settings()
 DAY_HELP = "The day (YYYY-MM-DD) whose clicks are new. Manual runs need it; other runs know their day."
 
 
 @dag(
-    schedule=CronDataIntervalTimetable("@daily", timezone=TIMEZONE),
-    start_date=datetime(1995, 1, 1, tzinfo=ZoneInfo(TIMEZONE)),
+    schedule=CronDataIntervalTimetable("@daily", timezone=SETTINGS.timezone),
+    start_date=datetime(1995, 1, 1, tzinfo=SETTINGS.zone),
     catchup=False,
     max_active_runs=2,  # a nightly run never waits for a retrain by hand; more would share the same processors
     params={"day": Param(None, type=["null", "string"], format="date", title="Day", description=DAY_HELP)},
@@ -55,10 +55,12 @@ def daily_retrain() -> None:
         # then keeps the manual run's interval, which lies a day earlier.
         return steps.resolve_day(context["params"]["day"], run.run_type.value, run.logical_date)
 
-    @task(execution_timeout=timedelta(hours=2))
-    def ingest_clicks(day: str) -> dict[str, Any]:
-        """Reads the day, and days of its window that were never ingested, from the source in one pass."""
-        return steps.ingest_clicks(day)
+    @task.sensor(mode="reschedule", execution_timeout=timedelta(hours=2), **waits(SETTINGS.source))
+    def ingest_clicks(day: str) -> PokeReturnValue:
+        """Reads the day, and days of its window that were never ingested, in one pass; a scheduled run waits for its clicks."""
+        is_scheduled = get_current_context()["dag_run"].run_type == "scheduled"
+        ingested = steps.ingest_clicks_once_there(day) if is_scheduled else steps.ingest_clicks(day)
+        return PokeReturnValue(ingested is not None, ingested)
 
     @task(execution_timeout=timedelta(hours=2))
     def validate_clicks(day: str) -> dict[str, Any]:

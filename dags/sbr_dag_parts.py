@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import Asset, Context, RetryDecision, RetryPolicy
 
 from sbr_tasks.errors import DamagedError, SbrError, StoreError
+from sbr_tasks.settings import SourceSettings
 
 
 class RetryWhatMayMend(RetryPolicy):
@@ -30,6 +31,15 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_delay": timedelta(seconds=15),
     "retry_exponential_backoff": 2,
 }
+
+
+def waits(source: SourceSettings) -> dict[str, timedelta]:
+    """How often a sensor looks for clicks, and when it gives up."""
+    return {
+        "poke_interval": timedelta(minutes=source.check_every_minutes),
+        "timeout": timedelta(minutes=source.wait_minutes),
+    }
+
 
 CHAMPION = Asset("champion")
 """Updated by whatever makes another version the champion; the event's extra holds `model_version`, `day` and `log_entry`."""

@@ -18,6 +18,10 @@ class SourceError(SbrError):
     """Clicks could not be read: a file that is absent, empty, or whose lines don't parse."""
 
 
+class NotArrivedError(SourceError):
+    """Clicks that a run needs aren't in the source, and may still come."""
+
+
 class DayError(SbrError):
     """A run's day is missing, malformed, empty or in quarantine."""
 

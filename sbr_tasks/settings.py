@@ -64,6 +64,10 @@ class SourceSettings(_Section):
     session_gap_minutes: float = Field(
         30.0, gt=0, description="Inactivity after which a new session of the same user starts (movielens)."
     )
+    wait_minutes: int = Field(
+        720, ge=0, description="How long a scheduled run waits for clicks of its day; 0, and any other run: it fails at once."
+    )
+    check_every_minutes: float = Field(5.0, gt=0, description="How often a run that waits looks whether the source changed.")
 
 
 class ValidationSettings(_Section):

@@ -7,6 +7,7 @@ take seconds to import are imported inside the step that needs them.
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import socket
 from collections.abc import Iterable
@@ -14,12 +15,15 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from sbr_tasks.days import parse_day, resolve_as_of
-from sbr_tasks.errors import DayError
+from sbr_tasks.errors import NotArrivedError
 from sbr_tasks.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from sbr_tasks.store import Json, Store
     from sbr_tasks.window.build import Window
+
+
+logger = logging.getLogger(__name__)
 
 
 def resolve_day(day: str | None, run_type: str, interval_start: datetime | None) -> str:
@@ -32,7 +36,7 @@ def ingest_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:
     """Ingests the days of the window that the store doesn't hold; see `sbr_tasks.clicks.ingest.ingest_missing`.
 
     Raises:
-        DayError: The source has no clicks of `day`.
+        NotArrivedError: There is no source, or it has no clicks of `day`.
     """
     from sbr_tasks.clicks.catalog import ClickCatalog
     from sbr_tasks.clicks.ingest import ingest_missing
@@ -41,7 +45,7 @@ def ingest_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:
     ingested = ingest_missing(store, settings, as_of)
     state = ClickCatalog(store).days().get(as_of)
     if state is None or state.incoming is None:
-        raise DayError(
+        raise NotArrivedError(
             f"{as_of} has no clicks in {settings.source.path}. Check that the day's file was delivered, then run the day again."
         )
     return {
@@ -52,6 +56,21 @@ def ingest_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:
         "rows": ingested.rows if ingested else 0,
         "rejected": ingested.rejected if ingested else 0,
     }
+
+
+def ingest_clicks_once_there(day: str) -> Json | None:
+    """As `ingest_clicks`; None where the clicks of `day` haven't arrived and the settings let a run wait for them."""
+    source = load_settings().source
+    try:
+        return ingest_clicks(day)
+    except NotArrivedError as error:
+        if not source.wait_minutes:
+            raise
+        logger.warning(
+            "Waiting for the clicks of %s: %s This looks again every %g minutes, and gives up %d minutes after its first try.",
+            day, error, source.check_every_minutes, source.wait_minutes,
+        )  # fmt: skip
+        return None
 
 
 def validate_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:

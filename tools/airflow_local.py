@@ -79,6 +79,7 @@ class Clicks:
         return {
             "SBR_SOURCE__FORMAT": self.format,
             "SBR_SOURCE__PATH": str(self.path),
+            "SBR_SOURCE__WAIT_MINUTES": "0",  # a file of past clicks: nothing more comes
             "SBR_STORE": str(self.folder / "store"),
         }
 

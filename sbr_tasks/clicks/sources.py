@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
-from sbr_tasks.errors import SourceError
+from sbr_tasks.errors import NotArrivedError, SourceError
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import fingerprint
 
@@ -18,7 +18,8 @@ def find_files(path: str | None, named_by: str = "source.path or --from") -> lis
         named_by: What a person sets it with, for the error.
 
     Raises:
-        SourceError: No path is set, or there is no file.
+        SourceError: No path is set.
+        NotArrivedError: There is no file.
     """
     if not path:
         raise SourceError(
@@ -31,11 +32,11 @@ def find_files(path: str | None, named_by: str = "source.path or --from") -> lis
     if place.is_dir():
         found = [file for file in sorted(place.iterdir()) if file.is_file() and not file.name.startswith((".", "_"))]
         if not found:
-            raise SourceError(f"Expected files of clicks in the folder {place}, found none.")
+            raise NotArrivedError(f"Expected files of clicks in the folder {place}, found none.")
         return found
     found = sorted(Path(name) for name in glob.glob(path, recursive=True) if Path(name).is_file())  # noqa: PTH207 (absolute globs)
     if not found:
-        raise SourceError(f"Expected clicks in {path}, but there is no such file. Check the path ({named_by}).")
+        raise NotArrivedError(f"Expected clicks in {path}, but there is no such file. Check the path ({named_by}).")
     return found
 
 

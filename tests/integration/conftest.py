@@ -55,11 +55,11 @@ class Platform:
         return dict(json.loads(self.command(sys.executable, "-m", "sbr_tasks.cli", *words, "--json").stdout))
 
     @contextmanager
-    def using(self, shop: Path, clicks: Path) -> Iterator[None]:
+    def using(self, shop: Path, clicks: Path, *, wait_minutes: int = 0) -> Iterator[None]:
         """Lets tasks work on the store of a shop of `demo_clicks`: each reads the settings when it starts."""
         file = Path(self.airflow.settings["SBR_SETTINGS"])
         before = file.read_text(encoding="utf-8")
-        file.write_text(demo_settings(clicks, shop / "store"), encoding="utf-8")
+        file.write_text(demo_settings(clicks, shop / "store", wait_minutes=wait_minutes), encoding="utf-8")
         try:
             yield
         finally:
@@ -129,7 +129,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     settings.write_text(
         f"""
         store = {json.dumps(str(folder / "store"))}
-        source = {{ path = {json.dumps(str(SERENADE / "[tv]*.txt"))}, format = "gru4rec" }}
+        source = {{ path = {json.dumps(str(SERENADE / "[tv]*.txt"))}, format = "gru4rec", wait_minutes = 0 }}
         window = {{ least_click = 1 }}
         model = {{ n_epochs = 2, batch_size = 32, dropout_p_embed = 0.1, dropout_p_hidden = 0 }}
         """,

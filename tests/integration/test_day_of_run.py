@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,6 +57,28 @@ def test_scheduled_run_is_for_the_day_before_it(platform: Platform) -> None:
     start = datetime.fromisoformat(run["data_interval_start"])
     assert (datetime.fromisoformat(run["run_after"]) - start).days == 1
     assert platform.returned(run["dag_run_id"], "resolve_day") == str(start.date())
+
+
+def test_scheduled_run_waits_until_its_clicks_arrive(platform: Platform, tmp_path: Path) -> None:
+    run_id = wait_for(lambda: platform.runs(run_type="scheduled"))[0]["dag_run_id"]
+    platform.finished(run_id)
+    day, late = platform.returned(run_id, "resolve_day"), tmp_path / "late.dat"
+    before = platform.tasks(run_id)["ingest_clicks"]
+    assert before["state"] == "failed"
+
+    def becomes(state: str) -> Json:
+        return wait_for(lambda: found if (found := platform.tasks(run_id)["ingest_clicks"])["state"] == state else None)
+
+    with platform.using(tmp_path / "shop", late, wait_minutes=60):
+        platform.clear_failed(run_id)
+        assert becomes("up_for_reschedule")["try_number"] == before["try_number"] + 1
+        late.write_text(f"1,{day}T10:00:00.000Z,5,0\n1,{day}T10:01:00.000Z,6,0\n", encoding="utf-8")
+        assert becomes("success")["try_number"] == before["try_number"] + 1
+        assert platform.returned(run_id, "ingest_clicks")["clicks"] == 2
+        platform.finished(run_id)
+    log = platform.log(run_id, "ingest_clicks", before["try_number"] + 1)
+    waited = f"Waiting for the clicks of {day}: Expected clicks in {late}, but there is no such file."
+    assert any(waited in line for line in log), log
 
 
 def test_backfill_runs_are_for_the_days_that_were_asked_for(platform: Platform, three_days: dict[date, Json]) -> None:
