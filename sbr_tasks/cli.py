@@ -177,8 +177,8 @@ def runs(
 
 @models.callback(invoke_without_command=True)
 def list_models(context: typer.Context, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """The model versions, and which one is champion."""
-    from sbr_tasks.registry.listing import model_rows
+    """The model versions: which one is champion, and which are stale (clicks of their days were replaced since)."""
+    from sbr_tasks.registry.listing import model_rows, staleness_in_words
 
     if context.invoked_subcommand:
         return
@@ -189,7 +189,10 @@ def list_models(context: typer.Context, overrides: Overrides = None, as_json: As
         _print({"champion": champion, "models": rows}, as_json)
     elif rows:
         marks = {name: [name if row[name] else "" for row in rows] for name in ("champion", "retired", "lost")}
+        marks["stale"] = [staleness_in_words(row) for row in rows]
         shown = [{**row, **{name: mark[i] for name, mark in marks.items()}} for i, row in enumerate(rows)]
+        for row in shown:
+            del row["stale_ancestors"]
         typer.echo(tabulate(shown, headers="keys", floatfmt=".4f", missingval="-"))
     else:
         typer.echo("There is no model yet. Train one with `sbr retrain --as-of DAY`.")

@@ -13,10 +13,10 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -87,9 +87,22 @@ class WindowSettings(_Section):
     days: int = Field(30, ge=3, le=3660, description="Length of the window in days; it ends with the day of the run.")
     shortest: int = Field(2, ge=2, description="Sessions with fewer clicks are dropped.")
     least_click: int = Field(5, ge=1, description="Items with fewer clicks are dropped.")
+    longest: int | None = Field(None, ge=2, description="Most clicks of a session; none: sessions may be of any length.")
+    longest_action: Literal["drop", "cut"] = Field(
+        "drop", description="What becomes of longer sessions, before cleansing; cut: their first `longest` clicks are kept."
+    )
     max_missing_days: int = Field(
         7, ge=0, description="Earlier days of the window that may be empty or in quarantine before the run fails."
     )
+
+    @model_validator(mode="after")
+    def _some_length_is_kept(self) -> Self:
+        if self.longest is not None and self.longest < self.shortest:
+            raise ValueError(
+                f"sessions of {self.shortest} (shortest) to {self.longest} clicks (longest) are asked for, and there are none; "
+                "longest must not be below shortest"
+            )
+        return self
 
 
 class ModelSettings(_Section):

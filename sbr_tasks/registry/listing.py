@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
+from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.registry.log import Entry, PromotionLog, Rollback, fold
+from sbr_tasks.registry.staleness import Staleness, staleness
 from sbr_tasks.registry.versions import load_version, version_names
 from sbr_tasks.store import Json, Store
 
 
 def model_rows(store: Store) -> list[Json]:
-    """One row a version of the store or the log, oldest day first: what it scored on its test day, the outcome, what it is."""
+    """One row a version of the store or the log, oldest day first: what it scored on its test day, the outcome, what it is.
+
+    `stale` names the days of its window whose accepted clicks are others now, `stale_ancestors` those of the versions that its
+    training went on from; both None where that isn't known.
+    """
     state = PromotionLog(store).state()
     rows = []
-    kept = set(version_names(store))
+    kept = version_names(store)
+    stale = staleness(store, kept, ClickCatalog(store).days())
     for name in sorted({*kept, *state.days}):
         promotion = state.decisions.get(name)
         metrics = promotion.challenger_metrics if promotion else {}
@@ -28,9 +37,18 @@ def model_rows(store: Store) -> list[Json]:
                 "champion": name == state.champion,
                 "retired": name in state.retired,
                 "lost": name not in kept,
+                **_stale(stale.get(name)),
             }
         )
     return rows
+
+
+def staleness_in_words(row: Json) -> str:
+    """The days that a row of `model_rows` is stale by, for a table; empty if by none."""
+    if row["stale"] is None:
+        return "unknown"
+    ancestors = {name: _days(days) for name, days in row["stale_ancestors"].items()}
+    return Staleness(_days(row["stale"]), ancestors).in_words()
 
 
 def log_rows(store: Store) -> list[Json]:
@@ -39,7 +57,7 @@ def log_rows(store: Store) -> list[Json]:
 
 
 def describe_version(store: Store, name: str) -> Json:
-    """All that is known of a version: its manifest, its decisions, and whether it is champion or retired.
+    """All that is known of a version: its manifest, its decisions, and whether it is champion, retired or stale.
 
     Raises:
         RegistryError: There is no such version.
@@ -51,6 +69,7 @@ def describe_version(store: Store, name: str) -> Json:
         **version.manifest,
         "champion": name == state.champion,
         "retired": name in state.retired,
+        **_stale(staleness(store, [name], ClickCatalog(store).days()).get(name)),
         "log": [_log_row(entry) for entry in entries if name in (entry.version, entry.before)],
     }
 
@@ -74,6 +93,17 @@ def version_differences(store: Store, first: str, second: str) -> dict[str, tupl
         facts.append(_flat(known))
     names = sorted(facts[0].keys() | facts[1].keys())
     return {name: (facts[0].get(name), facts[1].get(name)) for name in names if facts[0].get(name) != facts[1].get(name)}
+
+
+def _stale(found: Staleness | None) -> Json:
+    if found is None:
+        return {"stale": None, "stale_ancestors": None}
+    ancestors = {name: [str(day) for day in days] for name, days in found.ancestors.items()}
+    return {"stale": [str(day) for day in found.days], "stale_ancestors": ancestors}
+
+
+def _days(texts: Sequence[str]) -> list[date]:
+    return [date.fromisoformat(text) for text in texts]
 
 
 def _log_row(entry: Entry) -> Json:

@@ -21,7 +21,7 @@ from sbr_tasks.errors import AlreadyExistsError, WindowError
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
 from sbr_tasks.validation.checkpoint import require_days
-from sbr_tasks.window.cleanse import CleansingPass, cleanse, split
+from sbr_tasks.window.cleanse import CleansingPass, TooLong, cleanse, limit_length, split
 from sbr_tasks.window.sessions import ItemIndex, Sessions, plain_ids, to_sessions
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def build_window(store: Store, settings: Settings, as_of: date) -> Window:
     inputs = {
         "as_of": str(as_of),
         "revisions": {str(day): revision.rev for day, revision in revisions.items()},
-        "window": settings.window.model_dump(mode="json", exclude={"max_missing_days"}),
+        "window": settings.window.model_dump(mode="json", exclude=_not_of_the_window(settings)),
         "timezone": settings.timezone,
         "code": code_version("window"),
     }
@@ -96,8 +96,12 @@ def build_window(store: Store, settings: Settings, as_of: date) -> Window:
     frame, session_ids, item_ids = _encode(clicks)
     del clicks
     n_before = len(frame)
+    whole = nw.from_native(frame, eager_only=True)
+    too_long = None
+    if settings.window.longest is not None:
+        whole, too_long = limit_length(whole, longest=settings.window.longest, action=settings.window.longest_action)
     kept, passes = cleanse(
-        nw.from_native(frame, eager_only=True),
+        whole,
         shortest=settings.window.shortest,
         least_click=settings.window.least_click,
     )
@@ -107,7 +111,7 @@ def build_window(store: Store, settings: Settings, as_of: date) -> Window:
     }
     if parts["train"].empty:
         raise WindowError(_nothing_left(as_of, n_before, passes, settings))
-    return _publish(store, as_of, key, inputs, parts, (session_ids, item_ids), passes, n_before, missing)
+    return _publish(store, as_of, key, inputs, parts, (session_ids, item_ids), passes, n_before, missing, too_long)
 
 
 def load_window(store: Store, as_of: date, key: str) -> Window:
@@ -154,6 +158,12 @@ def _require_one_id_type(tables: Mapping[date, pa.Table], as_of: date) -> None:
         )
 
 
+def _not_of_the_window(settings: Settings) -> set[str]:
+    """Settings of the section `window` that its content doesn't depend on; they stay out of the fingerprint."""
+    without_limit = {"longest", "longest_action"} if settings.window.longest is None else set()
+    return {"max_missing_days", *without_limit}
+
+
 def _manifest_key(as_of: date, key: str) -> str:
     return f"windows/as_of={as_of}/{key}/manifest.json"
 
@@ -182,6 +192,7 @@ def _publish(
     passes: list[CleansingPass],
     n_before: int,
     missing: list[date],
+    too_long: TooLong | None,
 ) -> Window:
     folder = f"windows/as_of={as_of}/{key}"
     described = {}
@@ -201,6 +212,7 @@ def _publish(
         "inputs": dict(inputs),
         "missing_days": [str(day) for day in missing],
         "clicks_before_cleansing": n_before,
+        "too_long": asdict(too_long) if too_long else None,
         "cleansing": [asdict(step) for step in passes],
         "parts": described,
         "items": store.publish_table(f"{folder}/items.parquet", items).as_dict(),
@@ -247,8 +259,10 @@ def _describe(part: pd.DataFrame) -> Json:
 
 
 def _nothing_left(as_of: date, n_before: int, passes: list[CleansingPass], settings: Settings) -> str:
+    most = "" if settings.window.longest is None else f", {settings.window.longest} at most"
     return (
-        f"The window of {as_of} has {n_before:,} clicks, but cleansing (sessions of {settings.window.shortest} or more clicks, "
+        f"The window of {as_of} has {n_before:,} clicks, but cleansing "
+        f"(sessions of {settings.window.shortest} or more clicks{most}, "
         f"items of {settings.window.least_click} or more) left {passes[-1].clicks:,}, and no session to train on that ends "
         f"before {as_of - timedelta(days=1)}. Lower window.least_click, or lengthen the window (window.days)."
     )

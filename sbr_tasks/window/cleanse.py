@@ -6,7 +6,7 @@ Frames have the columns `session` and `item` (ids or integer codes) and `clicked
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import narwhals as nw
 
@@ -20,6 +20,38 @@ class CleansingPass:
     clicks: int
     sessions: int
     items: int
+
+
+@dataclass(frozen=True)
+class TooLong:
+    """Sessions that were longer than allowed, and how many clicks they lost."""
+
+    sessions: int
+    clicks_lost: int
+
+
+def limit_length(frame: Frame, *, longest: int, action: Literal["drop", "cut"]) -> tuple[Frame, TooLong]:
+    """Drops sessions of more than `longest` clicks, or cuts them to their first `longest` clicks (ties in time: by item).
+
+    A session that was cut ends with the last click that it keeps, so that click's day decides which part it comes into.
+
+    Args:
+        frame: Clicks with the columns `session`, `item`, `clicked_at`.
+        longest: Most clicks of a session.
+        action: What becomes of longer sessions.
+    """
+    is_long = nw.len().over("session") > longest
+    n_sessions = frame.filter(is_long)["session"].n_unique()
+    if not n_sessions:
+        return frame, TooLong(0, 0)
+    before = len(frame)
+    if action == "drop":
+        frame = frame.filter(~is_long)
+    else:
+        # Narwhals 2.29 numbers rows of pandas wrongly unless they are in the order asked for.
+        frame = frame.sort("session", "clicked_at", "item")
+        frame = frame.filter(nw.col("item").cum_count().over("session", order_by=("clicked_at", "item")) <= longest)
+    return frame, TooLong(n_sessions, before - len(frame))
 
 
 def cleanse(frame: Frame, *, shortest: int, least_click: int) -> tuple[Frame, list[CleansingPass]]:

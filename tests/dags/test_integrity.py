@@ -66,6 +66,42 @@ print("FACTS" + json.dumps({
 """
 
 
+CLOCKS_CHANGE = """
+import json
+from datetime import date, timedelta
+import pendulum
+from airflow.timetables.base import TimeRestriction
+from airflow.timetables.interval import CronDataIntervalTimetable
+from sbr_tasks.days import day_interval_us, from_us, resolve_as_of
+from sbr_tasks.settings import load_settings
+
+import daily_retrain
+found, zone = [], load_settings().zone
+declared = daily_retrain.daily_retrain().timetable
+timetable = CronDataIntervalTimetable(declared.expression, timezone=declared.timezone)
+for first in (date(2026, 3, 28), date(2026, 10, 24)):
+    interval = None
+    restriction = TimeRestriction(pendulum.datetime(first.year, first.month, first.day, tz=str(zone)), None, True)
+    for i in range(3):
+        interval = timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction).data_interval
+        day = resolve_as_of(day=None, run_type="scheduled", interval_start=interval.start, zone=zone)
+        start, end = map(from_us, day_interval_us(first + timedelta(days=i), zone))
+        hours = (interval.end - interval.start).total_seconds() / 3600
+        found.append([str(day), hours, start == interval.start, end == interval.end])
+print("FACTS" + json.dumps(found))
+"""
+
+
+def test_intervals_are_the_shops_days_where_the_clocks_change(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "SBR_"))}
+    environment |= {"AIRFLOW_HOME": str(tmp_path), "SBR_TIMEZONE": "Europe/Amsterdam", "PYTHONPATH": str(ROOT / "dags")}
+    command = [sys.executable, "-c", CLOCKS_CHANGE]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    hours = {"2026-03-28": 24, "2026-03-29": 23, "2026-03-30": 24, "2026-10-24": 24, "2026-10-25": 25, "2026-10-26": 24}
+    assert json.loads(done.stdout.split("FACTS", 1)[1]) == [[day, n, True, True] for day, n in hours.items()]
+
+
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the DAG folder contains, and what it took to parse it."""

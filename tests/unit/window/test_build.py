@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sbr_tasks.clicks.ingest import ingest
+from sbr_tasks.days import day_interval_us, from_us
 from sbr_tasks.errors import WindowError
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
@@ -123,3 +124,63 @@ def test_window_with_nothing_to_train_on_says_what_to_change(tmp_path: Path) -> 
         "and no session to train on that ends before 2020-06-03. "
         "Lower window.least_click, or lengthen the window (window.days)."
     )
+
+
+def test_manifest_says_how_many_sessions_were_too_long(tmp_path: Path) -> None:
+    store, settings = stored(tmp_path, shop(), "window.longest=2", "window.longest_action=cut")
+    window = build_window(store, settings, D)
+    assert window.manifest["too_long"] == {"sessions": 1, "clicks_lost": 1}
+    assert (window.manifest["clicks_before_cleansing"], window.clicks) == (11, 10)
+    dropping = parquet_settings(tmp_path, *OVERRIDES, "window.longest=2")
+    dropped = build_window(store, dropping, D)
+    assert dropped.manifest["too_long"] == {"sessions": 1, "clicks_lost": 3}
+    assert dropped.clicks == 8
+    assert dropped.manifest["parts"]["test"]["sessions"] == 1
+
+
+def test_session_that_was_cut_comes_into_the_part_of_its_last_kept_click(tmp_path: Path) -> None:
+    before_midnight: list[Click] = [(60, 1, at(D, -30)), (60, 2, at(D, -20)), (60, 1, at(D, 20))]
+    store, settings = stored(tmp_path, [*shop(), *before_midnight], "window.longest=2", "window.longest_action=cut")
+    window = build_window(store, settings, D)
+    assert {name: part["sessions"] for name, part in window.manifest["parts"].items()} == {
+        "train": 2,
+        "validation": 2,
+        "test": 2,
+    }
+
+
+def test_action_on_long_sessions_is_no_input_of_a_window_that_has_no_limit(tmp_path: Path) -> None:
+    store, settings = stored(tmp_path, shop())
+    window = build_window(store, settings, D)
+    assert window.manifest["too_long"] is None
+    assert not {"longest", "longest_action"} & window.manifest["inputs"]["window"].keys()
+    assert build_window(store, parquet_settings(tmp_path, *OVERRIDES, "window.longest_action=cut"), D) == window
+
+
+AMSTERDAM = "timezone=Europe/Amsterdam"
+
+
+@pytest.mark.parametrize(("short_or_long", "hours"), [(date(2020, 3, 29), 23), (date(2020, 10, 25), 25)])
+def test_session_over_the_midnight_of_a_day_with_another_number_of_hours_stays_whole(
+    tmp_path: Path, short_or_long: date, hours: int
+) -> None:
+    """The day on which the clocks change is the validation day; one session comes into it, another one leaves it."""
+    settings = parquet_settings(tmp_path, *OVERRIDES, AMSTERDAM)
+    changing, test = (short_or_long + timedelta(days=i) for i in (0, 1))
+    earlier = [changing - timedelta(days=i) for i in (2, 1)]
+    of_day = {day: day_interval_us(day, settings.zone) for day in (*earlier, changing, test)}
+    assert of_day[changing][1] - of_day[changing][0] == hours * 3_600_000_000
+    clicks: list[Click] = [
+        (10 + i, 1 + j, from_us(start) + timedelta(hours=12, minutes=j))
+        for i, (start, _) in enumerate(of_day.values())
+        for j in range(2)
+    ]
+    midnights = [from_us(of_day[day][0]) for day in (changing, test)]
+    clicks += [(50 + i, item, midnights[i] + timedelta(minutes=item - 5)) for i in range(2) for item in (4, 5, 6)]
+    store, settings = stored(tmp_path, clicks, AMSTERDAM)
+    data = read_window(store, build_window(store, settings, test), settings.zone)
+    assert [part.n_sessions for part in (data.train, data.validation, data.test)] == [2, 2, 2]
+    assert data.validation.item_ids.tolist() == [4, 5, 6, 1, 2]
+    assert data.test.item_ids.tolist() == [4, 5, 6, 1, 2]
+    for part in (data.validation, data.test):
+        assert part.is_target.tolist() == [False, True, True, True, True]

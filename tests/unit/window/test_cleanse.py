@@ -5,7 +5,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sbr_tasks.window.cleanse import CleansingPass, cleanse, split
+from sbr_tasks.window.cleanse import CleansingPass, TooLong, cleanse, limit_length, split
 
 Clicks = list[tuple[int, int, int]]
 
@@ -30,6 +30,26 @@ def test_cleansing_may_leave_nothing() -> None:
     kept, passes = cleanse(frame([(1, 1, 0), (1, 2, 1)]), shortest=2, least_click=2)
     assert rows(kept) == []
     assert passes[-1] == CleansingPass(0, 0, 0)
+
+
+LONG = [(1, 9, 5), (1, 8, 3), (1, 7, 5), (2, 1, 1), (2, 2, 2), (1, 6, 4)]
+
+
+def test_sessions_longer_than_allowed_are_dropped() -> None:
+    kept, too_long = limit_length(frame(LONG), longest=3, action="drop")
+    assert rows(kept) == [(2, 1, 1), (2, 2, 2)]
+    assert too_long == TooLong(sessions=1, clicks_lost=4)
+
+
+def test_sessions_longer_than_allowed_are_cut_to_their_first_clicks() -> None:
+    kept, too_long = limit_length(frame(LONG), longest=3, action="cut")
+    assert sorted(rows(kept)) == [(1, 6, 4), (1, 7, 5), (1, 8, 3), (2, 1, 1), (2, 2, 2)]
+    assert too_long == TooLong(sessions=1, clicks_lost=1)
+
+
+def test_session_of_just_the_allowed_length_stays_whole() -> None:
+    kept, too_long = limit_length(frame(LONG), longest=4, action="drop")
+    assert (sorted(rows(kept)), too_long) == (sorted(LONG), TooLong(0, 0))
 
 
 clicks_of_a_shop = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 8), st.integers(0, 100)), max_size=60)
@@ -65,3 +85,13 @@ def test_sessions_follow_each_other_by_first_click_and_clicks_by_time() -> None:
     clicks = [(5, 1, 9), (5, 2, 3), (2, 9, 4), (2, 8, 4), (7, 1, 3)]
     parts = split(frame(clicks), validation_start_us=50, test_start_us=60)
     assert rows(parts["train"]) == [(5, 2, 3), (5, 1, 9), (7, 1, 3), (2, 8, 4), (2, 9, 4)]
+
+
+@given(clicks_of_a_shop, st.integers(1, 5))
+def test_cut_keeps_the_first_clicks_of_every_session(clicks: Clicks, longest: int) -> None:
+    kept, too_long = limit_length(frame(clicks), longest=longest, action="cut")
+    expected: Clicks = []
+    for session in {session for session, _, _ in clicks}:
+        expected += sorted((c for c in clicks if c[0] == session), key=lambda c: (c[2], c[1]))[:longest]
+    assert sorted(rows(kept)) == sorted(expected)
+    assert too_long.clicks_lost == len(clicks) - len(expected)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import logging
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from sbr_tasks.clicks.catalog import ClickCatalog
+from sbr_tasks.clicks.ingest import ingest
+from sbr_tasks.registry.listing import describe_version, model_rows, staleness_in_words
+from sbr_tasks.registry.staleness import stale_days
+from sbr_tasks.registry.versions import ModelVersion, train_version
+from sbr_tasks.settings import Settings
+from sbr_tasks.store import Store
+from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.window.build import Window, build_window
+from tests.unit.days import Click, at, parquet_settings, write_parquet
+
+D = date(2020, 6, 6)
+LATE = D - timedelta(days=2)
+
+
+def clicks_of(day: date) -> list[Click]:
+    return [(int(f"{day:%m%d}{s:02d}"), (s + step) % 6, at(day, 100 * s + step)) for s in range(20) for step in range(3)]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings, Window, ModelVersion]:
+    folder = tmp_path_factory.mktemp("shop")
+    settings = parquet_settings(
+        folder,
+        "window.days=4",
+        "window.least_click=1",
+        "window.max_missing_days=1",
+        "model.layers=[4]",
+        "model.batch_size=8",
+        "model.n_sample=4",
+        "model.n_epochs=1",
+    )
+    for i in range(4):
+        write_parquet(folder / "in" / f"{D - timedelta(days=i)}.parquet", clicks_of(D - timedelta(days=i)))
+    bring_in(folder, settings)
+    window = build_window(Store.open(settings), settings, D)
+    return folder, settings, window, train_version(Store.open(settings), settings, window)
+
+
+def bring_in(folder: Path, settings: Settings, late: list[Click] | None = None) -> None:
+    """Ingests and validates the shop's files, after those of the late day were replaced."""
+    if late:
+        write_parquet(folder / "in" / f"{LATE}.parquet", late)
+    store = Store.open(settings)
+    ingest(store, settings)
+    validate_pending(store, settings)
+
+
+def test_model_is_stale_from_late_clicks_on_until_the_old_content_is_back(
+    shop: tuple[Path, Settings, Window, ModelVersion],
+) -> None:
+    folder, settings, window, version = shop
+    store = Store.open(settings)
+    assert describe_version(store, version.name)["stale"] == []
+    bring_in(folder, settings, [*clicks_of(LATE), (1, 1, at(LATE, 70_000))])
+    (row,) = model_rows(store)
+    assert (row["stale"], row["stale_ancestors"]) == ([str(LATE)], {})
+    assert staleness_in_words(row) == str(LATE)
+    assert describe_version(store, version.name)["stale"] == [str(LATE)]
+    inputs = window.manifest["inputs"]
+    assert stale_days(inputs["revisions"], ClickCatalog(store).days(), as_of=D) == [LATE]
+    bring_in(folder, settings, clicks_of(LATE))
+    (row,) = model_rows(store)
+    assert (row["stale"], staleness_in_words(row)) == ([], "")
+
+
+def child_of(store: Store, parent: ModelVersion, name: str) -> None:
+    """A version of the same window's later days that went on from another one."""
+    lineage = parent.manifest["lineage"]
+    kept = {day: rev for day, rev in lineage["revisions"].items() if day != str(LATE)}
+    manifest = {
+        **parent.manifest,
+        "name": name,
+        "inputs": parent.manifest["inputs"] | {"parent": parent.name},
+        "lineage": {**lineage, "revisions": kept, "settings": {"window": {"days": 2}}},
+    }
+    store.put_new(f"models/{name}/manifest.json", json.dumps(manifest).encode())
+
+
+def test_version_that_went_on_from_a_stale_one_names_it(
+    shop: tuple[Path, Settings, Window, ModelVersion], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, settings, _, version = shop
+    replaced = Store.open(settings)
+    copied = Store(str(tmp_path / "store"))
+    for key in [*replaced.keys("commits"), *replaced.keys("models")]:
+        copied.put_new(key, replaced.get(key))
+    own = parquet_settings(tmp_path)
+    write_parquet(tmp_path / "in" / "late.parquet", [*clicks_of(LATE), (1, 1, at(LATE, 70_000))])
+    ingest(copied, own, days=[LATE])
+    validate_pending(copied, own)
+    child_of(copied, version, "2020-06-07-0000aaaa")
+    parent, child = model_rows(copied)
+    assert parent["stale"] == [str(LATE)]
+    assert (child["stale"], child["stale_ancestors"]) == ([], {version.name: [str(LATE)]})
+    assert staleness_in_words(child) == f"{LATE} (ancestor {version.name})"
+    copied.replace(f"models/{version.name}/manifest.json", b"{}")
+    with caplog.at_level(logging.WARNING):
+        damaged, orphan = model_rows(copied)
+    assert (damaged["stale"], staleness_in_words(damaged)) == (None, "unknown")
+    assert (orphan["stale"], orphan["stale_ancestors"]) == ([], {})
+    assert f"Whether {version.name} is stale isn't known" in caplog.text
+
+
+def test_day_that_the_window_had_to_do_without_makes_it_stale_once_it_is_there(
+    shop: tuple[Path, Settings, Window, ModelVersion],
+) -> None:
+    _, settings, window, _ = shop
+    revisions = {day: rev for day, rev in window.manifest["inputs"]["revisions"].items() if day != str(LATE)}
+    days = ClickCatalog(Store.open(settings)).days()
+    assert stale_days(revisions, days, as_of=D, n_days=4) == [LATE]
+    assert stale_days(revisions, {day: state for day, state in days.items() if day != LATE}, as_of=D, n_days=4) == []
