@@ -293,6 +293,26 @@ def report(as_of: AsOf, overrides: Overrides = None, as_json: AsJson = False) ->
 
 
 @app.command()
+def profile(
+    as_of: AsOf,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Also write numbers and plots there.")] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Profile the clicks of a day's window before cleansing: volume, lengths of sessions, popularity, new items, hours."""
+    from sbr_tasks.report.profile.build import profile_table, profile_window, write_files
+
+    store, settings = _open(overrides)
+    found = profile_window(store, settings, parse_day(as_of))
+    files = write_files(store, found, out) if out else []
+    if as_json:
+        _print({"profile": store.where(found.key), "files": [str(file) for file in files], **found.numbers}, as_json)
+        return
+    typer.echo(profile_table(found))
+    typer.echo(f"\nNumbers and plots: {out or store.where(found.key.rsplit('/', 1)[0])}")
+
+
+@app.command()
 def repair(overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Make MLflow's versions, decisions and champion alias, and the serving copy, again from the store.
 

@@ -8,13 +8,17 @@ from datetime import date
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from sbr_tasks.clicks.catalog import ClickCatalog
-from sbr_tasks.errors import RegistryError
+from sbr_tasks.days import describe_days
+from sbr_tasks.errors import DamagedError, RegistryError
 from sbr_tasks.evaluation.slices import LENGTHS
 from sbr_tasks.registry.gate import Metrics
 from sbr_tasks.registry.log import Promotion, PromotionLog
+from sbr_tasks.registry.staleness import staleness
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of
+from sbr_tasks.report.profile.build import Profile, inline_plots, key_numbers, profile_of_window
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.window.build import PARTS, Window, load_window
@@ -51,11 +55,14 @@ def write_report(store: Store, settings: Settings, as_of: date) -> str:
 
 def _render(store: Store, promotion: Promotion, version: ModelVersion, window: Window, settings: Settings) -> str:
     environment = Environment(loader=PackageLoader("sbr_tasks.report"), autoescape=True, undefined=StrictUndefined)
+    days = ClickCatalog(store).days()
     warnings = {
         str(day): state.warnings
-        for day, state in ClickCatalog(store).days().items()
+        for day, state in days.items()
         if str(day) in window.manifest["inputs"]["revisions"] and state.warnings
     }
+    stale = staleness(store, [version.name], days)[version.name]
+    profile = _profile(store, window)
     return environment.get_template("run.html").render(
         promotion=promotion,
         passed=promotion.outcome.passed,
@@ -70,8 +77,22 @@ def _render(store: Store, promotion: Promotion, version: ModelVersion, window: W
         points=_points([epoch["validation_recall_at_20"] for epoch in version.manifest["curve"]]),
         size=(_CURVE_WIDTH, _CURVE_HEIGHT),
         warnings=warnings,
+        stale=describe_days(stale.days),
+        stale_ancestors={name: describe_days(of_ancestor) for name, of_ancestor in stale.ancestors.items()},
+        too_long=window.manifest.get("too_long"),
+        key_numbers=key_numbers(profile.numbers) if profile else {},
+        plots=[(title, Markup(svg)) for title, svg in inline_plots(store, profile)] if profile else [],  # noqa: S704
         timezone=settings.timezone,
     )
+
+
+def _profile(store: Store, window: Window) -> Profile | None:
+    """The profile of the window's clicks; None where they are gone, as may be of an old run."""
+    try:
+        return profile_of_window(store, window.as_of, window.manifest["inputs"])
+    except DamagedError as error:
+        logger.warning("The page of %s has no profile of the data: %s", window.as_of, error)
+        return None
 
 
 def _compared(promotion: Promotion) -> list[tuple[str, dict[str, Any]]]:

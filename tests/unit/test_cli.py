@@ -152,6 +152,16 @@ def test_interruption_says_that_nothing_is_lost(sbr: Sbr, monkeypatch: pytest.Mo
     assert "the same command goes on from there" in done.err
 
 
+def test_profile_prints_numbers_and_writes_plots(sbr: Sbr, clicks: Path, tmp_path: Path) -> None:
+    sbr("ingest", "--from", str(clicks))
+    sbr("validate")
+    words = ("profile", "--as-of", "2014-09-24", "--set", "window.days=3")
+    found = json.loads(sbr(*words, "--json").out)
+    assert (found["clicks"], found["sessions"], found["items"], found["files"]) == (3, 2, 2, [])
+    assert sbr(*words, "--out", "plots").out.endswith("Numbers and plots: plots\n")
+    assert json.loads((tmp_path / "plots" / "profile.json").read_text())["clicks"] == 3
+
+
 TRAIN = [(session, (session + step) % 6, 100 * session + step) for session in range(30) for step in range(3)]
 TEST = [(session, item, time + 5000) for session, item, time in TRAIN[:15]]
 FAST = ("--set", "model.n_epochs=2", "--set", "model.layers=[8]", "--set", "model.n_sample=8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 import pytest
 
 from sbr_tasks import steps
+from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, StoreError, TrackingError
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
@@ -27,6 +29,7 @@ from sbr_tasks.report.page import write_report
 from sbr_tasks.report.runs import run_rows, run_table
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Store
+from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import Window, build_window, load_window
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
@@ -46,9 +49,6 @@ def ring(day: date) -> list[Click]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A store with the windows and versions of two days, nothing decided yet."""
-    from sbr_tasks.clicks.ingest import ingest
-    from sbr_tasks.validation.checkpoint import validate_pending
-
     folder = tmp_path_factory.mktemp("registry")
     for i in range(6):
         day = D - timedelta(days=i)
@@ -832,6 +832,46 @@ def test_scores_by_length_of_the_session_are_in_the_log_and_on_the_page(
     page = store.get(write_report(store, settings, D)).decode()
     recall = promotion.by_length[promotion.version]["3-5"]["recall_at_20"]
     assert f'<th scope="row">3-5</th><td>120</td><td>{recall:.4f}</td>' in page
+
+
+def test_page_shows_the_clicks_and_says_when_they_were_replaced(
+    copied: Copied, inject: Inject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, settings, of = copied
+    window, name = of(D)
+    inject(d06=0.4)
+    promote(store, settings, window, name, run="1")
+    page = store.get(write_report(store, settings, D)).decode()
+    assert page.count("<svg") == 1 + 7
+    assert '<th scope="row">99.9 % of sessions have at most</th><td>4 clicks</td>' in page
+    assert "Stale" not in page
+    assert "before cleansing: " not in page
+
+    write_parquet(tmp_path / "in" / "late.parquet", [*ring(D), (1, 1, at(D, 80_000))])
+    ingest(store, settings, days=[D])
+    validate_pending(store, settings)
+    page = store.get(write_report(store, settings, D)).decode()
+    assert f"Stale: other clicks of {D} were accepted since this model was trained. Run {D} again to train on them." in page
+    assert '<th scope="row">clicks</th><td>800</td>' in page  # still those that the model was trained on
+
+    inputs = window.manifest["inputs"] | {
+        "window": window.manifest["inputs"]["window"] | {"longest": 3, "longest_action": "cut"}
+    }
+    limited = replace(
+        window, manifest=window.manifest | {"inputs": inputs, "too_long": {"sessions": 1200, "clicks_lost": 3400}}
+    )
+    monkeypatch.setattr("sbr_tasks.report.page.load_window", lambda *_: limited)
+    page = store.get(write_report(store, settings, D)).decode()
+    assert "1,200 sessions of more than 3 clicks were cut to their first clicks before cleansing: 3,400 clicks less." in page
+
+
+def test_page_of_a_run_whose_clicks_are_gone_is_written_all_the_same(copied: Copied, inject: Inject, tmp_path: Path) -> None:
+    store, settings, of = copied
+    inject(d06=0.4)
+    promote(store, settings, *of(D), run="1")
+    shutil.rmtree(tmp_path / "store" / "clicks")
+    page = store.get(write_report(store, settings, D)).decode()
+    assert "The clicks that this window was built from are gone, so there is no profile of them." in page
 
 
 def alias_of(store: Store, settings: Settings) -> str | None:

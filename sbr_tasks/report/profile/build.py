@@ -1,0 +1,201 @@
+"""Making a data profile once of the same inputs, and keeping it in the store."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from tabulate import tabulate
+
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
+from sbr_tasks.days import window_days
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
+from sbr_tasks.report.profile.numbers import ProfileBuilder
+from sbr_tasks.report.profile.plots import draw_plots
+from sbr_tasks.settings import Settings
+from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
+
+logger = logging.getLogger(__name__)
+
+_COLUMNS = ("session_id", "item_id", "clicked_at")
+_FIELDS = ("inputs", "missing_days", "numbers", "plots")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A published profile.
+
+    Attributes:
+        fingerprint: Stands for its inputs: revisions, time zone and code.
+        as_of: The day that its window ends with.
+        manifest: Inputs, numbers, and records of the plots' files.
+    """
+
+    fingerprint: str
+    as_of: date
+    manifest: Json
+
+    @property
+    def numbers(self) -> Json:
+        """See `ProfileBuilder.numbers`."""
+        return dict(self.manifest["numbers"])
+
+    @property
+    def key(self) -> str:
+        """Where its manifest lies in the store."""
+        return _manifest_key(self.as_of, self.fingerprint)
+
+
+def profile_window(store: Store, settings: Settings, as_of: date) -> Profile:
+    """The profile of the accepted days of the window that ends with `as_of`, before cleansing.
+
+    Raises:
+        DayError: No day of the window was accepted.
+        DamagedError: A day's file is missing or damaged.
+    """
+    days = ClickCatalog(store).days()
+    wanted = window_days(as_of, settings.window.days)
+    revisions = {day: state.accepted for day in wanted if (state := days.get(day)) and state.accepted}
+    if not revisions:
+        raise DayError(
+            f"Expected accepted days from {wanted[0]} to {as_of} to profile, found none. "
+            "Ingest and validate them first (`sbr ingest`, `sbr validate`)."
+        )
+    return _profile(store, as_of, settings.window.days, revisions, settings.timezone)
+
+
+def profile_of_window(store: Store, as_of: date, inputs: Mapping[str, Json]) -> Profile:
+    """The profile of the clicks that a window was built from, even if other ones were accepted since.
+
+    Args:
+        store: Where the clicks lie.
+        as_of: The day that the window ends with.
+        inputs: Those of the window's manifest.
+
+    Raises:
+        DamagedError: A revision, or its file, is missing or damaged.
+    """
+    days = ClickCatalog(store).days()
+    named = {date.fromisoformat(day): rev for day, rev in inputs["revisions"].items()}
+    revisions = {day: _find(days.get(day, DayState()), day, rev) for day, rev in sorted(named.items())}
+    return _profile(store, as_of, int(inputs["window"]["days"]), revisions, str(inputs["timezone"]))
+
+
+def inline_plots(store: Store, profile: Profile) -> list[tuple[str, str]]:
+    """Title and SVG element of each plot, to stand in an HTML page."""
+    found = []
+    for plot in profile.manifest["plots"].values():
+        svg = store.read(FileRecord.from_dict(plot["svg"])).decode()
+        element = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], count=1, flags=re.DOTALL)
+        found.append((plot["title"], element.strip()))
+    return found
+
+
+def write_files(store: Store, profile: Profile, folder: Path) -> list[Path]:
+    """Writes the numbers (`profile.json`) and all plots (`NAME.svg`, `NAME.png`) into a folder, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {"profile.json": to_json(profile.numbers)}
+    for name, plot in profile.manifest["plots"].items():
+        contents |= {f"{name}.{kind}": store.read(FileRecord.from_dict(plot[kind])) for kind in ("svg", "png")}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in contents]
+
+
+def key_numbers(numbers: Json) -> dict[str, str]:
+    """The few numbers that people ask for first, in words."""
+    length, popularity, hours = numbers["session_length"], numbers["popularity"], numbers["hours"]
+    quantiles = length["quantiles"]
+    last = numbers["days"][-1]
+    busiest = max(range(24), key=hours.__getitem__)
+    found = {
+        "days": f"{len(numbers['days']):,}",
+        "clicks": f"{numbers['clicks']:,}",
+        "sessions": f"{numbers['sessions']:,}",
+        "items": f"{numbers['items']:,}",
+        "clicks of a session": f"{length['mean']:.2f} on average, {length['longest']:,} at most",
+        "sessions of one click": _percent(length["share_of_one_click"]),
+        **{f"{100 * float(q):g} % of sessions have at most": _clicks(most) for q, most in quantiles.items()},
+        "clicks on the top 1 % of items": _percent(popularity["share_of_top_percent"]["1"]),
+        "clicks on the top 10 % of items": _percent(popularity["share_of_top_percent"]["10"]),
+        "busiest hour of day": f"{busiest:02d}:00, {_percent(hours[busiest] / numbers['clicks'])} of clicks",
+    }
+    if last["new_items"] is not None:
+        share = last["clicks_on_new_items"] / last["clicks"]
+        found[f"new items on {last['day']}"] = f"{last['new_items']:,}, {_percent(share)} of the day's clicks"
+    return found
+
+
+def _clicks(n: int) -> str:
+    return f"{n:,} click" if n == 1 else f"{n:,} clicks"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def profile_table(profile: Profile) -> str:
+    """The key numbers as a table for people."""
+    return tabulate(list(key_numbers(profile.numbers).items()), disable_numparse=True, tablefmt="plain")
+
+
+def _find(state: DayState, day: date, rev: str) -> Revision:
+    if state.accepted and state.accepted.rev == rev:
+        return state.accepted
+    if rev not in state.decided:
+        raise DamagedError(f"Expected a commit that names revision {rev} of {day}, which a window was built from; found none.")
+    return Revision.from_dict(day, state.decided[rev]["revision"])
+
+
+def _profile(store: Store, as_of: date, n_days: int, revisions: Mapping[date, Revision], timezone: str) -> Profile:
+    inputs = {
+        "as_of": str(as_of),
+        "days": n_days,
+        "revisions": {str(day): revision.rev for day, revision in revisions.items()},
+        "timezone": timezone,
+        "code": code_version("report/profile"),
+    }
+    key = fingerprint(inputs)
+    if store.exists(_manifest_key(as_of, key)):
+        logger.info("The clicks of the window of %s were profiled before (%s).", as_of, key)
+        return _load(store, as_of, key)
+    catalog, builder = ClickCatalog(store), ProfileBuilder(ZoneInfo(timezone))
+    for day, revision in revisions.items():
+        builder.add(day, catalog.read(revision, _COLUMNS))
+    numbers = builder.numbers()
+    folder = f"profiles/as_of={as_of}/{key}"
+    plots = {
+        name: {
+            "title": plot.title,
+            "svg": store.publish(f"{folder}/{name}.svg", plot.svg).as_dict(),
+            "png": store.publish(f"{folder}/{name}.png", plot.png).as_dict(),
+        }
+        for name, plot in draw_plots(numbers, timezone=timezone).items()
+    }
+    manifest = {
+        "fingerprint": key,
+        "inputs": inputs,
+        "missing_days": [str(day) for day in window_days(as_of, n_days) if day not in revisions],
+        "numbers": numbers,
+        "plots": plots,
+    }
+    try:
+        store.put_new(_manifest_key(as_of, key), to_json(manifest))
+    except AlreadyExistsError:
+        logger.info("Another run published the same profile (%s) meanwhile.", key)
+        return _load(store, as_of, key)
+    logger.info("Profile of the clicks of the window of %s: %s", as_of, store.where(folder))
+    return Profile(key, as_of, manifest)
+
+
+def _load(store: Store, as_of: date, key: str) -> Profile:
+    return Profile(key, as_of, store.get_json(_manifest_key(as_of, key), _FIELDS))
+
+
+def _manifest_key(as_of: date, key: str) -> str:
+    return f"profiles/as_of={as_of}/{key}/manifest.json"

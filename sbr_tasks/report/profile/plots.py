@@ -1,0 +1,216 @@
+"""The plots of a data profile, as SVG (for the page of a run: text and axes take the page's colour) and PNG."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from sbr_tasks.store import Json
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_INK = "#010203"
+"""Stands for the colour of the text around a plot, in SVG."""
+
+_BLUE, _ORANGE = "#3f8ac8", "#d9822b"
+"""Told apart, and legible on white and on black."""
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.2,
+    "grid.color": _INK,
+    "legend.frameon": False,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One picture, twice."""
+
+    title: str
+    svg: bytes
+    png: bytes
+
+
+def draw_plots(numbers: Json, *, timezone: str) -> dict[str, Plot]:
+    """All plots of a profile, by name; equal numbers give equal bytes of SVG.
+
+    Args:
+        numbers: As `ProfileBuilder.numbers` gives them.
+        timezone: Name of the zone that hours are told in.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    found = {}
+    for name, (title, n_panels, height, draw) in _PLOTS.items():
+        with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+            figure = Figure(figsize=(8, height), layout="constrained")
+            FigureCanvasAgg(figure)
+            panels = figure.subplots(n_panels, 1, sharex=n_panels == 3, squeeze=False)[:, 0]
+            draw(numbers, list(panels))
+            if name == "hours":
+                panels[0].set_xlabel(f"hour of day ({timezone})")
+            found[name] = Plot(title, _to_svg(figure, name), _to_png(figure))
+    return found
+
+
+def _by_day(numbers: Json, panels: list[Axes]) -> None:
+    days = [date.fromisoformat(day["day"]) for day in numbers["days"]]
+    for panel, what in zip(panels, ("clicks", "sessions", "items"), strict=True):
+        panel.bar(days, [day[what] for day in numbers["days"]], color=_BLUE)  # type: ignore[arg-type]
+        panel.set_title(f"{what.capitalize()} a day")
+        panel.set_ylabel(what)
+        _thousands(panel.yaxis)
+    _dates(panels[-1])
+
+
+def _session_lengths(numbers: Json, panels: list[Axes]) -> None:
+    (panel,) = panels
+    length = numbers["session_length"]
+    panel.loglog(length["clicks"], length["sessions"], "o", markersize=3, color=_BLUE)
+    for (q, value), style in zip(length["quantiles"].items(), (":", "--", "-."), strict=True):
+        label = f"{100 * float(q):g} % of sessions: at most {value:,}"
+        panel.axvline(value, color=_ORANGE, linestyle=style, linewidth=1.3, label=label)
+    panel.set_title("Sessions by number of clicks", pad=24)
+    panel.set_xlabel("clicks of the session")
+    panel.set_ylabel("sessions")
+    panel.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0, borderaxespad=0.3)
+    _thousands(panel.xaxis)
+    _thousands(panel.yaxis)
+
+
+def _length_shares(numbers: Json, panels: list[Axes]) -> None:
+    (panel,) = panels
+    length = numbers["session_length"]
+    for what, color in (("sessions", _BLUE), ("clicks", _ORANGE)):
+        shares = length[f"share_of_{what}"]
+        panel.step(length["clicks"], shares, where="post", color=color, label=f"share of {what}")
+        panel.plot(length["clicks"][-1:], shares[-1:], ".", color=color)
+    panel.set_xscale("log")
+    panel.set_ylim(0, 1.03)
+    panel.set_title("Share in sessions of at most so many clicks")
+    panel.set_xlabel("clicks of the session")
+    panel.set_ylabel("cumulative share")
+    panel.legend(loc="lower right")
+    _thousands(panel.xaxis)
+    _percents(panel.yaxis)
+
+
+def _popularity(numbers: Json, panels: list[Axes]) -> None:
+    one, all_before = panels
+    popularity = numbers["popularity"]
+    one.loglog(popularity["rank"], popularity["share"], color=_BLUE)
+    one.set_title("Share of clicks of the item at a rank")
+    one.set_ylabel("share of clicks")
+    _percents(one.yaxis)
+    all_before.semilogx(popularity["rank"], popularity["cumulative_share"], color=_BLUE)
+    all_before.set_ylim(0, 1.03)
+    all_before.set_title("Share of clicks of the items up to a rank")
+    all_before.set_ylabel("cumulative share")
+    _percents(all_before.yaxis)
+    for panel in panels:
+        panel.set_xlabel("rank of the item by clicks")
+        _thousands(panel.xaxis)
+
+
+def _support(numbers: Json, panels: list[Axes]) -> None:
+    (panel,) = panels
+    panel.loglog(numbers["support"]["at_least"], numbers["support"]["items"], color=_BLUE, drawstyle="steps-pre")
+    panel.set_title("Items with at least so many clicks")
+    panel.set_xlabel("clicks of the item (support)")
+    panel.set_ylabel("items")
+    _thousands(panel.xaxis)
+    _thousands(panel.yaxis)
+
+
+def _new_items(numbers: Json, panels: list[Axes]) -> None:
+    items, share = panels
+    rest = numbers["days"][1:]
+    days = [date.fromisoformat(day["day"]) for day in rest]
+    items.bar(days, [day["new_items"] for day in rest], color=_BLUE)  # type: ignore[arg-type]
+    items.set_title("Items that no earlier day of the window has")
+    items.set_ylabel("new items")
+    _thousands(items.yaxis)
+    share.bar(days, [day["clicks_on_new_items"] / day["clicks"] for day in rest], color=_ORANGE)  # type: ignore[arg-type]
+    share.set_title("Share of the day's clicks that goes to them")
+    share.set_ylabel("share of clicks")
+    _percents(share.yaxis)
+    for panel in panels:
+        _dates(panel)
+
+
+def _hours(numbers: Json, panels: list[Axes]) -> None:
+    (panel,) = panels
+    panel.bar(range(24), [clicks / numbers["clicks"] for clicks in numbers["hours"]], color=_BLUE)
+    panel.set_title("Clicks by hour of day")
+    panel.set_ylabel("share of clicks")
+    panel.set_xticks(range(0, 24, 2))
+    _percents(panel.yaxis)
+
+
+_PLOTS: dict[str, tuple[str, int, float, Callable[[Json, list[Axes]], None]]] = {
+    "by_day": ("Clicks, sessions and items by day", 3, 6.5, _by_day),
+    "session_lengths": ("Sessions by number of clicks", 1, 3.6, _session_lengths),
+    "length_shares": ("Cumulative share of sessions and clicks by length of session", 1, 3.6, _length_shares),
+    "popularity": ("Share of clicks by rank of the item", 2, 6.0, _popularity),
+    "support": ("Items by number of clicks", 1, 3.6, _support),
+    "new_items": ("New items by day", 2, 5.2, _new_items),
+    "hours": ("Clicks by hour of day", 1, 3.2, _hours),
+}
+
+
+def _thousands(axis: Any) -> None:
+    """Whole numbers with separators; a logarithmic axis keeps its places of ticks."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 or value == 0 else ""))
+    if axis.get_scale() == "log":
+        axis.set_minor_formatter(NullFormatter())
+    else:
+        axis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+
+
+def _percents(axis: Any) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+
+
+def _dates(panel: Axes) -> None:
+    from matplotlib.dates import AutoDateLocator, DateFormatter
+
+    panel.xaxis.set_major_locator(AutoDateLocator(minticks=2, maxticks=7))  # type: ignore[no-untyped-call]
+    panel.xaxis.set_major_formatter(DateFormatter("%Y-%m-%d"))  # type: ignore[no-untyped-call]
+    panel.set_xlabel("day")
+
+
+def _to_svg(figure: Figure, name: str) -> bytes:
+    """SVG that may stand in a page beside others: its ids bear the plot's name."""
+    sink = io.StringIO()
+    figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = sink.getvalue().replace(_INK, "currentColor")
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    return text.encode()
+
+
+def _to_png(figure: Figure) -> bytes:
+    sink = io.BytesIO()
+    figure.savefig(sink, format="png", dpi=120, facecolor="white", metadata={"Software": None})
+    return sink.getvalue()

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import json
+import re
+from datetime import date, timedelta
+from pathlib import Path
+from xml.etree import ElementTree
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pytest
+
+from sbr_tasks.clicks.ingest import ingest
+from sbr_tasks.errors import DamagedError, DayError
+from sbr_tasks.report.profile import build
+from sbr_tasks.report.profile.build import (
+    inline_plots,
+    key_numbers,
+    profile_of_window,
+    profile_table,
+    profile_window,
+    write_files,
+)
+from sbr_tasks.report.profile.numbers import ProfileBuilder
+from sbr_tasks.report.profile.plots import draw_plots
+from sbr_tasks.settings import Settings
+from sbr_tasks.store import Json, Store
+from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.window.build import build_window
+from tests.unit.days import Click, at, parquet_settings, write_parquet
+
+D = date(2020, 6, 3)
+BEFORE = D - timedelta(days=1)
+HOUR = 3600
+
+
+def numbers_of(days: dict[date, list[Click]], zone: str = "UTC") -> Json:
+    builder = ProfileBuilder(ZoneInfo(zone))
+    for day, clicks in days.items():
+        sessions, items, times = zip(*clicks, strict=True)
+        columns = {"session_id": sessions, "item_id": items, "clicked_at": pa.array(times, pa.timestamp("us", tz="UTC"))}
+        builder.add(day, pa.table(columns))
+    return builder.numbers()
+
+
+TWO_DAYS: dict[date, list[Click]] = {
+    BEFORE: [(1, 10, at(BEFORE, HOUR)), (1, 11, at(BEFORE, HOUR + 1)), (2, 10, at(D, -5))],
+    D: [(2, 12, at(D, 5)), (2, 10, at(D, 6)), (3, 12, at(D, 7)), (4, 11, at(D, 3 * HOUR)), (2, 10, at(D, 8))],
+}
+
+
+def test_days_are_counted_and_new_items_are_those_of_no_earlier_day() -> None:
+    numbers = numbers_of(TWO_DAYS)
+    assert (numbers["clicks"], numbers["sessions"], numbers["items"]) == (8, 4, 3)
+    assert numbers["days"] == [
+        {"day": str(BEFORE), "clicks": 3, "sessions": 2, "items": 2, "new_items": None, "clicks_on_new_items": None},
+        {"day": str(D), "clicks": 5, "sessions": 3, "items": 3, "new_items": 1, "clicks_on_new_items": 2},
+    ]
+
+
+def test_session_over_midnight_has_one_length() -> None:
+    length = numbers_of(TWO_DAYS)["session_length"]
+    assert (length["clicks"], length["sessions"]) == ([1, 2, 4], [2, 1, 1])
+    assert length["share_of_sessions"] == [0.5, 0.75, 1]
+    assert length["share_of_clicks"] == [0.25, 0.5, 1]
+    assert (length["mean"], length["longest"], length["share_of_one_click"]) == (2, 4, 0.5)
+
+
+def test_quantile_is_the_least_length_that_enough_sessions_do_not_exceed() -> None:
+    clicks: list[Click] = [(s, 1, at(D, s + step)) for s in range(1000) for step in range(3 if s < 8 else 50 if s < 10 else 1)]
+    assert numbers_of({D: clicks})["session_length"]["quantiles"] == {"0.5": 1, "0.99": 1, "0.999": 50}
+    clicks += [(5000, 1, at(D, 1)), (5000, 1, at(D, 2))]
+    assert numbers_of({D: clicks})["session_length"]["quantiles"] == {"0.5": 1, "0.99": 2, "0.999": 50}
+
+
+def test_popularity_is_the_share_of_clicks_by_rank() -> None:
+    numbers = numbers_of(TWO_DAYS)
+    assert numbers["popularity"]["rank"] == [1, 2, 3]
+    assert numbers["popularity"]["share"] == [0.5, 0.25, 0.25]
+    assert numbers["popularity"]["cumulative_share"] == [0.5, 0.75, 1]
+    assert numbers["popularity"]["share_of_top_percent"] == {"1": 0.5, "10": 0.5}
+    assert numbers["support"] == {
+        "at_least": [1, 2, 3, 4],
+        "items": [3, 3, 1, 1],
+        "share_of_clicks": [1, 1, 0.5, 0.5],
+    }
+
+
+def test_string_ids_give_the_same_numbers() -> None:
+    named = {day: [(f"s{s}", f"i{i}", when) for s, i, when in clicks] for day, clicks in TWO_DAYS.items()}
+    assert numbers_of(named) == numbers_of(TWO_DAYS)  # type: ignore[arg-type]
+
+
+def test_hours_are_the_clocks_of_the_shop() -> None:
+    hours = numbers_of(TWO_DAYS)["hours"]
+    assert {hour: n for hour, n in enumerate(hours) if n} == {0: 4, 1: 2, 3: 1, 23: 1}
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        (date(2020, 3, 29), {0: 1, 1: 1, **dict.fromkeys(range(3, 24), 1)}),  # from 2:00 to 3:00 at once
+        (date(2020, 10, 25), {**dict.fromkeys(range(24), 1), 2: 2}),
+    ],
+)
+def test_hours_of_a_day_on_which_the_clocks_change(day: date, expected: dict[int, int]) -> None:
+    start = at(day, 0, "Europe/Amsterdam")
+    clicks: list[Click] = [(1, 1, start + timedelta(minutes=30 + 60 * i)) for i in range(sum(expected.values()))]
+    hours = numbers_of({day: clicks}, "Europe/Amsterdam")["hours"]
+    assert {hour: n for hour, n in enumerate(hours) if n} == expected
+
+
+def test_hours_where_the_clocks_change_by_half_an_hour() -> None:
+    day = date(2021, 4, 4)  # Lord Howe: 24 and a half hours, from 2:00 back to 1:30
+    clicks: list[Click] = [(1, 1, at(day, 60 * minute, "Australia/Lord_Howe")) for minute in (100, 130, 160)]
+    hours = numbers_of({day: clicks}, "Australia/Lord_Howe")["hours"]
+    assert {hour: n for hour, n in enumerate(hours) if n} == {1: 2, 2: 1}
+
+
+def test_plots_are_the_same_bytes_each_time_and_share_no_id() -> None:
+    numbers = numbers_of(TWO_DAYS)
+    plots = draw_plots(numbers, timezone="UTC")
+    assert plots == draw_plots(numbers, timezone="UTC")
+    ids: list[str] = []
+    for plot in plots.values():
+        ElementTree.fromstring(plot.svg)  # noqa: S314
+        assert plot.png.startswith(b"\x89PNG")
+        text = plot.svg.decode()
+        ids += (own := re.findall(r'\bid="([^"]*)"', text))
+        assert {*re.findall(r'href="#([^"]*)"', text), *re.findall(r"url\(#([^)]*)\)", text)} <= set(own)
+    assert len(ids) == len(set(ids))
+
+
+def test_plots_take_the_colour_of_the_page() -> None:
+    for plot in draw_plots(numbers_of(TWO_DAYS), timezone="UTC").values():
+        svg = plot.svg.decode()
+        texts = re.findall(r"<text style=\"([^\"]*)\"", svg)
+        assert texts
+        assert all("fill: currentColor" in style for style in texts)
+        assert not re.search(r"(fill|stroke): #(0{6}|f{6}|0{3}|f{3})\b", svg)
+
+
+def test_one_day_with_one_click_can_be_drawn() -> None:
+    numbers = numbers_of({D: [(1, 1, at(D, 1))]})
+    assert numbers["session_length"]["quantiles"] == {"0.5": 1, "0.99": 1, "0.999": 1}
+    assert set(draw_plots(numbers, timezone="UTC")) >= {"by_day", "new_items"}
+    assert "new items" not in " ".join(key_numbers(numbers))
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> tuple[Store, Settings]:
+    settings = parquet_settings(tmp_path, "window.days=3", "window.least_click=1", "window.max_missing_days=1")
+    for day, clicks in TWO_DAYS.items():
+        write_parquet(tmp_path / "in" / f"{day}.parquet", clicks)
+    return bring_in(settings), settings
+
+
+def bring_in(settings: Settings) -> Store:
+    store = Store.open(settings)
+    ingest(store, settings)
+    validate_pending(store, settings)
+    return store
+
+
+def test_profile_is_made_once_of_the_same_clicks(shop: tuple[Store, Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    store, settings = shop
+    first = profile_window(store, settings, D)
+    assert first.numbers == numbers_of(TWO_DAYS)
+    assert first.manifest["missing_days"] == ["2020-06-01"]
+    monkeypatch.setattr(build, "draw_plots", None)
+    assert profile_window(store, settings, D) == first
+
+
+def test_late_clicks_make_another_profile_and_the_windows_own_stays(shop: tuple[Store, Settings], tmp_path: Path) -> None:
+    store, settings = shop
+    clicks = [(9, 1, at(D - timedelta(days=2), 1)), (9, 2, at(D - timedelta(days=2), 2))]
+    write_parquet(tmp_path / "in" / "early.parquet", clicks)
+    store = bring_in(settings)
+    window = build_window(store, settings, D)
+    before = profile_window(store, settings, D)
+    write_parquet(tmp_path / "in" / f"{D}.parquet", [*TWO_DAYS[D], (7, 7, at(D, 70))])
+    store = bring_in(settings)
+    after = profile_window(store, settings, D)
+    assert (before.numbers["clicks"], after.numbers["clicks"]) == (10, 11)
+    assert profile_of_window(store, D, window.manifest["inputs"]) == before
+    inputs = {**window.manifest["inputs"], "revisions": {str(D): "0" * 16}}
+    with pytest.raises(DamagedError) as caught:
+        profile_of_window(store, D, inputs)
+    assert str(caught.value).startswith(f"Expected a commit that names revision {'0' * 16} of {D}")
+
+
+def test_window_with_no_accepted_day_is_refused(shop: tuple[Store, Settings]) -> None:
+    store, settings = shop
+    with pytest.raises(DayError) as caught:
+        profile_window(store, settings, date(2021, 1, 3))
+    assert str(caught.value) == (
+        "Expected accepted days from 2021-01-01 to 2021-01-03 to profile, found none. "
+        "Ingest and validate them first (`sbr ingest`, `sbr validate`)."
+    )
+
+
+def test_numbers_and_plots_are_written_into_a_folder(shop: tuple[Store, Settings], tmp_path: Path) -> None:
+    store, settings = shop
+    profile = profile_window(store, settings, D)
+    files = write_files(store, profile, tmp_path / "out" / "of it")
+    assert json.loads(files[0].read_text()) == profile.numbers
+    names = ["by_day", "hours", "length_shares", "new_items", "popularity", "session_lengths", "support"]
+    assert sorted(file.name for file in files[1:]) == [f"{name}.{kind}" for name in names for kind in ("png", "svg")]
+    assert all(file.stat().st_size for file in files)
+
+
+def test_inline_plots_are_bare_elements(shop: tuple[Store, Settings]) -> None:
+    store, settings = shop
+    plots = inline_plots(store, profile_window(store, settings, D))
+    assert plots[0][0] == "Clicks, sessions and items by day"
+    assert all(svg.startswith("<svg") and svg.endswith("</svg>") and "<metadata" not in svg for _, svg in plots)
+
+
+def test_table_says_what_is_asked_first(shop: tuple[Store, Settings]) -> None:
+    store, settings = shop
+    lines = profile_table(profile_window(store, settings, D)).splitlines()
+    assert [re.split("  +", line) for line in lines] == [
+        ["days", "2"],
+        ["clicks", "8"],
+        ["sessions", "4"],
+        ["items", "3"],
+        ["clicks of a session", "2.00 on average, 4 at most"],
+        ["sessions of one click", "50.0 %"],
+        ["50 % of sessions have at most", "1 click"],
+        ["99 % of sessions have at most", "4 clicks"],
+        ["99.9 % of sessions have at most", "4 clicks"],
+        ["clicks on the top 1 % of items", "50.0 %"],
+        ["clicks on the top 10 % of items", "50.0 %"],
+        ["busiest hour of day", "00:00, 50.0 % of clicks"],
+        ["new items on 2020-06-03", "1, 40.0 % of the day's clicks"],
+    ]
