@@ -86,9 +86,9 @@ def _session_lengths(numbers: Json, panels: list[Axes]) -> None:
     length = numbers["session_length"]
     panel.loglog(length["clicks"], length["sessions"], "o", markersize=3, color=_BLUE)
     for (q, value), style in zip(length["quantiles"].items(), (":", "--", "-."), strict=True):
-        label = f"{100 * float(q):g} % of sessions: at most {value:,}"
+        label = f"{100 * float(q):g} %: at most {value:,}"
         panel.axvline(value, color=_ORANGE, linestyle=style, linewidth=1.3, label=label)
-    panel.set_title("Sessions by number of clicks", pad=24)
+    panel.set_title("Sessions by number of clicks, with quantiles", pad=24)
     panel.set_xlabel("clicks of the session")
     panel.set_ylabel("sessions")
     panel.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0, borderaxespad=0.3)
