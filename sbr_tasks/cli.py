@@ -99,10 +99,13 @@ def ingest(source: From = None, format_name: Format = None, overrides: Overrides
     store, settings = _open(overrides, source, format_name)
     ingested = run(store, settings)
     days = {str(revision.day): revision.rows for revision in ingested.revisions}
+    where = store.where(ingested.rejects.key) if ingested.rejects else None
     if as_json:
-        _print({"rows": ingested.rows, "rejected": ingested.rejected, "days": days}, as_json)
+        found = {"rows": ingested.rows, "rejected": ingested.rejected, "days": days}
+        _print({**found, "rejects": where} if where else found, as_json)
     else:
-        typer.echo(f"{ingested.rows:,} clicks on {describe_days(ingested.days)}, {ingested.rejected} lines rejected.")
+        kept = f" (kept in {where})" if where else ""
+        typer.echo(f"{ingested.rows:,} clicks on {describe_days(ingested.days)}, {ingested.rejected:,} lines rejected{kept}.")
 
 
 @app.command()

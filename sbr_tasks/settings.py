@@ -70,6 +70,17 @@ class SourceSettings(_Section):
     check_every_minutes: float = Field(5.0, gt=0, description="How often a run that waits looks whether the source changed.")
 
 
+class IngestSettings(_Section):
+    """How an import treats what it reads."""
+
+    max_rejected: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of a source's lines that may be left out, and kept in a rejects file, because they don't parse.",
+    )
+
+
 class ValidationSettings(_Section):
     """Thresholds of the Great Expectations suite."""
 
@@ -199,6 +210,7 @@ class Settings(BaseSettings):
     scratch: str | None = Field(None, description="Folder for temporary files; none: inside a local store.")
     timezone: str = Field("UTC", description="Zone whose midnights separate days.")
     source: SourceSettings = SourceSettings()
+    ingest: IngestSettings = IngestSettings()
     validation: ValidationSettings = ValidationSettings()
     window: WindowSettings = WindowSettings()
     model: ModelSettings = ModelSettings()

@@ -1,7 +1,7 @@
 """The formats that clicks arrive in, each turned into one table layout block by block.
 
-Line formats are parsed by Arrow's CSV and JSON readers. Only a block that Arrow refuses, or that holds a negative id, is gone
-through line by line, to say which lines are wrong and why.
+Line formats are parsed by Arrow's CSV and JSON readers. A block that Arrow refuses, or that holds a negative id, is halved
+until the lines that are wrong stand alone; they are left out and reported, with what was expected and what was found.
 """
 
 from __future__ import annotations
@@ -9,19 +9,21 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
+from sbr_tasks.clicks.rejects import Reject
 from sbr_tasks.days import to_us
 from sbr_tasks.errors import SourceError
 from sbr_tasks.settings import SourceSettings
@@ -33,7 +35,11 @@ _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d
 _INTEGER = re.compile(r"-?\d+")
 _FIRST_US, _END_US = to_us(datetime(1970, 1, 1, tzinfo=UTC)), to_us(datetime(2200, 1, 1, tzinfo=UTC))
 _RANGE = "1970 and 2200"
-_SHOWN_REJECTS = 10
+_LOOKED_AT = 1_000
+"""Lines that are gone through one by one: those of a part that is refused, and those that may tell a file's layout."""
+
+_LINES_TO_JUDGE = 5_000
+"""A file whose first lines, this many, are all wrong is of another format."""
 
 
 def click_schema(id_type: str) -> pa.Schema:
@@ -46,10 +52,19 @@ def click_schema(id_type: str) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a file that was parsed: its clicks, and how many bytes of the file had been read by then."""
+    """A part of a file that was parsed.
+
+    Attributes:
+        table: Its clicks.
+        bytes_read: Bytes of the file that had been read by then.
+        lines: Its lines, but for headers and blank ones.
+        rejects: Those that don't parse.
+    """
 
     table: pa.Table
     bytes_read: int
+    lines: int
+    rejects: tuple[Reject, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,7 +90,7 @@ def read_blocks(file: Path, source: SourceSettings) -> Iterator[Block]:
     For `movielens` the column session_id holds the user; sessions are cut later (`sbr_tasks.clicks.sessions`).
 
     Raises:
-        SourceError: The file can't be read, is empty, or holds lines that don't parse; the first ten are shown.
+        SourceError: The file can't be read, is empty, or is laid out in another way, so that none of its lines parses.
     """
     try:
         if source.format == "parquet":
@@ -90,40 +105,80 @@ def read_blocks(file: Path, source: SourceSettings) -> Iterator[Block]:
 
 def _read_lines(file: Path, source: SourceSettings) -> Iterator[Block]:
     layout: Layout | None = None
+    judged = _Judged(file, source)
     for data, first_line, bytes_read in _line_blocks(file):
         body, line = data, first_line
         if layout is None:
-            first, _, rest = data.partition(b"\n")
-            layout = _layout_of(first.decode("utf-8", "replace").rstrip("\r"), source, file)
+            layout = _find_layout(data, source, file)
             if layout.has_header:
-                body, line = rest, first_line + 1
-        if body.strip():
-            yield Block(_parse(body, line, layout, source, file), bytes_read)
+                body, line = data.partition(b"\n")[2], first_line + 1
+        if not body or body.isspace():
+            continue
+        table, rejects = _parse(body, line, layout, judged)
+        yield Block(table, bytes_read, len(table) + len(rejects), rejects)
+    judged.close()
     if layout is None:
         raise SourceError(f"Expected clicks in {file}, found an empty file. Check that its upload is complete.")
+
+
+class _Judged:
+    """Tells a file with wrong lines from one of another format, of whose lines none is right."""
+
+    def __init__(self, file: Path, source: SourceSettings) -> None:
+        self.file = file
+        self._format = source.format
+        self._first: Reject | None = None
+        self._lines = 0
+        self._is_judged = False
+
+    def add(self, n_clicks: int, rejects: Sequence[Reject]) -> None:
+        self._lines += n_clicks + len(rejects)
+        self._is_judged = self._is_judged or n_clicks > 0
+        self._first = self._first or next(iter(rejects), None)
+        if self._lines >= _LINES_TO_JUDGE:
+            self.close()
+
+    def close(self) -> None:
+        """Judges by the lines so far; a single wrong line is a wrong line."""
+        if self._is_judged or not self._first or self._lines == 1:
+            return
+        raise SourceError(
+            f"{self.file} isn't laid out as {self._format}: line {self._first.line}: {self._first.reason}, "
+            f"and none of the next {self._lines - 1:,} lines is right either. Check the format (source.format or --format)."
+        )
 
 
 def _line_blocks(file: Path) -> Iterator[tuple[bytes, int, int]]:
     """Yields whole lines as (bytes, number of the first line, bytes of the file read so far)."""
     with file.open("rb") as raw, _unpacked(raw, file) as stream:
-        rest, line, first = b"", 1, True
+        line = 1
         while chunk := stream.read(BLOCK_BYTES):
-            if first:
-                chunk, first = chunk.removeprefix(b"\xef\xbb\xbf"), False
-            cut = chunk.rfind(b"\n") + 1
-            if not cut:
-                rest += chunk
-                continue
-            data = rest + chunk[:cut]
-            rest = chunk[cut:]
-            yield data, line, raw.tell()
-            line += data.count(b"\n")
-        if rest:
-            yield rest, line, raw.tell()
+            if not chunk.endswith(b"\n"):
+                chunk += stream.readline()
+            yield chunk.removeprefix(b"\xef\xbb\xbf") if line == 1 else chunk, line, raw.tell()
+            line += _count_lines(chunk)
+
+
+def _count_lines(data: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n"))) + (not data.endswith(b"\n"))
 
 
 def _unpacked(raw: IO[bytes], file: Path) -> AbstractContextManager[IO[bytes]]:
     return gzip.GzipFile(fileobj=raw) if file.suffix == ".gz" else nullcontext(raw)  # type: ignore[return-value]
+
+
+def _find_layout(data: bytes, source: SourceSettings, file: Path) -> Layout:
+    """The layout by the first line, or, where lines without a header are described by any of them, by one that is right."""
+    first, *others = (line.decode("utf-8", "replace").rstrip("\r") for line in data.split(b"\n", _LOOKED_AT)[:_LOOKED_AT])
+    try:
+        return _layout_of(first, source, file)
+    except SourceError:
+        for line in others if source.format in ("jsonl", "movielens") else ():
+            with suppress(SourceError):
+                layout = _layout_of(line, source, file)
+                if not layout.has_header:
+                    return layout
+        raise
 
 
 def _layout_of(first_line: str, source: SourceSettings, file: Path) -> Layout:
@@ -218,22 +273,83 @@ def _need_columns(needed: tuple[str, ...], found: tuple[str, ...], what: str, fi
         )
 
 
-def _parse(data: bytes, first_line: int, layout: Layout, source: SourceSettings, file: Path) -> pa.Table:
+def _parse(data: bytes, first_line: int, layout: Layout, judged: _Judged) -> tuple[pa.Table, tuple[Reject, ...]]:
+    """The clicks of some lines, and the lines that are none."""
     try:
-        raw = _read_json(data, layout) if source.format == "jsonl" else _read_csv(data, layout)
-        table = _canonical(raw, layout)
-        _require_every_line(data, len(table))
-    except pa.ArrowInvalid as error:
-        _refuse_lines(data, first_line, layout, source, file)
-        raise SourceError(f"Lines from {first_line} on in {file} can't be parsed: {error}") from error
+        table = _parse_all(data, layout)
+    except pa.ArrowInvalid:
+        lines = data.split(b"\n")
+    else:
+        judged.add(len(table), ())
+        return table, ()
+    tables = [click_schema(layout.id_type).empty_table()]
+    rejects: list[Reject] = []
+    parts = [(0, len(lines))]
+    while parts:
+        start, stop = parts.pop()
+        wrong: list[Reject] = []
+        try:
+            found = _parse_all(b"\n".join(lines[start:stop]) + b"\n", layout)
+        except pa.ArrowInvalid:
+            if stop - start > _LOOKED_AT:
+                middle = (start + stop) // 2
+                parts += [(middle, stop), (start, middle)]
+                continue
+            found, wrong = _parse_apart(lines[start:stop], first_line + start, layout, judged.file)
+        judged.add(len(found), wrong)
+        tables.append(found)
+        rejects += wrong
+    return pa.concat_tables(tables), tuple(rejects)
+
+
+def _parse_apart(lines: list[bytes], first_line: int, layout: Layout, file: Path) -> tuple[pa.Table, list[Reject]]:
+    """The clicks of a few lines of which some are wrong, and those.
+
+    Arrow decides on each line that looks wrong alone, so that a line's fate doesn't depend on the lines beside it.
+    """
+    filled = [i for i, line in enumerate(lines) if line.strip()]
+    suspects = [i for i in filled if _fault(lines[i], layout)]
+    others = b"".join(lines[i] + b"\n" for i in sorted(set(filled) - set(suspects)))
+    tables = [click_schema(layout.id_type).empty_table()]
+    try:
+        tables += [_parse_all(others, layout)] if others else []
+    except pa.ArrowInvalid:
+        suspects = filled
+    rejects = []
+    for i in suspects:
+        try:
+            tables.append(_parse_alone(lines[i], layout))
+        except pa.ArrowInvalid as error:
+            text = lines[i].decode("utf-8", "replace").rstrip("\r")
+            fault = _fault(lines[i], layout) or f"expected a click, found {text[:80]!r} ({str(error).splitlines()[0]})"
+            rejects.append(Reject(str(file), first_line + i, fault, text))
+    return pa.concat_tables(tables), rejects
+
+
+def _parse_alone(line: bytes, layout: Layout) -> pa.Table:
+    """The clicks of one line. It is parsed twice over: a quote that isn't closed makes one row of two lines."""
+    if layout.delimiter and not layout.is_quoted and len(_fields(line.decode("latin-1"), layout)) != len(layout.columns):
+        raise pa.ArrowInvalid("the number of fields is wrong")
+    twice = _parse_all((line + b"\n") * 2, layout)
+    return twice.slice(0, len(twice) // 2)
+
+
+def _parse_all(data: bytes, layout: Layout) -> pa.Table:
+    """The clicks of lines that are all right.
+
+    Raises:
+        pa.ArrowInvalid: One of them isn't.
+    """
+    table = _canonical(_read_csv(data, layout) if layout.delimiter else _read_json(data, layout), layout)
+    _require_every_line(data, len(table))
     if _has_bad_id(table):
-        _refuse_lines(data, first_line, layout, source, file)
+        raise pa.ArrowInvalid("an id is negative or empty")
     return table
 
 
 def _require_every_line(data: bytes, n_rows: int) -> None:
     """An unbalanced quote would make one row of many lines."""
-    n_lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    n_lines = _count_lines(data)
     if n_rows != n_lines:
         n_lines = sum(1 for line in data.splitlines() if line.strip())
     if n_rows != n_lines:
@@ -323,36 +439,26 @@ def _has_bad_id(table: pa.Table) -> bool:
     return False
 
 
-def _refuse_lines(data: bytes, first_line: int, layout: Layout, source: SourceSettings, file: Path) -> None:
-    """Raises for the lines of a block that are wrong; returns when each line is right by itself."""
-    fault_of: Callable[[str, Layout], str | None] = _json_fault if source.format == "jsonl" else _csv_fault
-    faults: list[str] = []
-    n_faults = n_lines = 0
-    lines = data.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")
-    for number, line in enumerate(lines, start=first_line):
-        if not line.strip():
-            continue
-        n_lines += 1
-        fault = fault_of(line, layout)
-        if fault:
-            n_faults += 1
-            if len(faults) < _SHOWN_REJECTS:
-                faults.append(f"line {number}: {fault}")
-    if n_faults == n_lines > 1:
-        raise SourceError(
-            f"{file} isn't laid out as {source.format}: {faults[0]}, "
-            f"and none of the next {n_lines - 1:,} lines is right either. Check the format (source.format or --format)."
-        )
-    if faults:
-        more = f" (and {n_faults - len(faults)} more in this part of the file)" if n_faults > len(faults) else ""
-        raise SourceError(f"{file}, {'; '.join(faults)}{more}. Nothing was stored; mend the file and ingest it again.")
+def _fault(line: bytes, layout: Layout) -> str | None:
+    """What seems to be wrong with a line; None when it looks right."""
+    try:
+        text = line.decode().rstrip("\r")
+    except UnicodeDecodeError as error:
+        return f"expected UTF-8 text, found {line[:80]!r} ({error.reason} at byte {error.start})"
+    return _csv_fault(text, layout) if layout.delimiter else _json_fault(text, layout)
+
+
+def _fields(line: str, layout: Layout) -> list[str]:
+    return (line.replace("::", ":") if layout.double_colon else line).split(layout.delimiter)
 
 
 def _csv_fault(line: str, layout: Layout) -> str | None:
-    fields = (line.replace("::", ":") if layout.double_colon else line).split(layout.delimiter)
+    fields = _fields(line, layout)
     if len(fields) != len(layout.columns):
         names = layout.delimiter.join(layout.columns)
         return f"expected {len(layout.columns)} fields ({names!r}), found {len(fields)}: {line[:80]!r}"
+    if layout.is_quoted and line.count('"') % 2:
+        return f"expected each quote to be closed, found {line[:80]!r}"
     by_name = {name: field.strip().strip('"') for name, field in zip(layout.columns, fields, strict=True)}
     return _click_fault(by_name[layout.session_id], by_name[layout.item_id], by_name[layout.clicked_at], layout)
 
@@ -429,4 +535,4 @@ def _read_parquet(file: Path, source: SourceSettings) -> Iterator[Block]:
                 f"found {found}: {error}"
             ) from error
         rows_read += len(table)
-        yield Block(table, int(size * rows_read / max(parquet.metadata.num_rows, 1)))
+        yield Block(table, int(size * rows_read / max(parquet.metadata.num_rows, 1)), len(table))

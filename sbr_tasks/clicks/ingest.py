@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from sbr_tasks.clicks.catalog import ClickCatalog, Revision
 from sbr_tasks.clicks.formats import click_schema, read_blocks
+from sbr_tasks.clicks.rejects import Rejects
 from sbr_tasks.clicks.sessions import cut_sessions
 from sbr_tasks.clicks.sources import find_files, source_fingerprint
 from sbr_tasks.days import day_numbers, days_between, describe_days, number_to_day, window_days
@@ -26,7 +27,7 @@ from sbr_tasks.errors import SourceError
 from sbr_tasks.progress import Progress
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, SourceSettings
-from sbr_tasks.store import Store, content_hash, fingerprint
+from sbr_tasks.store import FileRecord, Store, content_hash, fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +40,15 @@ class Ingested:
 
     Attributes:
         rows: Clicks that were read and kept.
-        rejected: Lines that were left out.
+        rejected: Lines that were left out because they don't parse.
+        rejects: The file in the store that holds them; None when there are none.
         revisions: One per day with clicks.
         empty: Days that were asked for, or lie between the first and the last one found, and have no click.
     """
 
     rows: int
     rejected: int
+    rejects: FileRecord | None
     revisions: tuple[Revision, ...]
     empty: tuple[date, ...]
 
@@ -96,17 +99,19 @@ def ingest(store: Store, settings: Settings, *, days: Collection[date] | None = 
         days: The days to keep; None keeps all.
 
     Raises:
-        SourceError: The source is absent or empty, or its lines don't parse; nothing was stored.
+        SourceError: The source is absent or empty, or too many of its lines don't parse; nothing was stored.
     """
     files = find_files(settings.source.path)
     source = source_fingerprint(files, settings)
     with scratch_folder(settings, "ingest") as scratch:
+        rejects = Rejects(settings.ingest.max_rejected)
         spill = _Spill(scratch, settings, days)
-        for clicks in read_source(settings.source):
+        for clicks in read_files(files, settings.source, rejects):
             spill.add(clicks)
         if not spill.rows_read:
             raise SourceError(f"Expected clicks in {settings.source.path}, found none: the files hold no line.")
         revisions = tuple(_publish_day(store, day, table) for day, table in spill.drain())
+    rejects_file = store.publish("rejects/lines.jsonl", rejects.to_jsonl()) if rejects.rejected else None
     found = [revision.day for revision in revisions]
     asked = sorted(days) if days is not None else days_between(found[0], found[-1])
     empty = tuple(day for day in asked if day not in set(found))
@@ -121,42 +126,52 @@ def ingest(store: Store, settings: Settings, *, days: Collection[date] | None = 
             "settings": fingerprint(settings.source.model_dump(mode="json")),
             "timezone": settings.timezone,
             "rows": rows,
-            "rejected": 0,
+            "rejected": rejects.rejected,
+            "rejects": {**rejects_file.as_dict(), "count": rejects.kept} if rejects_file else None,
         },
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     logger.info("Ingested %d clicks of %s from %s.", rows, describe_days(found) or "no day", settings.source.path)
     if empty:
         logger.warning("The source has no clicks on %s.", describe_days(empty))
-    return Ingested(rows=rows, rejected=0, revisions=revisions, empty=empty)
+    if rejects_file:
+        logger.warning(
+            "%d of %d lines don't parse; they were left out and lie in %s.",
+            rejects.rejected,
+            rejects.lines,
+            store.where(rejects_file.key),
+        )
+    return Ingested(rows=rows, rejected=rejects.rejected, rejects=rejects_file, revisions=revisions, empty=empty)
 
 
-def read_source(source: SourceSettings) -> Iterator[pa.Table]:
+def read_source(source: SourceSettings, rejects: Rejects | None = None) -> Iterator[pa.Table]:
     """All clicks of a source, block by block; see `read_files`.
 
     Raises:
-        SourceError: The source is absent or empty, or its lines don't parse.
+        SourceError: The source is absent or empty, or too many of its lines don't parse.
     """
-    return read_files(find_files(source.path), source)
+    return read_files(find_files(source.path), source, rejects)
 
 
-def read_files(files: list[Path], source: SourceSettings) -> Iterator[pa.Table]:
+def read_files(files: list[Path], source: SourceSettings, rejects: Rejects | None = None) -> Iterator[pa.Table]:
     """All clicks of some files, block by block, with sessions; users are cut into sessions where the format knows users only.
 
     Args:
         files: Which exist.
         source: How they are laid out; its path doesn't count.
+        rejects: Collects the lines that don't parse, and says how many there may be; by default none.
 
     Raises:
-        SourceError: A file is empty, or its lines don't parse.
+        SourceError: A file is empty, or, once all were read, too many lines don't parse.
     """
+    blocks = _read_blocks(files, source, rejects or Rejects())
     if source.format == "movielens":
-        yield cut_sessions(pa.concat_tables(_read_blocks(files, source)), source.session_gap_minutes)
+        yield cut_sessions(pa.concat_tables(blocks), source.session_gap_minutes)
     else:
-        yield from _read_blocks(files, source)
+        yield from blocks
 
 
-def _read_blocks(files: list[Path], source: SourceSettings) -> Iterator[pa.Table]:
+def _read_blocks(files: list[Path], source: SourceSettings, rejects: Rejects) -> Iterator[pa.Table]:
     total = sum(file.stat().st_size for file in files)
     what = files[0].name if len(files) == 1 else f"{len(files)} files"
     rows = 0
@@ -165,9 +180,11 @@ def _read_blocks(files: list[Path], source: SourceSettings) -> Iterator[pa.Table
             before = 0
             for block in read_blocks(file, source):
                 rows += len(block.table)
+                rejects.add(block.lines, block.rejects)
                 progress.advance(block.bytes_read - before, f"{rows:,} clicks")
                 before = block.bytes_read
                 yield block.table
+    rejects.require_few()
 
 
 class _Spill:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from sbr_tasks.clicks.ingest import read_source
+from sbr_tasks.clicks.rejects import Rejects
 from sbr_tasks.days import day_numbers, number_to_day, window_days
 from sbr_tasks.errors import DayError, SourceError
 from sbr_tasks.settings import Settings
@@ -21,7 +22,7 @@ def clicks_by_day(settings: Settings) -> dict[date, int]:
         SourceError: The source is absent or empty, or its lines don't parse.
     """
     counts: Counter[int] = Counter()
-    for table in read_source(settings.source):
+    for table in read_source(settings.source, Rejects(settings.ingest.max_rejected)):
         numbers = day_numbers(table.column("clicked_at").cast(pa.int64()).to_numpy(), settings.zone)
         found, clicks = np.unique(numbers, return_counts=True)
         counts.update(dict(zip(found.tolist(), clicks.tolist(), strict=True)))

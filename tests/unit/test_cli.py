@@ -60,6 +60,16 @@ def test_relative_path_is_of_the_working_folder(sbr: Sbr, clicks: Path) -> None:
     assert sbr("ingest", "--from", clicks.name).out == "3 clicks on 2014-09-23 to 2014-09-24, 0 lines rejected.\n"
 
 
+def test_ingest_says_where_rejected_lines_lie(sbr: Sbr, clicks: Path, tmp_path: Path) -> None:
+    with clicks.open("a") as file:
+        file.write("oops\n")
+    words = ("ingest", "--from", clicks.name, "--set", "ingest.max_rejected=0.5")
+    done = sbr(*words)
+    (kept,) = (tmp_path / "var" / "store" / "rejects").iterdir()
+    assert done.out.endswith(f", 1 lines rejected (kept in {kept}).\n")
+    assert json.loads(sbr(*words, "--json").out)["rejects"] == str(kept)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -80,7 +90,7 @@ def test_relative_path_is_of_the_working_folder(sbr: Sbr, clicks: Path) -> None:
         (
             ("runs", "--set", "windw.days=3"),
             "sbr: Unknown setting 'windw' in the overrides (--set). Did you mean 'window'? Known here: store, store_options, "
-            "scratch, timezone, source, validation, window, model, training, evaluation, gate, serving, "
+            "scratch, timezone, source, ingest, validation, window, model, training, evaluation, gate, serving, "
             "mlflow.\n",
         ),
         (("recommend", "--session", "1"), "sbr: There is no champion yet. Train one with `sbr retrain --as-of DAY`.\n"),

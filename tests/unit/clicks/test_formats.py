@@ -9,6 +9,7 @@ import pytest
 
 from sbr_tasks.clicks import formats
 from sbr_tasks.clicks.formats import read_blocks
+from sbr_tasks.clicks.ingest import read_files
 from sbr_tasks.errors import SourceError
 from sbr_tasks.settings import SourceSettings
 
@@ -112,10 +113,13 @@ def test_bad_line_is_refused_with_its_number_and_reason(tmp_path: Path, line: st
     file = tmp_path / "clicks.dat"
     file.write_text(GOOD + line + "\n" + GOOD)
     with pytest.raises(SourceError) as caught:
-        list(read_blocks(file, SourceSettings()))
+        list(read_files([file], SourceSettings()))
     hint = " (for ids that aren't numbers, set source.id_type to 'string')"
     found = str(caught.value).replace(hint, "") if hint not in fault else str(caught.value)
-    assert found == f"{file}, {fault}. Nothing was stored; mend the file and ingest it again."
+    assert found == (
+        f"1 of 3 lines can't be read, and 0 of all lines may be rejected. {file}, {fault}. "
+        "Nothing was stored; mend the lines and ingest again, or allow more (ingest.max_rejected)."
+    )
 
 
 def test_quote_in_a_format_without_quotes_is_a_character(tmp_path: Path) -> None:
@@ -124,13 +128,15 @@ def test_quote_in_a_format_without_quotes_is_a_character(tmp_path: Path) -> None
     assert [row[3] for row in rows(file, SourceSettings())] == ['"S', "S", "S"]
 
 
-def test_quote_that_is_not_closed_loses_no_line(tmp_path: Path) -> None:
+def test_quote_that_is_not_closed_costs_its_own_line_only(tmp_path: Path) -> None:
     file = tmp_path / "clicks.csv"
     header, line = "session_id,item_id,clicked_at,kind\n", "1,10,2014-09-24T09:58:32.124Z,a\n"
     file.write_text(header + line.replace("a\n", '"a\n') + line * 2)
-    source = SourceSettings.model_validate({"format": "csv", "columns": {"category": "kind"}})
-    with pytest.raises(SourceError, match="3 lines hold 1 clicks; is a quote not closed"):
-        list(read_blocks(file, source))
+    (block,) = read_blocks(file, SourceSettings.model_validate({"format": "csv", "columns": {"category": "kind"}}))
+    assert block.table.column("category").to_pylist() == ["a", "a"]
+    assert [(reject.line, reject.reason) for reject in block.rejects] == [
+        (2, "expected each quote to be closed, found '1,10,2014-09-24T09:58:32.124Z,\"a'")
+    ]
 
 
 def test_line_numbers_count_from_the_start_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,17 +144,77 @@ def test_line_numbers_count_from_the_start_of_the_file(tmp_path: Path, monkeypat
     file = tmp_path / "clicks.dat"
     file.write_text(GOOD * 50 + "oops\n")
     with pytest.raises(SourceError, match="line 51: expected 4 fields"):
-        list(read_blocks(file, SourceSettings()))
+        list(read_files([file], SourceSettings()))
 
 
-def test_only_the_first_ten_bad_lines_are_shown(tmp_path: Path) -> None:
-    file = tmp_path / "clicks.dat"
-    file.write_text("oops\n" * 13 + GOOD)
+def test_first_ten_wrong_lines_of_the_whole_source_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "BLOCK_BYTES", 40)
+    first, second = tmp_path / "a.dat", tmp_path / "b.dat"
+    first.write_text("oops\n" * 8 + GOOD)
+    second.write_text(GOOD + "oops\n" * 5)
     with pytest.raises(SourceError) as caught:
-        list(read_blocks(file, SourceSettings()))
-    assert "line 10:" in str(caught.value)
-    assert "line 11:" not in str(caught.value)
-    assert "(and 3 more in this part of the file)" in str(caught.value)
+        list(read_files([first, second], SourceSettings()))
+    message = str(caught.value)
+    assert message.startswith(f"13 of 15 lines can't be read, and 0 of all lines may be rejected. {first}, line 1: expected 4")
+    assert f". {second}, line 2: expected 4 fields" in message
+    assert "line 3: expected 4 fields ('session_id,clicked_at,item_id,category'), found 1: 'oops' (and 3 more)." in message
+
+
+LINES_OF = {
+    "yoochoose": ("", "{i},2014-09-24T09:58:32.124Z,10,S", "{i},2014-09-24T09:58:32.124Z,10"),
+    "gru4rec": ("SessionId\tItemId\tTime", "{i}\t10\t1411552712", "{i}\t10\tnoon"),
+    "movielens": ("", "{i}::10::3::1411552712", "{i}::10::1411552712"),
+    "csv": ("session_id,item_id,clicked_at", '{i},"10",2014-09-24T09:58:32.124Z', '{i},"10,2014-09-24T09:58:32.124Z'),
+    "jsonl": (
+        "",
+        '{{"session_id":{i},"item_id":10,"clicked_at":"2014-09-24T09:58:32.124Z"}}',
+        '{{"session_id":{i},"item_id":10',
+    ),
+}
+
+
+@pytest.mark.parametrize("format_name", LINES_OF)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("block_bytes", [16 << 20, 1_000])
+def test_all_right_lines_beside_wrong_ones_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_name: str, suffix: str, block_bytes: int
+) -> None:
+    monkeypatch.setattr(formats, "BLOCK_BYTES", block_bytes)
+    header, good, bad = LINES_OF[format_name]
+    wrong = {0, 7, 8, 1500, 2999} if format_name != "movielens" else {7, 8, 1500, 2999}
+    lines = [header] if header else []
+    lines += [(bad if i in wrong else good).format(i=i) for i in range(3000)]
+    file = tmp_path / f"clicks{suffix}"
+    content = ("\n".join(lines) + "\n\n").encode()
+    file.write_bytes(gzip.compress(content) if suffix else content)
+    blocks = list(read_blocks(file, SourceSettings(format=format_name)))  # type: ignore[arg-type]
+    sessions = [i for block in blocks for i in block.table.column("session_id").to_pylist()]
+    assert sorted(sessions) == [i for i in range(3000) if i not in wrong]
+    first = 2 if header else 1
+    assert [(r.line, r.text) for block in blocks for r in block.rejects] == [
+        (i + first, bad.format(i=i)) for i in sorted(wrong)
+    ]
+    assert sum(block.lines for block in blocks) == 3000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "1,2014-09-24T09:58Z,10,S",
+        "1,2014-09-24 09:58:32+02,10,S",
+        "1,2014-09-24T09:58:32.1234567Z,10,S",
+        " 1,2014-09-24T09:58:32Z,10,S",
+        "1,2014-09-24T09:58:32Z,007,S",
+        "0x1A,2014-09-24T09:58:32Z,10,S",
+        "+1,2014-09-24T09:58:32Z,10,S",
+        "1, 2014-09-24T09:58:32Z,10,S",
+    ],
+)
+def test_fate_of_a_line_does_not_depend_on_the_lines_beside_it(tmp_path: Path, line: str) -> None:
+    clean, mixed = tmp_path / "clean", tmp_path / "mixed"
+    clean.write_text(GOOD + line + "\n")
+    mixed.write_text(GOOD + line + "\noops\n")
+    assert sorted(rows(clean, SourceSettings())) == sorted(rows(mixed, SourceSettings()))
 
 
 def test_file_without_one_right_line_is_of_another_format(tmp_path: Path) -> None:

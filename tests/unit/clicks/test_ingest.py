@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 from datetime import date
 from pathlib import Path
@@ -7,11 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sbr_tasks.clicks.catalog import ClickCatalog
+from sbr_tasks.clicks.catalog import COMMITS, ClickCatalog
 from sbr_tasks.clicks.ingest import ingest, ingest_missing
 from sbr_tasks.errors import SourceError
 from sbr_tasks.settings import load_settings
-from sbr_tasks.store import Store
+from sbr_tasks.store import FileRecord, NumberedLog, Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from tests.unit.clicks.conftest import WriteSource
 from tests.unit.days import Click, at, parquet_settings, write_parquet
@@ -82,6 +83,37 @@ def test_bad_input_leaves_the_store_untouched(write_source: WriteSource, store: 
     with pytest.raises(SourceError):
         ingest(store, write_source(LINES[0] * 3 + content if content else ""))
     assert snapshot(tmp_path / "store") == before
+
+
+def test_lines_that_do_not_parse_are_kept_with_their_reasons(write_source: WriteSource, store: Store) -> None:
+    settings = write_source(LINES[0] + "oops\n" + "".join(LINES[1:]), "ingest.max_rejected=0.2")
+    ingested = ingest(store, settings)
+    assert (ingested.rows, ingested.rejected) == (4, 1)
+    record = NumberedLog(store, COMMITS).entries()[-1].body["source"]
+    assert (record["rows"], record["rejected"], record["rejects"]["count"]) == (4, 1, 1)
+    reject = json.loads(store.read(FileRecord.from_dict(record["rejects"])))
+    assert reject == {
+        "file": settings.source.path,
+        "line": 2,
+        "reason": "expected 4 fields ('session_id,clicked_at,item_id,category'), found 1: 'oops'",
+        "text": "oops",
+    }
+
+
+def test_more_rejected_lines_than_allowed_store_nothing(write_source: WriteSource, store: Store, tmp_path: Path) -> None:
+    before = snapshot(tmp_path / "store")
+    with pytest.raises(SourceError, match=r"^1 of 5 lines can't be read, and 0\.19 of all lines may be rejected\."):
+        ingest(store, write_source(LINES[0] + "oops\n" + "".join(LINES[1:]), "ingest.max_rejected=0.19"))
+    assert snapshot(tmp_path / "store") == before
+
+
+def test_rejects_file_is_bounded_and_the_count_is_not(
+    write_source: WriteSource, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sbr_tasks.clicks.rejects.KEPT_BYTES", 300)
+    ingested = ingest(store, write_source("".join(LINES) + "oops\n" * 20, "ingest.max_rejected=0.9"))
+    record = NumberedLog(store, COMMITS).entries()[-1].body["source"]
+    assert (ingested.rejected, record["rejected"], record["rejects"]["count"]) == (20, 20, 2)
 
 
 def test_file_that_is_not_there_is_named(store: Store, tmp_path: Path) -> None:
