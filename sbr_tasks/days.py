@@ -104,7 +104,11 @@ def day_numbers(clicked_at_us: npt.NDArray[np.int64], zone: tzinfo) -> npt.NDArr
     first = from_us(int(clicked_at_us.min())).date() - margin
     last = from_us(int(clicked_at_us.max())).date() + margin
     starts = np.array([to_us(day_start(day, zone)) for day in days_between(first, last)], np.int64)
-    position = np.searchsorted(starts, clicked_at_us, side="right") - 1
+    day_us = 86_400_000_000
+    if (np.diff(starts) == day_us).all():
+        position = (clicked_at_us - starts[0]) // day_us
+    else:
+        position = np.searchsorted(starts, clicked_at_us, side="right") - 1
     return (position + (first - date(1970, 1, 1)).days).astype(np.int32)
 
 

@@ -59,10 +59,19 @@ class Progress:
             left_s = max(self._total - self._done, 0) / rate if rate else float("inf")
             share = 100 * self._done / self._total
             self._logger.info(
-                "%s: %.0f %% (%s %s/s, about %.0f s left) %s", self._what, share, _short(rate), self._unit, left_s, note
+                "%s: %.0f %% (%s/s, about %.0f s left) %s", self._what, share, _amount(rate, self._unit), left_s, note
             )
         else:
-            self._logger.info("%s: %s %s (%s/s) %s", self._what, _short(self._done), self._unit, _short(rate), note)
+            done = _amount(self._done, self._unit)
+            self._logger.info("%s: %s (%s/s) %s", self._what, done, _amount(rate, self._unit), note)
+
+
+def _amount(number: float, unit: str) -> str:
+    """Such as `1.2k events`, or `112.4 MB`."""
+    short = _short(number)
+    if unit != "B" or short[-1].isdigit():
+        return f"{short} {unit}"
+    return f"{short[:-1]} {short[-1]}B"
 
 
 def _short(number: float) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from sbr_tasks.errors import StoreError
 from sbr_tasks.settings import Settings
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 @contextmanager
@@ -41,6 +41,9 @@ def scratch_folder(settings: Settings, purpose: str) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise StoreError(f"The scratch folder {folder} can't be written: {error}. Nothing was stored.") from error
+        raise StoreError(
+            f"The scratch folder {folder} can't be written: {error}. Nothing was stored; "
+            "free some space, or name another folder (setting scratch)."
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

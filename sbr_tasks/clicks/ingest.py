@@ -1,21 +1,27 @@
 """Ingest: one streaming pass over a source, in any order of lines, into one Parquet file a day.
 
-Blocks of lines are parsed, told apart by day and spilled to a scratch folder; then each day is sorted and published. Memory
-is bounded by a block and by the largest day. All days become current in one commit.
+Blocks of lines are told apart by day and spilled to a scratch folder, while the next block is parsed; then each day is sorted
+and published, a few at a time. Memory is bounded by the blocks and days in hand. All days become current in one commit.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from sbr_tasks.clicks.catalog import ClickCatalog, Revision
 from sbr_tasks.clicks.formats import click_schema, read_blocks
@@ -32,6 +38,10 @@ from sbr_tasks.store import FileRecord, Store, content_hash, fingerprint
 logger = logging.getLogger(__name__)
 
 _SORT = [("session_id", "ascending"), ("clicked_at", "ascending"), ("item_id", "ascending"), ("category", "ascending")]
+
+
+_AT_ONCE = 2
+"""Days that are sorted and written at the same time."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +113,13 @@ def ingest(store: Store, settings: Settings, *, days: Collection[date] | None = 
     """
     files = find_files(settings.source.path)
     source = source_fingerprint(files, settings)
-    with scratch_folder(settings, "ingest") as scratch:
-        rejects = Rejects(settings.ingest.max_rejected)
-        spill = _Spill(scratch, settings, days)
-        for clicks in read_files(files, settings.source, rejects):
+    rejects = Rejects(settings.ingest.max_rejected)
+    with scratch_folder(settings, "ingest") as scratch, _Spill(scratch, settings, days) as spill:
+        for clicks in _ahead(read_files(files, settings.source, rejects)):
             spill.add(clicks)
         if not spill.rows_read:
             raise SourceError(f"Expected clicks in {settings.source.path}, found none: the files hold no line.")
-        revisions = tuple(_publish_day(store, day, table) for day, table in spill.drain())
+        revisions = _publish_days(store, spill)
     rejects_file = store.publish("rejects/lines.jsonl", rejects.to_jsonl()) if rejects.rejected else None
     found = [revision.day for revision in revisions]
     asked = sorted(days) if days is not None else days_between(found[0], found[-1])
@@ -187,16 +196,39 @@ def _read_blocks(files: list[Path], source: SourceSettings, rejects: Rejects) ->
     rejects.require_few()
 
 
+def _ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same tables; the next one is made in a thread while the last one is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, tables, None)
+        while (table := coming.result()) is not None:
+            coming = pool.submit(next, tables, None)
+            yield table
+
+
 class _Spill:
-    """Clicks told apart by day, on disk: each day's file is a sequence of Arrow streams."""
+    """Clicks told apart by day in one Arrow file on disk, in batches of one day each."""
 
     def __init__(self, folder: Path, settings: Settings, days: Collection[date] | None) -> None:
-        self._folder = folder
+        self._file = str(folder / "clicks.arrow")
         self._zone: tzinfo = settings.zone
-        self._schema = click_schema(settings.source.id_type)
         self._wanted = None if days is None else np.array(sorted((day - date(1970, 1, 1)).days for day in days), dtype=np.int32)
-        self._numbers: set[int] = set()
-        self.rows_read = 0
+        self._batches: dict[int, list[int]] = defaultdict(list)
+        self._n_batches = 0
+        self._sink = pa.output_stream(self._file, buffer_size=1 << 20)
+        self._writer = pa.ipc.new_file(self._sink, click_schema(settings.source.id_type))
+        self.rows_read = self.rows = 0
+
+    def __enter__(self) -> _Spill:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with suppress(OSError) if error else nullcontext():
+            self._sink.close()
+
+    @property
+    def n_days(self) -> int:
+        """Days with clicks so far."""
+        return len(self._batches)
 
     def add(self, table: pa.Table) -> None:
         """Appends a block's clicks to their days; clicks of days that nobody asked for are left out."""
@@ -210,36 +242,100 @@ class _Spill:
             table, numbers = table.filter(pa.array(keep)), numbers[keep]
         if not len(table):
             return
-        order = np.argsort(numbers, kind="stable")
-        numbers = numbers[order]
-        table = table.take(pa.array(order))
+        self.rows += len(table)
+        if (np.diff(numbers) < 0).any():
+            order = _order_of_days(numbers)
+            table, numbers = table.take(pa.array(order)), numbers[order]
+        table = table.combine_chunks()
         cuts = np.flatnonzero(np.diff(numbers)) + 1
         for start, stop in zip([0, *cuts], [*cuts, len(numbers)], strict=True):
-            number = int(numbers[start])
-            self._numbers.add(number)
-            part = table.slice(start, stop - start)
-            with pa.OSFile(str(self._file(number)), "ab") as sink, pa.ipc.new_stream(sink, self._schema) as stream:
-                stream.write_table(part)
+            for batch in table.slice(start, stop - start).to_batches():
+                self._writer.write_batch(batch)
+                self._batches[int(numbers[start])].append(self._n_batches)
+                self._n_batches += 1
 
     def drain(self) -> Iterator[tuple[date, pa.Table]]:
-        """Yields the sorted clicks of each day, oldest day first."""
-        for number in sorted(self._numbers):
-            file = self._file(number)
-            parts: list[pa.RecordBatch] = []
-            with pa.OSFile(str(file), "rb") as stream:
-                while stream.tell() < stream.size():
-                    parts.extend(pa.ipc.open_stream(stream))
-            file.unlink()
-            table = pa.Table.from_batches(parts)
-            yield number_to_day(number), table.sort_by(_SORT)
-
-    def _file(self, number: int) -> Path:
-        return self._folder / f"{number}.arrows"
+        """Yields the clicks of each day, oldest day first, in the order in which they were added. Nothing can be added after."""
+        self._writer.close()
+        self._sink.close()
+        with pa.OSFile(self._file, "rb") as stream:
+            reader = pa.ipc.open_file(stream)
+            for number in sorted(self._batches):
+                yield number_to_day(number), pa.Table.from_batches(map(reader.get_batch, self._batches[number]))
 
 
-def _publish_day(store: Store, day: date, clicks: pa.Table) -> Revision:
+def _order_of_days(numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """The stable order by day; NumPy sorts numbers of 16 bits by radix."""
+    first, last = int(numbers.min()), int(numbers.max())
+    keys = (numbers - first).astype(np.uint16) if last - first < 1 << 16 else numbers
+    return np.argsort(keys, kind="stable")
+
+
+def sort_clicks(clicks: pa.Table) -> pa.Table:
+    """The same clicks in the order of session, time, item and category, in one chunk.
+
+    Sessions and times that are numbers without gaps and fit together into 64 bits are sorted as one number, which is ten times
+    faster than column after column; only clicks of one session at the same instant are then left to put into order.
+    """
+    key = _session_and_time(clicks)
+    if key is None:
+        return clicks.sort_by(_SORT).combine_chunks()
+    order = np.argsort(key)
+    key = key[order]
+    clicks = clicks.take(pa.array(order))
+    same = key[1:] == key[:-1]
+    if same.any():
+        tied = np.append(same, False) | np.append(False, same)
+        inside = np.flatnonzero(tied)
+        put_right = clicks.take(pa.array(inside))
+        ranks = pc.sort_indices(put_right.append_column("key", pa.array(key[inside])), [("key", "ascending"), *_SORT[2:]])
+        places = np.arange(len(clicks))
+        places[inside] = inside[ranks.to_numpy()]
+        clicks = clicks.take(pa.array(places))
+    return clicks.combine_chunks()
+
+
+def _session_and_time(clicks: pa.Table) -> npt.NDArray[np.int64] | None:
+    """One number a click that orders by session and time; None when there is none."""
+    sessions = clicks.column("session_id")
+    if not pa.types.is_integer(sessions.type) or sessions.null_count:
+        return None
+    session_id = sessions.to_numpy()
+    at_us = clicks.column("clicked_at").cast(pa.int64()).to_numpy()
+    n_sessions = int(session_id.max()) - int(session_id.min()) + 1
+    n_us = int(at_us.max()) - int(at_us.min()) + 1
+    if n_sessions * n_us >= 1 << 63:
+        return None
+    key: npt.NDArray[np.int64] = (session_id - session_id.min()) * n_us + (at_us - at_us.min())
+    return key
+
+
+def _publish_days(store: Store, spill: _Spill) -> tuple[Revision, ...]:
+    """Publishes each day, a few at a time: one is read from disk while others are sorted, packed and written."""
+    revisions: list[Revision] = []
+    going: deque[Future[Revision]] = deque()
+
+    def finish_one() -> None:
+        revisions.append(going.popleft().result())
+        progress.advance(revisions[-1].rows, f"{len(revisions)} of {spill.n_days} days")
+
+    with (
+        Progress(f"Storing {spill.n_days} days", spill.rows, "clicks", logger) as progress,
+        ThreadPoolExecutor(_AT_ONCE) as pool,
+    ):
+        for day, clicks in spill.drain():
+            going.append(pool.submit(_publish_day, store, day, clicks))
+            if len(going) > _AT_ONCE:
+                finish_one()
+        while going:
+            finish_one()
+    return tuple(revisions)
+
+
+def _publish_day(store: Store, day: date, unsorted: pa.Table) -> Revision:
+    clicks = sort_clicks(unsorted)
     rev = content_hash(clicks)
-    file = store.publish_table(f"incoming/day={day}/rev={rev}/clicks.parquet", clicks)
+    file = store.publish(f"incoming/day={day}/rev={rev}/clicks.parquet", _to_parquet(clicks))
     times: dict[str, Any] = pc.min_max(clicks.column("clicked_at")).as_py()
     return Revision(
         day=day,
@@ -251,3 +347,12 @@ def _publish_day(store: Store, day: date, clicks: pa.Table) -> Revision:
         first=times["min"].isoformat(),
         last=times["max"].isoformat(),
     )
+
+
+def _to_parquet(clicks: pa.Table) -> bytes:
+    """Clicks as Parquet: sorted sessions and times are nearly all different, so a dictionary of them costs time and space."""
+    texts = [field.name for field in clicks.schema if pa.types.is_string(field.type)]
+    encodings = {field.name: "DELTA_BINARY_PACKED" for field in clicks.schema if field.name not in texts}
+    sink = pa.BufferOutputStream()
+    pq.write_table(clicks, sink, compression="zstd", use_dictionary=texts, column_encoding=encodings)
+    return bytes(sink.getvalue().to_pybytes())

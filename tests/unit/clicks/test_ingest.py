@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from datetime import date
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from sbr_tasks.clicks.catalog import COMMITS, ClickCatalog
-from sbr_tasks.clicks.ingest import ingest, ingest_missing
+from sbr_tasks.clicks.formats import click_schema
+from sbr_tasks.clicks.ingest import ingest, ingest_missing, sort_clicks
 from sbr_tasks.errors import SourceError
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import FileRecord, NumberedLog, Store
@@ -210,3 +212,40 @@ def test_yoochoose_sample_arrives_complete_to_the_millisecond(shared_data: Path,
                 f"{session},{clicked_at.strftime('%Y-%m-%dT%H:%M:%S')}.{clicked_at.microsecond // 1000:03d}Z,{item},{category}"
             )
     assert sorted(stored) == sorted(file.read_text().splitlines())
+
+
+@pytest.mark.parametrize("id_type", ["integer", "string"])
+@pytest.mark.parametrize("largest", [3, 2**62])
+def test_clicks_are_sorted_by_session_time_item_and_category(id_type: str, largest: int) -> None:
+    draw = random.Random(3)
+    sessions = [draw.choice([0, 1, 2, largest]) for _ in range(2000)]
+    columns = [
+        pa.array(sessions).cast(pa.int64() if id_type == "integer" else pa.string()),
+        pa.array([draw.randrange(3) for _ in sessions]).cast(pa.int64() if id_type == "integer" else pa.string()),
+        pa.array([draw.randrange(50) * 1_000_000 for _ in sessions]).cast(pa.timestamp("us", tz="UTC")),
+        pa.array([draw.choice(["", "S", "0"]) for _ in sessions]),
+    ]
+    clicks = pa.table(columns, schema=click_schema(id_type))
+    by = ["session_id", "clicked_at", "item_id", "category"]
+    assert sort_clicks(clicks).equals(clicks.sort_by([(name, "ascending") for name in by]).combine_chunks())
+
+
+def test_days_more_than_65536_apart_are_told_apart(write_source: WriteSource, store: Store) -> None:
+    lines = ["1,2199-12-31T00:00:00Z,10,S\n", "1,1970-01-01T00:00:00Z,11,S\n", "2,2014-09-24T09:00:00Z,10,0\n"]
+    assert [str(r.day) for r in ingest(store, write_source("".join(lines))).revisions] == [
+        "1970-01-01",
+        "2014-09-24",
+        "2199-12-31",
+    ]
+
+
+def test_log_lines_of_an_import_carry_clicks_rate_and_time_left(
+    write_source: WriteSource, store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sbr_tasks.progress.LOG_EVERY_S", 0.0)
+    monkeypatch.setattr("sbr_tasks.clicks.formats.BLOCK_BYTES", 4 << 20)
+    caplog.set_level("INFO")
+    ingest(store, write_source("".join(LINES) * 50_000))
+    line = next(message for message in caplog.messages if message.startswith("Reading clicks.dat"))
+    assert re.fullmatch(r"Reading clicks\.dat: \d+ % \([\d.]+ [MG]B/s, about \d+ s left\) [\d,]+ clicks", line)
+    assert any(re.fullmatch(r"Storing 3 days: .* clicks/s, .* 3 of 3 days", message) for message in caplog.messages)
