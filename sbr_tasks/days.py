@@ -106,10 +106,11 @@ def day_numbers(clicked_at_us: npt.NDArray[np.int64], zone: tzinfo) -> npt.NDArr
     starts = np.array([to_us(day_start(day, zone)) for day in days_between(first, last)], np.int64)
     day_us = 86_400_000_000
     if (np.diff(starts) == day_us).all():
-        position = (clicked_at_us - starts[0]) // day_us
+        position: npt.NDArray[np.int64] = (clicked_at_us - starts[0]) // day_us
     else:
         position = np.searchsorted(starts, clicked_at_us, side="right") - 1
-    return (position + (first - date(1970, 1, 1)).days).astype(np.int32)
+    numbers: npt.NDArray[np.int32] = (position + (first - date(1970, 1, 1)).days).astype(np.int32)
+    return numbers
 
 
 def number_to_day(number: int) -> date:

@@ -255,7 +255,7 @@ class _Spill:
                 self._n_batches += 1
 
     def drain(self) -> Iterator[tuple[date, pa.Table]]:
-        """Yields the clicks of each day, oldest day first, in the order in which they were added. Nothing can be added after."""
+        """Yields the clicks of each day, oldest day first, in the order in which they were added. Nothing can follow."""
         self._writer.close()
         self._sink.close()
         with pa.OSFile(self._file, "rb") as stream:
