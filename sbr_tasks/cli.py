@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from textwrap import indent
 from typing import Annotated, Any
@@ -26,6 +26,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 
 models = typer.Typer(help="The model versions.")
 app.add_typer(models, name="models")
+stored = typer.Typer(no_args_is_help=True, help="Check the store, and remove what nothing needs any more.")
+app.add_typer(stored, name="store")
 
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as window.days=7. Repeatable.")
@@ -330,6 +332,62 @@ def repair(overrides: Overrides = None, as_json: AsJson = False) -> None:
         typer.echo(f"sbr: {fault}", err=True)
     if faults:
         raise typer.Exit(1)
+
+
+@stored.command("check")
+def check_store(overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Verify every file that a record names, and say what is missing, damaged or orphaned.
+
+    Exit code 1 if anything is missing or damaged. Orphans, leftovers of killed runs, are no fault: `sbr store gc` removes them.
+    """
+    from sbr_tasks.upkeep.check import check_store as run
+    from sbr_tasks.upkeep.check import check_table
+
+    store, _ = _open(overrides)
+    checked = run(store)
+    if as_json:
+        _print(checked.as_dict(), as_json)
+    else:
+        typer.echo(check_table(checked))
+    if checked.faults:
+        raise typer.Exit(1)
+
+
+@stored.command("gc")
+def clear_store(
+    keep_days: Annotated[
+        int | None, typer.Option("--keep-days", min=0, help="Days before the newest one that are kept (upkeep.keep_days).")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")] = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove revisions, windows, versions and leftovers that no retained run and no log entry needs."""
+    from sbr_tasks.upkeep.clear import clear_store as run
+    from sbr_tasks.upkeep.clear import cleared_table
+
+    store, settings = _open(overrides)
+    days = settings.upkeep.keep_days if keep_days is None else keep_days
+    cleared = run(store, settings, keep_days=days, now=datetime.now(UTC), dry_run=dry_run)
+    if as_json:
+        _print(cleared.as_dict(), as_json)
+    else:
+        typer.echo(cleared_table(cleared))
+
+
+@stored.command("forget")
+def forget_day(
+    day: Annotated[str, typer.Argument(metavar="DAY", help="The day, as YYYY-MM-DD.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, for whoever reads the log later.")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a day's clicks, damaged ones too; the next run that needs the day ingests it again."""
+    from sbr_tasks.upkeep.clear import forget_day as run
+
+    store, _ = _open(overrides)
+    keys = run(store, parse_day(day), why=reason, now=datetime.now(UTC))
+    _print({"day": day, "removed": list(keys)}, as_json)
 
 
 @app.command()

@@ -198,6 +198,17 @@ class MlflowSettings(_Section):
     model_name: str = Field("gru4rec", description="Registered model whose versions the runs create.")
 
 
+class UpkeepSettings(_Section):
+    """What `sbr store gc` and the weekly DAG keep."""
+
+    keep_days: int = Field(
+        90, ge=0, description="Runs of the newest accepted day and of so many days before it keep all they read and wrote."
+    )
+    grace_hours: float = Field(
+        24.0, ge=0, description="Files younger than this are never removed: a run at work may be about to publish them."
+    )
+
+
 class Settings(BaseSettings):
     """The whole tree; see the module's text for where values come from."""
 
@@ -219,6 +230,7 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     serving: ServingSettings = ServingSettings()
     mlflow: MlflowSettings = MlflowSettings()
+    upkeep: UpkeepSettings = UpkeepSettings()
 
     @field_validator("timezone")
     @classmethod

@@ -11,17 +11,16 @@ import logging
 import os
 import socket
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from sbr_tasks.days import parse_day, resolve_as_of
-from sbr_tasks.errors import NotArrivedError
+from sbr_tasks.errors import DamagedError, NotArrivedError
 from sbr_tasks.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from sbr_tasks.store import Json, Store
     from sbr_tasks.window.build import Window
-
 
 logger = logging.getLogger(__name__)
 
@@ -216,6 +215,49 @@ def write_report(day: str, *, overrides: Iterable[str] = ()) -> Json:
 
     as_of, store, settings = _open(day, overrides)
     return {"day": day, "report": store.where(write(store, settings, as_of))}
+
+
+def check_store(*, overrides: Iterable[str] = ()) -> Json:
+    """Verifies every file that a record of the store names; see `sbr_tasks.upkeep.check.check_store`.
+
+    Raises:
+        DamagedError: Something is missing or damaged; the log names each file and says what to do.
+    """
+    from sbr_tasks.store import Store
+    from sbr_tasks.upkeep.check import check_store as check
+    from sbr_tasks.upkeep.check import check_table
+
+    store = Store.open(load_settings(overrides))
+    checked = check(store)
+    logger.info("%s\n%s", store.url, check_table(checked))
+    if checked.faults:
+        raise DamagedError(
+            f"{len(checked.faults)} files of {store.url} are missing or damaged, such as {checked.faults[0].key}. "
+            "The lines above, and `sbr store check`, name each and say what to do."
+        )
+    found = checked.as_dict()
+    orphaned = {"files": found["orphaned"]["files"], "bytes": found["orphaned"]["bytes"]}
+    return {"files": found["files"], "bytes": found["bytes"], "orphaned": orphaned}
+
+
+def clear_store(keep_days: int | None = None, *, overrides: Iterable[str] = ()) -> Json:
+    """Removes what no retained run and no log entry needs; see `sbr_tasks.upkeep.clear.clear_store`.
+
+    Args:
+        keep_days: Days before the newest accepted one that are kept; None takes the setting `upkeep.keep_days`.
+        overrides: Settings, as on the command line.
+    """
+    from sbr_tasks.store import Store
+    from sbr_tasks.upkeep.clear import clear_store as clear
+    from sbr_tasks.upkeep.clear import cleared_table
+
+    settings = load_settings(overrides)
+    store = Store.open(settings)
+    days = settings.upkeep.keep_days if keep_days is None else keep_days
+    cleared = clear(store, settings, keep_days=days, now=datetime.now(UTC))
+    logger.info("%s\n%s", store.url, cleared_table(cleared))
+    found = cleared.as_dict()
+    return {name: found[name] for name in ("newest_day", "first_retained_run", "files", "bytes", "removed", "young_orphans")}
 
 
 def retrain(day: str, *, force: str | None = None, overrides: Iterable[str] = ()) -> Json:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,6 +34,9 @@ _CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout"
 """Options of the HTTP client and not of the object store; obstore wants them apart."""
 
 _READ_AT_ONCE = 16
+_CHUNK = 8 << 20
+_HALF_WRITTEN = re.compile(r"#\d+$")
+"""How obstore names the file in a local folder that it renames once it is whole."""
 _ENTRY_KEY = re.compile(r"/\d{8}\.json$")
 _REMEDY = "Restore it from a backup; docs/operations.md says under Recovery what can be made again, and how."
 
@@ -53,6 +57,15 @@ class FileRecord:
         return cls(key=record["key"], size=record["size"], sha256=record["sha256"])
 
 
+@dataclass(frozen=True)
+class Stat:
+    """What lies under a key, without its content: bytes, and when it was written (in UTC, by the store's clock)."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
 class Store:
     """One place for all durable state. Keys are `/`-separated paths relative to it."""
 
@@ -68,6 +81,7 @@ class Store:
         """
         self.url = url
         self._log_entries: dict[str, Json] = {}
+        self._folder: Path | None = None
         try:
             if url.startswith("memory:"):
                 self._backend: Any = MemoryStore()
@@ -76,7 +90,8 @@ class Store:
                 client = {name: given.pop(name) for name in _CLIENT_OPTIONS if name in given}
                 self._backend = from_url(url, config=given, client_options=client)  # type: ignore[call-overload]
             else:
-                Path(url).mkdir(parents=True, exist_ok=True)
+                self._folder = Path(url)
+                self._folder.mkdir(parents=True, exist_ok=True)
                 self._backend = LocalStore(prefix=url)
         except (BaseError, OSError, ValueError) as error:
             raise StoreError(f"The store {url!r} can't be opened: {first_line(error)}") from error
@@ -199,6 +214,61 @@ class Store:
             raise StoreError(f"{self.where(prefix)} can't be listed: {first_line(error)}") from error
         return sorted(found)
 
+    def stats(self, prefix: str) -> dict[str, Stat]:
+        """Size and time of all keys under the folder `prefix`, sorted by key; empty when there are none."""
+        try:
+            found = [entry for batch in obstore.list(self._backend, prefix) for entry in batch]
+        except FileNotFoundError:
+            return {}
+        except (BaseError, OSError) as error:
+            raise StoreError(f"{self.where(prefix)} can't be listed: {first_line(error)}") from error
+        stats = (Stat(entry["path"], entry["size"], entry["last_modified"]) for entry in found)
+        return {stat.key: stat for stat in sorted(stats, key=lambda stat: stat.key)}
+
+    def half_written(self, prefix: str) -> dict[str, Stat]:
+        """What killed writers left of a local folder's files, which no listing shows; none in an object store."""
+        found = sorted((self._folder / prefix).rglob("*#*")) if self._folder else []
+        return {
+            stat.key: stat
+            for stat in (
+                Stat(
+                    file.relative_to(str(self._folder)).as_posix(),
+                    file.stat().st_size,
+                    datetime.fromtimestamp(file.stat().st_mtime, UTC),
+                )
+                for file in found
+                if _HALF_WRITTEN.search(file.name) and file.is_file()
+            )
+        }
+
+    def delete_half_written(self, key: str) -> None:
+        """Removes what a killed writer left; a file that isn't there is fine."""
+        if self._folder and _HALF_WRITTEN.search(key):
+            (self._folder / key).unlink(missing_ok=True)
+
+    def stat(self, key: str) -> Stat | None:
+        """Size and time of a key; None when there is no such key."""
+        try:
+            found = obstore.head(self._backend, key)
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise StoreError(f"{self.where(key)} can't be looked up: {first_line(error)}") from error
+        return Stat(key, found["size"], found["last_modified"])
+
+    def digest(self, key: str) -> tuple[int, str]:
+        """Size and SHA-256 of what lies under `key`, read in chunks. See `get` for the errors."""
+        digest, size = hashlib.sha256(), 0
+        try:
+            for chunk in obstore.get(self._backend, key).stream(min_chunk_size=_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+        except FileNotFoundError:
+            raise DamagedError(f"{self.where(key)} is missing. {_REMEDY}") from None
+        except (BaseError, OSError) as error:
+            raise StoreError(f"{self.where(key)} can't be read: {first_line(error)}") from error
+        return size, digest.hexdigest()
+
     def get_entries(self, keys: Sequence[str]) -> list[Json]:
         """Log entries, which never change: each is read once, several at a time. See `get_json` for the errors."""
         missing = [key for key in keys if key not in self._log_entries]
@@ -269,6 +339,18 @@ class NumberedLog:
             except AlreadyExistsError:
                 continue
             return LogEntry(number, dict(body))
+
+
+def file_records(body: Any) -> Iterator[FileRecord]:
+    """All records of files that a JSON value holds, however deep."""
+    if isinstance(body, dict):
+        if {"key", "size", "sha256"} <= body.keys():
+            yield FileRecord.from_dict(body)
+            return
+        body = list(body.values())
+    if isinstance(body, list):
+        for part in body:
+            yield from file_records(part)
 
 
 def to_parquet(table: pa.Table) -> bytes:

@@ -1,7 +1,7 @@
 """The catalog of days: which revision of each day's clicks is incoming, accepted or in quarantine.
 
 Its one record is a numbered log of commits. An import commits all its days at once, and so does a validation; what no commit
-names isn't there.
+names isn't there. A removal is committed before files are deleted: a revision that was removed isn't there any more.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from sbr_tasks.errors import StoreError
-from sbr_tasks.store import FileRecord, Json, LogEntry, NumberedLog, Store
+from sbr_tasks.errors import DamagedError, StoreError
+from sbr_tasks.store import FileRecord, Json, LogEntry, NumberedLog, Store, file_records
 
 COMMITS = "commits/clicks"
 
@@ -60,6 +60,14 @@ class Revision:
         return cls(day=day, file=FileRecord.from_dict(record["file"]), **facts)
 
 
+@dataclass(frozen=True)
+class Removed:
+    """What a removal takes away of a day: revisions that are not known any more, and keys of files."""
+
+    revisions: frozenset[str]
+    files: frozenset[str]
+
+
 @dataclass
 class DayState:
     """What is known of one day.
@@ -68,6 +76,7 @@ class DayState:
         source: Fingerprint of the source that the day was last asked of.
         timezone: Zone whose midnights it was cut at then.
         empty: The source held no click of the day, and none was ever accepted or put into quarantine.
+        removed: All its revisions were removed (`sbr store gc`); a run that needs the day ingests it again.
         incoming: The revision that was imported last.
         accepted: The revision that windows read.
         quarantined: The revision that failed validation, when that is the last word on the day.
@@ -79,6 +88,7 @@ class DayState:
     source: str = ""
     timezone: str = ""
     empty: bool = False
+    removed: bool = False
     incoming: Revision | None = None
     accepted: Revision | None = None
     quarantined: Revision | None = None
@@ -93,13 +103,15 @@ class DayState:
 
     @property
     def status(self) -> str:
-        """`unknown`, `empty`, `incoming`, `accepted` or `quarantined`: the last word on the day."""
+        """`unknown`, `empty`, `incoming`, `accepted`, `quarantined` or `removed`: the last word on the day."""
         if self.pending:
             return "incoming"
         if self.quarantined:
             return "quarantined"
         if self.accepted:
             return "accepted"
+        if self.removed:
+            return "removed"
         return "empty" if self.empty else "unknown"
 
 
@@ -145,15 +157,54 @@ class ClickCatalog:
         body = {"kind": "validation", "at": at, "days": {str(day): dict(decision) for day, decision in decisions.items()}}
         self._log.append(lambda _: body)
 
+    def commit_removal(
+        self, build: Callable[[Sequence[LogEntry]], Mapping[date, Removed]], *, why: str, at: str
+    ) -> LogEntry | None:
+        """Records which revisions and files are removed, before anything is deleted.
+
+        Args:
+            build: What to remove, by day, given the commits so far; asked again when another commit comes first.
+            why: For whoever reads the log later.
+            at: When, ISO-8601.
+
+        Returns:
+            The commit; None when `build` names nothing.
+        """
+
+        def body(entries: Sequence[LogEntry]) -> Json | None:
+            removed = {
+                str(day): {"revisions": sorted(one.revisions), "files": sorted(one.files)}
+                for day, one in build(entries).items()
+            }
+            return {"kind": "removal", "at": at, "why": why, "days": removed} if removed else None
+
+        return self._log.append(body)
+
     def read(self, revision: Revision, columns: Sequence[str] | None = None) -> pa.Table:
-        """The clicks of a revision, verified against its record."""
-        return self.store.read_table(revision.file, columns)
+        """The clicks of a revision, verified against its record.
+
+        Raises:
+            DamagedError: The file is missing or damaged, or was removed since the record was read.
+        """
+        try:
+            return self.store.read_table(revision.file, columns)
+        except DamagedError as error:
+            if revision.file.key in removed_files(self._log.entries()):
+                raise DamagedError(
+                    f"The clicks of {revision.day} were removed (`sbr store gc`) after this run had looked for them. "
+                    "Run the day again, from ingest_clicks on: it ingests them again."
+                ) from error
+            raise
 
 
 def fold(entries: Sequence[LogEntry]) -> dict[date, DayState]:
     """The state of days after some commits."""
     days: dict[date, DayState] = {}
-    apply: dict[str, Callable[[dict[date, DayState], Json], None]] = {"import": _apply_import, "validation": _apply_validation}
+    apply: dict[str, Callable[[dict[date, DayState], Json], None]] = {
+        "import": _apply_import,
+        "validation": _apply_validation,
+        "removal": _apply_removal,
+    }
     for entry in entries:
         kind = entry.body["kind"]
         if kind not in apply:
@@ -167,11 +218,11 @@ def _apply_import(days: dict[date, DayState], body: Json) -> None:
     for text in body["empty"]:
         state = days.setdefault(date.fromisoformat(text), DayState())
         state.source, state.timezone = source, timezone
-        state.empty = state.incoming is None
+        state.empty, state.removed = state.incoming is None, False
     for text, record in body["days"].items():
         day = date.fromisoformat(text)
         state = days.setdefault(day, DayState())
-        state.source, state.timezone, state.empty = source, timezone, False
+        state.source, state.timezone, state.empty, state.removed = source, timezone, False, False
         state.incoming = Revision.from_dict(day, record)
         earlier = state.decided.get(state.incoming.rev)
         if earlier:
@@ -184,6 +235,40 @@ def _apply_validation(days: dict[date, DayState], body: Json) -> None:
         state = days.setdefault(day, DayState())
         state.decided[decision["revision"]["rev"]] = decision
         _decide(state, day, decision)
+
+
+def _apply_removal(days: dict[date, DayState], body: Json) -> None:
+    """A revision that is removed was never decided on: the same clicks are validated again when they come again."""
+    for text, removed in body["days"].items():
+        day = date.fromisoformat(text)
+        state = days.setdefault(day, DayState())
+        gone = set(removed["revisions"])
+        state.decided = {rev: decision for rev, decision in state.decided.items() if rev not in gone}
+        for name in ("incoming", "accepted", "quarantined"):
+            revision: Revision | None = getattr(state, name)
+            if revision and revision.rev in gone:
+                setattr(state, name, None)
+        if state.incoming is state.accepted is state.quarantined is None and not state.empty:
+            days[day] = DayState(removed=True)  # as if the source was never asked: the next run that needs the day asks it
+
+
+def removed_files(entries: Sequence[LogEntry]) -> set[str]:
+    """Keys of files that a commit removed and no later one names again."""
+    removed = set[str]()
+    for entry in entries:
+        if entry.body["kind"] == "removal":
+            removed.update(key for one in entry.body["days"].values() for key in one["files"])
+        else:
+            removed -= set(named_files(entry.body))
+    return removed
+
+
+def named_files(body: Json) -> dict[str, FileRecord | None]:
+    """Files that a commit makes part of the store, by key; None where it gives no size and hash."""
+    found: dict[str, FileRecord | None] = {record.key: record for record in file_records(body)}
+    for decision in body["days"].values():
+        found |= {decision[name]: None for name in ("result", "data_docs") if name in decision}
+    return found
 
 
 def _decide(state: DayState, day: date, decision: Json) -> None:

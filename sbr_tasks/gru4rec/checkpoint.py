@@ -89,13 +89,18 @@ def save_checkpoint(checkpoints: Checkpoints, checkpoint: Checkpoint, binding: s
     checkpoints.save(bytes(content))
 
 
+def is_whole(data: bytes) -> bool:
+    """Whether saved content is what was saved: it begins with the hash of the rest."""
+    return hashlib.sha256(data[_DIGEST_SIZE:]).digest() == data[:_DIGEST_SIZE]
+
+
 def load_checkpoint(checkpoints: Checkpoints, binding: str) -> Checkpoint | None:
     """The saved checkpoint; None, with a warning, where it is damaged or belongs to another training."""
     data = checkpoints.load()
     if data is None:
         return None
-    found, archive = data[:_DIGEST_SIZE], data[_DIGEST_SIZE:]
-    if hashlib.sha256(archive).digest() != found:
+    archive = data[_DIGEST_SIZE:]
+    if not is_whole(data):
         logger.warning("The training checkpoint (%d bytes) is damaged: training starts afresh.", len(data))
         return None
     with np.load(io.BytesIO(archive), allow_pickle=False) as file:

@@ -103,7 +103,8 @@ def _fields(entry: Entry) -> Json:
     return {name: getattr(entry, name) for name in entry.__dataclass_fields__ if name != "number"} | {"as_of": str(entry.as_of)}
 
 
-def _read(entry: LogEntry, where: str) -> Entry:
+def read_entry(entry: LogEntry, where: str) -> Entry:
+    """The entry that lies in the log; `where` names it in the message of a DamagedError."""
     body: dict[str, Any] = dict(entry.body)
     kind = body.pop("kind", None)
     try:
@@ -133,7 +134,7 @@ class PromotionLog:
 
     def entries(self) -> list[Entry]:
         """All entries, in order."""
-        return [_read(entry, f"Entry {entry.number} of {self._where}") for entry in self._log.entries()]
+        return [read_entry(entry, f"Entry {entry.number} of {self._where}") for entry in self._log.entries()]
 
     def state(self) -> LogState:
         """What the log says now."""

@@ -21,7 +21,7 @@ from sbr_tasks.window.sessions import Sessions
 logger = logging.getLogger(__name__)
 
 SERVING = "serving/gru4rec"
-_RECORDS = "serving/published"
+RECORDS = "serving/published"
 _GRAPH = "saved_model.pb"
 _SAMPLE_SESSIONS = 50
 
@@ -81,7 +81,7 @@ def publish_serving(store: Store, entry: int, version: ModelVersion) -> None:
 
 def served(store: Store) -> tuple[int, str] | None:
     """Number and version of the newest complete serving copy; None while there is none."""
-    keys = store.keys(_RECORDS)
+    keys = store.keys(RECORDS)
     if not keys:
         return None
     record = store.get_json(keys[-1], ("entry", "version"))
@@ -89,7 +89,7 @@ def served(store: Store) -> tuple[int, str] | None:
 
 
 def _record_key(entry: int) -> str:
-    return f"{_RECORDS}/{entry:08d}.json"
+    return f"{RECORDS}/{entry:08d}.json"
 
 
 def _files(version: ModelVersion) -> dict[str, FileRecord]:

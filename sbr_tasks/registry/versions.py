@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"\d{4}-\d{2}-\d{2}-[0-9a-f]{8}")
-_FIELDS = ("window", "inputs", "curve", "best_epoch", "lineage", "files", "optimizer", "saved_model")
+VERSION_FIELDS = ("window", "inputs", "curve", "best_epoch", "lineage", "files", "optimizer", "saved_model")
 _PACKAGES = ("sbr-tasks", "tensorflow", "numpy", "pandas", "pyarrow", "great-expectations", "mlflow")
 
 
@@ -155,7 +155,7 @@ def load_version(store: Store, name: str) -> ModelVersion:
             f"There is no model version {name!r}: {store.where(key)} is missing. If it was lost, restore models/{name}/ from a "
             f"backup, or run {name[:10]} again with the settings of then. `sbr models` lists the others."
         )
-    return ModelVersion(name, date.fromisoformat(name[:10]), store.get_json(key, _FIELDS))
+    return ModelVersion(name, date.fromisoformat(name[:10]), store.get_json(key, VERSION_FIELDS))
 
 
 def version_names(store: Store) -> list[str]:

@@ -21,7 +21,7 @@ from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_o
 from sbr_tasks.report.profile.build import Profile, inline_plots, key_numbers, profile_of_window
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
-from sbr_tasks.window.build import PARTS, Window, load_window
+from sbr_tasks.window.build import PARTS, Window, window_record
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def write_report(store: Store, settings: Settings, as_of: date) -> str:
         )
     promotion = decided[-1]
     version = load_version(store, promotion.version)
-    window = load_window(store, as_of, promotion.window)
+    window = window_record(store, as_of, promotion.window)
     page = _render(store, promotion, version, window, settings)
     key = f"reports/as_of={as_of}/{promotion.number:08d}.html"
     store.replace(key, page.encode())

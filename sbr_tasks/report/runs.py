@@ -14,7 +14,7 @@ from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.log import Promotion, PromotionLog, fold
 from sbr_tasks.store import Json, Store
-from sbr_tasks.window.build import load_window
+from sbr_tasks.window.build import window_record
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class RunRow:
     Attributes:
         day: The day of the run.
         clicks: Clicks of the day that were ingested.
-        validation: `accepted`, `accepted, n warnings`, `quarantined`, `empty`, `incoming` or `unknown`.
+        validation: `accepted`, `accepted, n warnings`, `quarantined`, `empty`, `incoming`, `removed` or `unknown`.
         window_clicks: Clicks of the cleansed window.
         challenger: Name of the version that was decided on.
         recall_at_20: The challenger's, on the test day.
@@ -134,7 +134,7 @@ def _row(store: Store, day: date, state: DayState, promotion: Promotion | None, 
 
 def _window_clicks(store: Store, day: date, window: str) -> int | None:
     try:
-        return load_window(store, day, window).clicks
+        return window_record(store, day, window).clicks
     except DamagedError as error:
         logger.warning("The clicks of the window of %s aren't shown: %s", day, error)
         return None

@@ -80,13 +80,20 @@ def require_days(days: dict[date, DayState], settings: Settings, as_of: date) ->
         The window's earlier days that are missing, because they are empty, in quarantine or were never ingested.
 
     Raises:
-        DayError: `as_of` or the day before it has no accepted clicks, or more than `window.max_missing_days` are missing.
+        DayError: `as_of` or the day before it has no accepted clicks, more than `window.max_missing_days` are missing, or
+            days were removed and not ingested again.
     """
     window = window_days(as_of, settings.window.days)
     states = {day: days.get(day, DayState()) for day in window}
     for day, role in ((window[-1], "tested"), (window[-2], "validated")):
         if states[day].status != "accepted":
             raise DayError(f"The model of {as_of} is {role} on {day}, but {_why_missing(day, states[day])}")
+    removed = [day for day, state in states.items() if state.status == "removed"]
+    if removed:
+        raise DayError(
+            f"The clicks of {describe_days(removed)} were removed (`sbr store gc`), and the window of {as_of} needs them. "
+            "Run the day again, from ingest_clicks on, or `sbr ingest` and `sbr validate`: they come from the source again."
+        )
     missing = [day for day, state in states.items() if state.accepted is None]
     for day, state in states.items():
         if state.status != "accepted":
@@ -104,6 +111,7 @@ def _why_missing(day: date, state: DayState) -> str:
         "empty": f"{day} has no clicks in the source. Check that its file was delivered, then run the day again.",
         "unknown": f"{day} was never ingested. Run the day again, or ingest it with `sbr ingest`.",
         "incoming": f"{day} was ingested but not validated yet. Run `sbr validate`, or the day again.",
+        "removed": "its clicks were removed (`sbr store gc`). Run the day again: it ingests them again.",
         "quarantined": f"{day} is in quarantine: {'; '.join(state.failures)}. Mend the source and run the day again.",
     }
     return reasons.get(state.status, f"{day} is {state.status}.")

@@ -49,7 +49,7 @@ class Window:
         return sum(int(self.manifest["parts"][part]["clicks"]) for part in PARTS)
 
 
-_FIELDS = ("inputs", "parts", "items", "n_items", "cleansing", "clicks_before_cleansing", "missing_days")
+WINDOW_FIELDS = ("inputs", "parts", "items", "n_items", "cleansing", "clicks_before_cleansing", "missing_days")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,23 @@ def load_window(store: Store, as_of: date, key: str) -> Window:
     Raises:
         StoreError: There is no such window.
     """
-    return Window(key, as_of, store.get_json(_manifest_key(as_of, key), _FIELDS))
+    return Window(key, as_of, store.get_json(_manifest_key(as_of, key), WINDOW_FIELDS))
+
+
+def window_record(store: Store, as_of: date, key: str) -> Window:
+    """The manifest of a window, also of one whose files were removed: what its log entry tells of.
+
+    Raises:
+        StoreError: There is no such window, and never was.
+    """
+    if not store.exists(_manifest_key(as_of, key)) and store.exists(removed_key(as_of, key)):
+        return Window(key, as_of, store.get_json(removed_key(as_of, key), WINDOW_FIELDS))
+    return load_window(store, as_of, key)
+
+
+def removed_key(as_of: date, key: str) -> str:
+    """Where the manifest of a window lies whose files were removed (`sbr store gc`)."""
+    return f"windows/as_of={as_of}/{key}/removed.json"
 
 
 def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:

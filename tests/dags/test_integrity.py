@@ -17,8 +17,14 @@ DAG_FILES = {
     "publish_recommendations.py": ["publish_recommendations"],
     "rollback_champion.py": ["rollback_champion"],
     "sbr_dag_parts.py": [],
+    "store_upkeep.py": ["store_upkeep"],
 }
-PARAMS = {"daily_retrain": ["day"], "publish_recommendations": [], "rollback_champion": ["reason", "to"]}
+PARAMS = {
+    "daily_retrain": ["day"],
+    "publish_recommendations": [],
+    "rollback_champion": ["reason", "to"],
+    "store_upkeep": ["keep_days"],
+}
 TASKS = [
     "resolve_day",
     "ingest_clicks",
@@ -139,6 +145,7 @@ def test_dag_files_are_only_wiring() -> None:
 
 def test_tasks_are_the_steps_in_their_order(facts: dict[str, Any]) -> None:
     assert facts["dags"]["daily_retrain"]["order"] == TASKS
+    assert facts["dags"]["store_upkeep"]["order"] == ["check_store", "clear_store"]  # a damaged store isn't touched
 
 
 def test_every_dag_explains_itself_and_starts_before_any_data(facts: dict[str, Any]) -> None:

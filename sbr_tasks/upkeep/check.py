@@ -1,0 +1,163 @@
+"""Every record of the store against the files: what is damaged, missing or orphaned."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tabulate import tabulate
+
+from sbr_tasks.errors import DamagedError, StoreError
+from sbr_tasks.gru4rec.checkpoint import is_whole
+from sbr_tasks.progress import Progress
+from sbr_tasks.store import Json, Stat, Store
+from sbr_tasks.upkeep.inventory import AREAS, Fault, Inventory, Named, fault_of, take_inventory
+
+logger = logging.getLogger(__name__)
+
+_ORPHANS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check found.
+
+    Attributes:
+        files: Files that are what their records say, by folder of the store: how many.
+        bytes: Their bytes, by folder.
+        faults: What is missing or damaged.
+        orphans: What no record names, by key.
+    """
+
+    files: dict[str, int]
+    bytes: dict[str, int]
+    faults: tuple[Fault, ...]
+    orphans: tuple[Stat, ...]
+
+    def as_dict(self) -> Json:
+        """As one JSON object: totals, `missing` and `damaged` faults, and `orphaned` files."""
+        return {
+            "files": sum(self.files.values()),
+            "bytes": sum(self.bytes.values()),
+            "missing": [fault.as_dict() for fault in self.faults if fault.kind == "missing"],
+            "damaged": [fault.as_dict() for fault in self.faults if fault.kind == "damaged"],
+            "orphaned": {
+                "files": len(self.orphans),
+                "bytes": sum(stat.size for stat in self.orphans),
+                "keys": [stat.key for stat in self.orphans],
+            },
+        }
+
+
+def check_store(store: Store) -> Checked:
+    """Verifies each file that a record names: that it is there, its size and its hash. One file is in memory at a time.
+
+    A fault is looked at once more with records read anew, so that work going on beside the check is none.
+
+    Raises:
+        StoreError: The store can't be listed.
+    """
+    found = take_inventory(store)
+    faults = [*found.faults, *_verify(store, found, found.named.values())]
+    if faults:
+        suspects = {fault.key for fault in faults}
+        found = take_inventory(store)
+        again = [named for key, named in found.named.items() if key in suspects]
+        faults = [*found.faults, *_verify(store, found, again)]
+    faults = sorted({fault.key: fault for fault in faults}.values(), key=lambda fault: fault.key)
+    bad = {fault.key for fault in faults}
+    good = [stat for key, stat in found.stats.items() if key in found.named and key not in bad]
+    files, sizes = dict.fromkeys(AREAS, 0), dict.fromkeys(AREAS, 0)
+    for stat in good:
+        area = stat.key.split("/", 1)[0]
+        files[area] += 1
+        sizes[area] += stat.size
+    return Checked(files, sizes, tuple(faults), tuple(found.orphans()))
+
+
+def check_table(checked: Checked) -> str:
+    """What a check found, for people."""
+    rows = []
+    for area in AREAS:
+        bad = [fault.kind for fault in checked.faults if fault.key.split("/", 1)[0] == area]
+        loose = [stat.size for stat in checked.orphans if stat.key.split("/", 1)[0] == area]
+        if checked.files[area] or bad or loose:
+            counts = [bad.count("missing"), bad.count("damaged"), len(loose), sum(loose)]
+            rows.append([area, checked.files[area], checked.bytes[area], *counts])
+    headers = ["", "whole files", "bytes", "missing", "damaged", "orphaned", "orphaned bytes"]
+    lines = [tabulate(rows, headers=headers, intfmt=",") if rows else "The store is empty."]
+    for fault in checked.faults:
+        lines += [f"{fault.kind}: {fault.key}, named by {fault.record}", f"  {fault.why}", f"  {fault.remedy}"]
+    lines += [f"orphaned: {stat.key} ({stat.size:,} bytes)" for stat in checked.orphans[:_ORPHANS_SHOWN]]
+    if len(checked.orphans) > _ORPHANS_SHOWN:
+        lines.append(f"... and {len(checked.orphans) - _ORPHANS_SHOWN} more orphans (--json lists all).")
+    return "\n".join(lines)
+
+
+def _verify(store: Store, found: Inventory, named: Iterable[Named]) -> list[Fault]:
+    files = list(named)
+    known_bad = {fault.key for fault in found.faults}
+    total = sum(found.stats[one.key].size for one in files if one.key in found.stats)
+    faults = []
+    with Progress("Checking the store", total, "B", logger) as progress:
+        for one in files:
+            stat = found.stats.get(one.key) or store.stat(one.key)
+            if one.key not in known_bad and (fault := _fault(store, one, stat)):
+                logger.warning("%s: %s. %s", fault.kind, store.where(fault.key), fault.why)
+                faults.append(fault)
+            progress.advance(stat.size if stat else 0)
+    return faults
+
+
+def _fault(store: Store, named: Named, stat: Stat | None) -> Fault | None:
+    if stat is None:
+        return fault_of("missing", named.key, "It isn't there.", named.record)
+    if named.size is not None and stat.size != named.size:
+        why = f"Its record says {named.size:,} bytes, found {stat.size:,}."
+        return fault_of("damaged", named.key, why, named.record)
+    try:
+        found = _content_fault(store, named)
+    except DamagedError:
+        return fault_of("missing", named.key, "It isn't there.", named.record)
+    except StoreError as error:
+        found = str(error)
+    return fault_of("damaged", named.key, found, named.record) if found else None
+
+
+def _content_fault(store: Store, named: Named) -> str | None:
+    """What is wrong with a file that is there and has the right size; None if nothing is."""
+    if named.sha256 is not None:
+        _, digest = store.digest(named.key)
+        if not digest.startswith(named.sha256):
+            return f"Its record says SHA-256 {named.sha256[:12]}..., found {digest[:12]}..."
+        return None
+    look = _LOOKS.get(named.key.split("/", 1)[0])
+    return look(store.get(named.key)) if look and named.key == named.record else None
+
+
+def _page_fault(data: bytes) -> str | None:
+    return None if data.rstrip().endswith(b"</html>") else "The page has no end."
+
+
+def _table_fault(data: bytes) -> str | None:
+    try:
+        pq.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError) as error:
+        return f"It can't be read as Parquet: {error}"
+    return None
+
+
+def _checkpoint_fault(data: bytes) -> str | None:
+    return None if is_whole(data) else "Its content doesn't have the hash that it begins with."
+
+
+_LOOKS: dict[str, Callable[[bytes], str | None]] = {
+    "reports": _page_fault,
+    "recommendations": _table_fault,
+    "checkpoints": _checkpoint_fault,
+}
+"""How files without a hash in a record are looked at. JSON records were read before."""

@@ -1,0 +1,186 @@
+"""Removing what nothing needs: first the record, then the files.
+
+Work may go on beside it. What a run at work reads or writes is safe for these reasons:
+
+- A revision of clicks is committed as removed before its files go. The commit is made of the log as it stands (whoever commits
+  first, the other one looks again), so a revision that a run has just made current is never removed. A run that reads the log
+  afterwards ingests the day again; one that had read it before finds the file missing and says so.
+- The manifest of a window or version goes before its files, so a run finds it whole, or builds it again.
+- Nothing goes that was written within the grace period, which is longer than a run takes from writing a file to naming it. Each
+  file is looked at once more just before it is deleted, and stays if it was written again since it was listed.
+- Killed at any point, what is left is named by no record: the next clearing removes it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from tabulate import tabulate
+
+from sbr_tasks.clicks.catalog import ClickCatalog, Removed
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
+from sbr_tasks.progress import Progress
+from sbr_tasks.settings import Settings
+from sbr_tasks.store import Json, LogEntry, Stat, Store, to_json
+from sbr_tasks.upkeep.inventory import take_inventory
+from sbr_tasks.upkeep.plan import Plan, add_days, make_plan, plan_days, revision_files
+from sbr_tasks.window.build import removed_key
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """What a clearing removed, or would remove.
+
+    Attributes:
+        newest: The newest accepted day, from which is counted; None while there is none.
+        first_run: The oldest day whose run is retained; None while there is no day.
+        files: What goes, by key: what it is, and its bytes.
+        days: Days of which clicks go.
+        young: Orphans that are too young to go.
+        is_dry: Nothing was removed.
+    """
+
+    newest: date | None
+    first_run: date | None
+    files: dict[str, tuple[str, int]]
+    days: tuple[date, ...]
+    young: tuple[Stat, ...]
+    is_dry: bool
+
+    def as_dict(self) -> Json:
+        """As one JSON object: totals, files and bytes by what they are, and all keys."""
+        return {
+            "dry_run": self.is_dry,
+            "newest_day": str(self.newest) if self.newest else None,
+            "first_retained_run": str(self.first_run) if self.first_run else None,
+            "files": len(self.files),
+            "bytes": sum(size for _, size in self.files.values()),
+            "removed": self.by_what(),
+            "young_orphans": len(self.young),
+            "keys": sorted(self.files),
+        }
+
+    def by_what(self) -> dict[str, dict[str, int]]:
+        """Number of files and their bytes, by what they are."""
+        files, sizes = Counter[str](), Counter[str]()
+        for what, size in self.files.values():
+            files[what] += 1
+            sizes[what] += size
+        return {what: {"files": files[what], "bytes": sizes[what]} for what in sorted(files)}
+
+
+def clear_store(store: Store, settings: Settings, *, keep_days: int, now: datetime, dry_run: bool = False) -> Cleared:
+    """Removes what no retained run and no log entry needs; see docs/operations.md for what that is.
+
+    Args:
+        store: What to clear.
+        settings: `window.days` and `upkeep.grace_hours` count.
+        keep_days: Runs of the newest accepted day and of so many days before it are retained.
+        now: From which the grace period counts back.
+        dry_run: Only say what would go.
+
+    Raises:
+        DamagedError: A record can't be read, so that nobody knows what it needs; nothing was removed.
+        StoreError: The store is out of reach; what was removed until then stays removed, and the next clearing goes on.
+    """
+    found = take_inventory(store)
+    if found.faults:
+        raise DamagedError(
+            f"{len(found.faults)} records of the store can't be read, such as {found.faults[0].key}, so what they need isn't "
+            "known. Nothing was removed. `sbr store check` names them all and says what to do."
+        )
+    before = now - timedelta(hours=settings.upkeep.grace_hours)
+    plan = make_plan(found, keep_days=keep_days, window_days=settings.window.days, before=before)
+    if not dry_run:
+
+        def build(entries: Sequence[LogEntry]) -> Mapping[date, Removed]:
+            plan.days = plan_days(entries, found, plan)
+            return plan.days
+
+        ClickCatalog(store).commit_removal(build, why=f"sbr store gc --keep-days {keep_days}", at=_second(now))
+        add_days(plan, found)
+        for as_of, name in plan.windows:
+            _keep_manifest(store, removed_key(as_of, name), found.windows[as_of, name])
+        _delete(store, plan)
+    return Cleared(
+        newest=plan.kept.newest,
+        first_run=plan.kept.first_run if plan.kept.newest else None,
+        files={key: (what, stat.size) for key, (what, stat) in plan.files.items()},
+        days=tuple(sorted(plan.days)),
+        young=tuple(plan.young),
+        is_dry=dry_run,
+    )
+
+
+def forget_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str, ...]:
+    """Removes all revisions of a day, damaged or not, so that the next run that needs the day ingests it again.
+
+    Returns:
+        Keys of the files that were removed.
+
+    Raises:
+        DayError: The catalog knows no clicks of that day.
+    """
+
+    def build(entries: Sequence[LogEntry]) -> Mapping[date, Removed]:
+        revisions = revision_files(entries).get(day, {})
+        files = frozenset(key for roles in revisions.values() for keys in roles.values() for key in keys)
+        return {day: Removed(frozenset(revisions), files)} if files else {}
+
+    entry = ClickCatalog(store).commit_removal(build, why=why, at=_second(now))
+    if entry is None:
+        raise DayError(f"Expected a day with clicks in the store, found none of {day}. `sbr runs --day {day}` shows its state.")
+    keys = tuple(entry.body["days"][str(day)]["files"])
+    for key in keys:
+        store.delete(key)
+    logger.info("%s is forgotten (commit %d): %d files removed.", day, entry.number, len(keys))
+    return keys
+
+
+def cleared_table(cleared: Cleared) -> str:
+    """What a clearing did, for people; the same for a dry run but for its last line."""
+    rows = [[what, found["files"], found["bytes"]] for what, found in cleared.by_what().items()]
+    total = ["all", len(cleared.files), sum(size for _, size in cleared.files.values())]
+    lines = [tabulate([*rows, total], headers=["", "files", "bytes"], intfmt=",")]
+    if cleared.newest:
+        lines.append(f"Runs of {cleared.first_run} to {cleared.newest} are retained.")
+    if cleared.young:
+        lines.append(f"{len(cleared.young)} orphans are too young to go (upkeep.grace_hours).")
+    lines.append("Dry run: nothing was removed." if cleared.is_dry else "Removed.")
+    return "\n".join(lines)
+
+
+def _keep_manifest(store: Store, key: str, manifest: Json) -> None:
+    try:
+        store.put_new(key, to_json(manifest))
+    except AlreadyExistsError:
+        logger.info("%s stands already.", store.where(key))
+
+
+def _delete(store: Store, plan: Plan) -> None:
+    """Deletes records first, then what they name."""
+    order = sorted(plan.files, key=lambda key: (not key.endswith(".json"), key))
+    with Progress("Clearing the store", len(order), "files", logger) as progress:
+        for key in order:
+            what, listed = plan.files[key]
+            found = store.stat(key)
+            if found is None:
+                store.delete_half_written(key)
+            elif found.modified > listed.modified:
+                logger.warning("%s was written again meanwhile, so it stays.", store.where(key))
+                del plan.files[key]
+            else:
+                store.delete(key)
+                logger.debug("Removed %s (%s).", key, what)
+            progress.advance(1)
+    logger.info("Removed %d files, %d bytes.", len(plan.files), sum(stat.size for _, stat in plan.files.values()))
+
+
+def _second(now: datetime) -> str:
+    return now.astimezone(UTC).isoformat(timespec="seconds")

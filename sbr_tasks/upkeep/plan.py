@@ -1,0 +1,218 @@
+"""What nothing needs any more: a pure function of an inventory, a number of days and a moment.
+
+"Now" is the newest accepted day: a run is retained if its day lies at most `keep_days` before it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from sbr_tasks.clicks.catalog import DayState, Removed, named_files
+from sbr_tasks.clicks.catalog import fold as fold_days
+from sbr_tasks.registry.log import Promotion, Rollback
+from sbr_tasks.registry.log import fold as fold_promotions
+from sbr_tasks.registry.serving import RECORDS
+from sbr_tasks.store import Json, LogEntry, Stat
+from sbr_tasks.upkeep.inventory import Inventory, serving_number
+
+_LOGS = ("commits", "promotions")
+_COPIES_KEPT = 2
+"""Newest serving copies that stay: a server may be loading the last but one."""
+_EVALUATIONS = re.compile(r"evaluations/on=([^/]+)/")
+_WINDOW_FOLDER = re.compile(r"windows/as_of=([^/]+)/([^/]+)/")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What counts as needed.
+
+    Attributes:
+        newest: The newest accepted day; None while there is none, and then all days are kept.
+        first_run: The oldest day whose run is retained.
+        first_day: The oldest day of the window of a retained run.
+        before: Files written at this moment or later are kept, whatever they are.
+    """
+
+    newest: date | None
+    first_run: date
+    first_day: date
+    before: datetime
+
+
+@dataclass
+class Plan:
+    """What goes.
+
+    Attributes:
+        kept: What it was measured by.
+        days: Revisions and files of clicks, by day, as they are committed.
+        windows: Windows that a log entry names, by day and fingerprint: their manifests stay as `removed.json`.
+        files: Everything that is deleted, by key: what it is (`clicks`, `windows`, ..., `orphans`), and what was listed of it.
+        young: Orphans that are too young to go.
+    """
+
+    kept: Kept
+    days: dict[date, Removed]
+    windows: list[tuple[date, str]] = field(default_factory=list)
+    files: dict[str, tuple[str, Stat]] = field(default_factory=dict)
+    young: list[Stat] = field(default_factory=list)
+
+
+def make_plan(found: Inventory, *, keep_days: int, window_days: int, before: datetime) -> Plan:
+    """What a clearing of the store removes.
+
+    Args:
+        found: The store; its records can all be read.
+        keep_days: Days before the newest accepted one whose runs are retained.
+        window_days: Length of a window.
+        before: Only what was last written before this moment goes.
+    """
+    newest = max((day for day, state in fold_days(found.commits).items() if state.accepted), default=None)
+    first_run = newest - timedelta(days=keep_days) if newest else date.min
+    first_day = first_run - timedelta(days=window_days - 1) if newest else date.min
+    plan = Plan(Kept(newest, first_run, first_day, before), {})
+    _add_windows(plan, found)
+    plan.days = plan_days(found.commits, found, plan)
+    add_days(plan, found)
+    _add_versions(plan, found)
+    _add_evaluations(plan, found)
+    _add_serving(plan, found)
+    _add_recommendations(plan, found)
+    _add(plan, found, "checkpoints", (key for key in found.stats if key.startswith("checkpoints/")))
+    for stat in found.orphans():
+        if stat.key.split("/", 1)[0] not in _LOGS and stat.key not in plan.files:
+            if stat.modified < before:
+                plan.files[stat.key] = ("orphans", stat)
+            else:
+                plan.young.append(stat)
+    return plan
+
+
+def plan_days(commits: Sequence[LogEntry], found: Inventory, plan: Plan) -> dict[date, Removed]:
+    """Revisions and files of clicks that no retained run needs, given some commits.
+
+    A revision stays if it is its day's last word or a window that stays was built of it, and the day lies in the window of a
+    retained run. The imported file of a revision that was decided on goes: the decision has a copy.
+    """
+    states = fold_days(commits)
+    used = {
+        (day, rev)
+        for (as_of, name), body in found.windows.items()
+        if f"windows/as_of={as_of}/{name}/manifest.json" not in plan.files
+        for day, rev in body["inputs"]["revisions"].items()
+    }
+    removed: dict[date, Removed] = {}
+    for day, revisions in revision_files(commits).items():
+        state, gone, files = states.get(day, DayState()), set[str](), set[str]()
+        last = {one.rev for one in (state.pending, state.accepted, state.quarantined) if one}
+        for rev, roles in revisions.items():
+            is_needed = (day >= plan.kept.first_day and rev in last) or (str(day), rev) in used
+            superseded = roles["incoming"] if rev in state.decided else set()
+            wanted = superseded if is_needed else roles["incoming"] | roles["decided"]
+            if wanted and all(key not in found.stats or found.stats[key].modified < plan.kept.before for key in wanted):
+                files |= wanted
+                gone |= set() if is_needed else {rev}
+        if files or gone:
+            removed[day] = Removed(frozenset(gone), frozenset(files))
+    return removed
+
+
+def revision_files(commits: Sequence[LogEntry]) -> dict[date, dict[str, dict[str, set[str]]]]:
+    """Keys of files by day, revision, and whether they were `incoming` or `decided`; without what was removed."""
+    found: dict[date, dict[str, dict[str, set[str]]]] = {}
+    for entry in commits:
+        for text, record in entry.body["days"].items():
+            revisions = found.setdefault(date.fromisoformat(text), {})
+            if entry.body["kind"] == "removal":
+                for roles in revisions.values():
+                    for keys in roles.values():
+                        keys.difference_update(record["files"])
+                continue
+            role = "incoming" if entry.body["kind"] == "import" else "decided"
+            rev = record["rev"] if role == "incoming" else record["revision"]["rev"]
+            roles = revisions.setdefault(rev, {"incoming": set(), "decided": set()})
+            roles[role].update(_keys_of(record))
+    return found
+
+
+def add_days(plan: Plan, found: Inventory) -> None:
+    """Puts the files of `plan.days` on the list, in place of those that were there."""
+    plan.files = {key: entry for key, entry in plan.files.items() if entry[0] != "clicks"}
+    for removed in plan.days.values():
+        for key in removed.files & found.stats.keys():
+            plan.files[key] = ("clicks", found.stats[key])
+
+
+def _keys_of(record: Json) -> Iterator[str]:
+    yield from named_files({"days": {"": record}})
+
+
+def _add(plan: Plan, found: Inventory, what: str, keys: Iterator[str]) -> None:
+    plan.files |= {key: (what, found.stats[key]) for key in keys if found.stats[key].modified < plan.kept.before}
+
+
+def _add_folder(plan: Plan, found: Inventory, what: str, folder: str) -> None:
+    plan.files |= {key: (what, stat) for key, stat in found.stats.items() if key.startswith(f"{folder}/")}
+
+
+def _add_windows(plan: Plan, found: Inventory) -> None:
+    decided = {(entry.as_of, entry.window) for entry in found.promotions if isinstance(entry, Promotion)}
+    for as_of, name in found.windows:
+        folder = f"windows/as_of={as_of}/{name}"
+        if as_of >= plan.kept.first_run or found.stats[f"{folder}/manifest.json"].modified >= plan.kept.before:
+            continue
+        _add_folder(plan, found, "windows", folder)
+        plan.files.pop(f"{folder}/removed.json", None)
+        if (as_of, name) in decided:
+            plan.windows.append((as_of, name))
+
+
+def _add_versions(plan: Plan, found: Inventory) -> None:
+    """Every version that the log names stays, and its ancestors: it may be champion again, or is what a decision was about."""
+    kept = {name for name in found.versions if date.fromisoformat(name[:10]) >= plan.kept.first_run}
+    for entry in found.promotions:
+        opponent = None if isinstance(entry, Rollback) else entry.opponent
+        kept |= {name for name in (entry.version, entry.before, entry.champion, opponent) if name}
+    line = list(kept)
+    while line:
+        parent = found.versions.get(line.pop(), {}).get("inputs", {}).get("parent")
+        if parent and parent not in kept:
+            kept.add(parent)
+            line.append(parent)
+    for name in found.versions.keys() - kept:
+        if found.stats[f"models/{name}/manifest.json"].modified < plan.kept.before:
+            _add_folder(plan, found, "models", f"models/{name}")
+
+
+def _add_evaluations(plan: Plan, found: Inventory) -> None:
+    days = {entry.window: entry.as_of for entry in found.promotions if isinstance(entry, Promotion)}
+    days |= {name: as_of for as_of, name in found.windows}
+    days |= {match[2]: date.fromisoformat(match[1]) for key in found.stats if (match := _WINDOW_FOLDER.match(key))}
+    old = (
+        key
+        for key in found.stats
+        if (match := _EVALUATIONS.match(key)) and days.get(match[1], date.min) < plan.kept.first_run and key in found.named
+    )
+    _add(plan, found, "evaluations", old)
+
+
+def _add_serving(plan: Plan, found: Inventory) -> None:
+    """Older copies than the champion's go, once that one is complete."""
+    champion = fold_promotions(found.promotions).champion_entry
+    complete = sorted(number for key in found.stats if key.startswith(f"{RECORDS}/") and (number := serving_number(key)))
+    if champion not in complete:
+        return
+    kept = {champion, *complete[-_COPIES_KEPT:]}
+    numbers = {key: serving_number(key) for key in found.stats if key in found.named}
+    old = (key for key, number in numbers.items() if number and number < champion and number not in kept)
+    _add(plan, found, "serving", old)
+
+
+def _add_recommendations(plan: Plan, found: Inventory) -> None:
+    champion = fold_promotions(found.promotions).champion
+    names = {key: key.split("/")[1] for key in found.stats if key.startswith("recommendations/") and key in found.named}
+    old = (key for key, name in names.items() if name != champion and date.fromisoformat(name[:10]) < plan.kept.first_run)
+    _add(plan, found, "recommendations", old)
