@@ -81,15 +81,59 @@ class IngestSettings(_Section):
     )
 
 
+Severity = Literal["critical", "warning", "off"]
+
+EXPECTATIONS: Mapping[str, Severity] = {
+    "columns": "critical",
+    "times_in_day": "critical",
+    "ids_present": "critical",
+    "item_ids": "critical",
+    "session_ids": "critical",
+    "repeated_clicks": "warning",
+    "long_sessions": "warning",
+    "volume": "warning",
+    "new_items": "warning",
+    "one_click_sessions": "warning",
+    "session_lengths": "warning",
+    "top_item": "warning",
+    "hours": "warning",
+}
+"""What is expected of a day, and how bad it is when it isn't met: docs/validation.md says what each name stands for."""
+
+STRUCTURAL = ("columns", "times_in_day", "ids_present", "item_ids")
+"""Expectations without which a window would be wrong or can't be built: these are critical whatever is set."""
+
+
 class ValidationSettings(_Section):
     """Thresholds of the Great Expectations suite."""
 
-    max_session_clicks: int = Field(1000, ge=1, description="Sessions longer than this are warned about, in clicks.")
-    trailing_days: int = Field(28, ge=1, description="Accepted days before the validated one that its volume is compared with.")
-    volume_tolerance: float = Field(
-        0.5, gt=0, description="Row, session and item counts further than this share from the trailing median are warned about."
+    severities: dict[str, Severity] = Field(
+        {}, description="By name of an expectation: critical (quarantine), warning or off; the others keep their default."
     )
-    min_trailing_days: int = Field(3, ge=1, description="With fewer accepted days before it, a day's volume isn't compared.")
+    max_session_clicks: int = Field(1000, ge=1, description="Sessions longer than this are warned about, in clicks.")
+    trailing_days: int = Field(28, ge=1, description="Days before the validated one whose facts it is compared with.")
+    min_trailing_days: int = Field(3, ge=1, description="With fewer accepted days before it, a day isn't compared.")
+    max_z: float = Field(5.0, gt=0, description="Facts with a robust z-score beyond this are warned about.")
+    volume_tolerance: float = Field(
+        0.5, gt=0, description="Counts and session lengths within this share of the trailing median are never warned about."
+    )
+    share_tolerance: float = Field(
+        0.05, gt=0, lt=1, description="Shares that differ by at most this from the trailing median are never warned about."
+    )
+
+    @field_validator("severities")
+    @classmethod
+    def _expectations_exist(cls, severities: dict[str, Severity]) -> dict[str, Severity]:
+        for name, severity in severities.items():
+            if name not in EXPECTATIONS:
+                raise ValueError(f"no expectation is called {name!r}; there are {', '.join(EXPECTATIONS)}")
+            if name in STRUCTURAL and severity != "critical":
+                raise ValueError(f"{name} is always critical, because a window can't be built of days that break it")
+        return severities
+
+    def severity(self, name: str) -> Severity:
+        """How bad it is when the expectation `name` isn't met."""
+        return self.severities.get(name, EXPECTATIONS[name])
 
 
 class WindowSettings(_Section):

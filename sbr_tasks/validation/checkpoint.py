@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -18,8 +18,11 @@ from sbr_tasks.days import describe_days, window_days
 from sbr_tasks.errors import DayError
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Json, Store, to_json
-from sbr_tasks.validation.suite import build_suite
+from sbr_tasks.store import FileRecord, Json, Store, to_json
+from sbr_tasks.validation.data_docs import render_page
+from sbr_tasks.validation.facts import distinct_items, measure, share_of_new
+from sbr_tasks.validation.suite import click_frame, click_suite, fact_suite
+from sbr_tasks.validation.trailing import Compared, compare
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class Validated:
 class _Verdict:
     failures: list[str]
     warnings: list[str]
+    failed: list[str]
     result: Json
     data_docs: str
 
@@ -56,17 +60,20 @@ def validate_pending(store: Store, settings: Settings, days: Sequence[date] | No
     catalog = ClickCatalog(store)
     known = catalog.days()
     pending = [(day, state.pending) for day, state in known.items() if state.pending and (days is None or day in set(days))]
-    accepted = {day: state.accepted for day, state in known.items() if state.accepted}
+    history = _History(store, known, settings)
     decisions: dict[date, Json] = {}
     expect = _Expectations() if pending else None
     with Progress(f"Validating {len(pending)} days", len(pending), "days", logger) as progress:
         for day, revision in pending:
             assert revision is not None and expect is not None  # noqa: S101 (narrows the type)
             clicks = catalog.read(revision)
-            verdict = expect.judge(day, clicks, trailing=_trailing(accepted, day, settings), settings=settings)
-            decisions[day] = _publish(store, revision, verdict)
+            wrong = _wrong_types(clicks.schema)
+            facts, items = ({}, None) if wrong else history.measure(day, clicks)
+            compared = compare(facts, history.facts_before(day), settings.validation)
+            verdict = expect.judge(day, clicks, wrong=wrong, facts=facts, compared=compared, settings=settings)
+            decisions[day] = _publish(store, revision, verdict, facts, items)
             if not verdict.failures:
-                accepted[day] = revision
+                history.accept(day, decisions[day], items)
             progress.advance(1)
     if decisions:
         catalog.commit_validation(decisions, at=datetime.now(UTC).isoformat(timespec="seconds"))
@@ -117,25 +124,69 @@ def _why_missing(day: date, state: DayState) -> str:
     return reasons.get(state.status, f"{day} is {state.status}.")
 
 
-def _trailing(accepted: dict[date, Revision], day: date, settings: Settings) -> list[Revision]:
-    before = window_days(day, settings.validation.trailing_days + 1)[:-1]
-    return [accepted[d] for d in before if d in accepted]
+class _History:
+    """The facts and items of accepted days, from the records of their validation: no clicks are read again."""
+
+    def __init__(self, store: Store, known: Mapping[date, DayState], settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        self._decisions = {day: state.decided[state.accepted.rev] for day, state in known.items() if state.accepted}
+        self._items: dict[date, pa.Array] = {}
+
+    def accept(self, day: date, decision: Json, items: pa.Array | None) -> None:
+        """Lets later days be compared with a day."""
+        self._decisions[day] = decision
+        self._items.pop(day, None)
+        if items is not None:
+            self._items[day] = items
+
+    def measure(self, day: date, clicks: pa.Table) -> tuple[Json, pa.Array]:
+        """The facts of a day, and its distinct items."""
+        facts, items = measure(clicks, day, self._settings.zone), distinct_items(clicks)
+        before = self._before(day)
+        self._items = {earlier: found for earlier, found in self._items.items() if earlier in before}
+        seen = [found for earlier in before if (found := self._items_of(earlier)) is not None]
+        if len(seen) >= self._settings.validation.min_trailing_days:
+            facts = replace(facts, new_items=share_of_new(items, seen))
+        return facts.as_dict(), items
+
+    def facts_before(self, day: date) -> list[Json]:
+        """The facts of the accepted days before; records from before there were facts tell the volume only."""
+        decisions = [self._decisions[earlier] for earlier in self._before(day)]
+        volumes = [{"clicks": d["revision"]["rows"], **{n: d["revision"][n] for n in ("sessions", "items")}} for d in decisions]
+        return [volume | decision.get("facts", {}) for volume, decision in zip(volumes, decisions, strict=True)]
+
+    def _before(self, day: date) -> list[date]:
+        days = window_days(day, self._settings.validation.trailing_days + 1)[:-1]
+        return [earlier for earlier in days if earlier in self._decisions]
+
+    def _items_of(self, day: date) -> pa.Array | None:
+        record = self._decisions[day].get("items")
+        if day not in self._items and record:
+            self._items[day] = self._store.read_table(FileRecord.from_dict(record)).column("item_id").combine_chunks()
+        return self._items.get(day)
 
 
-def _publish(store: Store, revision: Revision, verdict: _Verdict) -> Json:
+def _publish(store: Store, revision: Revision, verdict: _Verdict, facts: Json, items: pa.Array | None) -> Json:
     at = f"day={revision.day}/rev={revision.rev}"
     place = "quarantine" if verdict.failures else "clicks"
     file = store.publish(f"{place}/{at}/clicks.parquet", store.read(revision.file))
     result = store.publish(f"validation/{at}/result.json", to_json(verdict.result))
     docs = store.publish(f"validation/{at}/data_docs.html", verdict.data_docs.encode())
-    return {
+    decision = {
         "revision": replace(revision, file=file).as_dict(),
         "accepted": not verdict.failures,
         "failures": verdict.failures,
         "warnings": verdict.warnings,
+        "failed": verdict.failed,
+        "facts": facts,
         "result": result.key,
         "data_docs": docs.key,
     }
+    if items is not None:
+        file = store.publish_table(f"validation/{at}/items.parquet", pa.table({"item_id": items}))
+        decision["items"] = file.as_dict()
+    return decision
 
 
 def _report(decisions: dict[date, Json]) -> Validated:
@@ -165,32 +216,72 @@ class _Expectations:
 
         self._context = gx.get_context(mode="ephemeral")
         self._context.variables.progress_bars = ProgressBarsConfig(globally=False)
-        asset = self._context.data_sources.add_pandas("clicks").add_dataframe_asset("day")
-        self._batches = asset.add_batch_definition_whole_dataframe("day")
+        source = self._context.data_sources.add_pandas("clicks")
+        self._batches = {
+            name: source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name) for name in ("day", "facts")
+        }
 
-    def judge(self, day: date, clicks: pa.Table, *, trailing: Sequence[Revision], settings: Settings) -> _Verdict:
-        """Validates one day's clicks."""
-        import great_expectations as gx
+    def judge(
+        self, day: date, clicks: pa.Table, *, wrong: list[str], facts: Json, compared: Sequence[Compared], settings: Settings
+    ) -> _Verdict:
+        """Validates one day's clicks and facts.
+
+        Args:
+            day: The day.
+            clicks: Its clicks.
+            wrong: Sentences on wrong types of columns.
+            facts: The day's facts.
+            compared: Those that are compared with earlier days.
+            settings: The zone, thresholds and severities.
+        """
+        from great_expectations.core import ExpectationSuiteValidationResult
 
         integer_ids = pa.types.is_integer(clicks.schema.field("session_id").type)
-        wrong = _wrong_types(clicks.schema)
-        frame = clicks.to_pandas()
-        frame["session_clicks"] = frame.groupby("session_id", sort=False)["item_id"].transform("size")
-        suite = build_suite(day, zone=settings.zone, integer_ids=integer_ids, trailing=trailing, settings=settings.validation)
-        definition = gx.ValidationDefinition(name=f"clicks of {day}", data=self._batches, suite=self._context.suites.add(suite))
+        suite = click_suite(day, zone=settings.zone, integer_ids=integer_ids, settings=settings.validation)
+        result = self._run(day, "day", click_frame(clicks), suite)
+        outcomes = list(result.results)
+        if compared:
+            row = pd.DataFrame({found.fact: [float(found.value)] for found in compared})
+            outcomes += self._run(day, "facts", row, fact_suite(day, compared, settings.validation)).results
+        unmet = [outcome for outcome in outcomes if not outcome.success]
+        critical = [outcome for outcome in unmet if outcome.expectation_config.severity.value == "critical"]
+        failures = [*wrong, *map(_sentence, critical)]
+        warnings = [_sentence(outcome) for outcome in unmet if outcome not in critical]
+        whole = ExpectationSuiteValidationResult(
+            success=not unmet and not wrong,
+            results=outcomes,
+            suite_name=result.suite_name,
+            statistics=_statistics(len(outcomes), len(unmet)),
+            meta=result.meta,
+        )
+        failed = [*(["columns"] if wrong else []), *(outcome.expectation_config.meta["name"] for outcome in critical)]
+        return _Verdict(
+            failures=failures,
+            warnings=warnings,
+            failed=list(dict.fromkeys(failed)),
+            result=whole.to_json_dict() | {"facts": facts},
+            data_docs=render_page(whole, day=day, failures=failures, warnings=warnings, facts=facts),
+        )
+
+    def _run(self, day: date, asset: str, frame: pd.DataFrame, suite: Any) -> Any:
+        import great_expectations as gx
+
+        definition = gx.ValidationDefinition(name=suite.name, data=self._batches[asset], suite=self._context.suites.add(suite))
         result = self._context.validation_definitions.add(definition).run(
             batch_parameters={"dataframe": frame},
             result_format={"result_format": "SUMMARY", "partial_unexpected_count": _EXAMPLES},
         )
         _refuse_unchecked(day, result)
-        unmet = [outcome for outcome in result.results if not outcome.success]
-        critical = [outcome for outcome in unmet if outcome.expectation_config.severity.value == "critical"]
-        return _Verdict(
-            failures=[*wrong, *map(_sentence, critical)],
-            warnings=[_sentence(outcome) for outcome in unmet if outcome not in critical],
-            result=result.to_json_dict(),
-            data_docs=_render(result),
-        )
+        return result
+
+
+def _statistics(evaluated: int, unmet: int) -> Json:
+    return {
+        "evaluated_expectations": evaluated,
+        "successful_expectations": evaluated - unmet,
+        "unsuccessful_expectations": unmet,
+        "success_percent": 100 * (evaluated - unmet) / evaluated if evaluated else None,
+    }
 
 
 def _wrong_types(schema: pa.Schema) -> list[str]:
@@ -214,16 +305,10 @@ def _refuse_unchecked(day: date, result: Any) -> None:
 
 def _sentence(outcome: Any) -> str:
     result, rule = outcome.result, outcome.expectation_config.description
+    if outcome.expectation_config.kwargs.get("batch_id", "").endswith("facts"):
+        return str(rule)
     if "unexpected_count" not in result:
         return f"{rule}: found {result.get('observed_value')}"
     examples = [str(value) for value in result.get("partial_unexpected_list", [])[:3] if not pd.isna(value) and value != ""]
     shown = f", such as {', '.join(examples)}" if examples else ""
     return f"{rule}: broken by {result['unexpected_count']:,} of {result['element_count']:,} clicks{shown}"
-
-
-def _render(result: Any) -> str:
-    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
-
-    page = ValidationResultsPageRenderer(run_info_at_end=True).render(result)
-    return str(DefaultJinjaPageView().render(page))

@@ -8,7 +8,7 @@ import pytest
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.clicks.ingest import ingest
-from sbr_tasks.errors import DayError
+from sbr_tasks.errors import DayError, SettingsError
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import require_days, validate_pending
@@ -101,10 +101,95 @@ def test_volume_is_compared_with_the_accepted_days_before(tmp_path: Path) -> Non
     assert validated.accepted == (*days, thin)
     assert validated.warnings == {
         thin: [
-            "The number of clicks is near the median of the 3 days before, 12 (from 6 to 18): found 3",
-            "The number of sessions is near the median of the 3 days before, 4 (from 2 to 6): found 1",
+            "The number of clicks is 3; in the 3 accepted days before the median was 12 (robust z -7.5, warned beyond ±5)",
+            "The number of sessions is 1; in the 3 accepted days before the median was 4 (robust z -7.5, warned beyond ±5)",
         ]
     }
+
+
+def test_facts_of_a_day_are_recorded_and_later_days_are_compared_with_the_record(tmp_path: Path) -> None:
+    days = [D + timedelta(days=i) for i in range(3)]
+    odd = D + timedelta(days=3)
+    store = ingest_days(tmp_path, {day: plain_day(day) for day in days})
+    validate_pending(store, parquet_settings(tmp_path))
+    clicks_of_before = [key for key in store.keys("clicks") if "/clicks." in key]
+    assert len(clicks_of_before) == 3
+    for key in clicks_of_before:
+        store.delete(key)
+    new_items: list[Click] = [(s, 100 + s, at(odd, 60 * s)) for s in range(12)]
+    write_parquet(tmp_path / "in" / f"{odd}.parquet", new_items)
+    ingest(store, parquet_settings(tmp_path), days=[odd])
+    validated = validate_pending(store, parquet_settings(tmp_path))
+    state = ClickCatalog(store).days()[odd]
+    assert state.accepted is not None
+    facts = state.decided[state.accepted.rev]["facts"]
+    assert (facts["clicks"], facts["one_click_sessions"], facts["new_items"]) == (12, 1.0, 1.0)
+    assert [sentence.split(";")[0] for sentence in validated.warnings[odd]] == [
+        "The number of sessions is 12",
+        "The number of items is 12",
+        "The share of one-click sessions is 1.00",
+        "The median length of sessions in clicks is 1",
+        "The 0.99 quantile of the length of sessions in clicks is 1",
+        "The 0.999 quantile of the length of sessions in clicks is 1",
+    ]
+
+
+def test_share_of_new_items_is_compared_once_enough_days_know_theirs(tmp_path: Path) -> None:
+    days = [D + timedelta(days=i) for i in range(7)]
+    clicks = {day: plain_day(day) for day in days[:-1]}
+    clicks[days[-1]] = [(session, item + 100, time) for session, item, time in plain_day(days[-1])]  # type: ignore[operator]
+    store = ingest_days(tmp_path, clicks)
+    validated = validate_pending(store, parquet_settings(tmp_path))
+    assert validated.warnings == {
+        days[-1]: [
+            "The share of items that were never seen in the trailing days is 1.00; in the 3 accepted days before the median "
+            "was 0.00 (robust z 100.0, warned above 5)"
+        ]
+    }
+
+
+def test_record_without_facts_still_tells_the_volume(tmp_path: Path) -> None:
+    days = [D + timedelta(days=i) for i in range(4)]
+    settings = parquet_settings(tmp_path)
+    store = ingest_days(tmp_path, {day: plain_day(day) for day in days[:3]})
+    catalog = ClickCatalog(store)
+    old = {"accepted": True, "failures": [], "warnings": [], "result": "r", "data_docs": "d"}
+    pending = {day: state.pending for day, state in catalog.days().items()}
+    catalog.commit_validation({day: {"revision": rev.as_dict(), **old} for day, rev in pending.items() if rev}, at="2020")
+    ingest_days(tmp_path, {days[3]: plain_day(days[3], sessions=1)})
+    assert [sentence.split(";")[0] for sentence in validate_pending(store, settings).warnings[days[3]]] == [
+        "The number of clicks is 3",
+        "The number of sessions is 1",
+    ]
+
+
+def test_severity_of_an_expectation_is_set_by_name(tmp_path: Path) -> None:
+    store = ingest_days(tmp_path, {D: [*plain_day(D), plain_day(D)[0]]})
+    strict = parquet_settings(tmp_path, 'validation.severities={"repeated_clicks": "critical"}')
+    assert validate_pending(store, strict).quarantined == (D,)
+    state = ClickCatalog(store).days()[D]
+    assert state.decided[state.quarantined.rev]["failed"] == ["repeated_clicks"]  # type: ignore[union-attr]
+
+
+def test_expectation_that_is_off_is_not_checked(tmp_path: Path) -> None:
+    store = ingest_days(tmp_path, {D: [*plain_day(D), plain_day(D)[0]]})
+    lax = parquet_settings(tmp_path, "validation.severities.repeated_clicks=off")
+    validated = validate_pending(store, lax)
+    assert (validated.accepted, validated.warnings) == ((D,), {})
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("volumes=critical", "no expectation is called 'volumes'; there are columns, times_in_day, ids_present, item_ids, "),
+        ("item_ids=warning", "item_ids is always critical, because a window can't be built of days that break it"),
+        ("volume=high", "input should be 'critical', 'warning' or 'off'"),
+    ],
+)
+def test_severity_that_cannot_be_is_refused(setting: str, reason: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings([f"validation.severities.{setting}"])
+    assert reason in str(caught.value)
 
 
 def test_string_ids_must_not_be_empty(tmp_path: Path) -> None:

@@ -1,0 +1,143 @@
+"""Data Docs of a day as one page that needs no network: Great Expectations' page takes its styling from nine other hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from html import escape
+from html.parser import HTMLParser
+from typing import Any
+
+from sbr_tasks.store import Json
+
+_DROPPED = frozenset({"script", "style", "nav", "button", "svg", "iframe", "head", "object", "video", "audio"})
+_DROPPED_VOID = frozenset({"link", "img", "input", "meta", "base", "embed", "source"})
+_VOID = frozenset({"br", "hr", "col", "wbr", "area"})
+_SHELL = frozenset({"html", "body"})
+_NEEDS_SCRIPT = frozenset({"card", "modal", "btn", "collapse", "sticky"})
+_KEPT_ATTRIBUTES = frozenset({"id", "colspan", "rowspan", "hidden"})
+_SIGNS = {"fa-check-circle": ("met", "✓"), "fa-times": ("unmet", "✗"), "fa-exclamation-triangle": ("unmet", "!")}
+
+_STYLE = """
+:root { color-scheme: light dark; --edge: #8884; --good: #18794e; --bad: #c62a2f; --calm: #57606a; }
+@media (prefers-color-scheme: dark) { :root { --good: #4cc38a; --bad: #ff6369; --calm: #9da7b1; } }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: .2rem; }
+h2, h5 { font-size: 1.1rem; margin: 1.6rem 0 .2rem; } h6 { margin: .6rem 0 .2rem; }
+table { border-collapse: collapse; margin: .4rem 0; }
+th, td { border-bottom: 1px solid var(--edge); padding: .25rem .8rem; text-align: left; }
+th, td { vertical-align: top; overflow-wrap: anywhere; }
+td table { font-size: .9em; }
+.verdict { border-left: .35rem solid var(--good); padding: .6rem 1rem; background: #8881; border-radius: .3rem; }
+.verdict.failed { border-color: var(--bad); } .verdict h2 { margin-top: .4rem; }
+.met { color: var(--good); } .unmet { color: var(--bad); font-weight: 650; }
+.calm { color: var(--calm); } .facts td { font-variant-numeric: tabular-nums; }
+"""
+
+
+def render_page(result: Any, *, day: date, failures: Sequence[str], warnings: Sequence[str], facts: Json) -> str:
+    """The page of a validation: the verdict in sentences, the facts, then what Great Expectations says of each expectation.
+
+    Args:
+        result: A `great_expectations` validation result.
+        day: The day that was validated.
+        failures: Sentences on what sends the day to quarantine; none: it is accepted.
+        warnings: Sentences on what is odd.
+        facts: The day's facts by name.
+
+    Returns:
+        HTML that loads nothing: no script, picture, stylesheet or font, and links inside the page only.
+    """
+    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    page = DefaultJinjaPageView().render(ValidationResultsPageRenderer(run_info_at_end=True).render(result))
+    verdict = "goes to quarantine" if failures else "is accepted"
+    parts = [
+        f'<div class="verdict{" failed" if failures else ""}"><strong>{day} {verdict}</strong>',
+        *_sentences("Failed", failures),
+        *_sentences("Warnings", warnings),
+        "</div>",
+    ]
+    if facts:
+        rows = "".join(
+            f"<tr><td>{escape(name.replace('_', ' '))}</td><td>{_number(value)}</td></tr>" for name, value in facts.items()
+        )
+        parts.append(f'<h2>Facts</h2><table class="facts">{rows}</table>')
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>Validation of {day}</title>\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>Validation of {day}</h1>\n{''.join(parts)}\n"
+        f"{self_contained(str(page))}\n</body>\n</html>\n"
+    )
+
+
+def self_contained(page: str) -> str:
+    """What an HTML page's body says, without anything that loads from elsewhere, runs, or only works with a script."""
+    kept = _Body()
+    kept.feed(page)
+    kept.close()
+    lines = (line.strip() for line in "".join(kept.parts).splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+def _sentences(title: str, sentences: Sequence[str]) -> list[str]:
+    if not sentences:
+        return []
+    return [f"<h2>{title}</h2><ul>", *(f"<li>{escape(sentence)}</li>" for sentence in sentences), "</ul>"]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "not known"
+    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
+
+
+class _Body(HTMLParser):
+    """Copies a page and leaves out what `self_contained` promises to."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self._open: list[tuple[str, str | None]] = []  # each open element, and the one that was written for it
+
+    @property
+    def _is_inside_dropped(self) -> bool:
+        return any(written is None for _, written in self._open)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _DROPPED_VOID or tag in _SHELL:
+            return
+        if tag in _VOID:
+            if not self._is_inside_dropped:
+                self.parts.append(f"<{tag}>")
+            return
+        given = dict(attrs)
+        classes = set((given.get("class") or "").split())
+        sign = next((sign for name, sign in _SIGNS.items() if name in classes), None)
+        is_dropped = tag in _DROPPED or bool(_NEEDS_SCRIPT & classes)
+        self._open.append((tag, None if is_dropped else "span" if sign else tag))
+        if self._is_inside_dropped:
+            return
+        shown = {name: value for name, value in given.items() if name in _KEPT_ATTRIBUTES}
+        if tag == "a" and (given.get("href") or "").startswith("#"):
+            shown["href"] = given["href"]
+        if sign:
+            shown["class"] = sign[0]
+        attributes = "".join(f' {name}="{escape(value or "")}"' for name, value in shown.items())
+        self.parts.append(f"<{'span' if sign else tag}{attributes}>{sign[1] if sign else ''}")
+
+    def handle_endtag(self, tag: str) -> None:
+        if not any(name == tag for name, _ in self._open):
+            return
+        while self._open:
+            written = None if self._is_inside_dropped else self._open[-1][1]
+            name, _ = self._open.pop()
+            if written:
+                self.parts.append(f"</{written}>")
+            if name == tag:
+                return
+
+    def handle_data(self, data: str) -> None:
+        if not self._is_inside_dropped:
+            self.parts.append(escape(data))

@@ -1,0 +1,114 @@
+"""A day's facts against those of the accepted days before it, by robust z-scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal
+
+from sbr_tasks.settings import ValidationSettings
+
+_MAD_TO_SIGMA = 1.4826
+"""Of a normal distribution, the standard deviation over the median absolute deviation."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One fact beside the days before.
+
+    Attributes:
+        fact: Name of the fact.
+        expectation: Name of the expectation that it belongs to, which has the severity.
+        value: The day's.
+        z: `(value - median) / scale`: see `compare`.
+        low: The least value that isn't warned about; None where low values are fine.
+        high: The largest one; None where high values are fine.
+        sentence: All of that for people.
+    """
+
+    fact: str
+    expectation: str
+    value: float
+    z: float
+    low: float | None
+    high: float | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class _Rule:
+    fact: str
+    expectation: str
+    what: str
+    kind: Literal["count", "length", "share"]
+    is_odd: Literal["low", "high", "both"] = "both"
+
+
+_RULES = (
+    _Rule("clicks", "volume", "The number of clicks", "count"),
+    _Rule("sessions", "volume", "The number of sessions", "count"),
+    _Rule("items", "volume", "The number of items", "count"),
+    _Rule("new_items", "new_items", "The share of items that were never seen in the trailing days", "share", "high"),
+    _Rule("one_click_sessions", "one_click_sessions", "The share of one-click sessions", "share"),
+    _Rule("length_p50", "session_lengths", "The median length of sessions in clicks", "length"),
+    _Rule("length_p99", "session_lengths", "The 0.99 quantile of the length of sessions in clicks", "length"),
+    _Rule("length_p999", "session_lengths", "The 0.999 quantile of the length of sessions in clicks", "length"),
+    _Rule("top_item", "top_item", "The share of clicks on the most clicked item", "share", "high"),
+    _Rule("hours", "hours", "The share of the day's hours in which there are clicks", "share", "low"),
+)
+
+
+def compare(facts: Mapping[str, Any], trailing: Sequence[Mapping[str, Any]], settings: ValidationSettings) -> list[Compared]:
+    """Compares a day's facts with those of the days before.
+
+    The robust z of a value is its distance from the median of the days before, in units of 1.4826 times their median absolute
+    deviation (MAD; Hampel 1974), which estimates the standard deviation and isn't moved by some odd days. The unit is at
+    least so large that what lies within `volume_tolerance` of the median (counts and lengths; lengths at least one click) or
+    within `share_tolerance` (shares) is never warned about: a history that hardly varies warns of nothing small.
+
+    Args:
+        facts: The day's, by name; what is absent or None isn't compared.
+        trailing: Those of the days before.
+        settings: Thresholds.
+
+    Returns:
+        One for each fact that at least `min_trailing_days` of the days before have.
+    """
+    found = []
+    for rule in _RULES:
+        value, history = _value(facts, rule), [v for day in trailing if (v := _value(day, rule)) is not None]
+        if value is not None and len(history) >= settings.min_trailing_days:
+            found.append(_compare(rule, value, history, settings))
+    return found
+
+
+def _compare(rule: _Rule, value: float, history: Sequence[float], settings: ValidationSettings) -> Compared:
+    middle = median(history)
+    spread = _MAD_TO_SIGMA * median(abs(v - middle) for v in history)
+    least = {
+        "count": settings.volume_tolerance * middle,
+        "length": max(settings.volume_tolerance * middle, 1.0),
+        "share": settings.share_tolerance,
+    }[rule.kind]
+    reach = max(settings.max_z * spread, least)
+    z = settings.max_z * (value - middle) / reach if reach else 0.0
+    show: Callable[[float], str] = (lambda v: f"{v:.2f}") if rule.kind == "share" else (lambda v: f"{v:,.0f}")
+    warned = {"low": f"below -{settings.max_z:g}", "high": f"above {settings.max_z:g}", "both": f"beyond ±{settings.max_z:g}"}
+    return Compared(
+        fact=rule.fact,
+        expectation=rule.expectation,
+        value=value,
+        z=z,
+        low=None if rule.is_odd == "high" else middle - reach,
+        high=None if rule.is_odd == "low" else middle + reach,
+        sentence=f"{rule.what} is {show(value)}; in the {len(history)} accepted days before the median was {show(middle)} "
+        f"(robust z {z:.1f}, warned {warned[rule.is_odd]})",
+    )
+
+
+def _value(facts: Mapping[str, Any], rule: _Rule) -> float | None:
+    value = facts.get(rule.fact)
+    if value is None or rule.fact != "hours":
+        return value
+    return float(value) / float(facts["hours_of_day"])
