@@ -29,10 +29,14 @@ app.add_typer(models, name="models")
 stored = typer.Typer(no_args_is_help=True, help="Check the store, and remove what nothing needs any more.")
 app.add_typer(stored, name="store")
 
+quarantine = typer.Typer(no_args_is_help=True, help="Days whose clicks failed validation.")
+app.add_typer(quarantine, name="quarantine")
+
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as window.days=7. Repeatable.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Day = Annotated[str, typer.Argument(metavar="DAY", help="A day, as YYYY-MM-DD.")]
 AsOf = Annotated[str, typer.Option("--as-of", metavar="DAY", help="The day whose clicks are new, as YYYY-MM-DD.")]
 From = Annotated[str | None, typer.Option("--from", metavar="FILE", help="A file, folder or glob (setting source.path).")]
 Format = Annotated[
@@ -124,6 +128,48 @@ def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
         },
         as_json,
     )
+
+
+@quarantine.command("list")
+def list_quarantine(overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """The days in quarantine, and why."""
+    from sbr_tasks.validation.quarantine import list_quarantine as run
+
+    store, _ = _open(overrides)
+    rows = run(store)
+    if as_json:
+        _print({"quarantine": rows}, as_json)
+    elif rows:
+        shown = [{**row, "failures": "\n".join(row["failures"])} for row in rows]
+        typer.echo(tabulate(shown, headers="keys", intfmt=",", missingval="-", maxcolwidths=[None, None, None, 72, None]))
+    else:
+        typer.echo("No day is in quarantine.")
+
+
+@quarantine.command("show")
+def show_quarantine(day: Day, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """What failed, with examples and the day's facts, and where the clicks and Data Docs lie."""
+    from sbr_tasks.validation.quarantine import show_quarantine as run
+
+    store, _ = _open(overrides)
+    found = run(store, parse_day(day))
+    typer.echo(json.dumps(found, ensure_ascii=False, indent=None if as_json else 2))
+
+
+@quarantine.command("release")
+def release_day(
+    day: Day,
+    reason: Annotated[str, typer.Option("--reason", help="Why its clicks may be used, for whoever asks later.")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Accept a day in quarantine all the same; it says so ever after."""
+    from sbr_tasks.steps import who
+    from sbr_tasks.validation.quarantine import release
+
+    by = who()
+    released = release(*_open(overrides), parse_day(day), reason=reason, by=by)
+    _print({"day": day, "rev": released.rev, "clicks": released.rows, "released_by": by, "reason": reason.strip()}, as_json)
 
 
 @app.command()

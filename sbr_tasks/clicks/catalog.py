@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sbr_tasks.errors import DamagedError, StoreError
+from sbr_tasks.errors import DamagedError, DayError, StoreError
 from sbr_tasks.store import FileRecord, Json, LogEntry, NumberedLog, Store, file_records
 
 COMMITS = "commits/clicks"
@@ -82,7 +82,7 @@ class DayState:
         quarantined: The revision that failed validation, when that is the last word on the day.
         failures: Sentences on why it failed.
         warnings: Sentences on what the last validation found odd.
-        decided: Revisions that were validated, and whether they were accepted.
+        decided: Revisions that were validated, whether they were accepted, and if by whom they were released from quarantine.
     """
 
     source: str = ""
@@ -100,6 +100,15 @@ class DayState:
     def pending(self) -> Revision | None:
         """The imported revision that wasn't validated yet."""
         return self.incoming if self.incoming and self.incoming.rev not in self.decided else None
+
+    @property
+    def released(self) -> Json | None:
+        """`by`, `at`, `reason` and `failures` of the release, if the accepted revision was once in quarantine."""
+        return self.decided.get(self.accepted.rev, {}).get("released") if self.accepted else None
+
+    def warnings_of(self, rev: str) -> list[str]:
+        """What was found odd about one revision, whichever is current now."""
+        return list(self.decided.get(rev, {}).get("warnings", []))
 
     @property
     def status(self) -> str:
@@ -180,6 +189,35 @@ class ClickCatalog:
 
         return self._log.append(body)
 
+    def commit_release(self, revision: Revision, *, by: str, reason: str, at: str) -> None:
+        """Accepts the revision of a day that is in quarantine, for ever marked as released.
+
+        Args:
+            revision: The revision, with its file where windows may read it.
+            by: Who decided it.
+            reason: Why.
+            at: When it was committed, ISO-8601.
+
+        Raises:
+            DayError: The revision isn't in quarantine, or not any more.
+        """
+        body = {
+            "kind": "release",
+            "at": at,
+            "day": str(revision.day),
+            "revision": revision.as_dict(),
+            "by": by,
+            "reason": reason,
+        }
+
+        def build(entries: Sequence[LogEntry]) -> Json:
+            state = fold(entries).get(revision.day, DayState())
+            if state.status != "quarantined" or state.quarantined is None or state.quarantined.rev != revision.rev:
+                raise DayError(f"{revision.day} is {state.status}; only the clicks of a day in quarantine can be released.")
+            return body
+
+        self._log.append(build)
+
     def read(self, revision: Revision, columns: Sequence[str] | None = None) -> pa.Table:
         """The clicks of a revision, verified against its record.
 
@@ -204,6 +242,7 @@ def fold(entries: Sequence[LogEntry]) -> dict[date, DayState]:
         "import": _apply_import,
         "validation": _apply_validation,
         "removal": _apply_removal,
+        "release": _apply_release,
     }
     for entry in entries:
         kind = entry.body["kind"]
@@ -232,8 +271,10 @@ def _apply_import(days: dict[date, DayState], body: Json) -> None:
 def _apply_validation(days: dict[date, DayState], body: Json) -> None:
     for text, decision in body["days"].items():
         day = date.fromisoformat(text)
-        state = days.setdefault(day, DayState())
-        state.decided[decision["revision"]["rev"]] = decision
+        state, rev = days.setdefault(day, DayState()), decision["revision"]["rev"]
+        if state.decided.get(rev, {}).get("released"):  # by a person, while a validation of the same clicks was at work
+            decision = state.decided[rev]
+        state.decided[rev] = decision
         _decide(state, day, decision)
 
 
@@ -266,9 +307,25 @@ def removed_files(entries: Sequence[LogEntry]) -> set[str]:
 def named_files(body: Json) -> dict[str, FileRecord | None]:
     """Files that a commit makes part of the store, by key; None where it gives no size and hash."""
     found: dict[str, FileRecord | None] = {record.key: record for record in file_records(body)}
-    for decision in body["days"].values():
+    for decision in body.get("days", {}).values():
         found |= {decision[name]: None for name in ("result", "data_docs") if name in decision}
     return found
+
+
+def _apply_release(days: dict[date, DayState], body: Json) -> None:
+    day, rev = date.fromisoformat(body["day"]), body["revision"]["rev"]
+    state = days[day]
+    judged = state.decided[rev]
+    released = {name: body[name] for name in ("by", "at", "reason")}
+    sentence = f"released from quarantine by {body['by']} on {body['at'][:10]}: {body['reason']}; failed: "
+    state.decided[rev] = judged | {
+        "revision": body["revision"],
+        "accepted": True,
+        "released": released | {"failures": judged["failures"]},
+        "failures": [],
+        "warnings": [sentence + "; ".join(judged["failures"]), *judged["warnings"]],
+    }
+    _decide(state, day, state.decided[rev])
 
 
 def _decide(state: DayState, day: date, decision: Json) -> None:

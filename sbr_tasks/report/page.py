@@ -56,11 +56,8 @@ def write_report(store: Store, settings: Settings, as_of: date) -> str:
 def _render(store: Store, promotion: Promotion, version: ModelVersion, window: Window, settings: Settings) -> str:
     environment = Environment(loader=PackageLoader("sbr_tasks.report"), autoescape=True, undefined=StrictUndefined)
     days = ClickCatalog(store).days()
-    warnings = {
-        str(day): state.warnings
-        for day, state in days.items()
-        if str(day) in window.manifest["inputs"]["revisions"] and state.warnings
-    }
+    revisions = window.manifest["inputs"]["revisions"]
+    warnings = {str(day): found for day, state in days.items() if (found := state.warnings_of(revisions.get(str(day), "")))}
     stale = staleness(store, [version.name], days)[version.name]
     profile = _profile(store, window)
     return environment.get_template("run.html").render(

@@ -41,7 +41,8 @@ class RunRow:
     Attributes:
         day: The day of the run.
         clicks: Clicks of the day that were ingested.
-        validation: `accepted`, `accepted, n warnings`, `quarantined`, `empty`, `incoming`, `removed` or `unknown`.
+        validation: `accepted`, perhaps with `, released` and `, n warnings`; `quarantined`, `empty`, `incoming`, `removed` or
+            `unknown`.
         window_clicks: Clicks of the cleansed window.
         challenger: Name of the version that was decided on.
         recall_at_20: The challenger's, on the test day.
@@ -141,7 +142,8 @@ def _window_clicks(store: Store, day: date, window: str) -> int | None:
 
 
 def _validation(state: DayState) -> str:
-    if state.status == "accepted" and state.warnings:
-        n = len(state.warnings)
-        return f"accepted, {n} warning{'s' if n > 1 else ''}"
-    return state.status
+    if state.status != "accepted":
+        return state.status
+    n = len(state.warnings) - bool(state.released)  # a release is the first warning
+    parts = ["accepted", *(["released"] if state.released else []), *([f"{n} warning{'s' if n > 1 else ''}"] if n else [])]
+    return ", ".join(parts)

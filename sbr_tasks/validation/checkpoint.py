@@ -119,7 +119,8 @@ def _why_missing(day: date, state: DayState) -> str:
         "unknown": f"{day} was never ingested. Run the day again, or ingest it with `sbr ingest`.",
         "incoming": f"{day} was ingested but not validated yet. Run `sbr validate`, or the day again.",
         "removed": "its clicks were removed (`sbr store gc`). Run the day again: it ingests them again.",
-        "quarantined": f"{day} is in quarantine: {'; '.join(state.failures)}. Mend the source and run the day again.",
+        "quarantined": f"{day} is in quarantine: {'; '.join(state.failures)}. "
+        f"Mend the source and run the day again; `sbr quarantine show {day}` says more.",
     }
     return reasons.get(state.status, f"{day} is {state.status}.")
 

@@ -242,7 +242,8 @@ class TestRequireDays:
             require_days(states, self.settings, D)
         assert str(caught.value) == (
             f"The model of {D} is {role} on {day}, but {day} is in quarantine: Each item_id is a non-negative "
-            "integer: broken by 1 of 13 clicks, such as -1. Mend the source and run the day again."
+            "integer: broken by 1 of 13 clicks, such as -1. Mend the source and run the day again; "
+            f"`sbr quarantine show {day}` says more."
         )
 
     def test_day_with_no_clicks_is_refused(self, tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""Days in quarantine: what is wrong with them, and a person's decision to use one all the same."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import UTC, date, datetime, tzinfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
+from sbr_tasks.clicks.formats import click_schema
+from sbr_tasks.days import day_interval_us
+from sbr_tasks.errors import DayError
+from sbr_tasks.settings import Settings
+from sbr_tasks.store import Json, Store
+
+logger = logging.getLogger(__name__)
+
+
+def list_quarantine(store: Store) -> list[Json]:
+    """The days whose newest clicks are in quarantine, oldest first: `day`, `rev`, `clicks`, `failures`, `accepted_rev`."""
+    return [
+        {
+            "day": str(day),
+            "rev": state.quarantined.rev,
+            "clicks": state.quarantined.rows,
+            "failures": state.failures,
+            "accepted_rev": state.accepted.rev if state.accepted else None,
+        }
+        for day, state in ClickCatalog(store).days().items()
+        if state.status == "quarantined" and state.quarantined
+    ]
+
+
+def show_quarantine(store: Store, day: date) -> Json:
+    """All that is known of a day that is in quarantine or was released from it.
+
+    Returns:
+        `day`, `status`, `rev`, `clicks`, `failures`, `warnings`, `facts`, `examples` (unexpected values by expectation),
+        `released` (`by`, `at`, `reason`, `failures`, or None), and where `file`, `result` and `data_docs` lie.
+
+    Raises:
+        DayError: The day isn't in quarantine and wasn't released.
+    """
+    state = ClickCatalog(store).days().get(day, DayState())
+    released = state.released if state.status == "accepted" else None
+    revision = state.accepted if released else _quarantined(day, state)
+    assert revision is not None  # noqa: S101 (narrows the type)
+    decision = state.decided[revision.rev]
+    result = store.get_json(decision["result"], ("results",))
+    examples = {
+        outcome["expectation_config"]["description"]: values
+        for outcome in result["results"]
+        if not outcome["success"]
+        and (values := outcome["result"].get("partial_unexpected_list"))
+        and "observed_value" not in outcome["result"]
+    }
+    return {
+        "day": str(day),
+        "status": "released" if released else state.status,
+        "rev": revision.rev,
+        "clicks": revision.rows,
+        "failures": decision["failures"],
+        "warnings": decision["warnings"],
+        "facts": decision.get("facts", {}),
+        "examples": examples,
+        "released": released,
+        "file": store.where(revision.file.key),
+        "result": store.where(decision["result"]),
+        "data_docs": store.where(decision["data_docs"]),
+    }
+
+
+def release(store: Store, settings: Settings, day: date, *, reason: str, by: str) -> Revision:
+    """Accepts a day's clicks that are in quarantine, on a person's word.
+
+    The release is a commit of its own; the day and what is made of it say so ever after, also when the same clicks are
+    ingested again.
+
+    Args:
+        store: Where the day lies.
+        settings: The zone in which it must lie.
+        day: The day.
+        reason: Why its clicks may be used.
+        by: Who says so.
+
+    Returns:
+        The revision, as windows read it.
+
+    Raises:
+        DayError: The reason is blank, the day isn't in quarantine, or its clicks would make a window wrong.
+    """
+    if not reason.strip():
+        raise DayError("A release from quarantine needs a reason, for whoever asks later why the day was used; it was blank.")
+    catalog = ClickCatalog(store)
+    revision = _quarantined(day, catalog.days().get(day, DayState()))
+    broken = what_breaks_windows(catalog.read(revision), day, settings.zone)
+    if broken:
+        raise DayError(
+            f"{day} can't be released, because a window can't hold its clicks: {'; '.join(broken)}. "
+            "Mend the source and run the day again."
+        )
+    data = store.read(revision.file)
+    file = store.publish(f"clicks/day={day}/rev={revision.rev}/clicks.parquet", data)
+    released = replace(revision, file=file)
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    catalog.commit_release(released, by=by, reason=reason.strip(), at=at)
+    logger.warning("%s is released from quarantine by %s: %s.", day, by, reason.strip())
+    return released
+
+
+def what_breaks_windows(clicks: pa.Table, day: date, zone: tzinfo) -> list[str]:
+    """Sentences on what makes clicks unusable for windows and models, whoever accepts them; empty when nothing does.
+
+    That is: columns of other types, missing ids or times, times outside the day, and item ids that the serving model takes
+    for padding (negative or empty).
+    """
+    if clicks.schema.remove_metadata() not in (click_schema("integer"), click_schema("string")):
+        return [f"its columns are {', '.join(f'{field.name}: {field.type}' for field in clicks.schema)}"]
+    missing = {name: clicks.column(name).null_count for name in ("session_id", "item_id", "clicked_at")}
+    start, end = day_interval_us(day, zone)
+    times = clicks.column("clicked_at").drop_null().cast(pa.int64()).to_numpy()
+    outside = int(np.count_nonzero((times < start) | (times >= end)))
+    items = clicks.column("item_id")
+    is_padding = pc.less(items, 0) if pa.types.is_integer(items.type) else pc.equal(items, "")
+    padding = pc.sum(is_padding).as_py() or 0
+    broken = [f"{count:,} clicks have no {name}" for name, count in missing.items() if count]
+    broken += [f"{outside:,} clicks lie outside the day"] if outside else []
+    return broken + ([f"{padding:,} clicks have an item_id that is negative or empty"] if padding else [])
+
+
+def _quarantined(day: date, state: DayState) -> Revision:
+    if state.status != "quarantined" or state.quarantined is None:
+        raise DayError(f"{day} isn't in quarantine: it is {state.status}. `sbr quarantine list` shows the days that are.")
+    return state.quarantined
