@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("ingest", "gru4rec")
+BENCHMARKS = ("ingest", "validation", "gru4rec")
 
 
 def main() -> None:

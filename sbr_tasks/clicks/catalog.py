@@ -270,12 +270,12 @@ def _apply_import(days: dict[date, DayState], body: Json) -> None:
 
 def _apply_validation(days: dict[date, DayState], body: Json) -> None:
     for text, decision in body["days"].items():
-        day = date.fromisoformat(text)
-        state, rev = days.setdefault(day, DayState()), decision["revision"]["rev"]
-        if state.decided.get(rev, {}).get("released"):  # by a person, while a validation of the same clicks was at work
-            decision = state.decided[rev]
-        state.decided[rev] = decision
-        _decide(state, day, decision)
+        day, rev = date.fromisoformat(text), decision["revision"]["rev"]
+        state = days.setdefault(day, DayState())
+        # A person may have released these clicks while another validation of them was at work: that stands.
+        if not state.decided.get(rev, {}).get("released"):
+            state.decided[rev] = decision
+        _decide(state, day, state.decided[rev])
 
 
 def _apply_removal(days: dict[date, DayState], body: Json) -> None:
