@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from functools import cache
 from html import escape
 from html.parser import HTMLParser
 from typing import Any
@@ -49,9 +50,8 @@ def render_page(result: Any, *, day: date, failures: Sequence[str], warnings: Se
         HTML that loads nothing: no script, picture, stylesheet or font, and links inside the page only.
     """
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
 
-    page = DefaultJinjaPageView().render(ValidationResultsPageRenderer(run_info_at_end=True).render(result))
+    page = _view().render(ValidationResultsPageRenderer(run_info_at_end=True).render(result))
     verdict = "goes to quarantine" if failures else "is accepted"
     parts = [
         f'<div class="verdict{" failed" if failures else ""}"><strong>{day} {verdict}</strong>',
@@ -70,6 +70,14 @@ def render_page(result: Any, *, day: date, failures: Sequence[str], warnings: Se
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>Validation of {day}</h1>\n{''.join(parts)}\n"
         f"{self_contained(str(page))}\n</body>\n</html>\n"
     )
+
+
+@cache
+def _view() -> Any:
+    """Great Expectations' view, one for all days: it compiles its templates anew where it is made anew."""
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    return DefaultJinjaPageView()
 
 
 def self_contained(page: str) -> str:
