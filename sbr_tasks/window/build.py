@@ -8,25 +8,28 @@ from dataclasses import asdict, dataclass
 from datetime import date, timedelta, tzinfo
 from typing import Any
 
-import narwhals as nw
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from tabulate import tabulate
 
-from sbr_tasks.clicks.catalog import ClickCatalog
+from sbr_tasks.clicks.catalog import ClickCatalog, Revision
 from sbr_tasks.days import day_interval_us, describe_days, from_us, window_days
 from sbr_tasks.errors import AlreadyExistsError, WindowError
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
 from sbr_tasks.validation.checkpoint import require_days
-from sbr_tasks.window.cleanse import CleansingPass, TooLong, cleanse, limit_length, split
+from sbr_tasks.window.cleanse import CleansingPass, TooLong
+from sbr_tasks.window.coded import CodedClicks, Coder
+from sbr_tasks.window.memory import cleanse_coded, limit_coded, split_coded
 from sbr_tasks.window.sessions import ItemIndex, Sessions, plain_ids, to_sessions
+from sbr_tasks.window.stages import Stages
 
 logger = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
+_COLUMNS = ["session_id", "item_id", "clicked_at"]
+_ROW_GROUP = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,14 @@ class WindowData:
     index: ItemIndex
 
 
-def build_window(store: Store, settings: Settings, as_of: date) -> Window:
+def build_window(store: Store, settings: Settings, as_of: date, stages: Stages | None = None) -> Window:
     """Builds the window that ends with `as_of`, or returns the one that was built of the same inputs.
+
+    Args:
+        store: Holds the days and takes the window.
+        settings: `window` says how.
+        as_of: The last day.
+        stages: Told how long reading, encoding, cleansing, splitting, indexing and writing take.
 
     Raises:
         DayError: Days are missing (see `require_days`).
@@ -88,30 +97,32 @@ def build_window(store: Store, settings: Settings, as_of: date) -> Window:
     if store.exists(_manifest_key(as_of, key)):
         logger.info("The window of %s was built before from the same inputs (%s).", as_of, key)
         return load_window(store, as_of, key)
-    columns = ("session_id", "item_id", "clicked_at")
-    tables = {day: catalog.read(revision, columns) for day, revision in revisions.items()}
-    _require_one_id_type(tables, as_of)
-    clicks = pa.concat_tables(tables.values())
-    del tables
-    frame, session_ids, item_ids = _encode(clicks)
-    del clicks
-    n_before = len(frame)
-    whole = nw.from_native(frame, eager_only=True)
+    stages = stages or Stages()
+    clicks = _read(catalog, revisions, as_of, stages)
+    n_before = clicks.n_clicks
     too_long = None
-    if settings.window.longest is not None:
-        whole, too_long = limit_length(whole, longest=settings.window.longest, action=settings.window.longest_action)
-    kept, passes = cleanse(
-        whole,
-        shortest=settings.window.shortest,
-        least_click=settings.window.least_click,
-    )
+    with stages("cleanse"):
+        if settings.window.longest is not None:
+            clicks, too_long = limit_coded(clicks, longest=settings.window.longest, action=settings.window.longest_action)
+        kept, passes = cleanse_coded(clicks, shortest=settings.window.shortest, least_click=settings.window.least_click)
+    del clicks
     starts = [day_interval_us(day, settings.zone)[0] for day in (as_of - timedelta(days=1), as_of)]
-    parts = {
-        name: part.to_native() for name, part in split(kept, validation_start_us=starts[0], test_start_us=starts[1]).items()
-    }
-    if parts["train"].empty:
+    with stages("split"):
+        parts = split_coded(kept, validation_start_us=starts[0], test_start_us=starts[1])
+    del kept
+    if not parts["train"].n_clicks:
         raise WindowError(_nothing_left(as_of, n_before, passes, settings))
-    return _publish(store, as_of, key, inputs, parts, (session_ids, item_ids), passes, n_before, missing, too_long)
+    window = _publish(store, as_of, key, inputs, parts, passes, n_before, missing, too_long, stages)
+    logger.info(
+        "Window of %s: %d of %d clicks are left after %d passes of cleansing (%s).\n%s",
+        as_of,
+        window.clicks,
+        n_before,
+        len(passes),
+        stages,
+        window_table(window),
+    )
+    return window
 
 
 def load_window(store: Store, as_of: date, key: str) -> Window:
@@ -162,10 +173,28 @@ def window_table(window: Window) -> str:
     return tabulate(rows, headers=["part", "clicks", "events", "sessions", "items", "first click", "last click"], intfmt=",")
 
 
-def _require_one_id_type(tables: Mapping[date, pa.Table], as_of: date) -> None:
+def _read(catalog: ClickCatalog, revisions: Mapping[date, Revision], as_of: date, stages: Stages) -> CodedClicks:
+    coder = Coder()
     by_type: dict[str, list[date]] = {}
-    for day, table in tables.items():
-        by_type.setdefault(", ".join(f"{f.name}: {f.type}" for f in table.schema if f.name.endswith("_id")), []).append(day)
+    for day, revision in revisions.items():
+        with stages("read"):
+            file = pa.BufferReader(catalog.store.read(revision.file))
+            clicks = pq.read_table(file, columns=_COLUMNS, read_dictionary=_COLUMNS[:2])
+        by_type.setdefault(_id_types(clicks.schema), []).append(day)
+        if len(by_type) == 1:
+            with stages("encode"):
+                coder.add(clicks)
+    _require_one_id_type(by_type, as_of)
+    with stages("encode"):
+        return coder.finish()
+
+
+def _id_types(schema: pa.Schema) -> str:
+    types = {name: schema.field(name).type for name in _COLUMNS[:2]}
+    return ", ".join(f"{name}: {t.value_type if pa.types.is_dictionary(t) else t}" for name, t in types.items())
+
+
+def _require_one_id_type(by_type: Mapping[str, list[date]], as_of: date) -> None:
     if len(by_type) > 1:
         found = "; ".join(f"{types} on {describe_days(days)}" for types, days in by_type.items())
         raise WindowError(
@@ -184,45 +213,27 @@ def _manifest_key(as_of: date, key: str) -> str:
     return f"windows/as_of={as_of}/{key}/manifest.json"
 
 
-def _encode(clicks: pa.Table) -> tuple[pd.DataFrame, pa.Array, pa.Array]:
-    """Ids as integer codes in the order of the ids, so that ties break alike whatever the ids' type."""
-    codes, values = [], []
-    for name in ("session_id", "item_id"):
-        encoded = clicks.column(name).combine_chunks().dictionary_encode()
-        order = pc.array_sort_indices(encoded.dictionary).to_numpy()
-        rank = np.empty(len(order), np.int32)
-        rank[order] = np.arange(len(order), dtype=np.int32)
-        codes.append(rank[encoded.indices.to_numpy()])
-        values.append(encoded.dictionary.take(pa.array(order)))
-    at_us = clicks.column("clicked_at").cast(pa.int64()).to_numpy()
-    return pd.DataFrame({"session": codes[0], "item": codes[1], "clicked_at": at_us}), values[0], values[1]
-
-
 def _publish(
     store: Store,
     as_of: date,
     key: str,
     inputs: Mapping[str, Any],
-    parts: Mapping[str, pd.DataFrame],
-    ids: tuple[pa.Array, pa.Array],
+    parts: Mapping[str, CodedClicks],
     passes: list[CleansingPass],
     n_before: int,
     missing: list[date],
     too_long: TooLong | None,
+    stages: Stages,
 ) -> Window:
     folder = f"windows/as_of={as_of}/{key}"
-    described = {}
-    for name in PARTS:
-        table = _decode(parts[name], *ids)
-        described[name] = _describe(parts[name]) | {"file": store.publish_table(f"{folder}/{name}.parquet", table).as_dict()}
-    support = parts["train"]["item"].value_counts(sort=False)
-    order = np.lexsort((support.index.to_numpy(), -support.to_numpy()))
-    items = pa.table(
-        {
-            "item_id": ids[1].take(pa.array(support.index.to_numpy()[order])),
-            "support": pa.array(support.to_numpy()[order].astype(np.int64)),
-        }
-    )
+    with stages("index"):
+        items = _item_table(parts["train"])
+    with stages("write"):
+        described = {}
+        for name in PARTS:
+            file = store.publish(f"{folder}/{name}.parquet", _to_parquet(parts[name]))
+            described[name] = _describe(parts[name]) | {"file": file.as_dict()}
+        item_file = store.publish_table(f"{folder}/items.parquet", items)
     manifest = {
         "fingerprint": key,
         "inputs": dict(inputs),
@@ -231,7 +242,7 @@ def _publish(
         "too_long": asdict(too_long) if too_long else None,
         "cleansing": [asdict(step) for step in passes],
         "parts": described,
-        "items": store.publish_table(f"{folder}/items.parquet", items).as_dict(),
+        "items": item_file.as_dict(),
         "n_items": len(items),
     }
     try:
@@ -239,38 +250,34 @@ def _publish(
     except AlreadyExistsError:
         logger.info("Another run published the same window (%s) meanwhile.", key)
         return load_window(store, as_of, key)
-    window = Window(key, as_of, manifest)
-    logger.info(
-        "Window of %s: %d of %d clicks are left after %d passes of cleansing.\n%s",
-        as_of,
-        window.clicks,
-        n_before,
-        len(passes),
-        window_table(window),
-    )
-    return window
+    return Window(key, as_of, manifest)
 
 
-def _decode(part: pd.DataFrame, session_ids: pa.Array, item_ids: pa.Array) -> pa.Table:
-    return pa.table(
-        {
-            "session_id": session_ids.take(pa.array(part["session"].to_numpy())),
-            "item_id": item_ids.take(pa.array(part["item"].to_numpy())),
-            "clicked_at": pa.array(part["clicked_at"].to_numpy()).cast(pa.timestamp("us", tz="UTC")),
-        }
-    )
+def _item_table(train: CodedClicks) -> pa.Table:
+    """The items of the training clicks with their support, most clicked first (ties: by id)."""
+    support = train.support
+    order = np.argsort(-support, kind="stable")[: np.count_nonzero(support)]
+    return pa.table({"item_id": train.item_ids.take(pa.array(order)), "support": pa.array(support[order])})
 
 
-def _describe(part: pd.DataFrame) -> Json:
-    sessions = int(part["session"].nunique())
-    empty = part.empty
+def _to_parquet(part: CodedClicks) -> bytes:
+    """As `store.to_parquet`; ids take the place of codes a row group at a time."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, part.table(0, 0).schema, compression="zstd", coerce_timestamps="us") as writer:
+        for start in range(0, part.n_clicks, _ROW_GROUP):
+            writer.write_table(part.table(start, min(start + _ROW_GROUP, part.n_clicks)))
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _describe(part: CodedClicks) -> Json:
+    empty = not part.n_clicks
     return {
-        "clicks": len(part),
-        "events": len(part) - sessions,
-        "sessions": sessions,
-        "items": int(part["item"].nunique()),
-        "first": None if empty else from_us(int(part["clicked_at"].min())).isoformat(timespec="seconds"),
-        "last": None if empty else from_us(int(part["clicked_at"].max())).isoformat(timespec="seconds"),
+        "clicks": part.n_clicks,
+        "events": part.n_clicks - part.n_sessions,
+        "sessions": part.n_sessions,
+        "items": int(np.count_nonzero(part.support)),
+        "first": None if empty else from_us(int(part.at_us.min())).isoformat(timespec="seconds"),
+        "last": None if empty else from_us(int(part.at_us.max())).isoformat(timespec="seconds"),
     }
 
 

@@ -1,0 +1,189 @@
+"""Clicks of a window in memory: sessions laid end to end, with integer codes in place of ids.
+
+A code takes 4 bytes whatever the ids are; of strings, one copy of each distinct id is held.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Int32s = npt.NDArray[np.int32]
+Int64s = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class CodedClicks:
+    """Whole sessions, one after the other; within a session, clicks by time (ties: by item).
+
+    Attributes:
+        offsets: Shape `(n_sessions + 1,)`, int64; session i is `items[offsets[i]:offsets[i + 1]]`.
+        items: Shape `(n_clicks,)`, int32: where each click's item stands in `item_ids`.
+        at_us: Shape `(n_clicks,)`, int64: microseconds since 1970, UTC.
+        session_ids: Shape `(n_sessions,)`: the id of each session.
+        item_ids: Distinct ids in ascending order; the clicks need not use all of them.
+    """
+
+    offsets: Int64s
+    items: Int32s
+    at_us: Int64s
+    session_ids: pa.Array
+    item_ids: pa.Array
+
+    @property
+    def n_clicks(self) -> int:
+        return len(self.items)
+
+    @property
+    def n_sessions(self) -> int:
+        return len(self.session_ids)
+
+    @property
+    def lengths(self) -> Int64s:
+        """Clicks of each session, shape `(n_sessions,)`."""
+        return np.diff(self.offsets)
+
+    @property
+    def support(self) -> Int64s:
+        """Clicks of each item of `item_ids`, shape `(n_items,)`."""
+        return np.bincount(self.items, minlength=len(self.item_ids))
+
+    def take_sessions(self, which: npt.NDArray[np.integer[Any]]) -> CodedClicks:
+        """Some of the sessions, in the order given."""
+        lengths = self.lengths[which]
+        rows = rows_of_runs(self.offsets[which], lengths)
+        return CodedClicks(
+            offsets_of(lengths), self.items[rows], self.at_us[rows], self.session_ids.take(pa.array(which)), self.item_ids
+        )
+
+    def table(self, start: int, stop: int) -> pa.Table:
+        """The clicks from `start` to `stop` with their ids: `session_id`, `item_id`, `clicked_at`."""
+        inside = np.clip(self.offsets, start, stop)
+        session = np.repeat(np.arange(self.n_sessions, dtype=np.int32), np.diff(inside))
+        return pa.table(
+            {
+                "session_id": self.session_ids.take(pa.array(session)),
+                "item_id": self.item_ids.take(pa.array(self.items[start:stop])),
+                "clicked_at": pa.array(self.at_us[start:stop]).cast(pa.timestamp("us", tz="UTC")),
+            }
+        )
+
+
+class Coder:
+    """Makes `CodedClicks` of tables of clicks that come one by one; only the codes of a table are kept.
+
+    Any order of rows gives the same result; rows sorted by session and time, as the days of the store are, cost no sorting.
+    """
+
+    def __init__(self) -> None:
+        self._heads: list[pa.Array] = []
+        self._lengths: list[Int64s] = []
+        self._items: list[Int32s] = []
+        self._distinct: list[pa.Array] = []
+        self._at_us: list[Int64s] = []
+
+    def add(self, clicks: pa.Table) -> None:
+        """Takes a table with `session_id`, `item_id` and `clicked_at`; ids are integers, strings or dictionaries of strings."""
+        if not len(clicks) and self._heads:
+            return
+        heads, lengths = _runs(_one_array(clicks.column("session_id")))
+        self._heads.append(heads)
+        self._lengths.append(lengths)
+        items = _one_array(clicks.column("item_id"))
+        if not pa.types.is_dictionary(items.type):
+            items = items.dictionary_encode()
+        self._items.append(items.indices.to_numpy())
+        self._distinct.append(items.dictionary)
+        self._at_us.append(clicks.column("clicked_at").cast(pa.int64()).to_numpy())
+
+    def finish(self) -> CodedClicks:
+        """All clicks, sessions in ascending order of their ids; at least one table must have been added."""
+        heads, lengths = pa.concat_arrays(self._heads), np.concatenate(self._lengths)
+        order = _ascending(heads)
+        heads = heads.take(pa.array(order))
+        is_first = np.ones(len(heads), bool)
+        if len(heads):
+            is_first[1:] = pc.not_equal(heads[1:], heads[:-1]).to_numpy(zero_copy_only=False)
+        rows = rows_of_runs((np.cumsum(lengths) - lengths)[order], lengths[order])
+        cuts = np.flatnonzero(is_first)
+        offsets = np.append(offsets_of(lengths[order])[:-1][cuts], len(rows)).astype(np.int64)
+        at_us = np.concatenate(self._at_us)[rows]
+        self._at_us.clear()
+        items, item_ids = self._unified_items()
+        clicks = CodedClicks(offsets, items[rows], at_us, heads.take(pa.array(cuts)), item_ids)
+        return _in_time(clicks)
+
+    def _unified_items(self) -> tuple[Int32s, pa.Array]:
+        encoded = pa.concat_arrays(self._distinct).dictionary_encode()
+        order = _ascending(encoded.dictionary)
+        rank = np.empty(len(order), np.int32)
+        rank[order] = np.arange(len(order), dtype=np.int32)
+        code = rank[encoded.indices.to_numpy()]
+        starts = np.cumsum([0, *map(len, self._distinct)])
+        items = np.concatenate([code[start:][part] for start, part in zip(starts, self._items, strict=False)])
+        self._items.clear()
+        return items, encoded.dictionary.take(pa.array(order))
+
+
+def offsets_of(lengths: Int64s) -> Int64s:
+    """Where runs of these lengths start when laid end to end, and where the last one ends; shape `(n + 1,)`."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def rows_of_runs(starts: Int64s, lengths: Int64s) -> npt.NDArray[np.integer[Any]]:
+    """The numbers of the rows of some runs, run by run; shape `(sum of lengths,)`."""
+    last = int((starts + lengths).max(initial=0))
+    dtype = np.int32 if last < np.iinfo(np.int32).max else np.int64
+    rows = np.repeat((starts - (np.cumsum(lengths) - lengths)).astype(dtype), lengths)
+    rows += np.arange(len(rows), dtype=dtype)
+    return rows
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    if pa.types.is_dictionary(column.type):
+        column = column.unify_dictionaries()
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def _runs(ids: pa.Array) -> tuple[pa.Array, Int64s]:
+    """The id of each run of equal neighbours, and the length of the run."""
+    if not len(ids):
+        return (ids.dictionary[:0] if pa.types.is_dictionary(ids.type) else ids), np.empty(0, np.int64)
+    if pa.types.is_string(ids.type):
+        ids = ids.dictionary_encode()
+    values = (ids.indices if pa.types.is_dictionary(ids.type) else ids).to_numpy()
+    starts = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
+    lengths = np.diff(np.append(starts, len(values)))
+    if pa.types.is_dictionary(ids.type):
+        return ids.dictionary.take(pa.array(values[starts])), lengths
+    return ids.take(pa.array(starts)), lengths
+
+
+def _ascending(ids: pa.Array) -> npt.NDArray[np.integer[Any]]:
+    """The order that sorts ids; equal ones stay in the order in which they are."""
+    if pa.types.is_integer(ids.type):
+        return np.argsort(ids.to_numpy(), kind="stable")  # merges what is sorted already
+    order: npt.NDArray[np.integer[Any]] = pc.array_sort_indices(ids).to_numpy().astype(np.int64)
+    return order
+
+
+def _in_time(clicks: CodedClicks) -> CodedClicks:
+    """The same sessions, clicks of each by time and item; costs a sort only where they aren't so already."""
+    at_us, items = clicks.at_us, clicks.items
+    wrong = at_us[1:] < at_us[:-1]
+    wrong |= (at_us[1:] == at_us[:-1]) & (items[1:] < items[:-1])
+    wrong[clicks.offsets[1:-1] - 1] = False
+    if not wrong.any():
+        return clicks
+    session = np.repeat(np.arange(clicks.n_sessions), clicks.lengths)
+    order = np.lexsort((items, at_us, session))
+    return CodedClicks(clicks.offsets, items[order], at_us[order], clicks.session_ids, clicks.item_ids)
