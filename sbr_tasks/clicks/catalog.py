@@ -204,10 +204,7 @@ class ClickCatalog:
         body = {
             "kind": "release",
             "at": at,
-            "day": str(revision.day),
-            "revision": revision.as_dict(),
-            "by": by,
-            "reason": reason,
+            "days": {str(revision.day): {"revision": revision.as_dict(), "by": by, "reason": reason}},
         }
 
         def build(entries: Sequence[LogEntry]) -> Json:
@@ -307,25 +304,25 @@ def removed_files(entries: Sequence[LogEntry]) -> set[str]:
 def named_files(body: Json) -> dict[str, FileRecord | None]:
     """Files that a commit makes part of the store, by key; None where it gives no size and hash."""
     found: dict[str, FileRecord | None] = {record.key: record for record in file_records(body)}
-    for decision in body.get("days", {}).values():
+    for decision in body["days"].values():
         found |= {decision[name]: None for name in ("result", "data_docs") if name in decision}
     return found
 
 
 def _apply_release(days: dict[date, DayState], body: Json) -> None:
-    day, rev = date.fromisoformat(body["day"]), body["revision"]["rev"]
-    state = days[day]
-    judged = state.decided[rev]
-    released = {name: body[name] for name in ("by", "at", "reason")}
-    sentence = f"released from quarantine by {body['by']} on {body['at'][:10]}: {body['reason']}; failed: "
-    state.decided[rev] = judged | {
-        "revision": body["revision"],
-        "accepted": True,
-        "released": released | {"failures": judged["failures"]},
-        "failures": [],
-        "warnings": [sentence + "; ".join(judged["failures"]), *judged["warnings"]],
-    }
-    _decide(state, day, state.decided[rev])
+    for text, release in body["days"].items():
+        day, rev = date.fromisoformat(text), release["revision"]["rev"]
+        state = days[day]
+        judged = state.decided[rev]
+        sentence = f"released from quarantine by {release['by']} on {body['at'][:10]}: {release['reason']}; failed: "
+        state.decided[rev] = judged | {
+            "revision": release["revision"],
+            "accepted": True,
+            "released": {"by": release["by"], "at": body["at"], "reason": release["reason"], "failures": judged["failures"]},
+            "failures": [],
+            "warnings": [sentence + "; ".join(judged["failures"]), *judged["warnings"]],
+        }
+        _decide(state, day, state.decided[rev])
 
 
 def _decide(state: DayState, day: date, decision: Json) -> None:
