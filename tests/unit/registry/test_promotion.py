@@ -26,6 +26,7 @@ from sbr_tasks.registry.scoring import Score, score_models
 from sbr_tasks.registry.serving import SERVING, served
 from sbr_tasks.registry.versions import ModelVersion, load_version, train_version, version_files
 from sbr_tasks.report.page import write_report
+from sbr_tasks.report.profile.build import profile_window
 from sbr_tasks.report.runs import run_rows, run_table
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Store
@@ -61,6 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     for day in (D - timedelta(days=1), D):
         window = build_window(store, settings, day)
         found[day] = (window, train_version(store, settings, window))
+    profile_window(store, settings, D)  # takes seconds, once for all pages
     return folder, found
 
 
@@ -869,7 +871,8 @@ def test_page_of_a_run_whose_clicks_are_gone_is_written_all_the_same(copied: Cop
     store, settings, of = copied
     inject(d06=0.4)
     promote(store, settings, *of(D), run="1")
-    shutil.rmtree(tmp_path / "store" / "clicks")
+    for folder in ("clicks", "profiles"):
+        shutil.rmtree(tmp_path / "store" / folder)
     page = store.get(write_report(store, settings, D)).decode()
     assert "The clicks that this window was built from are gone, so there is no profile of them." in page
 

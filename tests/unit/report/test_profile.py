@@ -22,7 +22,7 @@ from sbr_tasks.report.profile.build import (
     write_files,
 )
 from sbr_tasks.report.profile.numbers import ProfileBuilder
-from sbr_tasks.report.profile.plots import draw_plots
+from sbr_tasks.report.profile.plots import Plot, draw_plots
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store
 from sbr_tasks.validation.checkpoint import validate_pending
@@ -117,10 +117,13 @@ def test_hours_where_the_clocks_change_by_half_an_hour() -> None:
     assert {hour: n for hour, n in enumerate(hours) if n} == {1: 2, 2: 1}
 
 
-def test_plots_are_the_same_bytes_each_time_and_share_no_id() -> None:
-    numbers = numbers_of(TWO_DAYS)
-    plots = draw_plots(numbers, timezone="UTC")
-    assert plots == draw_plots(numbers, timezone="UTC")
+@pytest.fixture(scope="module")
+def plots() -> dict[str, Plot]:
+    return draw_plots(numbers_of(TWO_DAYS), timezone="UTC")
+
+
+def test_plots_are_the_same_bytes_each_time_and_share_no_id(plots: dict[str, Plot]) -> None:
+    assert plots == draw_plots(numbers_of(TWO_DAYS), timezone="UTC")
     ids: list[str] = []
     for plot in plots.values():
         ElementTree.fromstring(plot.svg)  # noqa: S314
@@ -131,8 +134,8 @@ def test_plots_are_the_same_bytes_each_time_and_share_no_id() -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_plots_take_the_colour_of_the_page() -> None:
-    for plot in draw_plots(numbers_of(TWO_DAYS), timezone="UTC").values():
+def test_plots_take_the_colour_of_the_page(plots: dict[str, Plot]) -> None:
+    for plot in plots.values():
         svg = plot.svg.decode()
         texts = re.findall(r"<text style=\"([^\"]*)\"", svg)
         assert texts
@@ -148,7 +151,9 @@ def test_one_day_with_one_click_can_be_drawn() -> None:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> tuple[Store, Settings]:
+def shop(tmp_path: Path, plots: dict[str, Plot], monkeypatch: pytest.MonkeyPatch) -> tuple[Store, Settings]:
+    """A store of two days; their plots were drawn before, which takes seconds."""
+    monkeypatch.setattr(build, "draw_plots", lambda *_, **__: plots)
     settings = parquet_settings(tmp_path, "window.days=3", "window.least_click=1", "window.max_missing_days=1")
     for day, clicks in TWO_DAYS.items():
         write_parquet(tmp_path / "in" / f"{day}.parquet", clicks)
