@@ -241,9 +241,13 @@ class Store:
             )
         }
 
+    def is_half_written(self, key: str) -> bool:
+        """Whether this is the name of a file that a writer hasn't finished; an object store has none."""
+        return self._folder is not None and _HALF_WRITTEN.search(key) is not None
+
     def delete_half_written(self, key: str) -> None:
         """Removes what a killed writer left; a file that isn't there is fine."""
-        if self._folder and _HALF_WRITTEN.search(key):
+        if self._folder and self.is_half_written(key):
             (self._folder / key).unlink(missing_ok=True)
 
     def stat(self, key: str) -> Stat | None:

@@ -169,9 +169,12 @@ def _delete(store: Store, plan: Plan) -> None:
     with Progress("Clearing the store", len(order), "files", logger) as progress:
         for key in order:
             what, listed = plan.files[key]
-            found = store.stat(key)
-            if found is None:
+            is_half = store.is_half_written(key)
+            found = None if is_half else store.stat(key)
+            if is_half:
                 store.delete_half_written(key)
+            elif found is None:
+                logger.info("%s is gone already.", store.where(key))
             elif found.modified > listed.modified:
                 logger.warning("%s was written again meanwhile, so it stays.", store.where(key))
                 del plan.files[key]

@@ -110,7 +110,7 @@ def plan_days(commits: Sequence[LogEntry], found: Inventory, plan: Plan) -> dict
         last = {one.rev for one in (state.pending, state.accepted, state.quarantined) if one}
         for rev, roles in revisions.items():
             is_needed = (day >= plan.kept.first_day and rev in last) or (str(day), rev) in used
-            superseded = roles["incoming"] if rev in state.decided else set()
+            superseded = roles["incoming"] - roles["decided"] if rev in state.decided else set()
             wanted = superseded if is_needed else roles["incoming"] | roles["decided"]
             if wanted and all(key not in found.stats or found.stats[key].modified < plan.kept.before for key in wanted):
                 files |= wanted

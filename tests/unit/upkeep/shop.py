@@ -1,0 +1,134 @@
+"""A store with everything in it that a year of runs leaves, but that nothing was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from sbr_tasks.clicks.catalog import ClickCatalog
+from sbr_tasks.clicks.ingest import ingest_missing
+from sbr_tasks.registry.gate import Outcome
+from sbr_tasks.registry.log import Promotion, PromotionLog
+from sbr_tasks.registry.serving import publish_serving
+from sbr_tasks.registry.versions import ModelVersion, load_version
+from sbr_tasks.settings import Settings
+from sbr_tasks.store import Store, fingerprint, to_json
+from sbr_tasks.window.build import Window, build_window
+from tests.unit.days import at, parquet_settings, write_parquet
+
+LAST = date(2020, 6, 30)
+DAYS = [LAST - timedelta(days=19 - i) for i in range(20)]
+WINDOW_DAYS = 4
+NOW = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+def settings_of(folder: Path, *overrides: str) -> Settings:
+    """Settings of a shop with short windows, in which nothing is too young to go."""
+    words = [f"window.days={WINDOW_DAYS}", "window.least_click=1", "upkeep.grace_hours=0", *overrides]
+    return parquet_settings(folder, *words)
+
+
+def write_days(folder: Path, days: Iterable[date], first_item: int = 1) -> None:
+    """Writes two sessions of each day into the source."""
+    for day in days:
+        number = day.toordinal() * 10
+        clicks = [(number + s, first_item + i, at(day, 100 * s + i)) for s in range(2) for i in range(3)]
+        write_parquet(folder / "in" / f"{day}.parquet", clicks)
+
+
+def accept_pending(store: Store) -> list[date]:
+    """Accepts all imported days, as validation does, without looking at them."""
+    catalog, decisions = ClickCatalog(store), {}
+    for day, state in catalog.days().items():
+        if (revision := state.pending) is None:
+            continue
+        place = f"day={day}/rev={revision.rev}"
+        file = store.publish(f"clicks/{place}/clicks.parquet", store.read(revision.file))
+        decisions[day] = {
+            "revision": revision.as_dict() | {"file": file.as_dict()},
+            "accepted": True,
+            "failures": [],
+            "warnings": [],
+            "result": store.publish(f"validation/{place}/result.json", to_json({"day": str(day)})).key,
+            "data_docs": store.publish(f"validation/{place}/data_docs.html", f"<html>{day}</html>".encode()).key,
+        }
+    if decisions:
+        catalog.commit_validation(decisions, at="2020-07-01T00:00:00+00:00")
+    return list(decisions)
+
+
+def bring_window(store: Store, settings: Settings, day: date) -> Window:
+    """What a run of a day does up to its window."""
+    ingest_missing(store, settings, day)
+    accept_pending(store)
+    return build_window(store, settings, day)
+
+
+def write_version(store: Store, window: Window, seed: int = 0) -> ModelVersion:
+    """A version of a window, with its evaluation; no model is in its files."""
+    inputs = {"window": window.fingerprint, "seed": seed, "parent": None}
+    key = fingerprint(inputs)
+    name = f"{window.as_of}-{key[:8]}"
+    folder = f"models/{name}/{key}"
+    manifest = {
+        "name": name,
+        "fingerprint": key,
+        "window": window.fingerprint,
+        "inputs": inputs,
+        "curve": [],
+        "best_epoch": 0,
+        "lineage": {},
+        "files": {"weights": store.publish(f"{folder}/weights.npz", name.encode()).as_dict()},
+        "optimizer": store.publish(f"{folder}/optimizer.npz", b"squares" + name.encode()).as_dict(),
+        "saved_model": {"saved_model.pb": store.publish(f"{folder}/saved_model/saved_model.pb", name.encode()).as_dict()},
+    }
+    store.put_new(f"models/{name}/manifest.json", to_json(manifest))
+    scores = f"evaluations/on={window.fingerprint}/by=code/{name}"
+    ranks = store.publish(f"{scores}.parquet", b"ranks of " + name.encode())
+    store.put_new(f"{scores}.json", to_json({"metrics": {}, "by_length": {}, "ranks": ranks.as_dict()}))
+    return load_version(store, name)
+
+
+def decide(store: Store, window: Window, version: ModelVersion, outcome: Outcome) -> None:
+    """Writes a decision into the log, with what follows from it."""
+    log = PromotionLog(store)
+    state = log.state()
+    number = state.n_entries + 1
+    champion = version.name if outcome.moves_champion else state.champion
+    log.create(
+        Promotion(
+            number=number,
+            version=version.name,
+            as_of=window.as_of,
+            outcome=outcome,
+            reasons=("because",),
+            opponent=state.champion,
+            before=state.champion,
+            champion=champion,
+            challenger_metrics={},
+            opponent_metrics=None,
+            differences={},
+            baselines={},
+            window=window.fingerprint,
+            run="test",
+            at="2020-07-01T00:00:00+00:00",
+        )
+    )
+    if outcome.moves_champion:
+        publish_serving(store, number, version)
+    store.replace(f"reports/as_of={window.as_of}/{number:08d}.html", b"<html></html>")
+
+
+def new_shop(folder: Path, store: Store, settings: Settings) -> None:
+    """Runs the days 5, 8, 11, 14, 17 and 20: the last but two are champions one after the other, the others lost."""
+    write_days(folder, DAYS)
+    outcomes = [Outcome.BOOTSTRAP, Outcome.PROMOTE, Outcome.PROMOTE, Outcome.PROMOTE, Outcome.KEEP_CHAMPION, Outcome.WOULD_KEEP]
+    for day, outcome in zip(DAYS[4::3], outcomes, strict=True):
+        window = bring_window(store, settings, day)
+        decide(store, window, write_version(store, window), outcome)
+
+
+def content(store: Store) -> dict[str, bytes]:
+    """All that the store holds but times of commits, by key."""
+    return {key: store.get(key) for key in store.keys("") if not key.startswith("commits/")}

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sbr_tasks.registry.log import PromotionLog
+from sbr_tasks.settings import Settings
+from sbr_tasks.store import Store
+from sbr_tasks.upkeep.check import check_store, check_table
+from sbr_tasks.upkeep.clear import forget_day
+
+from .shop import DAYS, LAST, NOW, bring_window
+
+HARM: dict[str, Callable[[Path], object]] = {
+    "deleted": lambda file: file.unlink(),
+    "truncated": lambda file: file.write_bytes(file.read_bytes()[:-1]),
+    "flipped": lambda file: file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:]),
+}
+
+
+def one(folder: Path, pattern: str) -> Path:
+    """The last file that fits."""
+    return sorted((folder / "store").glob(pattern))[-1]
+
+
+def key_of(folder: Path, file: Path) -> str:
+    return file.relative_to(folder / "store").as_posix()
+
+
+def test_undisturbed_store_is_whole(store: Store) -> None:
+    checked = check_store(store)
+    assert (checked.faults, checked.orphans) == ((), ())
+    assert sum(checked.files.values()) == len(store.keys(""))
+    assert "whole files" in check_table(checked)
+
+
+@pytest.mark.parametrize("harm", HARM)
+@pytest.mark.parametrize(
+    ("pattern", "remedy"),
+    [
+        ("clicks/*/*/clicks.*.parquet", f"sbr store forget {LAST}"),
+        ("incoming/*/*/clicks.*.parquet", f"sbr store forget {LAST}"),
+        ("validation/*/*/data_docs.*.html", f"sbr store forget {LAST}"),
+        ("windows/*/*/train.*.parquet", f"sbr window --as-of {LAST}"),
+        ("models/*/*/weights.*.npz", f"run {LAST} again"),
+        ("models/*/manifest.json", f"run {LAST} again"),
+        ("windows/*/*/manifest.json", f"sbr window --as-of {LAST}"),
+        ("evaluations/*/*/*.parquet", "scored again"),
+        ("serving/gru4rec/4/saved_model.pb", "sbr repair"),
+        ("serving/published/00000004.json", "sbr repair"),
+        ("promotions/00000002.json", "from a backup"),
+        ("commits/clicks/00000002.json", "from a backup"),
+    ],
+)
+def test_each_fault_is_found_named_and_has_a_remedy(store: Store, tmp_path: Path, harm: str, pattern: str, remedy: str) -> None:
+    file = one(tmp_path, pattern)
+    is_record = file.suffix == ".json"
+    if harm == "truncated" and is_record:
+        file.write_bytes(file.read_bytes()[:-3])  # without its last brace; a record without its last newline says the same
+    else:
+        HARM[harm](file)
+    checked = check_store(Store(store.url))
+    fault = {fault.key: fault for fault in checked.faults}[key_of(tmp_path, file)]
+    assert fault.kind == ("missing" if harm == "deleted" else "damaged")
+    assert remedy in fault.remedy
+    assert fault.record
+    assert f"{fault.kind}: {fault.key}" in check_table(checked)
+
+
+def test_manifest_that_says_other_inputs_than_its_name_is_damaged(store: Store, tmp_path: Path) -> None:
+    file = one(tmp_path, "windows/*/*/manifest.json")
+    file.write_text(file.read_text().replace('"shortest": 2', '"shortest": 3'))
+    (fault,) = check_store(store).faults
+    assert (fault.kind, fault.key) == ("damaged", key_of(tmp_path, file))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "clicks/day=2020-06-30/rev=00/clicks.000000000000.parquet",
+        "windows/as_of=2020-06-30/00/train.000000000000.parquet",
+        "models/2020-06-30-00000000/00/weights.000000000000.npz",
+        "serving/gru4rec/9/saved_model.pb",
+        "reports/as_of=2020-06-30/00000099.html",
+        "recommendations/2020-06-30-00000000/next_items.parquet",
+        "clicks/day=2020-06-30/rev=00/clicks.000000000000.parquet#1",
+    ],
+)
+def test_what_no_record_names_is_an_orphan_and_no_fault(store: Store, tmp_path: Path, key: str) -> None:
+    file = tmp_path / "store" / key
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"left over")
+    checked = check_store(store)
+    assert checked.faults == ()
+    assert [(stat.key, stat.size) for stat in checked.orphans] == [(key, 9)]
+    assert checked.as_dict()["orphaned"] == {"files": 1, "bytes": 9, "keys": [key]}
+
+
+def test_folders_of_others_are_left_alone(store: Store, tmp_path: Path) -> None:
+    for name in ("mlflow/mlflow.db", "scratch/export-1-x/file", "notes.txt"):
+        (tmp_path / "store" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "store" / name).write_bytes(b"not the store's")
+    assert check_store(store).orphans == ()
+
+
+def test_checkpoint_is_verified_by_the_hash_that_it_begins_with(store: Store) -> None:
+    store.replace("checkpoints/0123456789abcdef.npz", bytes(64))
+    (fault,) = check_store(store).faults
+    assert (fault.kind, fault.key) == ("damaged", "checkpoints/0123456789abcdef.npz")
+
+
+def test_champion_without_its_serving_copy_is_told_of(store: Store, tmp_path: Path) -> None:
+    number = PromotionLog(store).state().champion_entry
+    for file in (tmp_path / "store" / "serving").rglob("*"):
+        if file.is_file():
+            file.unlink()
+    (fault,) = check_store(store).faults
+    assert (fault.kind, fault.key, fault.remedy) == (
+        "missing",
+        f"serving/published/{number:08d}.json",
+        "`sbr repair` makes it again.",
+    )
+
+
+def test_damaged_day_is_forgotten_and_comes_from_the_source_again(store: Store, settings: Settings, tmp_path: Path) -> None:
+    file = one(tmp_path, f"clicks/day={DAYS[-2]}/*/clicks.*.parquet")
+    before = file.read_bytes()
+    HARM["flipped"](file)
+    assert len(check_store(store).faults) == 1
+    forget_day(store, DAYS[-2], why="damaged", now=NOW)
+    assert check_store(store).faults == ()
+    window = bring_window(store, settings, LAST)
+    assert str(DAYS[-2]) in window.manifest["inputs"]["revisions"]
+    assert file.read_bytes() == before
+    assert check_store(store).faults == ()

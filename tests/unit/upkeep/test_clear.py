@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sbr_tasks.clicks.catalog import ClickCatalog
+from sbr_tasks.clicks.ingest import ingest_missing
+from sbr_tasks.errors import DamagedError, DayError
+from sbr_tasks.registry.gate import Outcome
+from sbr_tasks.registry.log import PromotionLog
+from sbr_tasks.registry.versions import load_version, require_files, version_names
+from sbr_tasks.report.runs import run_rows
+from sbr_tasks.settings import Settings
+from sbr_tasks.store import Store
+from sbr_tasks.upkeep.check import check_store
+from sbr_tasks.upkeep.clear import Cleared, clear_store, cleared_table
+from sbr_tasks.window.build import build_window, read_window
+
+from .shop import (
+    DAYS,
+    LAST,
+    NOW,
+    WINDOW_DAYS,
+    accept_pending,
+    bring_window,
+    content,
+    decide,
+    new_shop,
+    write_days,
+    write_version,
+)
+
+KEEP = 6
+FIRST_RUN = LAST - timedelta(days=KEEP)
+
+
+def clear(store: Store, settings: Settings, keep_days: int = KEEP, *, dry_run: bool = False) -> Cleared:
+    return clear_store(store, settings, keep_days=keep_days, now=NOW, dry_run=dry_run)
+
+
+def days_in(store: Store, prefix: str) -> set[date]:
+    return {
+        date.fromisoformat(key.split("/")[1].split("=")[1]) for key in store.keys(prefix) if not key.endswith("removed.json")
+    }
+
+
+def test_dry_run_says_what_a_clearing_removes_and_removes_nothing(store: Store, settings: Settings) -> None:
+    before = content(store), store.keys("commits")
+    dry = clear(store, settings, dry_run=True)
+    assert (content(store), store.keys("commits")) == before
+    done = clear(store, settings)
+    assert dry.files == done.files
+    assert cleared_table(dry).splitlines()[:-1] == cleared_table(done).splitlines()[:-1]
+    assert before[0].keys() - content(store).keys() == done.files.keys()
+    assert done.as_dict()["bytes"] == sum(len(before[0][key]) for key in done.files)
+
+
+def test_retained_runs_keep_their_days_windows_and_evaluations(store: Store, settings: Settings) -> None:
+    cleared = clear(store, settings)
+    assert cleared.first_run == FIRST_RUN
+    first_day = FIRST_RUN - timedelta(days=WINDOW_DAYS - 1)
+    assert days_in(store, "clicks") == {day for day in DAYS if day >= first_day}
+    assert days_in(store, "windows") == {day for day in DAYS[4::3] if day >= FIRST_RUN}
+    assert len(store.keys("evaluations")) == 2 * len(days_in(store, "windows"))
+    assert store.keys("incoming") == []  # what was decided on has its copy
+
+
+def test_store_is_whole_after_a_clearing_and_a_second_one_finds_nothing(store: Store, settings: Settings) -> None:
+    clear(store, settings)
+    checked = check_store(Store(store.url))
+    assert (checked.faults, checked.orphans) == ((), ())
+    commits = store.keys("commits")
+    assert clear(store, settings).files == {}
+    assert store.keys("commits") == commits
+
+
+def test_versions_with_a_log_entry_stay_and_old_ones_without_go(store: Store, settings: Settings) -> None:
+    old, new = (bring_window(store, settings, day) for day in (DAYS[4], LAST))
+    undecided = [write_version(store, window, seed=1).name for window in (old, new)]
+    log = store.keys("promotions")
+    clear(store, settings)
+    decided = set(PromotionLog(store).state().days)
+    assert set(version_names(store)) == decided | {undecided[1]}
+    for name in decided:
+        require_files(store, load_version(store, name))
+    assert store.keys("promotions") == log
+    assert not [key for key in store.keys("models") if undecided[0] in key]
+
+
+def test_champions_and_the_last_serving_copies_stay(store: Store, settings: Settings) -> None:
+    clear(store, settings)
+    assert {key.split("/")[2] for key in store.keys("serving/gru4rec")} == {"3", "4"}
+    assert PromotionLog(store).state().champion_entry == 4
+
+
+def test_table_of_runs_still_knows_windows_that_were_removed(store: Store, settings: Settings) -> None:
+    before = [row.window_clicks for row in run_rows(store)]
+    clear(store, settings)
+    assert [row.window_clicks for row in run_rows(store)] == before
+    assert None not in before
+
+
+def test_removed_day_is_ingested_again_by_the_run_that_needs_it(store: Store, settings: Settings) -> None:
+    old = build_window(store, settings, DAYS[4])
+    files = content(store)
+    clear(store, settings)
+    assert ClickCatalog(store).days()[DAYS[4]].status == "removed"
+    with pytest.raises(DayError, match=r"never ingested|were removed"):
+        build_window(store, settings, DAYS[4])
+    again = bring_window(store, settings, DAYS[4])
+    assert again.manifest == old.manifest
+    read_window(store, again, settings.zone)
+    assert ClickCatalog(store).days()[DAYS[4]].status == "accepted"
+    assert {key: value for key, value in content(store).items() if key.startswith(f"clicks/day={DAYS[4]}")} == {
+        key: value for key, value in files.items() if key.startswith(f"clicks/day={DAYS[4]}")
+    }
+    assert check_store(store).faults == ()
+
+
+def test_window_is_never_made_smaller_by_a_clearing(store: Store, settings: Settings) -> None:
+    clear(store, settings)
+    half_removed = FIRST_RUN - timedelta(days=1)
+    assert ClickCatalog(store).days()[half_removed].status == "accepted"
+    with pytest.raises(DayError, match=r"were removed \(`sbr store gc`\).*Run the day again"):
+        build_window(store, settings, half_removed)
+
+
+def test_run_that_looked_before_a_removal_and_reads_after_it_is_told(store: Store, settings: Settings) -> None:
+    catalog = ClickCatalog(store)
+    revision = catalog.days()[DAYS[4]].accepted
+    assert revision is not None
+    clear(store, settings)
+    with pytest.raises(DamagedError, match=r"were removed .* Run the day again, from ingest_clicks on"):
+        catalog.read(revision)
+
+
+def test_run_of_a_retained_day_works_after_a_clearing(store: Store, settings: Settings, tmp_path: Path) -> None:
+    clear(store, settings)
+    next_day = LAST + timedelta(days=1)
+    write_days(tmp_path, [next_day])
+    for day in (FIRST_RUN, next_day):
+        window = bring_window(store, settings, day)
+        assert len(window.manifest["inputs"]["revisions"]) == WINDOW_DAYS
+    assert check_store(store).faults == ()
+
+
+def test_superseded_revision_goes_unless_a_window_that_stays_was_built_of_it(
+    store: Store, settings: Settings, tmp_path: Path
+) -> None:
+    catalog, revisions = ClickCatalog(store), [ClickCatalog(store).days()[LAST].accepted]
+    for first_item in (7, 9):  # late clicks, twice; no window is built of the first ones
+        write_days(tmp_path, [LAST], first_item=first_item)
+        ingest_missing(store, settings, LAST)
+        accept_pending(store)
+        revisions.append(catalog.days()[LAST].accepted)
+    bring_window(store, settings, LAST)
+    keys = [revision.file.key for revision in revisions if revision]
+    clear(store, settings)
+    assert [store.exists(key) for key in keys] == [True, False, True]
+    assert {revision.rev for revision in revisions if revision} - catalog.days()[LAST].decided.keys() == {
+        keys[1].split("/")[2][4:]
+    }
+
+
+def test_revision_that_was_removed_and_comes_back_is_validated_again(store: Store, settings: Settings, tmp_path: Path) -> None:
+    catalog = ClickCatalog(store)
+    clear(store, settings)
+    assert catalog.days()[DAYS[3]].decided == {}
+    bring_window(store, settings, DAYS[4])
+    state = catalog.days()[DAYS[3]]
+    assert state.accepted is not None and state.accepted.rev in state.decided
+
+
+def test_young_files_stay(store: Store, settings: Settings, tmp_path: Path) -> None:
+    store.publish("clicks/day=2020-06-30/rev=00/clicks.parquet", b"a run at work is about to commit this")
+    careful = settings.model_copy(update={"upkeep": settings.upkeep.model_copy(update={"grace_hours": 24.0})})
+    cleared = clear_store(store, careful, keep_days=0, now=datetime.now(UTC))
+    assert cleared.files == {}
+    assert len(cleared.young) == 1
+    assert clear(store, settings, 1000).files.keys() >= {cleared.young[0].key}
+
+
+def test_file_that_is_written_again_before_its_turn_stays(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = store.publish("windows/as_of=2020-06-30/00/train.parquet", b"left by a killed run")
+    look = store.stat
+
+    def written_again(key: str) -> object:
+        if key == record.key:
+            store.publish("windows/as_of=2020-06-30/00/train.parquet", b"left by a killed run")
+        return look(key)
+
+    monkeypatch.setattr(store, "stat", written_again)
+    assert record.key not in clear(store, settings).files
+    assert store.read(record)
+
+
+def test_revision_that_a_run_brings_back_just_before_the_removal_is_committed_stays(
+    store: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog, revisions = ClickCatalog(store), []
+    for first_item in (7, 9):
+        write_days(tmp_path, [LAST], first_item=first_item)
+        ingest_missing(store, settings, LAST)
+        accept_pending(store)
+        revisions.append(catalog.days()[LAST])
+    (superseded, imported), put, came = (revisions[0].accepted, revisions[0].incoming), store.put_new, list[str]()
+    assert superseded is not None
+    assert imported is not None
+    assert superseded.file.key in clear(store, settings, dry_run=True).files
+
+    def overtaken(key: str, data: bytes) -> None:
+        if key.startswith("commits/") and not came:
+            came.append(key)
+            source = {"fingerprint": "other", "timezone": "UTC"}
+            catalog.commit_import([imported], empty=[], source=source, at="2020-07-02T00:00:00+00:00")
+        put(key, data)
+
+    monkeypatch.setattr(store, "put_new", overtaken)
+    assert superseded.file.key not in clear(store, settings).files
+    assert catalog.days()[LAST].accepted == superseded
+    assert len(catalog.read(superseded)) == superseded.rows
+    assert check_store(store).faults == ()
+
+
+@pytest.mark.parametrize("after", [0, 1, 7, 20])
+def test_clearing_that_is_killed_and_repeated_ends_the_same(
+    tmp_path: Path, settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    undisturbed = Store(str(tmp_path / "copy"))
+    for key in store.keys(""):
+        undisturbed.replace(key, store.get(key))
+    clear(undisturbed, settings)
+    expected, deletes = content(undisturbed), 0
+    delete = store.delete
+
+    def killed(key: str) -> None:
+        nonlocal deletes
+        deletes += 1
+        if deletes > after:
+            raise KeyboardInterrupt
+        delete(key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "delete", killed)
+        with pytest.raises(KeyboardInterrupt):
+            clear(store, settings)
+    checked = check_store(store)
+    assert checked.faults == ()
+    assert checked.orphans
+    clear(store, settings)
+    assert content(store) == expected
+    assert len(store.keys("commits")) == len(undisturbed.keys("commits"))
+    assert check_store(store).orphans == ()
+
+
+def test_record_that_cannot_be_read_stops_a_clearing(store: Store, settings: Settings, tmp_path: Path) -> None:
+    (manifest, *_) = sorted((tmp_path / "store").glob("windows/*/*/manifest.json"))
+    manifest.write_bytes(b"{")
+    before = content(store)
+    with pytest.raises(DamagedError, match=r"1 records of the store can't be read, .* Nothing was removed"):
+        clear(store, settings)
+    assert content(store) == before
+
+
+def test_leftovers_of_killed_runs_go(store: Store, settings: Settings, tmp_path: Path) -> None:
+    keys = ["clicks/day=2020-06-30/rev=00/clicks.000000000000.parquet", "models/2020-06-30-0/00/w.npz", "checkpoints/00.npz"]
+    half = tmp_path / "store" / "windows" / "train.parquet#1"
+    for key in keys:
+        store.replace(key, b"left over")
+    half.write_bytes(b"half")
+    (tmp_path / "store" / "notes.txt").write_text("somebody else's")
+    cleared = clear(store, settings, 1000)
+    assert {key for key, (what, _) in cleared.files.items() if what in ("orphans", "checkpoints")} == {
+        *keys,
+        "windows/train.parquet#1",
+    }
+    assert not half.exists()
+    assert (tmp_path / "store" / "notes.txt").exists()
+
+
+def test_empty_store_has_nothing_to_clear(tmp_path: Path, settings: Settings) -> None:
+    cleared = clear(Store(str(tmp_path / "empty")), settings)
+    assert (cleared.newest, cleared.files) == (None, {})
+
+
+def test_store_in_a_bucket_is_checked_and_cleared_like_a_folder(
+    s3_settings: Settings, settings: Settings, tmp_path: Path
+) -> None:
+    bucket, folder = Store.open(s3_settings), Store(str(tmp_path / "folder"))
+    new_shop(tmp_path, bucket, s3_settings)
+    new_shop(tmp_path, folder, settings)
+    assert bucket.keys("") == folder.keys("")
+    done = clear(bucket, s3_settings)
+    assert done.files == clear(folder, settings).files
+    assert content(bucket) == content(folder)
+    checked = check_store(Store.open(s3_settings))
+    assert (checked.faults, checked.orphans) == ((), ())
+    *_, key = bucket.keys("clicks")
+    bucket.replace(key, bucket.get(key)[::-1])
+    *_, window = (key for key in bucket.keys("windows") if key.endswith(".parquet"))
+    bucket.delete(window)
+    assert {(fault.kind, fault.key) for fault in check_store(bucket).faults} == {("damaged", key), ("missing", window)}
+    again = bring_window(bucket, s3_settings, DAYS[4])
+    decide(bucket, again, write_version(bucket, again, seed=5), Outcome.WOULD_KEEP)

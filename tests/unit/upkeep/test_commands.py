@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sbr_tasks import steps
+from sbr_tasks.cli import main
+from sbr_tasks.errors import DamagedError
+from sbr_tasks.settings import Settings
+from sbr_tasks.store import Store
+
+from .shop import LAST
+
+Sbr = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def sbr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], settings: Settings) -> Sbr:
+    """Exit code, output and messages of a command line on the store of the settings."""
+    monkeypatch.setenv("SBR_STORE", settings.store)
+    monkeypatch.setenv("SBR_WINDOW__DAYS", str(settings.window.days))
+    monkeypatch.setenv("SBR_UPKEEP__GRACE_HOURS", "0")
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sbr", *words])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def clicks_of(settings: Settings) -> Path:
+    (file,) = Path(settings.store).glob(f"clicks/day={LAST}/*/clicks.*")
+    return file
+
+
+def test_faults_end_with_code_1_and_orphans_with_code_0(store: Store, settings: Settings, sbr: Sbr) -> None:
+    store.replace("clicks/day=2020-06-30/rev=0/left.parquet", b"left over")
+    code, out, _ = sbr("store", "check")
+    assert code == 0
+    assert "orphaned: clicks/day=2020-06-30/rev=0/left.parquet (9 bytes)" in out
+    clicks_of(settings).write_bytes(b"other")
+    code, out, _ = sbr("store", "check", "--json")
+    (fault,) = json.loads(out)["damaged"]
+    assert (code, fault["key"]) == (1, str(clicks_of(settings).relative_to(settings.store)))
+    assert fault["remedy"].startswith(f"`sbr store forget {LAST}`")
+
+
+def test_gc_removes_what_its_dry_run_shows(store: Store, sbr: Sbr) -> None:
+    _, shown, _ = sbr("store", "gc", "--keep-days", "6", "--dry-run")
+    code, done, _ = sbr("store", "gc", "--keep-days", "6")
+    assert code == 0
+    assert shown.splitlines()[-1] == "Dry run: nothing was removed."
+    assert done.splitlines()[:-1] == shown.splitlines()[:-1]
+    assert sbr("store", "check")[0] == 0
+    assert json.loads(sbr("store", "gc", "--keep-days", "6", "--json")[1])["files"] == 0
+
+
+def test_day_without_clicks_cannot_be_forgotten(store: Store, sbr: Sbr) -> None:
+    code, _, err = sbr("store", "forget", "1999-01-01", "--reason", "none")
+    assert code == 1
+    assert "Expected a day with clicks in the store, found none of 1999-01-01." in err
+
+
+def test_forgotten_day_is_gone(store: Store, settings: Settings, sbr: Sbr) -> None:
+    file = clicks_of(settings)
+    code, out, _ = sbr("store", "forget", str(LAST), "--reason", "damaged", "--json")
+    assert (code, json.loads(out)["day"]) == (0, str(LAST))
+    assert not file.exists()
+
+
+def test_steps_stop_at_a_fault_and_take_the_parameter_before_the_setting(
+    store: Store, settings: Settings, sbr: Sbr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SBR_UPKEEP__KEEP_DAYS", "1000")
+    assert steps.check_store()["orphaned"] == {"files": 0, "bytes": 0}
+    assert steps.clear_store()["first_retained_run"] == "2017-10-04"
+    assert steps.clear_store(2)["first_retained_run"] == "2020-06-28"
+    clicks_of(settings).unlink()
+    with pytest.raises(DamagedError, match=r"1 files of .* are missing or damaged, such as clicks/day=2020-06-30"):
+        steps.check_store()
