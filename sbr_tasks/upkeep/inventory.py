@@ -27,6 +27,7 @@ AREAS = (
     "rejects",
     "validation",
     "windows",
+    "profiles",
     "models",
     "evaluations",
     "promotions",
@@ -43,6 +44,7 @@ _ENTRY = re.compile(r"/(\d{8})\.json$")
 _WINDOW = re.compile(r"windows/as_of=([^/]+)/([^/]+)/(manifest|removed)\.json")
 _VERSION = re.compile(r"models/([^/]+)/manifest\.json")
 _SCORE = re.compile(r"evaluations/on=([^/]+)/by=[^/]+/[^/]+\.json")
+_PROFILE = re.compile(r"profiles/as_of=[^/]+/[^/]+/manifest\.json")
 _COPY = re.compile(r"serving/published/(\d{8})\.json")
 _REPORT = re.compile(r"reports/as_of=[^/]+/(\d{8})\.html")
 _NEXT_ITEMS = re.compile(r"recommendations/([^/]+)/next_items\.parquet")
@@ -58,6 +60,7 @@ _REMEDIES = {
     "validation": _AGAIN,
     "rejects": "Restore it from a backup, or ingest the source again.",
     "windows": "Delete its folder, then `sbr window --as-of {day}` builds it again.",
+    "profiles": "Delete its folder, then `sbr profile --as-of {day}` makes it again.",
     "models": "Restore its folder from a backup; or delete it and run {day} again: the same inputs give the same version. "
     "Then `sbr repair`.",
     "evaluations": "Run the day again: what can't be read is scored again.",
@@ -150,7 +153,7 @@ def take_inventory(store: Store) -> Inventory:
     _read_promotions(store, found)
     _read_windows(store, found)
     _read_versions(store, found)
-    for pattern in (_SCORE, _COPY):
+    for pattern in (_SCORE, _PROFILE, _COPY):
         for key in _matching(found, pattern):
             _add_record(store, found, key, file_records)
     _add_what_the_log_needs(found)
@@ -207,7 +210,7 @@ def _log_keys(found: Inventory, prefix: str) -> Iterator[tuple[int, str]]:
 
 def _read_commits(store: Store, found: Inventory) -> None:
     for number, key in _log_keys(found, COMMITS):
-        body = _add_record(store, found, key, _commit_files, ("kind", "days"))
+        body = _add_record(store, found, key, _commit_files, ("kind",))
         if body is None:
             continue
         found.commits.append(LogEntry(number, body))

@@ -124,17 +124,19 @@ def revision_files(commits: Sequence[LogEntry]) -> dict[date, dict[str, dict[str
     """Keys of files by day, revision, and whether they were `incoming` or `decided`; without what was removed."""
     found: dict[date, dict[str, dict[str, set[str]]]] = {}
     for entry in commits:
-        for text, record in entry.body["days"].items():
-            revisions = found.setdefault(date.fromisoformat(text), {})
-            if entry.body["kind"] == "removal":
-                for roles in revisions.values():
+        kind = entry.body["kind"]
+        if kind == "removal":
+            for text, removed in entry.body["days"].items():
+                for roles in found.get(date.fromisoformat(text), {}).values():
                     for keys in roles.values():
-                        keys.difference_update(record["files"])
-                continue
-            role = "incoming" if entry.body["kind"] == "import" else "decided"
-            rev = record["rev"] if role == "incoming" else record["revision"]["rev"]
-            roles = revisions.setdefault(rev, {"incoming": set(), "decided": set()})
-            roles[role].update(_keys_of(record))
+                        keys.difference_update(removed["files"])
+            continue
+        days = {entry.body["day"]: entry.body} if kind == "release" else entry.body["days"]
+        role = "incoming" if kind == "import" else "decided"
+        for text, record in days.items():
+            rev = record["rev"] if kind == "import" else record["revision"]["rev"]
+            revisions = found.setdefault(date.fromisoformat(text), {})
+            revisions.setdefault(rev, {"incoming": set(), "decided": set()})[role].update(_keys_of(record))
     return found
 
 

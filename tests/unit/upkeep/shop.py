@@ -118,6 +118,9 @@ def decide(store: Store, window: Window, version: ModelVersion, outcome: Outcome
     if outcome.moves_champion:
         publish_serving(store, number, version)
     store.replace(f"reports/as_of={window.as_of}/{number:08d}.html", b"<html></html>")
+    profile = f"profiles/as_of={window.as_of}/{window.fingerprint}"
+    plot = store.publish(f"{profile}/hours.svg", f"<svg>{window.as_of}</svg>".encode())
+    store.replace(f"{profile}/manifest.json", to_json({"plots": {"hours": {"svg": plot.as_dict()}}}))
 
 
 def new_shop(folder: Path, store: Store, settings: Settings) -> None:

@@ -48,6 +48,7 @@ def test_undisturbed_store_is_whole(store: Store) -> None:
         ("models/*/manifest.json", f"run {LAST} again"),
         ("windows/*/*/manifest.json", f"sbr window --as-of {LAST}"),
         ("evaluations/*/*/*.parquet", "scored again"),
+        ("profiles/*/*/hours.*.svg", f"sbr profile --as-of {LAST}"),
         ("serving/gru4rec/4/saved_model.pb", "sbr repair"),
         ("serving/published/00000004.json", "sbr repair"),
         ("promotions/00000002.json", "from a backup"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -171,6 +172,29 @@ def test_revision_that_was_removed_and_comes_back_is_validated_again(store: Stor
     bring_window(store, settings, DAYS[4])
     state = catalog.days()[DAYS[3]]
     assert state.accepted is not None and state.accepted.rev in state.decided
+
+
+@pytest.mark.parametrize("day", [DAYS[1], LAST])
+def test_released_day_stays_and_goes_like_others(store: Store, settings: Settings, tmp_path: Path, day: date) -> None:
+    catalog = ClickCatalog(store)
+    write_days(tmp_path, [day], first_item=7)
+    ingest_missing(store, settings, day)
+    revision = catalog.days()[day].incoming
+    assert revision is not None
+    place, data = f"day={day}/rev={revision.rev}", store.read(revision.file)
+    bad, good = (
+        replace(revision, file=store.publish(f"{area}/{place}/clicks.parquet", data)) for area in ("quarantine", "clicks")
+    )
+    result = store.publish(f"validation/{place}/result.json", b"{}").key
+    judged = {"revision": bad.as_dict(), "accepted": False, "failures": ["odd"], "warnings": [], "result": result}
+    catalog.commit_validation({day: judged}, at="2020-07-01T00:00:00+00:00")
+    catalog.commit_release(good, by="me", reason="fine", at="2020-07-01T00:00:00+00:00")
+    assert check_store(store).faults == ()
+    clear(store, settings)
+    assert [store.exists(key) for key in (good.file.key, bad.file.key, result)] == [day == LAST] * 3
+    assert catalog.days()[day].status == ("accepted" if day == LAST else "removed")
+    checked = check_store(store)
+    assert (checked.faults, checked.orphans) == ((), ())
 
 
 def test_young_files_stay(store: Store, settings: Settings, tmp_path: Path) -> None:
