@@ -210,7 +210,7 @@ def _log_keys(found: Inventory, prefix: str) -> Iterator[tuple[int, str]]:
 
 def _read_commits(store: Store, found: Inventory) -> None:
     for number, key in _log_keys(found, COMMITS):
-        body = _add_record(store, found, key, _commit_files, ("kind",))
+        body = _add_record(store, found, key, _commit_files, ("kind", "days"))
         if body is None:
             continue
         found.commits.append(LogEntry(number, body))

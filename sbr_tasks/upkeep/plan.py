@@ -131,9 +131,8 @@ def revision_files(commits: Sequence[LogEntry]) -> dict[date, dict[str, dict[str
                     for keys in roles.values():
                         keys.difference_update(removed["files"])
             continue
-        days = {entry.body["day"]: entry.body} if kind == "release" else entry.body["days"]
         role = "incoming" if kind == "import" else "decided"
-        for text, record in days.items():
+        for text, record in entry.body["days"].items():
             rev = record["rev"] if kind == "import" else record["revision"]["rev"]
             revisions = found.setdefault(date.fromisoformat(text), {})
             revisions.setdefault(rev, {"incoming": set(), "decided": set()})[role].update(_keys_of(record))

@@ -15,7 +15,7 @@ import pyarrow as pa
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
 from sbr_tasks.clicks.formats import click_schema
 from sbr_tasks.days import describe_days, window_days
-from sbr_tasks.errors import DayError
+from sbr_tasks.errors import DamagedError, DayError
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, to_json
@@ -118,7 +118,7 @@ def _why_missing(day: date, state: DayState) -> str:
         "empty": f"{day} has no clicks in the source. Check that its file was delivered, then run the day again.",
         "unknown": f"{day} was never ingested. Run the day again, or ingest it with `sbr ingest`.",
         "incoming": f"{day} was ingested but not validated yet. Run `sbr validate`, or the day again.",
-        "removed": "its clicks were removed (`sbr store gc`). Run the day again: it ingests them again.",
+        "removed": f"the clicks of {day} were removed (`sbr store gc`). Run the day again: it ingests them again.",
         "quarantined": f"{day} is in quarantine: {'; '.join(state.failures)}. "
         f"Mend the source and run the day again; `sbr quarantine show {day}` says more.",
     }
@@ -164,7 +164,12 @@ class _History:
     def _items_of(self, day: date) -> pa.Array | None:
         record = self._decisions[day].get("items")
         if day not in self._items and record:
-            self._items[day] = self._store.read_table(FileRecord.from_dict(record)).column("item_id").combine_chunks()
+            try:
+                table = self._store.read_table(FileRecord.from_dict(record))
+            except DamagedError as error:
+                logger.warning("New items are told without those of %s: %s", day, error)
+                return None
+            self._items[day] = table.column("item_id").combine_chunks()
         return self._items.get(day)
 
 

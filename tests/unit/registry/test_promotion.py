@@ -862,7 +862,7 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
     limited = replace(
         window, manifest=window.manifest | {"inputs": inputs, "too_long": {"sessions": 1200, "clicks_lost": 3400}}
     )
-    monkeypatch.setattr("sbr_tasks.report.page.load_window", lambda *_: limited)
+    monkeypatch.setattr("sbr_tasks.report.page.window_record", lambda *_: limited)
     page = store.get(write_report(store, settings, D)).decode()
     assert "1,200 sessions of more than 3 clicks were cut to their first clicks before cleansing: 3,400 clicks less." in page
 
