@@ -27,7 +27,7 @@ h1 { font-size: 1.5rem; margin-bottom: .2rem; }
 h2, h5 { font-size: 1.1rem; margin: 1.6rem 0 .2rem; } h6 { margin: .6rem 0 .2rem; }
 table { border-collapse: collapse; margin: .4rem 0; }
 th, td { border-bottom: 1px solid var(--edge); padding: .25rem .8rem; text-align: left; }
-th, td { vertical-align: top; overflow-wrap: anywhere; }
+th, td { vertical-align: top; } th { white-space: nowrap; } td { overflow-wrap: break-word; }
 td table { font-size: .9em; }
 .verdict { border-left: .35rem solid var(--good); padding: .6rem 1rem; background: #8881; border-radius: .3rem; }
 .verdict.failed { border-color: var(--bad); } .verdict h2 { margin-top: .4rem; }
