@@ -50,7 +50,8 @@ class SourceColumns(_Section):
 class SourceSettings(_Section):
     """Where the daily run finds new clicks, and how they are written there."""
 
-    path: str | None = Field(None, description="A file, a folder, or a glob of files (plain or .gz).")
+    path: str | None = Field(None, description="A file, a folder, or a glob (plain or .gz); or one in s3://, gs://, az://.")
+    options: dict[str, str] = Field({}, description="Options of the source's object store (endpoint, region), never secrets.")
     format: ClickFormat = Field("yoochoose", description="How the lines are laid out.")
     columns: SourceColumns = Field(SourceColumns(), description="Column names for csv, jsonl and parquet.")
     delimiter: str = Field(",", min_length=1, max_length=1, description="Field separator of the csv format.")

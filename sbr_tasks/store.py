@@ -86,9 +86,7 @@ class Store:
             if url.startswith("memory:"):
                 self._backend: Any = MemoryStore()
             elif is_url(url):
-                given = dict(options or {})
-                client = {name: given.pop(name) for name in _CLIENT_OPTIONS if name in given}
-                self._backend = from_url(url, config=given, client_options=client)  # type: ignore[call-overload]
+                self._backend = open_backend(url, options or {})
             else:
                 self._folder = Path(url)
                 self._folder.mkdir(parents=True, exist_ok=True)
@@ -284,6 +282,20 @@ class Store:
     def where(self, key: str) -> str:
         """The full name of a key, for messages."""
         return f"{self.url.rstrip('/')}/{key}"
+
+
+def open_backend(url: str, options: Mapping[str, str]) -> Any:
+    """The object store that a URL names, as obstore's functions take it.
+
+    Raises:
+        StoreError: The URL or an option isn't understood.
+    """
+    given = dict(options)
+    client = {name: given.pop(name) for name in _CLIENT_OPTIONS if name in given}
+    try:
+        return from_url(url, config=given, client_options=client)  # type: ignore[call-overload]
+    except (BaseError, OSError, ValueError) as error:
+        raise StoreError(f"{url!r} can't be opened: {first_line(error)}") from error
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -24,6 +23,7 @@ import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
 from sbr_tasks.clicks.rejects import Reject
+from sbr_tasks.clicks.sources import SourceFile, open_file, size_of
 from sbr_tasks.days import to_us
 from sbr_tasks.errors import SourceError
 from sbr_tasks.settings import SourceSettings
@@ -84,7 +84,7 @@ class Layout:
     is_quoted: bool = False
 
 
-def read_blocks(file: Path, source: SourceSettings) -> Iterator[Block]:
+def read_blocks(file: SourceFile, source: SourceSettings) -> Iterator[Block]:
     """Parses a file block by block, in the order of the file.
 
     For `movielens` the column session_id holds the user; sessions are cut later (`sbr_tasks.clicks.sessions`).
@@ -103,7 +103,7 @@ def read_blocks(file: Path, source: SourceSettings) -> Iterator[Block]:
         raise SourceError(f"{file} can't be read: {error}. Check that the file is complete and may be read.") from error
 
 
-def _read_lines(file: Path, source: SourceSettings) -> Iterator[Block]:
+def _read_lines(file: SourceFile, source: SourceSettings) -> Iterator[Block]:
     layout: Layout | None = None
     judged = _Judged(file, source)
     for data, first_line, bytes_read in _line_blocks(file):
@@ -124,7 +124,7 @@ def _read_lines(file: Path, source: SourceSettings) -> Iterator[Block]:
 class _Judged:
     """Tells a file with wrong lines from one of another format, of whose lines none is right."""
 
-    def __init__(self, file: Path, source: SourceSettings) -> None:
+    def __init__(self, file: SourceFile, source: SourceSettings) -> None:
         self.file = file
         self._format = source.format
         self._first: Reject | None = None
@@ -148,9 +148,9 @@ class _Judged:
         )
 
 
-def _line_blocks(file: Path) -> Iterator[tuple[bytes, int, int]]:
+def _line_blocks(file: SourceFile) -> Iterator[tuple[bytes, int, int]]:
     """Yields whole lines as (bytes, number of the first line, bytes of the file read so far)."""
-    with file.open("rb") as raw, _unpacked(raw, file) as stream:
+    with open_file(file) as raw, _unpacked(raw, file) as stream:
         line = 1
         while chunk := stream.read(BLOCK_BYTES):
             if not chunk.endswith(b"\n"):
@@ -163,11 +163,11 @@ def _count_lines(data: bytes) -> int:
     return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n"))) + (not data.endswith(b"\n"))
 
 
-def _unpacked(raw: IO[bytes], file: Path) -> AbstractContextManager[IO[bytes]]:
+def _unpacked(raw: IO[bytes], file: SourceFile) -> AbstractContextManager[IO[bytes]]:
     return gzip.GzipFile(fileobj=raw) if file.suffix == ".gz" else nullcontext(raw)  # type: ignore[return-value]
 
 
-def _find_layout(data: bytes, source: SourceSettings, file: Path) -> Layout:
+def _find_layout(data: bytes, source: SourceSettings, file: SourceFile) -> Layout:
     """The layout by the first line, or, where lines without a header are described by any of them, by one that is right."""
     first, *others = (line.decode("utf-8", "replace").rstrip("\r") for line in data.split(b"\n", _LOOKED_AT)[:_LOOKED_AT])
     try:
@@ -181,7 +181,7 @@ def _find_layout(data: bytes, source: SourceSettings, file: Path) -> Layout:
         raise
 
 
-def _layout_of(first_line: str, source: SourceSettings, file: Path) -> Layout:
+def _layout_of(first_line: str, source: SourceSettings, file: SourceFile) -> Layout:
     build = {
         "yoochoose": _yoochoose_layout,
         "gru4rec": _gru4rec_layout,
@@ -192,19 +192,19 @@ def _layout_of(first_line: str, source: SourceSettings, file: Path) -> Layout:
     return build(first_line, source, file)
 
 
-def _yoochoose_layout(first_line: str, source: SourceSettings, file: Path) -> Layout:
+def _yoochoose_layout(first_line: str, source: SourceSettings, file: SourceFile) -> Layout:
     del first_line, file
     names = ("session_id", "clicked_at", "item_id", "category")
     return Layout(names, "session_id", "item_id", "clicked_at", "category", ",", "iso", source.id_type, has_header=False)
 
 
-def _gru4rec_layout(first_line: str, source: SourceSettings, file: Path) -> Layout:
+def _gru4rec_layout(first_line: str, source: SourceSettings, file: SourceFile) -> Layout:
     names = tuple(first_line.split("\t"))
     _need_columns(("SessionId", "ItemId", "Time"), names, "a tab-separated header", file)
     return Layout(names, "SessionId", "ItemId", "Time", None, "\t", "s", source.id_type, has_header=True)
 
 
-def _movielens_layout(first_line: str, source: SourceSettings, file: Path) -> Layout:
+def _movielens_layout(first_line: str, source: SourceSettings, file: SourceFile) -> Layout:
     names: tuple[str, ...] = ("userId", "movieId", "rating", "timestamp")
     double_colon = "::" in first_line
     delimiter = next((d for d in ("\t", ",") if d in first_line), ":")
@@ -231,12 +231,12 @@ def _movielens_layout(first_line: str, source: SourceSettings, file: Path) -> La
     )
 
 
-def _csv_layout(first_line: str, source: SourceSettings, file: Path) -> Layout:
+def _csv_layout(first_line: str, source: SourceSettings, file: SourceFile) -> Layout:
     names = tuple(name.strip().strip('"') for name in first_line.split(source.delimiter))
     return _mapped_layout(names, source, file, f"a header separated by {source.delimiter!r}", source.delimiter)
 
 
-def _jsonl_layout(first_line: str, source: SourceSettings, file: Path) -> Layout:
+def _jsonl_layout(first_line: str, source: SourceSettings, file: SourceFile) -> Layout:
     try:
         found = json.loads(first_line)
     except ValueError:
@@ -245,7 +245,7 @@ def _jsonl_layout(first_line: str, source: SourceSettings, file: Path) -> Layout
     return _mapped_layout(names, source, file, "a JSON object per line", "")
 
 
-def _mapped_layout(names: tuple[str, ...], source: SourceSettings, file: Path, what: str, delimiter: str) -> Layout:
+def _mapped_layout(names: tuple[str, ...], source: SourceSettings, file: SourceFile, what: str, delimiter: str) -> Layout:
     """The layout of a file whose columns are named in the settings; `delimiter` is empty where there are no CSV lines."""
     columns = source.columns
     needed = [columns.session_id, columns.item_id, columns.clicked_at, *([columns.category] if columns.category else [])]
@@ -264,7 +264,7 @@ def _mapped_layout(names: tuple[str, ...], source: SourceSettings, file: Path, w
     )
 
 
-def _need_columns(needed: tuple[str, ...], found: tuple[str, ...], what: str, file: Path) -> None:
+def _need_columns(needed: tuple[str, ...], found: tuple[str, ...], what: str, file: SourceFile) -> None:
     missing = [name for name in needed if name not in found]
     if missing:
         raise SourceError(
@@ -302,7 +302,7 @@ def _parse(data: bytes, first_line: int, layout: Layout, judged: _Judged) -> tup
     return pa.concat_tables(tables), tuple(rejects)
 
 
-def _parse_apart(lines: list[bytes], first_line: int, layout: Layout, file: Path) -> tuple[pa.Table, list[Reject]]:
+def _parse_apart(lines: list[bytes], first_line: int, layout: Layout, file: SourceFile) -> tuple[pa.Table, list[Reject]]:
     """The clicks of a few lines of which some are wrong, and those.
 
     Arrow decides on each line that looks wrong alone, so that a line's fate doesn't depend on the lines beside it.
@@ -517,14 +517,14 @@ def _arrow_us(text: str) -> int | None:
         return None
 
 
-def _read_parquet(file: Path, source: SourceSettings) -> Iterator[Block]:
+def _read_parquet(file: SourceFile, source: SourceSettings) -> Iterator[Block]:
     """Parses a Parquet file; missing and negative ids pass, so that the validation of their day can show them."""
     try:
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(open_file(file))
     except pa.ArrowInvalid as error:
         raise SourceError(f"Expected a Parquet file in {file}: {error}") from error
     layout = _mapped_layout(tuple(parquet.schema_arrow.names), source, file, "Parquet columns", "")
-    size, rows_read = file.stat().st_size, 0
+    size, rows_read = size_of(file), 0
     for batch in parquet.iter_batches(columns=list(layout.columns)):
         try:
             table = _canonical(pa.Table.from_batches([batch]), layout)

@@ -27,7 +27,7 @@ from sbr_tasks.clicks.catalog import ClickCatalog, Revision
 from sbr_tasks.clicks.formats import click_schema, read_blocks
 from sbr_tasks.clicks.rejects import Rejects
 from sbr_tasks.clicks.sessions import cut_sessions
-from sbr_tasks.clicks.sources import find_files, source_fingerprint
+from sbr_tasks.clicks.sources import SourceFile, files_of, size_of, source_fingerprint
 from sbr_tasks.days import day_numbers, days_between, describe_days, number_to_day, window_days
 from sbr_tasks.errors import SourceError
 from sbr_tasks.progress import Progress
@@ -84,7 +84,7 @@ def ingest_missing(store: Store, settings: Settings, as_of: date) -> Ingested | 
     if settings.source.path is None and as_of in known:
         logger.info("No source is set (source.path), so the window is made of what was ingested before.")
         return None
-    source = source_fingerprint(find_files(settings.source.path), settings)
+    source = source_fingerprint(files_of(settings.source), settings)
     wanted = []
     for day in window:
         state = known.get(day)
@@ -111,7 +111,7 @@ def ingest(store: Store, settings: Settings, *, days: Collection[date] | None = 
     Raises:
         SourceError: The source is absent or empty, or too many of its lines don't parse; nothing was stored.
     """
-    files = find_files(settings.source.path)
+    files = files_of(settings.source)
     source = source_fingerprint(files, settings)
     rejects = Rejects(settings.ingest.max_rejected)
     with scratch_folder(settings, "ingest") as scratch, _Spill(scratch, settings, days) as spill:
@@ -159,10 +159,10 @@ def read_source(source: SourceSettings, rejects: Rejects | None = None) -> Itera
     Raises:
         SourceError: The source is absent or empty, or too many of its lines don't parse.
     """
-    return read_files(find_files(source.path), source, rejects)
+    return read_files(files_of(source), source, rejects)
 
 
-def read_files(files: list[Path], source: SourceSettings, rejects: Rejects | None = None) -> Iterator[pa.Table]:
+def read_files(files: list[SourceFile], source: SourceSettings, rejects: Rejects | None = None) -> Iterator[pa.Table]:
     """All clicks of some files, block by block, with sessions; users are cut into sessions where the format knows users only.
 
     Args:
@@ -180,8 +180,8 @@ def read_files(files: list[Path], source: SourceSettings, rejects: Rejects | Non
         yield from blocks
 
 
-def _read_blocks(files: list[Path], source: SourceSettings, rejects: Rejects) -> Iterator[pa.Table]:
-    total = sum(file.stat().st_size for file in files)
+def _read_blocks(files: list[SourceFile], source: SourceSettings, rejects: Rejects) -> Iterator[pa.Table]:
+    total = sum(size_of(file) for file in files)
     what = files[0].name if len(files) == 1 else f"{len(files)} files"
     rows = 0
     with Progress(f"Reading {what}", total, "B", logger) as progress:

@@ -1,47 +1,206 @@
-"""Finding the files of a source, and telling whether they changed."""
+"""Finding the files of a source, on this machine or in object storage, and telling whether they changed."""
 
 from __future__ import annotations
 
 import glob
-from pathlib import Path
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
-from sbr_tasks.errors import NotArrivedError, SourceError
-from sbr_tasks.settings import Settings
-from sbr_tasks.store import fingerprint
+import obstore
+from obstore.exceptions import BaseError
+
+from sbr_tasks.errors import NotArrivedError, SourceError, StoreError, first_line
+from sbr_tasks.settings import Settings, SourceSettings, is_url
+from sbr_tasks.store import fingerprint, open_backend
+
+_WILDCARDS = "*?["
 
 
-def find_files(path: str | None, named_by: str = "source.path or --from") -> list[Path]:
+@dataclass(frozen=True)
+class RemoteFile:
+    """An object of a bucket.
+
+    Attributes:
+        url: Its full name, for messages.
+        key: Its name in the bucket.
+        size: Bytes.
+        version: Changes with its content: the ETag, or the time of its last change.
+        backend: The bucket.
+    """
+
+    url: str
+    key: str
+    size: int
+    version: str
+    backend: Any = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(self.key).name
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self.key).suffix
+
+
+SourceFile = Path | RemoteFile
+"""What clicks are read from; see `open_file` and `size_of`."""
+
+
+def find_files(
+    path: str | None, options: Mapping[str, str] | None = None, named_by: str = "source.path or --from"
+) -> list[SourceFile]:
     """The files of a source, sorted by name.
 
     Args:
-        path: A file, a folder (all its files but hidden ones), or a glob.
-        named_by: What a person sets it with, for the error.
+        path: A file, a folder (all its files but hidden ones), or a glob; or the same as s3://, gs:// or az:// URL.
+        options: Options of the object store that a URL names.
+        named_by: What a person sets the path with, for the error.
 
     Raises:
         SourceError: No path is set.
         NotArrivedError: There is no file.
+        StoreError: The object store can't be listed.
     """
     if not path:
         raise SourceError(
             "No source of clicks is set. Set source.path (SBR_SOURCE__PATH) to a file, a folder or a glob, "
             "and source.format to its format."
         )
+    if is_url(path):
+        return list(_find_remote(path, options or {}, named_by))
     place = Path(path)
     if place.is_file():
         return [place]
     if place.is_dir():
-        found = [file for file in sorted(place.iterdir()) if file.is_file() and not file.name.startswith((".", "_"))]
-        if not found:
+        files = [file for file in sorted(place.iterdir()) if file.is_file() and not _is_hidden(file.name)]
+        if not files:
             raise NotArrivedError(f"Expected files of clicks in the folder {place}, found none.")
-        return found
+        return list(files)
     found = sorted(Path(name) for name in glob.glob(path, recursive=True) if Path(name).is_file())  # noqa: PTH207 (absolute globs)
     if not found:
         raise NotArrivedError(f"Expected clicks in {path}, but there is no such file. Check the path ({named_by}).")
-    return found
+    return list(found)
 
 
-def source_fingerprint(files: list[Path], settings: Settings) -> str:
-    """Stands for the files as they are now (names, sizes, modification times), and for how they are read."""
-    seen = {str(file): [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
-    how = settings.source.model_dump(mode="json", exclude={"path"})
+def files_of(source: SourceSettings) -> list[SourceFile]:
+    """The files that the settings name; see `find_files`."""
+    return find_files(source.path, source.options)
+
+
+def open_file(file: SourceFile) -> IO[bytes]:
+    """The content of a file, as a stream in which one can seek.
+
+    Raises:
+        OSError: It can't be read.
+        StoreError: The object store can't be read; so does reading from the stream.
+    """
+    if isinstance(file, Path):
+        return file.open("rb")
+    try:
+        return io.BufferedReader(_RemoteStream(file.url, obstore.open_reader(file.backend, file.key)), 1 << 20)
+    except BaseError as error:
+        raise StoreError(f"{file} can't be read: {first_line(error)}") from error
+
+
+def size_of(file: SourceFile) -> int:
+    """Bytes of a file."""
+    return file.stat().st_size if isinstance(file, Path) else file.size
+
+
+def source_fingerprint(files: list[SourceFile], settings: Settings) -> str:
+    """Stands for the files as they are now (names, sizes, versions or modification times), and for how they are read."""
+    seen = {str(file): [size_of(file), file.stat().st_mtime_ns if isinstance(file, Path) else file.version] for file in files}
+    how = settings.source.model_dump(mode="json", exclude={"path", "options", "wait_minutes", "check_every_minutes"})
     return fingerprint({"files": seen, "how": how, "timezone": settings.timezone})
+
+
+class _RemoteStream(io.RawIOBase):
+    """obstore's reader as a stream of Python's."""
+
+    def __init__(self, url: str, reader: Any) -> None:
+        self._url = url
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = memoryview(self._reader.read(len(buffer)))
+        except BaseError as error:
+            raise StoreError(f"{self._url} can't be read: {first_line(error)}") from error
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._reader.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._reader.tell())
+
+
+def _find_remote(path: str, options: Mapping[str, str], named_by: str) -> list[RemoteFile]:
+    scheme, _, rest = path.partition("://")
+    bucket, _, pattern = rest.partition("/")
+    root = f"{scheme}://{bucket}"
+    is_glob = any(sign in pattern for sign in _WILDCARDS)
+    fixed = pattern[: min(pattern.find(sign) for sign in _WILDCARDS if sign in pattern)] if is_glob else pattern
+    prefix = fixed.rpartition("/")[0] if is_glob else fixed.rstrip("/")
+    try:
+        backend = open_backend(root, options)
+        listed = [entry for batch in obstore.list(backend, prefix or None) for entry in batch]
+        if not listed and not is_glob:
+            listed = [obstore.head(backend, pattern)]
+    except FileNotFoundError:
+        listed = []
+    except (BaseError, OSError, ValueError) as error:
+        raise StoreError(
+            f"{root} can't be listed: {first_line(error)}. Check source.path, source.options and the credentials."
+        ) from error
+    found = [
+        RemoteFile(
+            f"{root}/{entry['path']}",
+            entry["path"],
+            entry["size"],
+            entry["e_tag"] or entry["last_modified"].isoformat(),
+            backend,
+        )
+        for entry in listed
+        if (_matches(entry["path"], pattern) if is_glob else _is_in(entry["path"], pattern))
+    ]
+    if not found:
+        raise NotArrivedError(f"Expected clicks in {path}, but there is no such object. Check the path ({named_by}).")
+    return sorted(found, key=lambda file: file.key)
+
+
+def _is_in(key: str, folder: str) -> bool:
+    """Whether a key is the one named, or a file right in the folder that is named."""
+    inside = key.removeprefix(f"{folder.rstrip('/')}/" if folder else "")
+    is_inside = inside != key or not folder
+    return key == folder or (is_inside and "/" not in inside and not _is_hidden(inside))
+
+
+def _matches(key: str, pattern: str) -> bool:
+    """As a shell's glob does: only ** crosses folders."""
+    parts, patterns = key.split("/"), pattern.split("/")
+    if "**" in patterns:
+        at = patterns.index("**")
+        rest = "/".join(patterns[at + 1 :])
+        head_fits = len(parts) > at and all(map(fnmatchcase, parts[:at], patterns[:at]))
+        return head_fits and any(_matches("/".join(parts[start:]), rest) for start in range(at, len(parts)))
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "_"))

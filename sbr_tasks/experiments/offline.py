@@ -133,7 +133,7 @@ def read_sessions(paths: Sequence[str], source: SourceSettings, named_by: str) -
     Raises:
         SourceError: The clicks are absent or can't be read, or one has no id or time.
     """
-    files = [file for path in paths for file in find_files(str(Path(path).expanduser().absolute()), named_by)]
+    files = [file for path in paths for file in find_files(str(Path(path).expanduser().absolute()), named_by=named_by)]
     tables = [table.select(_COLUMNS) for table in read_files(files, source)]
     where = ", ".join(map(str, files))
     if not tables:
