@@ -18,6 +18,7 @@ from sbr_tasks.clicks.catalog import COMMITS, ClickCatalog
 from sbr_tasks.clicks.demo import write_demo_clicks
 from sbr_tasks.days import parse_day
 from sbr_tasks.store import NumberedLog, Store
+from sbr_tasks.upkeep.check import check_store
 
 _draw = random.Random(5)
 MOMENTS = [pytest.param(_draw.random(), marks=[] if i < 2 else pytest.mark.long, id=f"{i}") for i in range(10)]
@@ -111,6 +112,7 @@ def test_import_killed_and_repeated_leaves_what_an_undisturbed_one_does(
     assert published(store) == published(expected)
     assert commits(store)[-1:] == commits(expected)
     assert ClickCatalog(Store(str(store))).days() == ClickCatalog(Store(str(expected))).days()
+    assert check_store(Store(str(store))).faults == ()
     assert not in_scratch(scratch)
 
 
@@ -177,6 +179,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.long  # mounting takes rights that a machine that runs only the other tests need not give
 @pytest.mark.parametrize(("full", "word"), [("scratch", "The scratch folder"), ("store", "could not be written")])
 def test_disk_that_is_full_is_a_clear_error_and_leaves_the_old_state(
     clicks: Path, small_import: dict[str, bytes], small_disk: Path, tmp_path: Path, full: str, word: str
