@@ -215,14 +215,14 @@ class ClickCatalog:
 
         self._log.append(build)
 
-    def read(self, revision: Revision, columns: Sequence[str] | None = None) -> pa.Table:
+    def read(self, revision: Revision, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()) -> pa.Table:
         """The clicks of a revision, verified against its record.
 
         Raises:
             DamagedError: The file is missing or damaged, or was removed since the record was read.
         """
         try:
-            return self.store.read_table(revision.file, columns)
+            return self.store.read_table(revision.file, columns, dictionaries)
         except DamagedError as error:
             if revision.file.key in removed_files(self._log.entries()):
                 raise DamagedError(

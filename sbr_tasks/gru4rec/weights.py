@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from sbr_tasks.errors import RegistryError
 from sbr_tasks.settings import ModelSettings
-from sbr_tasks.store import to_json
+from sbr_tasks.store import from_parquet, to_json
 from sbr_tasks.window.sessions import ItemIndex
 
 Floats = npt.NDArray[np.float32]
@@ -106,7 +106,7 @@ class GRU4RecWeights:
                     f"{_CONFIG} is of format {config['format']!r}, expected {_FORMAT}: written by another version; retrain."
                 )
             model = ModelSettings.model_validate(config["model"])
-            items = pq.read_table(pa.BufferReader(files[_ITEMS]))
+            items = from_parquet(files[_ITEMS])
             index = ItemIndex(_ids(items["item_id"]), items["support"].to_numpy())
             with np.load(io.BytesIO(files[_WEIGHTS]), allow_pickle=False) as arrays:
                 found = {name: arrays[name] for name in arrays.files}

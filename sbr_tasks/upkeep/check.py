@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tabulate import tabulate
 
 from sbr_tasks.errors import DamagedError, StoreError
 from sbr_tasks.gru4rec.checkpoint import is_whole
 from sbr_tasks.progress import Progress
-from sbr_tasks.store import Json, Stat, Store
+from sbr_tasks.store import Json, Stat, Store, from_parquet
 from sbr_tasks.upkeep.inventory import AREAS, Fault, Inventory, Named, fault_of, take_inventory
 
 logger = logging.getLogger(__name__)
@@ -145,7 +143,7 @@ def _page_fault(data: bytes) -> str | None:
 
 def _table_fault(data: bytes) -> str | None:
     try:
-        pq.read_table(io.BytesIO(data))
+        from_parquet(data)
     except (pa.ArrowException, OSError) as error:
         return f"It can't be read as Parquet: {error}"
     return None

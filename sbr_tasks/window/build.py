@@ -178,8 +178,7 @@ def _read(catalog: ClickCatalog, revisions: Mapping[date, Revision], as_of: date
     by_type: dict[str, list[date]] = {}
     for day, revision in revisions.items():
         with stages("read"):
-            file = pa.BufferReader(catalog.store.read(revision.file))
-            clicks = pq.read_table(file, columns=_COLUMNS, read_dictionary=_COLUMNS[:2])
+            clicks = catalog.read(revision, _COLUMNS, dictionaries=_COLUMNS[:2])
         by_type.setdefault(_id_types(clicks.schema), []).append(day)
         if len(by_type) == 1:
             with stages("encode"):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError
-from sbr_tasks.store import FileRecord, NumberedLog, Store, code_version, content_hash, fingerprint
+from sbr_tasks.store import FileRecord, NumberedLog, Store, code_version, content_hash, fingerprint, from_parquet, to_parquet
 
 
 @pytest.fixture(params=["folder", "s3", "memory"])
@@ -135,3 +135,11 @@ def test_entries_of_a_log_are_read_once(store: Store, monkeypatch: pytest.Monkey
         log.create(number, {"n": number})
         assert [entry.body for entry in log.entries()] == [{"n": n} for n in range(1, number + 1)]
     assert read == ["log/00000001.json", "log/00000002.json"]
+
+
+def test_parquet_comes_back_as_it_was_in_some_columns_and_as_dictionaries() -> None:
+    table = pa.table({"a": ["x", "y", "x"], "b": [1, 2, 3]})
+    data = to_parquet(table)
+    assert from_parquet(data).equals(table)
+    assert from_parquet(data, ["b"]).column_names == ["b"]
+    assert pa.types.is_dictionary(from_parquet(data, dictionaries=["a"]).schema.field("a").type)
