@@ -29,7 +29,7 @@ def demo_settings(clicks: Path, store: Path | str, *, wait_minutes: int = 0) -> 
     """Settings under which a day of `demo_clicks` is trained in seconds, and well enough for the gate."""
     return f"""
         store = {json.dumps(str(store))}
-        source = {{ path = {json.dumps(str(clicks))}, wait_minutes = {wait_minutes}, check_every_minutes = 0.02 }}
+        source = {{ path = {json.dumps(str(clicks))}, wait_minutes = {wait_minutes}, check_every_minutes = 0.25 }}
         window = {{ days = 5, least_click = 2 }}
         model = {{ n_epochs = 6, layers = [32], batch_size = 32 }}
         """
