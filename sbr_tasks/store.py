@@ -196,23 +196,11 @@ class Store:
 
     def exists(self, key: str) -> bool:
         """Whether `key` was written."""
-        try:
-            obstore.head(self._backend, key)
-        except FileNotFoundError:
-            return False
-        except (BaseError, OSError) as error:
-            raise StoreError(f"{self.where(key)} can't be looked up: {first_line(error)}") from error
-        return True
+        return self.stat(key) is not None
 
     def keys(self, prefix: str) -> list[str]:
         """All keys under the folder `prefix`, sorted; empty when there are none."""
-        try:
-            found = [entry["path"] for batch in obstore.list(self._backend, prefix) for entry in batch]
-        except FileNotFoundError:
-            return []
-        except (BaseError, OSError) as error:
-            raise StoreError(f"{self.where(prefix)} can't be listed: {first_line(error)}") from error
-        return sorted(found)
+        return list(self.stats(prefix))
 
     def stats(self, prefix: str) -> dict[str, Stat]:
         """Size and time of all keys under the folder `prefix`, sorted by key; empty when there are none."""
@@ -371,10 +359,10 @@ def file_records(body: Any) -> Iterator[FileRecord]:
             yield from file_records(part)
 
 
-def to_parquet(table: pa.Table) -> bytes:
-    """A table as zstd-compressed Parquet with times in microseconds."""
+def to_parquet(table: pa.Table, **encoding: Any) -> bytes:
+    """A table as zstd-compressed Parquet with times in microseconds; `encoding` is passed to `pyarrow.parquet.write_table`."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", coerce_timestamps="us")
+    pq.write_table(table, sink, compression="zstd", coerce_timestamps="us", **encoding)
     return bytes(sink.getvalue().to_pybytes())
 
 

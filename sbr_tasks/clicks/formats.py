@@ -50,6 +50,11 @@ def click_schema(id_type: str) -> pa.Schema:
     )
 
 
+def is_click_schema(schema: pa.Schema) -> bool:
+    """Whether these are the columns of clicks, with ids of either type."""
+    return schema.remove_metadata() in (click_schema("integer"), click_schema("string"))
+
+
 @dataclass(frozen=True)
 class Block:
     """A part of a file that was parsed.

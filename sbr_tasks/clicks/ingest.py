@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from sbr_tasks.ahead import one_ahead
 from sbr_tasks.clicks.catalog import ClickCatalog, Revision
 from sbr_tasks.clicks.formats import click_schema, read_blocks
 from sbr_tasks.clicks.rejects import Rejects
@@ -33,7 +33,7 @@ from sbr_tasks.errors import SourceError
 from sbr_tasks.progress import Progress
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, SourceSettings
-from sbr_tasks.store import FileRecord, Store, content_hash, fingerprint
+from sbr_tasks.store import FileRecord, Store, content_hash, fingerprint, to_parquet
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def ingest(store: Store, settings: Settings, *, days: Collection[date] | None = 
     source = source_fingerprint(files, settings)
     rejects = Rejects(settings.ingest.max_rejected)
     with scratch_folder(settings, "ingest") as scratch, _Spill(scratch, settings, days) as spill:
-        for clicks in _ahead(read_files(files, settings.source, rejects)):
+        for clicks in one_ahead(read_files(files, settings.source, rejects)):
             spill.add(clicks)
         if not spill.rows_read:
             raise SourceError(f"Expected clicks in {settings.source.path}, found none: the files hold no line.")
@@ -194,15 +194,6 @@ def _read_blocks(files: list[SourceFile], source: SourceSettings, rejects: Rejec
                 before = block.bytes_read
                 yield block.table
     rejects.require_few()
-
-
-def _ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The same tables; the next one is made in a thread while the last one is worked on."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, tables, None)
-        while (table := coming.result()) is not None:
-            coming = pool.submit(next, tables, None)
-            yield table
 
 
 class _Spill:
@@ -335,7 +326,11 @@ def _publish_days(store: Store, spill: _Spill) -> tuple[Revision, ...]:
 def _publish_day(store: Store, day: date, unsorted: pa.Table) -> Revision:
     clicks = sort_clicks(unsorted)
     rev = content_hash(clicks)
-    file = store.publish(f"incoming/day={day}/rev={rev}/clicks.parquet", _to_parquet(clicks))
+    # Sorted sessions and times are nearly all different, so a dictionary of them costs time and space.
+    texts = [field.name for field in clicks.schema if pa.types.is_string(field.type)]
+    encodings = {field.name: "DELTA_BINARY_PACKED" for field in clicks.schema if field.name not in texts}
+    parquet = to_parquet(clicks, use_dictionary=texts, column_encoding=encodings)
+    file = store.publish(f"incoming/day={day}/rev={rev}/clicks.parquet", parquet)
     times: dict[str, Any] = pc.min_max(clicks.column("clicked_at")).as_py()
     return Revision(
         day=day,
@@ -347,12 +342,3 @@ def _publish_day(store: Store, day: date, unsorted: pa.Table) -> Revision:
         first=times["min"].isoformat(),
         last=times["max"].isoformat(),
     )
-
-
-def _to_parquet(clicks: pa.Table) -> bytes:
-    """Clicks as Parquet: sorted sessions and times are nearly all different, so a dictionary of them costs time and space."""
-    texts = [field.name for field in clicks.schema if pa.types.is_string(field.type)]
-    encodings = {field.name: "DELTA_BINARY_PACKED" for field in clicks.schema if field.name not in texts}
-    sink = pa.BufferOutputStream()
-    pq.write_table(clicks, sink, compression="zstd", use_dictionary=texts, column_encoding=encodings)
-    return bytes(sink.getvalue().to_pybytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -17,7 +18,7 @@ from sbr_tasks.errors import NotArrivedError, SourceError, StoreError, first_lin
 from sbr_tasks.settings import Settings, SourceSettings, is_url
 from sbr_tasks.store import fingerprint, open_backend
 
-_WILDCARDS = "*?["
+_WILDCARD = re.compile(r"[*?[]")
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,15 @@ def find_files(
             "and source.format to its format."
         )
     if is_url(path):
-        return list(_find_remote(path, options or {}, named_by))
+        return _find_remote(path, options or {}, named_by)
     place = Path(path)
     if place.is_file():
         return [place]
     if place.is_dir():
-        files = [file for file in sorted(place.iterdir()) if file.is_file() and not _is_hidden(file.name)]
+        files: list[SourceFile] = [file for file in sorted(place.iterdir()) if file.is_file() and not _is_hidden(file.name)]
         if not files:
             raise NotArrivedError(f"Expected files of clicks in the folder {place}, found none.")
-        return list(files)
+        return files
     found = sorted(Path(name) for name in glob.glob(path, recursive=True) if Path(name).is_file())  # noqa: PTH207 (absolute globs)
     if not found:
         raise NotArrivedError(f"Expected clicks in {path}, but there is no such file. Check the path ({named_by}).")
@@ -150,17 +151,16 @@ class _RemoteStream(io.RawIOBase):
         return int(self._reader.tell())
 
 
-def _find_remote(path: str, options: Mapping[str, str], named_by: str) -> list[RemoteFile]:
+def _find_remote(path: str, options: Mapping[str, str], named_by: str) -> list[SourceFile]:
     scheme, _, rest = path.partition("://")
     bucket, _, pattern = rest.partition("/")
     root = f"{scheme}://{bucket}"
-    is_glob = any(sign in pattern for sign in _WILDCARDS)
-    fixed = pattern[: min(pattern.find(sign) for sign in _WILDCARDS if sign in pattern)] if is_glob else pattern
-    prefix = fixed.rpartition("/")[0] if is_glob else fixed.rstrip("/")
+    wildcard = _WILDCARD.search(pattern)
+    prefix = pattern[: wildcard.start()].rpartition("/")[0] if wildcard else pattern.rstrip("/")
     try:
         backend = open_backend(root, options)
         listed = [entry for batch in obstore.list(backend, prefix or None) for entry in batch]
-        if not listed and not is_glob:
+        if not listed and not wildcard:
             listed = [obstore.head(backend, pattern)]
     except FileNotFoundError:
         listed = []
@@ -177,11 +177,11 @@ def _find_remote(path: str, options: Mapping[str, str], named_by: str) -> list[R
             backend,
         )
         for entry in listed
-        if (_matches(entry["path"], pattern) if is_glob else _is_in(entry["path"], pattern))
+        if (_matches(entry["path"], pattern) if wildcard else _is_in(entry["path"], pattern))
     ]
     if not found:
         raise NotArrivedError(f"Expected clicks in {path}, but there is no such object. Check the path ({named_by}).")
-    return sorted(found, key=lambda file: file.key)
+    return sorted(found, key=str)
 
 
 def _is_in(key: str, folder: str) -> bool:

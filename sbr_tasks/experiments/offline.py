@@ -158,9 +158,7 @@ def apply_protocol(train: Sessions, test: Sessions) -> tuple[Sessions, Sessions,
         Training sessions, test sessions, and the items of training, the most clicked ones first (ties: by id).
     """
     train = _kept(train, np.ones(train.n_clicks, bool))
-    ids, support = np.unique(train.item_ids, return_counts=True)
-    order = np.argsort(-support, kind="stable")
-    index = ItemIndex(ids[order], support[order])
+    index = ItemIndex.of_clicks(train.item_ids)
     return train, _kept(test, index.encode(test.item_ids) != UNKNOWN), index
 
 

@@ -180,10 +180,8 @@ def hold_out(data: WindowData, start_us: int) -> WindowData:
         raise ValueError("the training sessions don't know when they end")
     late = train.last_click_us >= start_us
     kept = train.where(~late)
-    ids, support = np.unique(kept.item_ids, return_counts=True)
-    order = np.argsort(-support, kind="stable")
-    index = ItemIndex(ids[order], support[order])
-    return replace(data, train=kept, validation=train.where(late).followed_by(data.validation), index=index)
+    validation = train.where(late).followed_by(data.validation)
+    return replace(data, train=kept, validation=validation, index=ItemIndex.of_clicks(kept.item_ids))
 
 
 class _Objective:

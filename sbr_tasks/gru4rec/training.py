@@ -8,8 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
+from sbr_tasks.ahead import one_ahead
 from sbr_tasks.errors import TrainingError
 from sbr_tasks.evaluation.ranking import evaluate
 from sbr_tasks.evaluation.scorer import Indices
@@ -195,7 +195,7 @@ def _train_epoch(
     """Mean loss per event, and seconds."""
     started, loss = perf_counter(), 0.0
     schedule = batches.schedule
-    for chunk in _one_ahead(batches.epoch(epoch)):
+    for chunk in one_ahead(batches.epoch(epoch)):
         losses = network.train(chunk, epoch=epoch)
         _refuse_non_finite(losses, chunk, model, epoch)
         loss += float(losses.sum(dtype=np.float64))
@@ -205,15 +205,6 @@ def _train_epoch(
             rate, mean = done / (perf_counter() - started), loss / done
             on_progress(Progress(epoch, model.n_epochs, done, schedule.n_events, steps, schedule.n_steps, mean, rate))
     return loss / schedule.n_events, perf_counter() - started
-
-
-def _one_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """The same chunks, each prepared in a thread of its own while the one before it is trained."""
-    with ThreadPoolExecutor(1) as thread:
-        upcoming = thread.submit(next, chunks, None)
-        while chunk := upcoming.result():
-            upcoming = thread.submit(next, chunks, None)
-            yield chunk
 
 
 def _refuse_non_finite(losses: npt.NDArray[np.float32], chunk: Chunk, model: ModelSettings, epoch: int) -> None:

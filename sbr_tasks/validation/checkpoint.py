@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
-from sbr_tasks.clicks.formats import click_schema
+from sbr_tasks.clicks.formats import is_click_schema
 from sbr_tasks.days import describe_days, window_days
 from sbr_tasks.errors import DamagedError, DayError
 from sbr_tasks.progress import Progress
@@ -292,7 +292,7 @@ def _statistics(evaluated: int, unmet: int) -> Json:
 
 def _wrong_types(schema: pa.Schema) -> list[str]:
     """Great Expectations can't check types of columns with zones, so Arrow does."""
-    if schema.remove_metadata() in (click_schema("integer"), click_schema("string")):
+    if is_click_schema(schema):
         return []
     found = ", ".join(f"{field.name}: {field.type}" for field in schema)
     return [f"The columns have the types of the data contract: found {found}"]

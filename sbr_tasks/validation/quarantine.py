@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
-from sbr_tasks.clicks.formats import click_schema
+from sbr_tasks.clicks.formats import is_click_schema
 from sbr_tasks.days import day_interval_us
 from sbr_tasks.errors import DayError
 from sbr_tasks.settings import Settings
@@ -118,7 +118,7 @@ def what_breaks_windows(clicks: pa.Table, day: date, zone: tzinfo) -> list[str]:
     That is: columns of other types, missing ids or times, times outside the day, and item ids that the serving model takes
     for padding (negative or empty).
     """
-    if clicks.schema.remove_metadata() not in (click_schema("integer"), click_schema("string")):
+    if not is_click_schema(clicks.schema):
         return [f"its columns are {', '.join(f'{field.name}: {field.type}' for field in clicks.schema)}"]
     missing = {name: clicks.column(name).null_count for name in ("session_id", "item_id", "clicked_at")}
     start, end = day_interval_us(day, zone)

@@ -79,6 +79,13 @@ class ItemIndex:
         self.support = support
         self._lookup = pd.Index(ids)
 
+    @classmethod
+    def of_clicks(cls, item_ids: Ids) -> ItemIndex:
+        """The items of some clicks with their support, the most clicked ones first (ties: by id)."""
+        ids, support = np.unique(item_ids, return_counts=True)
+        order = np.argsort(-support, kind="stable")
+        return cls(ids[order], support[order])
+
     def __len__(self) -> int:
         return len(self.ids)
 

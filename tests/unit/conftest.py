@@ -1,8 +1,10 @@
+import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
+from sbr_tasks.cli import main
 from sbr_tasks.window.sessions import Sessions
 
 
@@ -16,3 +18,20 @@ def sessions_of() -> Callable[..., Sessions]:
         return Sessions(np.cumsum([0, *map(len, clicks)]).astype(np.int64), flat, targets)
 
     return build
+
+
+@pytest.fixture
+def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs `sbr` in this process; returns its exit code, output and messages."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sbr", *words])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return run

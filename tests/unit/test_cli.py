@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from sbr_tasks.cli import main
 from sbr_tasks.settings import ModelSettings
 
 
@@ -24,21 +22,10 @@ LINES = "1,2014-09-23T10:00:00.000Z,10,S\n1,2014-09-24T10:00:00.500Z,11,0\n2,201
 
 
 @pytest.fixture
-def sbr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Sbr:
+def sbr(command_line: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sbr:
     """Runs the command line in this process, on a store of the test's own."""
     monkeypatch.setenv("SBR_STORE", str(tmp_path / "store"))
-
-    def run(*words: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["sbr", *words])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return Result(code, *capsys.readouterr())
-
-    return run
+    return lambda *words: Result(*command_line(*words))
 
 
 @pytest.fixture

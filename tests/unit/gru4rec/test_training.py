@@ -1,5 +1,4 @@
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -156,30 +155,6 @@ def test_validation_is_scored_by_real_ranking(sessions_of: Build) -> None:
 def test_diverging_loss_stops_with_what_to_lower(sessions_of: Build) -> None:
     with pytest.raises(TrainingError, match=r"step \d+ in epoch 1 .*Lower model.learning_rate=1e\+38 or model.momentum=0.9"):
         run(cycle(sessions_of, 60), sessions_of([]), learning_rate=1e38, momentum=0.9)
-
-
-def test_the_next_chunk_is_prepared_while_one_is_trained_and_none_is_lost() -> None:
-    prepared = [threading.Event() for _ in range(4)]
-
-    def prepare() -> Iterator[int]:
-        for number, event in enumerate(prepared, start=1):
-            event.set()
-            yield number
-
-    found = []
-    for chunk in under_test._one_ahead(prepare()):
-        assert all(event.wait(10) for event in prepared[: chunk + 1])
-        found.append(chunk)
-    assert found == [1, 2, 3, 4]
-
-
-def test_a_failed_preparation_fails_the_training() -> None:
-    def prepare() -> Iterator[int]:
-        yield 1
-        raise MemoryError("no room")
-
-    with pytest.raises(MemoryError, match="no room"):
-        list(under_test._one_ahead(prepare()))
 
 
 def test_nothing_to_train_on_is_refused_with_a_way_out(sessions_of: Build) -> None:

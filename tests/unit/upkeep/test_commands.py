@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sbr_tasks import steps
-from sbr_tasks.cli import main
 from sbr_tasks.errors import DamagedError
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
@@ -19,23 +17,12 @@ Sbr = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def sbr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], settings: Settings) -> Sbr:
+def sbr(command_line: Sbr, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Sbr:
     """Exit code, output and messages of a command line on the store of the settings."""
     monkeypatch.setenv("SBR_STORE", settings.store)
     monkeypatch.setenv("SBR_WINDOW__DAYS", str(settings.window.days))
     monkeypatch.setenv("SBR_UPKEEP__GRACE_HOURS", "0")
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sbr", *words])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
+    return command_line
 
 
 def clicks_of(settings: Settings) -> Path:
