@@ -135,7 +135,9 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         """,
         encoding="utf-8",
     )
-    airflow = LocalAirflow(folder, folder / "home", ROOT, free_port(), {"SBR_SETTINGS": str(settings)})
+    users = "admin:admin,op:op,viewer:viewer"
+    given = {"SBR_SETTINGS": str(settings), "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": users}
+    airflow = LocalAirflow(folder, folder / "home", ROOT, free_port(), given)
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("SBR_")]:
             patch.delenv(name)

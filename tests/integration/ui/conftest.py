@@ -1,0 +1,82 @@
+"""Debian's Chromium, driven by Playwright, on the pages of the integration tests' Airflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.conftest import ROOT, Platform
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+SCREENS = ROOT / "var" / "screens"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDTH, HEIGHT = 1280, 900
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; tests that use it are skipped where there is none, which CI forbids."""
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if program is None:
+        pytest.skip("no chromium on the PATH (install Debian's package, or name the program in CHROMIUM)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, headless=True, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page_of(platform: Platform, browser: Browser) -> Iterator[Callable[[str], Page]]:
+    """Opens a page on which a user of Airflow (`admin`, `op`, `viewer`) is logged in."""
+    contexts = []
+
+    def open_page(user: str) -> Page:
+        context = browser.new_context(base_url=platform.airflow.url, viewport={"width": WIDTH, "height": HEIGHT})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        log_in(page, user, password_of(platform, user))
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def password_of(platform: Platform, user: str) -> str:
+    """The password that Airflow made for a user."""
+    return str(json.loads((platform.airflow.folder / "passwords.json").read_text(encoding="utf-8"))[user])
+
+
+def log_in(page: Page, user: str, password: str) -> None:
+    """Fills in Airflow's login form."""
+    page.goto("/")
+    page.get_by_label("Username").fill(user)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def keep_screen(page: Page, name: str) -> Path:
+    """Writes what the page shows into `var/screens/`, for people to look at."""
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    file = SCREENS / f"{name}.png"
+    page.screenshot(path=str(file))
+    return file
