@@ -72,6 +72,7 @@ def log_in(page: Page, user: str, password: str) -> None:
     page.get_by_label("Username").fill(user)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("link", name="Dags", exact=True).first.wait_for()
 
 
 def keep_screen(page: Page, name: str) -> Path:
