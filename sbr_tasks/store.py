@@ -117,15 +117,18 @@ class Store:
         """Writes a file under `key` with the hash of its content added to the name: no other content ever lies there."""
         path = PurePosixPath(key)
         digest = hashlib.sha256(data).hexdigest()
-        return self.replace(str(path.with_name(f"{path.stem}.{digest[:12]}{path.suffix}")), data)
+        return self._put(str(path.with_name(f"{path.stem}.{digest[:12]}{path.suffix}")), data, digest)
 
     def replace(self, key: str, data: bytes) -> FileRecord:
         """Writes `key` whole, whatever lay there. For what follows from other records; all else is `publish`ed."""
+        return self._put(key, data, hashlib.sha256(data).hexdigest())
+
+    def _put(self, key: str, data: bytes, digest: str) -> FileRecord:
         try:
             obstore.put(self._backend, key, data)
         except (BaseError, OSError) as error:
             raise StoreError(f"{self.where(key)} could not be written ({len(data)} bytes): {first_line(error)}") from error
-        return FileRecord(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+        return FileRecord(key=key, size=len(data), sha256=digest)
 
     def publish_table(self, key: str, table: pa.Table) -> FileRecord:
         """Publishes a table as Parquet."""
@@ -138,8 +141,11 @@ class Store:
             DamagedError: There is no such key.
             StoreError: It can't be read.
         """
+        return bytes(self._fetch(key))
+
+    def _fetch(self, key: str) -> obstore.Bytes:
         try:
-            return bytes(obstore.get(self._backend, key).bytes())
+            return obstore.get(self._backend, key).bytes()
         except FileNotFoundError:
             raise DamagedError(f"{self.where(key)} is missing. {_REMEDY}") from None
         except (BaseError, OSError) as error:
@@ -170,7 +176,10 @@ class Store:
             DamagedError: The file is missing, or its size or hash is not the recorded one.
             StoreError: It can't be read.
         """
-        data = self.get(record.key)
+        return bytes(self._verified(record))
+
+    def _verified(self, record: FileRecord) -> obstore.Bytes:
+        data = self._fetch(record.key)
         found = hashlib.sha256(data).hexdigest()
         if found != record.sha256:
             raise DamagedError(
@@ -183,7 +192,7 @@ class Store:
         self, record: FileRecord, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()
     ) -> pa.Table:
         """A published Parquet file, verified. See `from_parquet` for the arguments, and `read` for the errors."""
-        return from_parquet(self.read(record), columns, dictionaries)
+        return from_parquet(self._verified(record), columns, dictionaries)
 
     def delete(self, key: str) -> None:
         """Removes a key that nothing names any more; a key that isn't there is fine."""
@@ -366,7 +375,9 @@ def to_parquet(table: pa.Table, **encoding: Any) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
-def from_parquet(data: bytes, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()) -> pa.Table:
+def from_parquet(
+    data: bytes | obstore.Bytes, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()
+) -> pa.Table:
     """The table that a Parquet file holds.
 
     `pyarrow.parquet.read_table` does the same, but leaves threads at work that now and then abort a short process at its end.
@@ -376,7 +387,7 @@ def from_parquet(data: bytes, columns: Sequence[str] | None = None, dictionaries
         columns: Those to read; None reads all.
         dictionaries: Those of them that are to be dictionary-encoded.
     """
-    file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=list(dictionaries))
+    file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), read_dictionary=list(dictionaries))
     return file.read(list(columns) if columns else None)
 
 

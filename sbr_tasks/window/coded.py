@@ -5,13 +5,17 @@ A code takes 4 bytes whatever the ids are; of strings, one copy of each distinct
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+_BLOCK = 1 << 18
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
@@ -55,16 +59,23 @@ class CodedClicks:
 
     def take_sessions(self, which: npt.NDArray[np.integer[Any]]) -> CodedClicks:
         """Some of the sessions, in the order given."""
-        lengths = self.lengths[which]
-        rows = rows_of_runs(self.offsets[which], lengths)
-        return CodedClicks(
-            offsets_of(lengths), self.items[rows], self.at_us[rows], self.session_ids.take(pa.array(which)), self.item_ids
-        )
+        return self.take_runs(self.offsets[which], self.lengths[which], self.session_ids.take(pa.array(which)))
+
+    def take_runs(self, starts: Int64s, lengths: Int64s, session_ids: pa.Array) -> CodedClicks:
+        """Sessions made of the clicks from each start on, so many as each length says."""
+        offsets = offsets_of(lengths)
+        items, at_us = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.int64)
+        for first, last in _blocks(offsets):
+            rows = rows_of_runs(starts[first:last], lengths[first:last])
+            block = slice(offsets[first], offsets[last])
+            items[block], at_us[block] = self.items[rows], self.at_us[rows]
+        return CodedClicks(offsets, items, at_us, session_ids, self.item_ids)
 
     def table(self, start: int, stop: int) -> pa.Table:
         """The clicks from `start` to `stop` with their ids: `session_id`, `item_id`, `clicked_at`."""
-        inside = np.clip(self.offsets, start, stop)
-        session = np.repeat(np.arange(self.n_sessions, dtype=np.int32), np.diff(inside))
+        first, last = np.searchsorted(self.offsets, [start, stop], side="right") - 1
+        inside = np.clip(self.offsets[first : last + 2], start, stop)
+        session = np.repeat(np.arange(first, first + len(inside) - 1, dtype=np.int32), np.diff(inside))
         return pa.table(
             {
                 "session_id": self.session_ids.take(pa.array(session)),
@@ -103,31 +114,43 @@ class Coder:
 
     def finish(self) -> CodedClicks:
         """All clicks, sessions in ascending order of their ids; at least one table must have been added."""
-        heads, lengths = pa.concat_arrays(self._heads), np.concatenate(self._lengths)
+        heads = pa.concat_arrays(self._heads)
+        self._heads.clear()
         order = _ascending(heads)
         heads = heads.take(pa.array(order))
-        is_first = np.ones(len(heads), bool)
+        ends = offsets_of(np.concatenate(self._lengths)[order])
+        places = np.empty(len(order), np.int64)
+        places[order] = ends[:-1]
+        del order
+        items, item_ids, at_us = self._laid_out(places, int(ends[-1]))
+        del places
+        is_first = np.ones(len(heads) + 1, bool)
         if len(heads):
-            is_first[1:] = pc.not_equal(heads[1:], heads[:-1]).to_numpy(zero_copy_only=False)
-        rows = rows_of_runs((np.cumsum(lengths) - lengths)[order], lengths[order])
-        cuts = np.flatnonzero(is_first)
-        offsets = np.append(offsets_of(lengths[order])[:-1][cuts], len(rows)).astype(np.int64)
-        at_us = np.concatenate(self._at_us)[rows]
-        self._at_us.clear()
-        items, item_ids = self._unified_items()
-        clicks = CodedClicks(offsets, items[rows], at_us, heads.take(pa.array(cuts)), item_ids)
+            is_first[1:-1] = pc.not_equal(heads[1:], heads[:-1]).to_numpy(zero_copy_only=False)
+        clicks = CodedClicks(ends[is_first], items, at_us, heads.filter(pa.array(is_first[:-1])), item_ids)
         return _in_time(clicks)
 
-    def _unified_items(self) -> tuple[Int32s, pa.Array]:
+    def _laid_out(self, places: Int64s, n_clicks: int) -> tuple[Int32s, pa.Array, Int64s]:
+        """Items and times with each run where `places` says; table by table, so that no second copy of all of them is made."""
+        codes, item_ids = self._unified_items()
+        items, at_us = np.empty(n_clicks, np.int32), np.empty(n_clicks, np.int64)
+        first_run = 0
+        for code in codes:
+            lengths = self._lengths.pop(0)
+            rows = rows_of_runs(places[first_run : first_run + len(lengths)], lengths)
+            items[rows] = code[self._items.pop(0)]
+            at_us[rows] = self._at_us.pop(0)
+            first_run += len(lengths)
+        return items, item_ids, at_us
+
+    def _unified_items(self) -> tuple[list[Int32s], pa.Array]:
+        """For each table, the code of each of its distinct items; and the ids that the codes stand for."""
         encoded = pa.concat_arrays(self._distinct).dictionary_encode()
         order = _ascending(encoded.dictionary)
         rank = np.empty(len(order), np.int32)
         rank[order] = np.arange(len(order), dtype=np.int32)
         code = rank[encoded.indices.to_numpy()]
-        starts = np.cumsum([0, *map(len, self._distinct)])
-        items = np.concatenate([code[start:][part] for start, part in zip(starts, self._items, strict=False)])
-        self._items.clear()
-        return items, encoded.dictionary.take(pa.array(order))
+        return np.split(code, np.cumsum([len(ids) for ids in self._distinct[:-1]])), encoded.dictionary.take(pa.array(order))
 
 
 def offsets_of(lengths: Int64s) -> Int64s:
@@ -135,6 +158,12 @@ def offsets_of(lengths: Int64s) -> Int64s:
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
+
+
+def _blocks(offsets: Int64s) -> Iterator[tuple[int, int]]:
+    """Runs in groups of about `_BLOCK` clicks: first and last + 1. What is made of one of them stays in the cache."""
+    cuts = np.unique(np.searchsorted(offsets, np.arange(0, offsets[-1], _BLOCK), side="right") - 1)
+    return pairwise([*cuts.tolist(), len(offsets) - 1])
 
 
 def rows_of_runs(starts: Int64s, lengths: Int64s) -> npt.NDArray[np.integer[Any]]:
@@ -179,11 +208,18 @@ def _ascending(ids: pa.Array) -> npt.NDArray[np.integer[Any]]:
 def _in_time(clicks: CodedClicks) -> CodedClicks:
     """The same sessions, clicks of each by time and item; costs a sort only where they aren't so already."""
     at_us, items = clicks.at_us, clicks.items
-    wrong = at_us[1:] < at_us[:-1]
-    wrong |= (at_us[1:] == at_us[:-1]) & (items[1:] < items[:-1])
-    wrong[clicks.offsets[1:-1] - 1] = False
-    if not wrong.any():
+    if all(_is_in_time(clicks, first, last) for first, last in _blocks(clicks.offsets)):
         return clicks
     session = np.repeat(np.arange(clicks.n_sessions), clicks.lengths)
     order = np.lexsort((items, at_us, session))
     return CodedClicks(clicks.offsets, items[order], at_us[order], clicks.session_ids, clicks.item_ids)
+
+
+def _is_in_time(clicks: CodedClicks, first: int, last: int) -> bool:
+    """Whether the clicks of each session from `first` to `last` - 1 are by time and item."""
+    offsets = clicks.offsets[first : last + 1]
+    at_us, items = clicks.at_us[offsets[0] : offsets[-1]], clicks.items[offsets[0] : offsets[-1]]
+    wrong = at_us[1:] < at_us[:-1]
+    wrong |= (at_us[1:] == at_us[:-1]) & (items[1:] < items[:-1])
+    wrong[offsets[1:-1] - offsets[0] - 1] = False
+    return not wrong.any()

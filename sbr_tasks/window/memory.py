@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from sbr_tasks.window.cleanse import CleansingPass, TooLong
-from sbr_tasks.window.coded import CodedClicks, offsets_of, rows_of_runs
+from sbr_tasks.window.coded import CodedClicks, offsets_of
 
 
 def limit_coded(clicks: CodedClicks, *, longest: int, action: Literal["drop", "cut"]) -> tuple[CodedClicks, TooLong]:
@@ -23,9 +23,7 @@ def limit_coded(clicks: CodedClicks, *, longest: int, action: Literal["drop", "c
     if action == "drop":
         limited = clicks.take_sessions(np.flatnonzero(~is_long))
     else:
-        shorter = np.minimum(lengths, longest)
-        rows = rows_of_runs(clicks.offsets[:-1], shorter)
-        limited = CodedClicks(offsets_of(shorter), clicks.items[rows], clicks.at_us[rows], clicks.session_ids, clicks.item_ids)
+        limited = clicks.take_runs(clicks.offsets[:-1], np.minimum(lengths, longest), clicks.session_ids)
     return limited, TooLong(int(is_long.sum()), clicks.n_clicks - limited.n_clicks)
 
 
