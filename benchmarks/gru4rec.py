@@ -23,10 +23,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +32,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from benchmarks.contenders import peak_mb, run_contender
 from sbr_tasks.experiments.offline import apply_protocol, read_sessions
 from sbr_tasks.gru4rec.training import Progress, Trained, train
 from sbr_tasks.settings import EvaluationSettings, ModelSettings, SourceSettings, TrainingSettings
@@ -61,7 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.contender:
         found = CONTENDERS[options.contender](**json.loads(options.arguments))
-        print(json.dumps(found | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+        print(json.dumps(found | {"peak_mb": peak_mb()}))
         return
     clicks = {"train": str(options.train)} if options.train else {"n_transitions": TRANSITIONS, "n_items": ITEMS}
     parts = {"speed": speed, "evaluation": evaluation, "validation": validation, "memory": memory, "growth": growth}
@@ -131,9 +128,7 @@ def growth(_clicks: dict[str, Any], rounds: int) -> None:
 
 def run(contender: str, **arguments: Any) -> dict[str, float]:
     """What a contender measured in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.gru4rec", "--contender", contender, "--arguments", json.dumps(arguments)]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return dict(json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout))
+    return run_contender("gru4rec", "--contender", contender, "--arguments", json.dumps(arguments))
 
 
 def synthetic(n_transitions: int, n_items: int, seed: int = 1) -> tuple[Sessions, ItemIndex]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from statistics import median
 from typing import Any
 
 from tabulate import tabulate
+
+from benchmarks.contenders import peak_mb, run_contender
 
 CONTENDERS = ("stream", "notebook", "ingest")
 DAY_CLICKS = 200_000
@@ -76,15 +77,13 @@ def _compare(clicks: int, days: int, rounds: int, contenders: tuple[str, ...]) -
 
 
 def _measure(contender: str, file: Path) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.ingest", "--contender", contender, "--file", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return dict(json.loads(done.stdout))
+    return run_contender("ingest", "--contender", contender, "--file", str(file))
 
 
 def _run(contender: str, file: Path) -> dict[str, float]:
     work = {"stream": _stream, "notebook": _notebook, "ingest": _ingest}[contender]
     seconds = work(file)
-    return {"seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"seconds": seconds, "peak_mb": peak_mb()}
 
 
 def _stream(file: Path) -> float:

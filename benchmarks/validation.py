@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from datetime import date
@@ -23,6 +20,8 @@ from pathlib import Path
 from statistics import median
 
 from tabulate import tabulate
+
+from benchmarks.contenders import peak_mb, run_contender
 
 CASES = {"200,000 clicks": (200_000, 1), "1 M clicks": (1_000_000, 1), "30 days of 5,000 clicks": (150_000, 30)}
 END = date(2014, 9, 30)
@@ -63,9 +62,7 @@ def main() -> None:
 
 
 def _run(work: str, store: Path, case: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.validation", "--work", work, "--store", str(store), "--case", case]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return run_contender("validation", "--work", work, "--store", str(store), "--case", case)
 
 
 def _prepare(place: Path, case: str) -> dict[str, float]:
@@ -118,8 +115,7 @@ def _validate(place: Path, case: str) -> dict[str, float]:
 
 def _measured(begun: float, started: float) -> dict[str, float]:
     ended = time.perf_counter()
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"import_s": started - begun, "seconds": ended - started, "peak_mb": peak_mb}
+    return {"import_s": started - begun, "seconds": ended - started, "peak_mb": peak_mb()}
 
 
 if __name__ == "__main__":

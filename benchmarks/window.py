@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,8 @@ from statistics import median
 from typing import Any
 
 from tabulate import tabulate
+
+from benchmarks.contenders import peak_mb, run_contender
 
 CONTENDERS = ("notebook", "window", "strings")
 STAGES = ("read", "encode", "cleanse", "split", "index", "sort", "write")
@@ -141,14 +142,12 @@ def _day_files(store: Path) -> list[Path]:
 
 
 def _measure(contender: str, store: Path) -> Measured:
-    command = [sys.executable, "-m", "benchmarks.window", "--contender", contender, "--store", str(store)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return dict(json.loads(done.stdout))
+    return run_contender("window", "--contender", contender, "--store", str(store))
 
 
 def _run(contender: str, store: Path) -> Measured:
     took_s = _notebook(store) if contender == "notebook" else _window(store)
-    return {"took_s": took_s, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"took_s": took_s, "peak_mb": peak_mb()}
 
 
 def _window(store: Path) -> dict[str, float]:

@@ -113,17 +113,17 @@ class Store:
         except (BaseError, OSError) as error:
             raise StoreError(f"{self.where(key)} could not be written ({len(data)} bytes): {first_line(error)}") from error
 
-    def publish(self, key: str, data: bytes) -> FileRecord:
+    def publish(self, key: str, data: bytes | memoryview) -> FileRecord:
         """Writes a file under `key` with the hash of its content added to the name: no other content ever lies there."""
         path = PurePosixPath(key)
         digest = hashlib.sha256(data).hexdigest()
         return self._put(str(path.with_name(f"{path.stem}.{digest[:12]}{path.suffix}")), data, digest)
 
-    def replace(self, key: str, data: bytes) -> FileRecord:
+    def replace(self, key: str, data: bytes | memoryview) -> FileRecord:
         """Writes `key` whole, whatever lay there. For what follows from other records; all else is `publish`ed."""
         return self._put(key, data, hashlib.sha256(data).hexdigest())
 
-    def _put(self, key: str, data: bytes, digest: str) -> FileRecord:
+    def _put(self, key: str, data: bytes | memoryview, digest: str) -> FileRecord:
         try:
             obstore.put(self._backend, key, data)
         except (BaseError, OSError) as error:
@@ -368,11 +368,11 @@ def file_records(body: Any) -> Iterator[FileRecord]:
             yield from file_records(part)
 
 
-def to_parquet(table: pa.Table, **encoding: Any) -> bytes:
+def to_parquet(table: pa.Table, **encoding: Any) -> memoryview:
     """A table as zstd-compressed Parquet with times in microseconds; `encoding` is passed to `pyarrow.parquet.write_table`."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", coerce_timestamps="us", **encoding)
-    return bytes(sink.getvalue().to_pybytes())
+    return memoryview(sink.getvalue()).cast("B")
 
 
 def from_parquet(

@@ -259,13 +259,13 @@ def _item_table(train: CodedClicks) -> pa.Table:
     return pa.table({"item_id": train.item_ids.take(pa.array(order)), "support": pa.array(support[order])})
 
 
-def _to_parquet(part: CodedClicks) -> bytes:
+def _to_parquet(part: CodedClicks) -> memoryview:
     """As `store.to_parquet`; ids take the place of codes a row group at a time."""
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, part.table(0, 0).schema, compression="zstd", coerce_timestamps="us") as writer:
         for start in range(0, part.n_clicks, _ROW_GROUP):
             writer.write_table(part.table(start, min(start + _ROW_GROUP, part.n_clicks)))
-    return bytes(sink.getvalue().to_pybytes())
+    return memoryview(sink.getvalue()).cast("B")
 
 
 def _describe(part: CodedClicks) -> Json:

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from sbr_tasks.window.cleanse import CleansingPass, TooLong
 from sbr_tasks.window.coded import CodedClicks, offsets_of
+
+_BLOCK = 1 << 18
+_Number = TypeVar("_Number", bound=np.number[Any])
 
 
 def limit_coded(clicks: CodedClicks, *, longest: int, action: Literal["drop", "cut"]) -> tuple[CodedClicks, TooLong]:
@@ -31,6 +35,11 @@ def cleanse_coded(clicks: CodedClicks, *, shortest: int, least_click: int) -> tu
     """Drops short sessions and rare items until neither rule drops a click; see `cleanse`.
 
     Counts are kept up with what is dropped, so that a pass that drops little costs little.
+
+    Args:
+        clicks: Used up: what is left takes the place of it in memory.
+        shortest: Fewest clicks of a session.
+        least_click: Fewest clicks of an item.
 
     Returns:
         What is left, sessions in the same order, and a record per pass; the last pass dropped nothing.
@@ -56,8 +65,18 @@ def cleanse_coded(clicks: CodedClicks, *, shortest: int, least_click: int) -> tu
             break
     whole = lengths > 0
     session_ids = clicks.session_ids.filter(pa.array(whole))
-    cleansed = CodedClicks(offsets_of(lengths[whole]), items[kept], clicks.at_us[kept], session_ids, clicks.item_ids)
-    return cleansed, passes
+    left_over = (_moved_up(items, kept), _moved_up(clicks.at_us, kept))
+    return CodedClicks(offsets_of(lengths[whole]), *left_over, session_ids, clicks.item_ids), passes
+
+
+def _moved_up(values: npt.NDArray[_Number], kept: npt.NDArray[np.bool_]) -> npt.NDArray[_Number]:
+    """The kept values, in the place of the first ones."""
+    n = 0
+    for start in range(0, len(values), _BLOCK):
+        block = values[start : start + _BLOCK][kept[start : start + _BLOCK]]
+        values[n : n + len(block)] = block
+        n += len(block)
+    return values[:n]
 
 
 def split_coded(clicks: CodedClicks, *, validation_start_us: int, test_start_us: int) -> dict[str, CodedClicks]:
