@@ -125,15 +125,17 @@ def forget_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str
         Keys of the files that were removed.
 
     Raises:
-        DayError: The catalog knows no clicks of that day.
+        DayError: The reason is blank, or the catalog knows no clicks of that day.
     """
+    if not why.strip():
+        raise DayError("To forget a day needs a reason, for whoever asks later where its clicks went; it was blank.")
 
     def build(entries: Sequence[LogEntry]) -> Mapping[date, Removed]:
         revisions = revision_files(entries).get(day, {})
         files = frozenset(key for roles in revisions.values() for keys in roles.values() for key in keys)
         return {day: Removed(frozenset(revisions), files)} if files else {}
 
-    entry = ClickCatalog(store).commit_removal(build, why=why, at=_second(now))
+    entry = ClickCatalog(store).commit_removal(build, why=why.strip(), at=_second(now))
     if entry is None:
         raise DayError(f"Expected a day with clicks in the store, found none of {day}. `sbr runs --day {day}` shows its state.")
     keys = tuple(entry.body["days"][str(day)]["files"])

@@ -58,6 +58,13 @@ def test_day_without_clicks_cannot_be_forgotten(store: Store, sbr: Sbr) -> None:
     assert "Expected a day with clicks in the store, found none of 1999-01-01." in err
 
 
+def test_day_is_not_forgotten_without_a_reason(store: Store, settings: Settings, sbr: Sbr) -> None:
+    code, _, err = sbr("store", "forget", str(LAST), "--reason", "  ")
+    assert code == 1
+    assert "needs a reason" in err
+    assert clicks_of(settings).exists()
+
+
 def test_forgotten_day_is_gone(store: Store, settings: Settings, sbr: Sbr) -> None:
     file = clicks_of(settings)
     code, out, _ = sbr("store", "forget", str(LAST), "--reason", "damaged", "--json")
