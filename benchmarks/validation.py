@@ -98,13 +98,13 @@ def _pandas(place: Path, case: str) -> dict[str, float]:
 
 def _validate(place: Path, case: str) -> dict[str, float]:
     begun = time.perf_counter()
-    import great_expectations as gx
 
     from sbr_tasks.settings import load_settings
     from sbr_tasks.store import Store
     from sbr_tasks.validation.checkpoint import validate_pending
+    from sbr_tasks.validation.gx import great_expectations
 
-    gx.get_context(mode="ephemeral")
+    great_expectations().get_context(mode="ephemeral")
     settings = load_settings([f"store={place}"])
     started = time.perf_counter()
     validated = validate_pending(Store.open(settings), settings)

@@ -21,6 +21,7 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, to_json
 from sbr_tasks.validation.data_docs import render_page
 from sbr_tasks.validation.facts import distinct_items, measure, share_of_new
+from sbr_tasks.validation.gx import great_expectations
 from sbr_tasks.validation.suite import click_frame, click_suite, fact_suite
 from sbr_tasks.validation.trailing import Compared, compare
 
@@ -217,7 +218,7 @@ class _Expectations:
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
         for name in ("great_expectations", "great_expectations.data_context.types.base"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        import great_expectations as gx
+        gx = great_expectations()
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
         self._context = gx.get_context(mode="ephemeral")
@@ -270,8 +271,7 @@ class _Expectations:
         )
 
     def _run(self, day: date, asset: str, frame: pd.DataFrame, suite: Any) -> Any:
-        import great_expectations as gx
-
+        gx = great_expectations()
         definition = gx.ValidationDefinition(name=suite.name, data=self._batches[asset], suite=self._context.suites.add(suite))
         result = self._context.validation_definitions.add(definition).run(
             batch_parameters={"dataframe": frame},

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from sbr_tasks.days import day_interval_us, from_us
 from sbr_tasks.settings import ValidationSettings
+from sbr_tasks.validation.gx import great_expectations
 from sbr_tasks.validation.trailing import Compared
 
 _REPEATS = ["session_id", "clicked_at", "item_id"]
@@ -49,9 +50,8 @@ def click_suite(day: date, *, zone: tzinfo, integer_ids: bool, settings: Validat
     Returns:
         A `great_expectations.ExpectationSuite` for a frame that `click_frame` made.
     """
-    import great_expectations as gx
-    import great_expectations.expectations as gxe
-
+    gx = great_expectations()
+    gxe = gx.expectations
     start, end = (pd.Timestamp(from_us(us)) for us in day_interval_us(day, zone))
     within = f"{start.isoformat()} to {end.isoformat()}, end excluded"
     expectations = [
@@ -109,9 +109,8 @@ def click_suite(day: date, *, zone: tzinfo, integer_ids: bool, settings: Validat
 
 def fact_suite(day: date, compared: Sequence[Compared], settings: ValidationSettings) -> Any:
     """The suite of one day's facts, for a frame of one row with a column a fact: an expectation for each compared one."""
-    import great_expectations as gx
-    import great_expectations.expectations as gxe
-
+    gx = great_expectations()
+    gxe = gx.expectations
     expectations = [
         _named(
             found.expectation,

@@ -1,0 +1,21 @@
+"""Importing Great Expectations beside an installed Spark."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_great_expectations_leaves_spark_alone_and_the_process_alive() -> None:
+    program = """
+import sys
+from sbr_tasks.validation.gx import great_expectations
+gx = great_expectations()
+gx.ExpectationSuite(name="none", expectations=[gx.expectations.ExpectColumnToExist(column="item_id")])
+found = "pyspark" in sys.modules
+import pyspark
+print("spark was imported:", found)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "spark was imported: False\n", done.stderr
+    assert "FutureWarning" not in done.stderr
