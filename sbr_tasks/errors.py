@@ -42,6 +42,10 @@ class TrackingError(StoreError):
     """MLflow is out of reach, or refuses. It only shows what the store says, so nothing is lost."""
 
 
+class SparkError(StoreError):
+    """Spark is out of reach, or failed at its work. Nothing was stored, and trying again may help."""
+
+
 class WindowError(SbrError):
     """A window can't be built: days are missing, or cleansing left nothing to train or test on."""
 

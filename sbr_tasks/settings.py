@@ -150,6 +150,17 @@ class WindowSettings(_Section):
     max_missing_days: int = Field(
         7, ge=0, description="Earlier days of the window that may be empty or in quarantine before the run fails."
     )
+    engine: Literal["memory", "spark"] = Field(
+        "memory", description="What cleanses and splits; spark: for windows that one machine can't hold. Both give the same."
+    )
+    spark_master: str | None = Field(
+        None,
+        description="Where Spark works, such as spark://host:7077; none: where Airflow's connection spark_default says, "
+        "else local[*], on this machine.",
+    )
+    spark_memory: str = Field(
+        "2g", pattern="^[1-9][0-9]*[mgt]$", description="Memory of Spark's driver, and on a cluster of each executor."
+    )
 
     @model_validator(mode="after")
     def _some_length_is_kept(self) -> Self:

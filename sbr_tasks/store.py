@@ -178,15 +178,29 @@ class Store:
         """
         return bytes(self._verified(record))
 
+    def local_file(self, record: FileRecord, folder: Path) -> Path:
+        """A file of this machine with a published file's content, verified: the store's own, or a copy in `folder`.
+
+        See `read` for the errors.
+        """
+        if self._folder:
+            self._require(record, *self.digest(record.key))
+            return self._folder / record.key
+        copy = folder / f"{record.sha256}{PurePosixPath(record.key).suffix}"
+        copy.write_bytes(self._verified(record))
+        return copy
+
     def _verified(self, record: FileRecord) -> obstore.Bytes:
         data = self._fetch(record.key)
-        found = hashlib.sha256(data).hexdigest()
-        if found != record.sha256:
+        self._require(record, len(data), hashlib.sha256(data).hexdigest())
+        return data
+
+    def _require(self, record: FileRecord, size: int, sha256: str) -> None:
+        if sha256 != record.sha256:
             raise DamagedError(
                 f"{self.where(record.key)} is damaged: its record says {record.size} bytes with SHA-256 "
-                f"{record.sha256[:12]}..., found {len(data)} bytes with {found[:12]}... {_REMEDY}"
+                f"{record.sha256[:12]}..., found {size} bytes with {sha256[:12]}... {_REMEDY}"
             )
-        return data
 
     def read_table(
         self, record: FileRecord, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()

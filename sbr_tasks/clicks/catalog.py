@@ -6,9 +6,11 @@ names isn't there. A removal is committed before files are deleted: a revision t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -221,8 +223,21 @@ class ClickCatalog:
         Raises:
             DamagedError: The file is missing or damaged, or was removed since the record was read.
         """
-        try:
+        with self._known_if_removed(revision):
             return self.store.read_table(revision.file, columns, dictionaries)
+
+    def local_file(self, revision: Revision, folder: Path) -> Path:
+        """A Parquet file of this machine with the clicks of a revision: the store's own, or a copy in `folder`.
+
+        See `read` for the errors.
+        """
+        with self._known_if_removed(revision):
+            return self.store.local_file(revision.file, folder)
+
+    @contextmanager
+    def _known_if_removed(self, revision: Revision) -> Iterator[None]:
+        try:
+            yield
         except DamagedError as error:
             if revision.file.key in removed_files(self._log.entries()):
                 raise DamagedError(

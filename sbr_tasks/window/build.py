@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta, tzinfo
 from typing import Any
@@ -16,12 +17,14 @@ from tabulate import tabulate
 from sbr_tasks.clicks.catalog import ClickCatalog, Revision
 from sbr_tasks.days import day_interval_us, describe_days, from_us, window_days
 from sbr_tasks.errors import AlreadyExistsError, WindowError
+from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
 from sbr_tasks.validation.checkpoint import require_days
-from sbr_tasks.window.cleanse import CleansingPass, TooLong
+from sbr_tasks.window.cleanse import CleansingPass
 from sbr_tasks.window.coded import CodedClicks, Coder
 from sbr_tasks.window.memory import cleanse_coded, limit_coded, split_coded
+from sbr_tasks.window.parts import Part, Split
 from sbr_tasks.window.sessions import ItemIndex, Sessions, plain_ids, to_sessions
 from sbr_tasks.window.stages import Stages
 
@@ -98,27 +101,18 @@ def build_window(store: Store, settings: Settings, as_of: date, stages: Stages |
         logger.info("The window of %s was built before from the same inputs (%s).", as_of, key)
         return load_window(store, as_of, key)
     stages = stages or Stages()
-    clicks = _read(catalog, revisions, as_of, stages)
-    n_before = clicks.n_clicks
-    too_long = None
-    with stages("cleanse"):
-        if settings.window.longest is not None:
-            clicks, too_long = limit_coded(clicks, longest=settings.window.longest, action=settings.window.longest_action)
-        kept, passes = cleanse_coded(clicks, shortest=settings.window.shortest, least_click=settings.window.least_click)
-    del clicks
-    starts = [day_interval_us(day, settings.zone)[0] for day in (as_of - timedelta(days=1), as_of)]
-    with stages("split"):
-        parts = split_coded(kept, validation_start_us=starts[0], test_start_us=starts[1])
-    del kept
-    if not parts["train"].n_clicks:
-        raise WindowError(_nothing_left(as_of, n_before, passes, settings))
-    window = _publish(store, as_of, key, inputs, parts, passes, n_before, missing, too_long, stages)
+    n_before = sum(revision.rows for revision in revisions.values())
+    split_by = {"memory": _split_in_memory, "spark": _split_on_spark}[settings.window.engine]
+    with split_by(catalog, revisions, settings, as_of, stages) as found:
+        if not found.parts["train"].n_clicks:
+            raise WindowError(_nothing_left(as_of, n_before, found.passes, settings))
+        window = _publish(store, as_of, key, inputs, found, n_before, missing, stages)
     logger.info(
         "Window of %s: %d of %d clicks are left after %d passes of cleansing (%s).\n%s",
         as_of,
         window.clicks,
         n_before,
-        len(passes),
+        len(found.passes),
         stages,
         window_table(window),
     )
@@ -173,6 +167,49 @@ def window_table(window: Window) -> str:
     return tabulate(rows, headers=["part", "clicks", "events", "sessions", "items", "first click", "last click"], intfmt=",")
 
 
+@contextmanager
+def _split_in_memory(
+    catalog: ClickCatalog, revisions: Mapping[date, Revision], settings: Settings, as_of: date, stages: Stages
+) -> Iterator[Split]:
+    window, too_long = settings.window, None
+    clicks = _read(catalog, revisions, as_of, stages)
+    with stages("cleanse"):
+        if window.longest is not None:
+            clicks, too_long = limit_coded(clicks, longest=window.longest, action=window.longest_action)
+        kept, passes = cleanse_coded(clicks, shortest=window.shortest, least_click=window.least_click)
+    del clicks
+    with stages("split"):
+        parts = split_coded(kept, **_starts(settings, as_of))
+    del kept
+    yield Split(parts, passes, too_long)
+
+
+@contextmanager
+def _split_on_spark(
+    catalog: ClickCatalog, revisions: Mapping[date, Revision], settings: Settings, as_of: date, stages: Stages
+) -> Iterator[Split]:
+    from sbr_tasks.window.spark import split_on_spark
+
+    with scratch_folder(settings, "spark") as scratch:
+        files = []
+        by_type: dict[str, list[date]] = {}
+        with stages("read"):
+            for day, revision in revisions.items():
+                files.append(catalog.local_file(revision, scratch))
+                of_file = pq.read_schema(files[-1])
+                by_type.setdefault(_id_types(of_file), []).append(day)
+        _require_one_id_type(by_type, as_of)
+        schema = pa.schema([(name, of_file.field(name).type) for name in _COLUMNS])
+        starts = _starts(settings, as_of)
+        yield split_on_spark(files, schema, settings.window, scratch=scratch, stages=stages, **starts)
+
+
+def _starts(settings: Settings, as_of: date) -> dict[str, int]:
+    """Where validation and test start, as `split` takes it."""
+    validation, test = (day_interval_us(day, settings.zone)[0] for day in (as_of - timedelta(days=1), as_of))
+    return {"validation_start_us": validation, "test_start_us": test}
+
+
 def _read(catalog: ClickCatalog, revisions: Mapping[date, Revision], as_of: date, stages: Stages) -> CodedClicks:
     coder = Coder()
     by_type: dict[str, list[date]] = {}
@@ -205,7 +242,7 @@ def _require_one_id_type(by_type: Mapping[str, list[date]], as_of: date) -> None
 def _not_of_the_window(settings: Settings) -> set[str]:
     """Settings of the section `window` that its content doesn't depend on; they stay out of the fingerprint."""
     without_limit = {"longest", "longest_action"} if settings.window.longest is None else set()
-    return {"max_missing_days", *without_limit}
+    return {"max_missing_days", "engine", "spark_master", "spark_memory", *without_limit}
 
 
 def _manifest_key(as_of: date, key: str) -> str:
@@ -217,29 +254,28 @@ def _publish(
     as_of: date,
     key: str,
     inputs: Mapping[str, Any],
-    parts: Mapping[str, CodedClicks],
-    passes: list[CleansingPass],
+    split: Split,
     n_before: int,
     missing: list[date],
-    too_long: TooLong | None,
     stages: Stages,
 ) -> Window:
     folder = f"windows/as_of={as_of}/{key}"
     with stages("index"):
-        items = _item_table(parts["train"])
+        items = _item_table(split.parts["train"])
     with stages("write"):
         described = {}
         for name in PARTS:
-            file = store.publish(f"{folder}/{name}.parquet", _to_parquet(parts[name]))
-            described[name] = _describe(parts[name]) | {"file": file.as_dict()}
+            part = split.parts[name]
+            file = store.publish(f"{folder}/{name}.parquet", _to_parquet(part))
+            described[name] = _describe(part) | {"file": file.as_dict()}
         item_file = store.publish_table(f"{folder}/items.parquet", items)
     manifest = {
         "fingerprint": key,
         "inputs": dict(inputs),
         "missing_days": [str(day) for day in missing],
         "clicks_before_cleansing": n_before,
-        "too_long": asdict(too_long) if too_long else None,
-        "cleansing": [asdict(step) for step in passes],
+        "too_long": asdict(split.too_long) if split.too_long else None,
+        "cleansing": [asdict(step) for step in split.passes],
         "parts": described,
         "items": item_file.as_dict(),
         "n_items": len(items),
@@ -252,31 +288,31 @@ def _publish(
     return Window(key, as_of, manifest)
 
 
-def _item_table(train: CodedClicks) -> pa.Table:
+def _item_table(train: Part) -> pa.Table:
     """The items of the training clicks with their support, most clicked first (ties: by id)."""
     support = train.support
     order = np.argsort(-support, kind="stable")[: np.count_nonzero(support)]
     return pa.table({"item_id": train.item_ids.take(pa.array(order)), "support": pa.array(support[order])})
 
 
-def _to_parquet(part: CodedClicks) -> memoryview:
-    """As `store.to_parquet`; ids take the place of codes a row group at a time."""
+def _to_parquet(part: Part) -> memoryview:
+    """As `store.to_parquet`, a row group at a time: ids take the place of codes, or rows come back from Spark."""
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, part.table(0, 0).schema, compression="zstd", coerce_timestamps="us") as writer:
-        for start in range(0, part.n_clicks, _ROW_GROUP):
-            writer.write_table(part.table(start, min(start + _ROW_GROUP, part.n_clicks)))
+    with pq.ParquetWriter(sink, part.schema, compression="zstd", coerce_timestamps="us") as writer:
+        for table in part.tables(_ROW_GROUP):
+            writer.write_table(table)
     return memoryview(sink.getvalue()).cast("B")
 
 
-def _describe(part: CodedClicks) -> Json:
-    empty = not part.n_clicks
+def _describe(part: Part) -> Json:
+    first, last = (from_us(at).isoformat(timespec="seconds") for at in part.span_us) if part.span_us else (None, None)
     return {
         "clicks": part.n_clicks,
         "events": part.n_clicks - part.n_sessions,
         "sessions": part.n_sessions,
         "items": int(np.count_nonzero(part.support)),
-        "first": None if empty else from_us(int(part.at_us.min())).isoformat(timespec="seconds"),
-        "last": None if empty else from_us(int(part.at_us.max())).isoformat(timespec="seconds"),
+        "first": first,
+        "last": last,
     }
 
 

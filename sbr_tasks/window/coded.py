@@ -71,6 +71,20 @@ class CodedClicks:
             items[block], at_us[block] = self.items[rows], self.at_us[rows]
         return CodedClicks(offsets, items, at_us, session_ids, self.item_ids)
 
+    @property
+    def span_us(self) -> tuple[int, int] | None:
+        """The times of the first and of the last click; None where there is none."""
+        return (int(self.at_us.min()), int(self.at_us.max())) if self.n_clicks else None
+
+    def tables(self, rows: int) -> Iterator[pa.Table]:
+        """The clicks with their ids, in order, in tables of `rows` clicks and a last one of fewer."""
+        return (self.table(start, min(start + rows, self.n_clicks)) for start in range(0, self.n_clicks, rows))
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of `tables`."""
+        return self.table(0, 0).schema
+
     def table(self, start: int, stop: int) -> pa.Table:
         """The clicks from `start` to `stop` with their ids: `session_id`, `item_id`, `clicked_at`."""
         first, last = np.searchsorted(self.offsets, [start, stop], side="right") - 1

@@ -1,0 +1,279 @@
+"""Windows past one machine: Spark runs what `cleanse.py` says.
+
+Spark reads the days' Parquet files and leaves each part in files of the scratch folder, in the order in which it is published.
+On a cluster the folders of both must lie at the same place on every machine. No Python runs on the workers.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sbr_tasks.errors import SparkError, WindowError
+from sbr_tasks.settings import WindowSettings
+from sbr_tasks.window.cleanse import Keep, cleanse, limit_length, split
+from sbr_tasks.window.coded import Int64s
+from sbr_tasks.window.parts import Split
+from sbr_tasks.window.stages import Stages
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+LOCAL = "local[*]"
+_ROWS_AT_ONCE = 1 << 20
+_PATTERN = re.compile(r"[{}\[\]*?\\]")
+"""What Spark takes for a pattern in the names of files to read."""
+_ESCAPED = r"\\\g<0>"
+
+_QUIET = """rootLogger.level = error
+rootLogger.appenderRef.stderr.ref = stderr
+appender.stderr.type = Console
+appender.stderr.name = stderr
+appender.stderr.target = SYSTEM_ERR
+appender.stderr.layout.type = PatternLayout
+appender.stderr.layout.pattern = %d{HH:mm:ss} Spark %p %c{1}: %m%n%ex{3}
+logger.python.name = org.apache.spark.api.python.PythonGatewayServer
+logger.python.level = error
+"""
+
+
+@dataclass(frozen=True)
+class SparkPart:
+    """A part of a window as Spark left it; see `Part`."""
+
+    files: Sequence[Path]
+    schema: pa.Schema
+    n_clicks: int
+    n_sessions: int
+    span_us: tuple[int, int] | None
+    item_ids: pa.Array
+    support: Int64s
+
+    @classmethod
+    def of(cls, folder: Path, schema: pa.Schema) -> SparkPart:
+        """Reads once, a table at a time, what must be known of the part before it is published."""
+        files = sorted(folder.glob("part-*.parquet"))
+        n_clicks = n_sessions = 0
+        spans: list[int] = []
+        last_session: Any = None
+        ids, counts = [pa.array([], schema.field("item_id").type)], [np.empty(0, np.int64)]
+        for table in _tables(files, schema, _ROWS_AT_ONCE):
+            n_clicks += len(table)
+            sessions = table.column("session_id").chunk(0)
+            n_sessions += pc.not_equal(sessions[1:], sessions[:-1]).true_count + (sessions[0] != last_session)
+            last_session = sessions[-1]
+            times = table.column("clicked_at").cast(pa.int64()).to_numpy()
+            spans += [int(times.min()), int(times.max())]
+            counted = table.column("item_id").chunk(0).value_counts()
+            ids.append(counted.field("values"))
+            counts.append(counted.field("counts").to_numpy())
+        items = pa.concat_arrays(ids).dictionary_encode()
+        support = np.bincount(items.indices.to_numpy(), np.concatenate(counts), len(items.dictionary)).astype(np.int64)
+        order = pc.array_sort_indices(items.dictionary)
+        span = (min(spans), max(spans)) if spans else None
+        return cls(files, schema, n_clicks, n_sessions, span, items.dictionary.take(order), support[order.to_numpy()])
+
+    def tables(self, rows: int) -> Iterator[pa.Table]:
+        """The clicks in order, in tables of `rows` clicks and a last one of fewer."""
+        return _tables(self.files, self.schema, rows)
+
+
+def split_on_spark(
+    files: Sequence[Path],
+    schema: pa.Schema,
+    window: WindowSettings,
+    *,
+    validation_start_us: int,
+    test_start_us: int,
+    scratch: Path,
+    stages: Stages,
+) -> Split:
+    """Limits, cleanses and splits clicks on Spark; see `cleanse.py`.
+
+    Args:
+        files: Parquet files of clicks, verified, each with `session_id` and `item_id` of the same types.
+        schema: That of the parts: `session_id`, `item_id`, `clicked_at`.
+        window: Says what is kept, and where Spark works.
+        validation_start_us: Where the day before the test day starts, microseconds since 1970.
+        test_start_us: Where the test day starts.
+        scratch: Takes the parts, and is needed until they are published.
+        stages: Told how long Spark's start, cleansing and splitting take.
+
+    Raises:
+        WindowError: Spark or Java isn't installed.
+        SparkError: Spark can't be started or reached, or fails.
+    """
+    with ExitStack() as until_split:
+        with stages("start"):
+            session = until_split.enter_context(spark_session(window, scratch))
+        keep, too_long = keep_on(session), None
+        with stages("cleanse"):
+            clicks = _read(session, files)
+            if window.longest is not None:
+                clicks, too_long = limit_length(clicks, longest=window.longest, action=window.longest_action)
+            kept, passes = cleanse(clicks, shortest=window.shortest, least_click=window.least_click, keep=keep)
+        with stages("split"):
+            parts = split(kept, validation_start_us=validation_start_us, test_start_us=test_start_us, keep=keep)
+            for name, part in parts.items():
+                part.to_native().write.parquet(f"file://{scratch / name}")
+    with stages("split"):
+        return Split({name: SparkPart.of(scratch / name, schema) for name in parts}, passes, too_long)
+
+
+@contextmanager
+def spark_session(window: WindowSettings, scratch: Path) -> Iterator[SparkSession]:
+    """A Spark session; it and its Java process are ended afterwards, so that the next one may have another size.
+
+    A session that this process has at work already is used as it is, and left to whoever started it.
+
+    Args:
+        window: `spark_master` and `spark_memory` count.
+        scratch: Takes what a Spark of this machine puts on disk.
+
+    Raises:
+        WindowError: Spark or Java isn't installed.
+        SparkError: Spark can't be started or reached, or what is done with the session fails in Spark.
+    """
+    _require_spark()
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
+    master = window.spark_master or LOCAL
+    active = SparkSession.getActiveSession()
+    logging.getLogger("py4j").setLevel(logging.WARNING)  # it tells of each connection
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # no pandas in use
+            if active:
+                yield active
+            else:
+                builder = SparkSession.builder.master(master)
+                for name, value in _properties(master, window.spark_memory, scratch).items():
+                    builder = builder.config(name, value)
+                yield builder.getOrCreate()
+    except (PySparkException, Py4JError, ConnectionError) as error:
+        raise SparkError(
+            f"Spark ({master}, {window.spark_memory} of memory) failed: {_what_failed(error)}. Nothing was stored. "
+            "If memory was short, raise window.spark_memory. A cluster must be in reach, and see the folders of the store "
+            f"and of the setting scratch ({scratch.parent}) where this machine does. Spark needs Java 17 or newer."
+        ) from error
+    finally:
+        if not active:
+            _end_spark()
+
+
+def keep_on(session: SparkSession) -> Keep:
+    """Computes a frame once and forgets where it came from; what was kept before is let go.
+
+    Without it Spark would start again from the files in each pass, and plan all passes before.
+    """
+    kept_before: list[Any] = []
+
+    def keep(frame: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
+        context = session.sparkContext._jsc
+        others = set(context.getPersistentRDDs())
+        kept: nw.LazyFrame[Any] = nw.from_native(frame.to_native().localCheckpoint())
+        for rdd in kept_before:
+            rdd.unpersist()
+        kept_before[:] = [rdd for number, rdd in context.getPersistentRDDs().items() if number not in others]
+        return kept
+
+    return keep
+
+
+def _read(session: SparkSession, files: Sequence[Path]) -> nw.LazyFrame[Any]:
+    from pyspark.sql import functions as spark
+
+    paths = [f"file://{_PATTERN.sub(_ESCAPED, str(file))}" for file in files]
+    at_us = spark.unix_micros("clicked_at").alias("clicked_at")
+    columns = (spark.col("session_id").alias("session"), spark.col("item_id").alias("item"), at_us)
+    clicks: nw.LazyFrame[Any] = nw.from_native(session.read.parquet(*paths).select(*columns))
+    return clicks
+
+
+def _tables(files: Sequence[Path], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
+    """Clicks of files one after the other; each column of a table is one chunk, as `CodedClicks` gives them."""
+    waiting = schema.empty_table()
+    for file in files:
+        with pq.ParquetFile(file) as clicks:
+            for batch in clicks.iter_batches(rows, columns=["session", "item", "clicked_at"]):
+                waiting = pa.concat_tables([waiting, pa.Table.from_arrays(batch.columns, schema.names).cast(schema)])
+                while len(waiting) >= rows:
+                    yield waiting.slice(0, rows).combine_chunks()
+                    waiting = waiting.slice(rows)
+    if len(waiting):
+        yield waiting.combine_chunks()
+
+
+def _properties(master: str, memory: str, scratch: Path) -> dict[str, str]:
+    logs = scratch / "log4j2.properties"
+    logs.write_text(_QUIET)
+    properties = {
+        "spark.app.name": "sbr window",
+        "spark.driver.memory": memory,
+        "spark.executor.memory": memory,
+        "spark.driver.extraJavaOptions": f'"-Dlog4j2.configurationFile={logs.as_uri()}"',
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.warehouse.dir": (scratch / "warehouse").as_uri(),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    if not master.startswith("local"):
+        return properties
+    loopback = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    return properties | loopback | {"spark.local.dir": str(scratch / "shuffle")}
+
+
+def _require_spark() -> None:
+    java_home = os.environ.get("JAVA_HOME")
+    java = Path(java_home, "bin", "java") if java_home else Path("java")
+    lacking = []
+    if importlib.util.find_spec("pyspark") is None:
+        lacking.append("the package pyspark (pip install 'sbr-tasks[spark]')")
+    if shutil.which(java) is None:
+        lacking.append("Java 17 or newer (in Debian the package openjdk-17-jre-headless, elsewhere set JAVA_HOME)")
+    if lacking:
+        raise WindowError(
+            f"window.engine is 'spark', but this machine lacks {' and '.join(lacking)}. "
+            "Install what is lacking, or set window.engine to 'memory'."
+        )
+
+
+def _what_failed(error: Exception) -> str:
+    """The line that names the cause; of Java's errors the first one only names the call."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    is_java = lines[0].startswith("An error occurred while calling") and len(lines) > 1
+    return lines[is_java].removeprefix(": ").rstrip(".")
+
+
+def _end_spark() -> None:
+    """Stops the session, and Java, which pyspark leaves running with the memory that it was started with."""
+    from py4j.protocol import Py4JError
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    session, gateway = SparkSession.getActiveSession(), SparkContext._gateway
+    with suppress(Py4JError, ConnectionError):  # a Java that has died can't be told to stop
+        if session:
+            session.stop()
+    SparkContext._gateway = SparkContext._jvm = None
+    if gateway:
+        gateway.shutdown()
+        gateway.proc.stdin.close()
+        gateway.proc.wait()
