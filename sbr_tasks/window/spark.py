@@ -155,18 +155,17 @@ def spark_session(window: WindowSettings, scratch: Path) -> Iterator[SparkSessio
     from pyspark.sql import SparkSession
 
     master = window.spark_master or LOCAL
-    active = SparkSession.getActiveSession()
+    found = session = SparkSession.getActiveSession()
     logging.getLogger("py4j").setLevel(logging.WARNING)  # it tells of each connection
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # no pandas in use
-            if active:
-                yield active
-            else:
+            if session is None:
                 builder = SparkSession.builder.master(master)
                 for name, value in _properties(master, window.spark_memory, scratch).items():
                     builder = builder.config(name, value)
-                yield builder.getOrCreate()
+                session = builder.getOrCreate()
+            yield session
     except (PySparkException, Py4JError, ConnectionError) as error:
         raise SparkError(
             f"Spark ({master}, {window.spark_memory} of memory) failed: {_what_failed(error)}. Nothing was stored. "
@@ -174,8 +173,8 @@ def spark_session(window: WindowSettings, scratch: Path) -> Iterator[SparkSessio
             f"and of the setting scratch ({scratch.parent}) where this machine does. Spark needs Java 17 or newer."
         ) from error
     finally:
-        if not active:
-            _end_spark()
+        if found is None:
+            _end_spark(session)
 
 
 def keep_on(session: SparkSession) -> Keep:
@@ -257,22 +256,26 @@ def _require_spark() -> None:
 
 def _what_failed(error: Exception) -> str:
     """The line that names the cause; of Java's errors the first one only names the call."""
+    from pyspark import SparkContext
+
+    code = SparkContext._gateway.proc.poll() if SparkContext._gateway else None
+    if code is not None:
+        return f"its Java process ended with code {code} (-9: the system ended it, most often for want of memory)"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     is_java = lines[0].startswith("An error occurred while calling") and len(lines) > 1
     return lines[is_java].removeprefix(": ").rstrip(".")
 
 
-def _end_spark() -> None:
+def _end_spark(session: SparkSession | None) -> None:
     """Stops the session, and Java, which pyspark leaves running with the memory that it was started with."""
     from py4j.protocol import Py4JError
     from pyspark import SparkContext
-    from pyspark.sql import SparkSession
 
-    session, gateway = SparkSession.getActiveSession(), SparkContext._gateway
     with suppress(Py4JError, ConnectionError):  # a Java that has died can't be told to stop
         if session:
             session.stop()
-    SparkContext._gateway = SparkContext._jvm = None
+    gateway = SparkContext._gateway
+    SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
     if gateway:
         gateway.shutdown()
         gateway.proc.stdin.close()
