@@ -24,7 +24,7 @@ from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, Param, PokeReturnValue, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
-from sbr_dag_parts import CHAMPION, DEFAULT_ARGS, waits
+from sbr_dag_parts import CHAMPION, DEFAULT_ARGS, spark_overrides, waits
 
 from sbr_tasks import steps
 from sbr_tasks.settings import load_settings
@@ -70,7 +70,7 @@ def daily_retrain() -> None:
     @task(execution_timeout=timedelta(hours=1))
     def build_window(day: str) -> dict[str, Any]:
         """Cleanses the 30 days that end with the day and splits them into training, validation and test sessions."""
-        return steps.build_window(day)
+        return steps.build_window(day, overrides=spark_overrides(SETTINGS.window))
 
     @task(execution_timeout=timedelta(hours=12))
     def train_gru4rec(day: str, window: str) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Asset, Context, RetryDecision, RetryPolicy
+from airflow.sdk import Asset, Connection, Context, RetryDecision, RetryPolicy
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from sbr_tasks.errors import DamagedError, SbrError, StoreError
-from sbr_tasks.settings import SourceSettings
+from sbr_tasks.settings import SourceSettings, WindowSettings
 
 
 class RetryWhatMayMend(RetryPolicy):
@@ -39,6 +40,20 @@ def waits(source: SourceSettings) -> dict[str, timedelta]:
         "poke_interval": timedelta(minutes=source.check_every_minutes),
         "timeout": timedelta(minutes=source.wait_minutes),
     }
+
+
+def spark_overrides(window: WindowSettings) -> list[str]:
+    """Where Spark works, as the connection `spark_default` says; nothing if windows need no Spark or the settings say where."""
+    if window.engine != "spark" or window.spark_master:
+        return []
+    try:
+        connection = Connection.get("spark_default")
+    except AirflowNotFoundException:
+        return []
+    master = connection.host
+    if connection.port:  # a connection that is written as a URL has its scheme as its type
+        master = f"{master if '://' in master else f'spark://{master}'}:{connection.port}"
+    return [f"window.spark_master={master}"] if master else []
 
 
 CHAMPION = Asset("champion")

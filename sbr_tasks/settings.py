@@ -155,6 +155,7 @@ class WindowSettings(_Section):
     )
     spark_master: str | None = Field(
         None,
+        pattern=r"^(local(\[.+\])?|spark://.+|yarn|k8s://.+)$",
         description="Where Spark works, such as spark://host:7077; none: where Airflow's connection spark_default says, "
         "else local[*], on this machine.",
     )

@@ -36,7 +36,7 @@ TASKS = [
     "announce_champion",
     "write_report",
 ]
-TOO_HEAVY = {"tensorflow", "keras", "mlflow", "great_expectations", "pandas"}
+TOO_HEAVY = {"tensorflow", "keras", "mlflow", "great_expectations", "pandas", "pyspark"}
 
 PARSE = """
 import json, sys, time
@@ -108,6 +108,51 @@ def test_intervals_are_the_shops_days_where_the_clocks_change(tmp_path: Path) ->
     assert json.loads(done.stdout.split("FACTS", 1)[1]) == [[day, n, True, True] for day, n in hours.items()]
 
 
+SPARK_MASTERS = """
+import json, os, sys
+import daily_retrain
+from sbr_dag_parts import spark_overrides
+from sbr_tasks import steps
+from sbr_tasks.settings import WindowSettings
+
+def found(settings, connection):
+    os.environ.pop("AIRFLOW_CONN_SPARK_DEFAULT", None)
+    if connection:
+        os.environ["AIRFLOW_CONN_SPARK_DEFAULT"] = connection
+    return spark_overrides(WindowSettings(**settings))
+
+cases = [found(settings, connection) for settings, connection in json.loads(sys.argv[1])]
+os.environ["AIRFLOW_CONN_SPARK_DEFAULT"] = "spark://shop:7077"
+steps.build_window = lambda day, *, overrides: [day, *overrides]
+print("FACTS" + json.dumps([cases, daily_retrain.daily_retrain().get_task("build_window").python_callable("2020-06-30")]))
+"""
+
+
+def test_connection_says_where_spark_works_unless_the_settings_do(tmp_path: Path) -> None:
+    on_spark = {"engine": "spark"}
+    cases: list[tuple[dict[str, str], str | None, list[str]]] = [
+        ({}, "spark://shop:7077", []),
+        (on_spark, None, []),
+        (on_spark | {"spark_master": "local[2]"}, "spark://shop:7077", []),
+        (on_spark, "spark://shop:7077", ["window.spark_master=spark://shop:7077"]),
+        (on_spark, '{"conn_type": "spark", "host": "spark://shop", "port": 7077}', ["window.spark_master=spark://shop:7077"]),
+        (
+            on_spark,
+            '{"conn_type": "spark", "host": "k8s://https://shop", "port": 6443}',
+            ["window.spark_master=k8s://https://shop:6443"],
+        ),
+        (on_spark, '{"conn_type": "spark", "host": "yarn"}', ["window.spark_master=yarn"]),
+    ]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "SBR_"))}
+    environment |= {"AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "dags"), "SBR_WINDOW__ENGINE": "spark"}
+    command = [sys.executable, "-c", SPARK_MASTERS, json.dumps([case[:2] for case in cases])]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found, given_to_step = json.loads(done.stdout.split("FACTS", 1)[1])
+    assert found == [overrides for _, _, overrides in cases]
+    assert given_to_step == ["2020-06-30", "window.spark_master=spark://shop:7077"]
+
+
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the DAG folder contains, and what it took to parse it."""
@@ -172,7 +217,7 @@ def test_every_task_has_owner_doc_retries_and_timeout(facts: dict[str, Any]) -> 
 
 def test_only_what_a_repeat_may_mend_is_retried(facts: dict[str, Any]) -> None:
     retried = {name for name, (action, _) in facts["decisions"].items() if action == "default"}
-    assert retried == {"StoreError", "AlreadyExistsError", "TrackingError", "OSError", "MemoryError"}
+    assert retried == {"StoreError", "AlreadyExistsError", "TrackingError", "SparkError", "OSError", "MemoryError"}
     assert facts["decisions"]["DamagedError"] == ["fail", "why"]
     assert facts["decisions"]["DayError"] == ["fail", "why"]
 
