@@ -47,7 +47,7 @@ class SparkError(StoreError):
 
 
 class WindowError(SbrError):
-    """A window can't be built: days are missing, or cleansing left nothing to train or test on."""
+    """A window can't be built: days are missing, cleansing left nothing to train or test on, or Spark isn't installed."""
 
 
 class TrainingError(SbrError):

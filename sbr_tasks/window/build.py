@@ -75,11 +75,12 @@ def build_window(store: Store, settings: Settings, as_of: date, stages: Stages |
         store: Holds the days and takes the window.
         settings: `window` says how.
         as_of: The last day.
-        stages: Told how long reading, encoding, cleansing, splitting, indexing and writing take.
+        stages: Told how long reading, encoding (or starting Spark), cleansing, splitting, indexing and writing take.
 
     Raises:
         DayError: Days are missing (see `require_days`).
-        WindowError: Cleansing left nothing to train on.
+        WindowError: Cleansing left nothing to train on, or Spark is asked for and isn't installed.
+        SparkError: Spark is out of reach, or failed.
     """
     catalog = ClickCatalog(store)
     days = catalog.days()
