@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import shutil
+import subprocess
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 LOCAL = "local[*]"
+_MOST_FOR_AN_END_S = 5.0
 _ROWS_AT_ONCE = 1 << 20
 _PATTERN = re.compile(r"[{}\[\]*?\\]")
 """What Spark takes for a pattern in the names of files to read."""
@@ -256,11 +258,15 @@ def _require_spark() -> None:
 
 def _what_failed(error: Exception) -> str:
     """The line that names the cause; of Java's errors the first one only names the call."""
+    from py4j.protocol import Py4JJavaError
     from pyspark import SparkContext
+    from pyspark.errors import PySparkException
 
-    code = SparkContext._gateway.proc.poll() if SparkContext._gateway else None
-    if code is not None:
-        return f"its Java process ended with code {code} (-9: the system ended it, most often for want of memory)"
+    gateway = SparkContext._gateway
+    if gateway and gateway.proc and not isinstance(error, Py4JJavaError | PySparkException):  # it isn't Java that answered
+        with suppress(subprocess.TimeoutExpired):
+            code = gateway.proc.wait(_MOST_FOR_AN_END_S)
+            return f"its Java process ended with code {code} (-9: the system ended it, most often for want of memory)"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     is_java = lines[0].startswith("An error occurred while calling") and len(lines) > 1
     return lines[is_java].removeprefix(": ").rstrip(".")
@@ -276,7 +282,7 @@ def _end_spark(session: SparkSession | None) -> None:
             session.stop()
     gateway = SparkContext._gateway
     SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
-    if gateway:
+    if gateway and gateway.proc:  # under spark-submit, Java is the parent
         gateway.shutdown()
         gateway.proc.stdin.close()
         gateway.proc.wait()

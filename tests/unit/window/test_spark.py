@@ -35,6 +35,9 @@ from tests.unit.window.test_coded import Clicks, coded, rows, small_clicks, tabl
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+SHORT_LIVED = "-XX:TieredStopAtLevel=1"
+"""What Java is told so that it starts sooner and compiles less than it does for long work."""
+
 ON_SPARK = ("window.engine=spark", "window.spark_master=local[1]")
 
 
@@ -42,10 +45,12 @@ ON_SPARK = ("window.engine=spark", "window.spark_master=local[1]")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """One Spark for this file, which windows that are built meanwhile use as well: starting one takes seconds."""
     window = WindowSettings(engine="spark", spark_master="local[1]", spark_memory="512m")
-    with spark_session(window, tmp_path_factory.mktemp("spark")) as session:
-        session.conf.set("spark.sql.shuffle.partitions", 2)  # more than one, so that order isn't luck
-        session.conf.set("spark.sql.adaptive.enabled", "false")
-        yield session
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAVA_TOOL_OPTIONS", SHORT_LIVED)
+        with spark_session(window, tmp_path_factory.mktemp("spark")) as session:
+            session.conf.set("spark.sql.shuffle.partitions", 2)  # more than one, so that order isn't luck
+            session.conf.set("spark.sql.adaptive.enabled", "false")
+            yield session
 
 
 def accepted(settings: Settings) -> Store:
@@ -70,7 +75,7 @@ def built_by_both(store: Store, overrides: list[str], as_of: date) -> tuple[Wind
     return made[0], made[1]
 
 
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(
     clicks=small_clicks,
     names=st.sampled_from([int, "{:x}-é".format]),
@@ -241,6 +246,7 @@ print(json.dumps(found))
 def test_spark_has_the_memory_that_was_set_and_is_gone_after_use_even_if_it_was_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", LIFE, str(tmp_path)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
+    environment["JAVA_TOOL_OPTIONS"] = SHORT_LIVED
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
