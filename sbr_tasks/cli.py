@@ -336,11 +336,14 @@ def recommend(
 
 @app.command()
 def report(as_of: AsOf, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Write the page of a day's run again."""
-    from sbr_tasks.report.page import write_report
+    """Write the page of a day's run again, keep it with the version in MLflow, and print where it lies."""
+    from sbr_tasks.steps import write_report
 
-    store, settings = _open(overrides)
-    _print({"report": store.where(write_report(store, settings, parse_day(as_of)))}, as_json)
+    found = write_report(as_of, overrides=overrides or ())
+    if as_json:
+        _print(found, as_json)
+    else:
+        typer.echo(found["report"])
 
 
 @app.command()

@@ -210,11 +210,11 @@ def publish_next_items(*, overrides: Iterable[str] = ()) -> Json:
 
 
 def write_report(day: str, *, overrides: Iterable[str] = ()) -> Json:
-    """Writes the page of the day's run; see `sbr_tasks.report.page.write_report`."""
+    """Writes the page of the day's run and keeps it with the version in MLflow; see `sbr_tasks.report.page.write_report`."""
     from sbr_tasks.report.page import write_report as write
 
     as_of, store, settings = _open(day, overrides)
-    return {"day": day, "report": store.where(write(store, settings, as_of))}
+    return write(store, settings, as_of).as_dict(store)
 
 
 def check_store(*, overrides: Iterable[str] = ()) -> Json:

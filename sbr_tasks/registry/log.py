@@ -58,6 +58,11 @@ class Promotion:
     at: str
     by_length: Mapping[str, Mapping[str, Metrics]] = field(default_factory=dict)
 
+    @property
+    def page(self) -> str:
+        """Where the page of the decision lies in the store, once it is written."""
+        return f"reports/as_of={self.as_of}/{self.number:08d}.html"
+
     def as_dict(self) -> Json:
         """The entry as it lies in the log; the number is its key."""
         body = _fields(self) | {"outcome": self.outcome.value, "reasons": list(self.reasons)}

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from sbr_tasks.errors import DamagedError, RegistryError, TrackingError, first_line
 from sbr_tasks.registry.log import Entry, LogState, Promotion, Rollback
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ALIAS = "champion"
+PAGE = "report.html"
+"""The page of the last decision on a version, among the files of its run."""
 _NAME_TAG = "sbr.version"
 _CURSOR_TAG = "sbr.log_entries_shown"
 _ATTEMPTS = 5
@@ -47,6 +50,14 @@ class MlflowProjection:
         with in_words(self._uri):
             self._client: MlflowClient = _connect(settings)
             self._experiment = _experiment(self._client, settings)
+
+    def number_of(self, name: str) -> str | None:
+        """MLflow's number of a version, registered first where need be; None, with a warning, where its files are lost."""
+        return self._alone(lambda: self._ensure(name))
+
+    def show_page(self, promotion: Promotion) -> None:
+        """Keeps the page of a decision, which lies in the store, with the run of its version."""
+        self._alone(lambda: self._show_page(promotion))
 
     def show_version(self, version: ModelVersion) -> str:
         """Registers a version with its run (parameters, learning curve, lineage, files), unless it is there.
@@ -125,6 +136,18 @@ class MlflowProjection:
                 for metric, value in values.items()
             ],
         )
+        self._log_page(promotion, run_id)
+
+    def _show_page(self, promotion: Promotion) -> None:
+        number = self._ensure(promotion.version)
+        if number is not None:
+            version = self._client.get_model_version(self._settings.mlflow.model_name, number)
+            self._log_page(promotion, str(version.run_id))
+
+    def _log_page(self, promotion: Promotion, run_id: str) -> None:
+        """Keeps the page with a run, in place of that of an earlier decision on the version; none may be written yet."""
+        if self._store.exists(promotion.page):
+            self._client.log_text(run_id, self._store.get(promotion.page).decode(), PAGE)
 
     def _ensure(self, name: str) -> str | None:
         """MLflow's number of a version, registered first where need be; None, with a warning, where its files are lost."""
@@ -275,6 +298,15 @@ def _create_or(create: Callable[[], Any], get: Callable[[], Any]) -> str:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
         return str(get())
+
+
+def version_url(settings: Settings, number: str) -> str | None:
+    """Where MLflow's server shows a version, without credentials; None where MLflow is no server but a database."""
+    uri = str(settings.mlflow.tracking_uri)
+    if not uri.startswith(("http://", "https://")):
+        return None
+    server = _CREDENTIALS.sub("://", uri).rstrip("/")
+    return f"{server}/#/models/{quote(settings.mlflow.model_name, safe='')}/versions/{number}"
 
 
 @contextmanager

@@ -4,75 +4,139 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sbr_tasks.clicks.catalog import ClickCatalog
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.days import describe_days
-from sbr_tasks.errors import DamagedError, RegistryError
+from sbr_tasks.errors import DamagedError, RegistryError, TrackingError
 from sbr_tasks.evaluation.slices import LENGTHS
-from sbr_tasks.registry.gate import Metrics
-from sbr_tasks.registry.log import Promotion, PromotionLog
+from sbr_tasks.registry.gate import COMPARED, Metrics
+from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, Rollback
+from sbr_tasks.registry.mlflow_projection import MlflowProjection, version_url
 from sbr_tasks.registry.staleness import staleness
-from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of
+from sbr_tasks.registry.versions import load_version, parameters_of
+from sbr_tasks.report.changes import Facts, changes_between, previous_run
+from sbr_tasks.report.figures import curve_figures, differences_figure, scores_figures
 from sbr_tasks.report.profile.build import Profile, inline_plots, key_numbers, profile_of_window
+from sbr_tasks.report.words import headline
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Store
+from sbr_tasks.store import Json, Store
 from sbr_tasks.window.build import PARTS, Window, window_record
 
 logger = logging.getLogger(__name__)
 
 _METRICS = tuple(f"{metric}_at_{k}" for metric in ("recall", "mrr") for k in (1, 5, 10, 20))
-_CURVE_WIDTH, _CURVE_HEIGHT = 460, 150
 
 
-def write_report(store: Store, settings: Settings, as_of: date) -> str:
-    """Writes the page of the last decision on `as_of`, whatever it was.
+@dataclass(frozen=True)
+class Report:
+    """A page that was written.
 
-    Returns:
-        The page's key in the store.
+    Attributes:
+        key: Where it lies in the store.
+        promotion: The decision that it tells of.
+        mlflow_version: MLflow's number of the version, whose run has the page among its files; None where MLflow can't show it.
+        mlflow_url: Where MLflow's server shows the version; None where MLflow is no server.
+    """
+
+    key: str
+    promotion: Promotion
+    mlflow_version: str | None
+    mlflow_url: str | None
+
+    def as_dict(self, store: Store) -> Json:
+        """What the step and the command line tell of it."""
+        return {
+            "day": str(self.promotion.as_of),
+            "report": store.where(self.key),
+            "model_version": self.promotion.version,
+            "outcome": self.promotion.outcome.value,
+            "log_entry": self.promotion.number,
+            "mlflow_version": self.mlflow_version,
+            "mlflow_url": self.mlflow_url,
+        }
+
+
+def write_report(store: Store, settings: Settings, as_of: date) -> Report:
+    """Writes the page of the last decision on `as_of`, whatever it was, and keeps it with the version in MLflow.
 
     Raises:
         RegistryError: Nothing was decided for that day.
+        TrackingError: MLflow can't be used; the page was written into the store all the same.
     """
-    decided = [e for e in PromotionLog(store).entries() if isinstance(e, Promotion) and e.as_of == as_of]
+    entries = PromotionLog(store).entries()
+    decided = [entry for entry in entries if isinstance(entry, Promotion) and entry.as_of == as_of]
     if not decided:
-        raise RegistryError(
-            f"Nothing was decided for {as_of} yet, so there is nothing to report. Run `sbr retrain --as-of {as_of}`."
-        )
+        raise RegistryError(_nothing_decided(as_of, ClickCatalog(store).days().get(as_of, DayState())))
     promotion = decided[-1]
+    number, fault = None, None
+    try:
+        projection = MlflowProjection(store, settings)
+        number = projection.number_of(promotion.version)
+    except TrackingError as error:
+        fault = error
+    report = Report(promotion.page, promotion, number, version_url(settings, number) if number else None)
+    store.replace(report.key, _render(store, settings, entries, report).encode())
+    where = store.where(report.key)
+    logger.info("Report: %s", where)
+    if fault:
+        raise TrackingError(f"The page was written ({where}), but isn't kept with the version: {fault}") from fault
+    projection.show_page(promotion)
+    return report
+
+
+def _nothing_decided(as_of: date, state: DayState) -> str:
+    """That there is nothing to report, and what is known of the day."""
+    known = ""
+    if state.quarantined:
+        known = f" Its clicks are in quarantine (`sbr quarantine show {as_of}`): {'; '.join(state.failures)}."
+    elif state.empty:
+        known = " The source held no click of that day."
+    return (
+        f"Nothing was decided for {as_of} yet, so there is nothing to report.{known.replace('..', '.')} "
+        f"Run `sbr retrain --as-of {as_of}`."
+    )
+
+
+def _render(store: Store, settings: Settings, entries: Sequence[Entry], report: Report) -> str:
+    promotion = report.promotion
     version = load_version(store, promotion.version)
-    window = window_record(store, as_of, promotion.window)
-    page = _render(store, promotion, version, window, settings)
-    key = f"reports/as_of={as_of}/{promotion.number:08d}.html"
-    store.replace(key, page.encode())
-    logger.info("Report: %s", store.where(key))
-    return key
-
-
-def _render(store: Store, promotion: Promotion, version: ModelVersion, window: Window, settings: Settings) -> str:
+    window = window_record(store, promotion.as_of, promotion.window)
     environment = Environment(loader=PackageLoader("sbr_tasks.report"), autoescape=True, undefined=StrictUndefined)
     days = ClickCatalog(store).days()
     revisions = window.manifest["inputs"]["revisions"]
     warnings = {str(day): found for day, state in days.items() if (found := state.warnings_of(revisions.get(str(day), "")))}
     stale = staleness(store, [version.name], days)[version.name]
     profile = _profile(store, window)
+    before = previous_run(entries, promotion)
+    now = Facts(promotion, window.manifest, version.manifest)
     return environment.get_template("run.html").render(
         promotion=promotion,
+        headline=headline(promotion),
         passed=promotion.outcome.passed,
+        later=_later(entries, promotion),
+        champion_now=entries[-1].champion,
+        report=report,
+        model_name=settings.mlflow.model_name,
         version=version.manifest,
         parameters=parameters_of(version),
         window=window.manifest,
         parts=PARTS,
         metrics=_METRICS,
+        key_metrics=COMPARED,
         compared=_compared(promotion),
         by_length=_by_length(promotion),
         curve=version.manifest["curve"],
-        points=_points([epoch["validation_recall_at_20"] for epoch in version.manifest["curve"]]),
-        size=(_CURVE_WIDTH, _CURVE_HEIGHT),
+        scores=_marked(scores_figures(promotion)),
+        differences=_marked([differences_figure(promotion)]),
+        epochs=_marked(curve_figures(version.manifest["curve"], version.manifest["best_epoch"])),
+        before=before,
+        changes=changes_between(_facts_of(store, before), now) if before else None,
         warnings=warnings,
         stale=describe_days(stale.days),
         stale_ancestors={name: describe_days(of_ancestor) for name, of_ancestor in stale.ancestors.items()},
@@ -81,6 +145,36 @@ def _render(store: Store, promotion: Promotion, version: ModelVersion, window: W
         plots=[(title, Markup(svg)) for title, svg in inline_plots(store, profile)] if profile else [],  # noqa: S704
         timezone=settings.timezone,
     )
+
+
+def _marked(figures: Sequence[str]) -> list[Markup]:
+    """Figures that the page takes as they are: they are drawn here, of numbers."""
+    return [Markup(svg) for svg in figures if svg]  # noqa: S704
+
+
+def _later(entries: Sequence[Entry], promotion: Promotion) -> list[str]:
+    """What people did with the version after the decision, in sentences."""
+    found = []
+    for entry in entries[promotion.number :]:
+        if isinstance(entry, Rollback) and promotion.version in (entry.before, entry.version):
+            what = (
+                f"Retired by a rollback to {entry.version}"
+                if entry.before == promotion.version
+                else f"Champion again, by a rollback from {entry.before}"
+            )
+            found.append(f"{what} (log entry {entry.number}, {entry.at}, {entry.run}): {entry.reason}")
+    return found
+
+
+def _facts_of(store: Store, promotion: Promotion) -> Facts:
+    """What is still known of an earlier run, whose records may be lost or removed."""
+    window, version = None, None
+    try:
+        window = window_record(store, promotion.as_of, promotion.window).manifest
+        version = load_version(store, promotion.version).manifest
+    except (DamagedError, RegistryError) as error:
+        logger.warning("Not all that changed since the run of %s is known: %s", promotion.as_of, error)
+    return Facts(promotion, window, version)
 
 
 def _profile(store: Store, window: Window) -> Profile | None:
@@ -104,13 +198,3 @@ def _by_length(promotion: Promotion) -> list[tuple[str, list[tuple[str, Metrics]
     columns = [("challenger", promotion.version), ("champion", promotion.opponent or "")]
     scored = [(label, promotion.by_length[name]) for label, name in columns if name in promotion.by_length]
     return [(length, [(label, found[length]) for label, found in scored if length in found]) for length in LENGTHS]
-
-
-def _points(values: Sequence[float | None]) -> list[tuple[float, float]]:
-    """Positions of the learning curve's points in the picture; empty where there is nothing to draw."""
-    known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):
-        return []
-    top = max(known) or 1.0
-    step = _CURVE_WIDTH / max(len(known) - 1, 1)
-    return [(round(i * step, 1), round(_CURVE_HEIGHT * (1 - value / top), 1)) for i, value in enumerate(known)]

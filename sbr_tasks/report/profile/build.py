@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -17,6 +16,7 @@ from sbr_tasks.days import window_days
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
 from sbr_tasks.report.profile.numbers import ProfileBuilder
 from sbr_tasks.report.profile.plots import draw_plots
+from sbr_tasks.report.profile.style import to_element
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
 
@@ -88,12 +88,8 @@ def profile_of_window(store: Store, as_of: date, inputs: Mapping[str, Json]) -> 
 
 def inline_plots(store: Store, profile: Profile) -> list[tuple[str, str]]:
     """Title and SVG element of each plot, to stand in an HTML page."""
-    found = []
-    for plot in profile.manifest["plots"].values():
-        svg = store.read(FileRecord.from_dict(plot["svg"])).decode()
-        element = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], count=1, flags=re.DOTALL)
-        found.append((plot["title"], element.strip()))
-    return found
+    plots = profile.manifest["plots"].values()
+    return [(plot["title"], to_element(store.read(FileRecord.from_dict(plot["svg"])))) for plot in plots]
 
 
 def write_files(store: Store, profile: Profile, folder: Path) -> list[Path]:

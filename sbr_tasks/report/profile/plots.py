@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from sbr_tasks.report.profile.style import BLUE, ORANGE, STYLE, to_svg
 from sbr_tasks.store import Json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_INK = "#010203"
-"""Stands for the colour of the text around a plot, in SVG."""
-
-_BLUE, _ORANGE = "#3f8ac8", "#d9822b"
-"""Told apart, and legible on white and on black."""
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.alpha": 0.2,
-    "grid.color": _INK,
-    "legend.frameon": False,
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
-}
 
 
 @dataclass(frozen=True)
@@ -60,21 +38,21 @@ def draw_plots(numbers: Json, *, timezone: str) -> dict[str, Plot]:
 
     found = {}
     for name, (title, n_panels, height, draw) in _PLOTS.items():
-        with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+        with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
             figure = Figure(figsize=(8, height), layout="constrained")
             FigureCanvasAgg(figure)
             panels = figure.subplots(n_panels, 1, sharex=n_panels == 3, squeeze=False)[:, 0]
             draw(numbers, list(panels))
             if name == "hours":
                 panels[0].set_xlabel(f"hour of day ({timezone})")
-            found[name] = Plot(title, _to_svg(figure, name), _to_png(figure))
+            found[name] = Plot(title, to_svg(figure, name), _to_png(figure))
     return found
 
 
 def _by_day(numbers: Json, panels: list[Axes]) -> None:
     days = [date.fromisoformat(day["day"]) for day in numbers["days"]]
     for panel, what in zip(panels, ("clicks", "sessions", "items"), strict=True):
-        panel.bar(days, [day[what] for day in numbers["days"]], color=_BLUE)  # type: ignore[arg-type]
+        panel.bar(days, [day[what] for day in numbers["days"]], color=BLUE)  # type: ignore[arg-type]
         panel.set_title(f"{what.capitalize()} a day")
         panel.set_ylabel(what)
         _thousands(panel.yaxis)
@@ -84,10 +62,10 @@ def _by_day(numbers: Json, panels: list[Axes]) -> None:
 def _session_lengths(numbers: Json, panels: list[Axes]) -> None:
     (panel,) = panels
     length = numbers["session_length"]
-    panel.loglog(length["clicks"], length["sessions"], "o", markersize=3, color=_BLUE)
+    panel.loglog(length["clicks"], length["sessions"], "o", markersize=3, color=BLUE)
     for (q, value), style in zip(length["quantiles"].items(), (":", "--", "-."), strict=True):
         label = f"{100 * float(q):g} %: at most {value:,}"
-        panel.axvline(value, color=_ORANGE, linestyle=style, linewidth=1.3, label=label)
+        panel.axvline(value, color=ORANGE, linestyle=style, linewidth=1.3, label=label)
     panel.set_title("Sessions by number of clicks, with quantiles", pad=24)
     panel.set_xlabel("clicks of the session")
     panel.set_ylabel("sessions")
@@ -99,7 +77,7 @@ def _session_lengths(numbers: Json, panels: list[Axes]) -> None:
 def _length_shares(numbers: Json, panels: list[Axes]) -> None:
     (panel,) = panels
     length = numbers["session_length"]
-    for what, color in (("sessions", _BLUE), ("clicks", _ORANGE)):
+    for what, color in (("sessions", BLUE), ("clicks", ORANGE)):
         shares = length[f"share_of_{what}"]
         panel.step(length["clicks"], shares, where="post", color=color, label=f"share of {what}")
         panel.plot(length["clicks"][-1:], shares[-1:], ".", color=color)
@@ -116,11 +94,11 @@ def _length_shares(numbers: Json, panels: list[Axes]) -> None:
 def _popularity(numbers: Json, panels: list[Axes]) -> None:
     one, all_before = panels
     popularity = numbers["popularity"]
-    one.loglog(popularity["rank"], popularity["share"], color=_BLUE)
+    one.loglog(popularity["rank"], popularity["share"], color=BLUE)
     one.set_title("Share of clicks of the item at a rank")
     one.set_ylabel("share of clicks")
     _percents(one.yaxis)
-    all_before.semilogx(popularity["rank"], popularity["cumulative_share"], color=_BLUE)
+    all_before.semilogx(popularity["rank"], popularity["cumulative_share"], color=BLUE)
     all_before.set_ylim(0, 1.03)
     all_before.set_title("Share of clicks of the items up to a rank")
     all_before.set_ylabel("cumulative share")
@@ -132,7 +110,7 @@ def _popularity(numbers: Json, panels: list[Axes]) -> None:
 
 def _support(numbers: Json, panels: list[Axes]) -> None:
     (panel,) = panels
-    panel.loglog(numbers["support"]["at_least"], numbers["support"]["items"], color=_BLUE, drawstyle="steps-pre")
+    panel.loglog(numbers["support"]["at_least"], numbers["support"]["items"], color=BLUE, drawstyle="steps-pre")
     panel.set_title("Items with at least so many clicks")
     panel.set_xlabel("clicks of the item (support)")
     panel.set_ylabel("items")
@@ -144,11 +122,11 @@ def _new_items(numbers: Json, panels: list[Axes]) -> None:
     items, share = panels
     rest = numbers["days"][1:]
     days = [date.fromisoformat(day["day"]) for day in rest]
-    items.bar(days, [day["new_items"] for day in rest], color=_BLUE)  # type: ignore[arg-type]
+    items.bar(days, [day["new_items"] for day in rest], color=BLUE)  # type: ignore[arg-type]
     items.set_title("Items that no earlier day of the window has")
     items.set_ylabel("new items")
     _thousands(items.yaxis)
-    share.bar(days, [day["clicks_on_new_items"] / day["clicks"] for day in rest], color=_ORANGE)  # type: ignore[arg-type]
+    share.bar(days, [day["clicks_on_new_items"] / day["clicks"] for day in rest], color=ORANGE)  # type: ignore[arg-type]
     share.set_title("Share of the day's clicks that goes to them")
     share.set_ylabel("share of clicks")
     _percents(share.yaxis)
@@ -158,7 +136,7 @@ def _new_items(numbers: Json, panels: list[Axes]) -> None:
 
 def _hours(numbers: Json, panels: list[Axes]) -> None:
     (panel,) = panels
-    panel.bar(range(24), [clicks / numbers["clicks"] for clicks in numbers["hours"]], color=_BLUE)
+    panel.bar(range(24), [clicks / numbers["clicks"] for clicks in numbers["hours"]], color=BLUE)
     panel.set_title("Clicks by hour of day")
     panel.set_ylabel("share of clicks")
     panel.set_xticks(range(0, 24, 2))
@@ -199,15 +177,6 @@ def _dates(panel: Axes) -> None:
     panel.xaxis.set_major_locator(AutoDateLocator(minticks=2, maxticks=7))  # type: ignore[no-untyped-call]
     panel.xaxis.set_major_formatter(DateFormatter("%Y-%m-%d"))  # type: ignore[no-untyped-call]
     panel.set_xlabel("day")
-
-
-def _to_svg(figure: Figure, name: str) -> bytes:
-    """SVG that may stand in a page beside others: its ids bear the plot's name."""
-    sink = io.StringIO()
-    figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = sink.getvalue().replace(_INK, "currentColor")
-    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    return text.encode()
 
 
 def _to_png(figure: Figure) -> bytes:

@@ -155,7 +155,7 @@ def test_decision_stands_when_repeated_and_is_shown_in_report_tables_and_lists(
     assert promotion.challenger_metrics["n_events"] == 120
     again = promote(store, settings, window, name, run="another")
     assert again == promotion
-    page = store.get(write_report(store, settings, D)).decode()
+    page = store.get(write_report(store, settings, D).key).decode()
     assert name in page
     (row,) = run_rows(store, [D])
     assert (row.clicks, row.window_clicks, row.decision) == (160, 800, promotion.outcome.value)
@@ -831,7 +831,7 @@ def test_scores_by_length_of_the_session_are_in_the_log_and_on_the_page(
         promotion.version: {"3-5": 120},
         promotion.opponent: {"3-5": 120},
     }
-    page = store.get(write_report(store, settings, D)).decode()
+    page = store.get(write_report(store, settings, D).key).decode()
     recall = promotion.by_length[promotion.version]["3-5"]["recall_at_20"]
     assert f'<th scope="row">3-5</th><td>120</td><td>{recall:.4f}</td>' in page
 
@@ -843,8 +843,8 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
     window, name = of(D)
     inject(d06=0.4)
     promote(store, settings, window, name, run="1")
-    page = store.get(write_report(store, settings, D)).decode()
-    assert page.count("<svg") == 1 + 7
+    page = store.get(write_report(store, settings, D).key).decode()
+    assert page.count("<svg") == 2 + 3 + 7  # scores, the learning curve, clicks
     assert '<th scope="row">99.9 % of sessions have at most</th><td>4 clicks</td>' in page
     assert "Stale" not in page
     assert "before cleansing: " not in page
@@ -852,7 +852,7 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
     write_parquet(tmp_path / "in" / "late.parquet", [*ring(D), (1, 1, at(D, 80_000))])
     ingest(store, settings, days=[D])
     validate_pending(store, settings)
-    page = store.get(write_report(store, settings, D)).decode()
+    page = store.get(write_report(store, settings, D).key).decode()
     assert f"Stale: other clicks of {D} were accepted since this model was trained. Run {D} again to train on them." in page
     assert '<th scope="row">clicks</th><td>800</td>' in page  # still those that the model was trained on
 
@@ -863,7 +863,7 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
         window, manifest=window.manifest | {"inputs": inputs, "too_long": {"sessions": 1200, "clicks_lost": 3400}}
     )
     monkeypatch.setattr("sbr_tasks.report.page.window_record", lambda *_: limited)
-    page = store.get(write_report(store, settings, D)).decode()
+    page = store.get(write_report(store, settings, D).key).decode()
     assert "1,200 sessions of more than 3 clicks were cut to their first clicks before cleansing: 3,400 clicks less." in page
 
 
@@ -873,7 +873,7 @@ def test_page_of_a_run_whose_clicks_are_gone_is_written_all_the_same(copied: Cop
     promote(store, settings, *of(D), run="1")
     for folder in ("clicks", "profiles"):
         shutil.rmtree(tmp_path / "store" / folder)
-    page = store.get(write_report(store, settings, D)).decode()
+    page = store.get(write_report(store, settings, D).key).decode()
     assert "The clicks that this window was built from are gone, so there is no profile of them." in page
 
 

@@ -1,0 +1,47 @@
+"""How plots of a page look: text and axes take the colour of the text around them, on a light page and on a dark one."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK = "#010203"
+"""Stands for the colour of the text around a plot, in SVG."""
+
+BLUE, ORANGE, GREY = "#3f8ac8", "#d9822b", "#8a9199"
+"""Told apart, and legible on white and on black."""
+
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.2,
+    "grid.color": INK,
+    "legend.frameon": False,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+}
+
+
+def to_svg(figure: Figure, name: str) -> bytes:
+    """SVG that may stand in a page beside others: its ids bear the plot's name."""
+    sink = io.StringIO()
+    figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = sink.getvalue().replace(INK, "currentColor")
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    return text.encode()
+
+
+def to_element(svg: bytes) -> str:
+    """The `svg` element alone, to stand in an HTML page."""
+    text = svg.decode()
+    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], count=1, flags=re.DOTALL).strip()

@@ -1,0 +1,25 @@
+"""What people are told first of a decision."""
+
+from __future__ import annotations
+
+from sbr_tasks.registry.gate import Outcome
+from sbr_tasks.registry.log import Promotion
+
+_HEADLINES = {
+    Outcome.PROMOTE: "Promoted: {version} replaces {before} as champion.",
+    Outcome.BOOTSTRAP: "Promoted: {version} is champion without having been compared with one.",
+    Outcome.FORCED: "Promoted by force: {version} is champion because a person wanted it.",
+    Outcome.KEEP_CHAMPION: "Not promoted: {version} does not beat {opponent}, which stays champion.",
+    Outcome.BELOW_BASELINE: "Not promoted: {version} is not better than a baseline.",
+    Outcome.TOO_FEW_EVENTS: "Not promoted: too few test events to decide on {version}.",
+    Outcome.WOULD_PROMOTE: "Would have been promoted: {version} passed, but the champion is of a newer day and stays.",
+    Outcome.WOULD_KEEP: "Not promoted: {version} does not beat {opponent}, and the champion is of a newer day.",
+    Outcome.CHAMPION_UNUSABLE: "Not decided: the champion {opponent} can't be used.",
+}
+
+
+def headline(promotion: Promotion) -> str:
+    """What became of the challenger, in one sentence."""
+    return _HEADLINES[promotion.outcome].format(
+        version=promotion.version, before=promotion.before or "none", opponent=promotion.opponent or "none"
+    )
