@@ -24,6 +24,7 @@ from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, Param, PokeReturnValue, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
+from sbr_alerts import deadline
 from sbr_dag_parts import CHAMPION, DEFAULT_ARGS, spark_overrides, waits
 
 from sbr_tasks import steps
@@ -42,6 +43,7 @@ DAY_HELP = "The day (YYYY-MM-DD) whose clicks are new. Manual runs need it; othe
     tags=["recommendations", "gru4rec", "daily"],
     doc_md=__doc__,
     default_args=DEFAULT_ARGS,
+    deadline=deadline(SETTINGS),
 )
 def daily_retrain() -> None:
     """Wires the steps; the work is in `sbr_tasks.steps`."""

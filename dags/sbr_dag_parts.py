@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import Asset, Connection, Context, RetryDecision, RetryPolicy
 from airflow.sdk.exceptions import AirflowNotFoundException
+from sbr_alerts import ALERTS
 
 from sbr_tasks.errors import DamagedError, SbrError, StoreError
 from sbr_tasks.settings import SourceSettings, WindowSettings
@@ -31,6 +32,7 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retries": 3,
     "retry_delay": timedelta(seconds=15),
     "retry_exponential_backoff": 2,
+    **ALERTS,
 }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -266,6 +266,47 @@ class UpkeepSettings(_Section):
     )
 
 
+AlertEvent = Literal["failure", "promotion", "streak", "quarantine", "deadline"]
+
+SMTP_NOTIFIER = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
+
+_SECRETS = ("password", "passwd", "secret", "token", "api_key", "webhook_url")
+
+
+def _refuse_secret(argument: str) -> str:
+    """Looks at the name of a notifier's argument alone, so that no message shows its value."""
+    if any(secret in argument.lower() for secret in _SECRETS):
+        raise ValueError("secrets belong into the Airflow connection of the notifier")
+    return argument
+
+
+NotifierArgument = Annotated[str, AfterValidator(_refuse_secret)]
+
+
+class AlertSettings(_Section):
+    """Who is told of what, through an Airflow notifier. Secrets are in its Airflow connection, never here."""
+
+    on: tuple[AlertEvent, ...] = Field(
+        (),
+        description="What is told: failure, promotion (rollbacks too), streak, quarantine, deadline; none: alerts are off.",
+    )
+    recipients: tuple[str, ...] = Field((), description="Addresses that mails go to (with the default notifier).")
+    notifier: str = Field(SMTP_NOTIFIER, description="Dotted path of the Airflow notifier's class.")
+    arguments: dict[NotifierArgument, Any] = Field(
+        {},
+        description="Its keyword arguments; {{ alert.subject }}, {{ alert.text }}, {{ alert.html }} and {{ alert.link }} in "
+        "templated ones are filled in.",
+    )
+    streak_days: int = Field(7, ge=1, description="Days without a promotion after which it is told; again after as many more.")
+    deadline_hours: float = Field(6.0, gt=0, description="How long after it was queued a run is late. Backfills never are.")
+
+    @model_validator(mode="after")
+    def _somebody_is_told(self) -> Self:
+        if self.on and self.notifier == SMTP_NOTIFIER and not self.recipients:
+            raise ValueError("mails need somebody who gets them; set alerts.recipients, or another alerts.notifier")
+        return self
+
+
 class Settings(BaseSettings):
     """The whole tree; see the module's text for where values come from."""
 
@@ -288,6 +329,7 @@ class Settings(BaseSettings):
     serving: ServingSettings = ServingSettings()
     mlflow: MlflowSettings = MlflowSettings()
     upkeep: UpkeepSettings = UpkeepSettings()
+    alerts: AlertSettings = AlertSettings()
 
     @field_validator("timezone")
     @classmethod
@@ -400,7 +442,7 @@ def _refuse_unknown_environment() -> None:
 def _explain(error: ValidationError, given: Mapping[str, Any], file: Path | None) -> str:
     sentences = []
     for problem in error.errors():
-        loc = [str(part) for part in problem["loc"]]
+        loc = [str(part) for part in problem["loc"] if part != "[key]"]
         key = ".".join(loc)
         where = _origin(loc, given, file)
         if problem["type"] == "extra_forbidden":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,13 @@ class ClickCatalog:
     def days(self) -> dict[date, DayState]:
         """The state of every day that a commit names, oldest day first."""
         return fold(self._log.entries())
+
+    def validated_since(self, at: datetime) -> set[date]:
+        """The days that a validation of that second or a later one decided on."""
+        first = at.replace(microsecond=0)
+        bodies = [entry.body for entry in self._log.entries()]
+        recent = [body for body in bodies if body["kind"] == "validation" and datetime.fromisoformat(body["at"]) >= first]
+        return {date.fromisoformat(day) for body in recent for day in body["days"]}
 
     def commit_import(
         self, revisions: Sequence[Revision], *, empty: Sequence[date], source: Mapping[str, Any], at: str

@@ -16,6 +16,7 @@ DAG_FILES = {
     "daily_retrain.py": ["daily_retrain"],
     "publish_recommendations.py": ["publish_recommendations"],
     "rollback_champion.py": ["rollback_champion"],
+    "sbr_alerts.py": [],
     "sbr_dag_parts.py": [],
     "store_upkeep.py": ["store_upkeep"],
 }

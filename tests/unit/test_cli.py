@@ -78,7 +78,7 @@ def test_ingest_says_where_rejected_lines_lie(sbr: Sbr, clicks: Path, tmp_path: 
             ("runs", "--set", "windw.days=3"),
             "sbr: Unknown setting 'windw' in the overrides (--set). Did you mean 'window'? Known here: store, store_options, "
             "scratch, timezone, source, ingest, validation, window, model, training, evaluation, gate, serving, "
-            "mlflow, upkeep.\n",
+            "mlflow, upkeep, alerts.\n",
         ),
         (("recommend", "--session", "1"), "sbr: There is no champion yet. Train one with `sbr retrain --as-of DAY`.\n"),
         (

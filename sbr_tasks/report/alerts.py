@@ -1,0 +1,224 @@
+"""What people are told of: a failure, a promotion, a streak of rejections, a quarantine, a run that is late.
+
+Pure functions of the records; who sends the messages, and to whom, is none of their business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from markupsafe import Markup, escape
+
+from sbr_tasks.errors import first_line
+from sbr_tasks.registry.gate import COMPARED
+from sbr_tasks.registry.log import Entry, Promotion, Rollback
+from sbr_tasks.report.words import headline
+from sbr_tasks.store import Json
+
+_NAMES = {"recall_at_20": "Recall@20", "mrr_at_20": "MRR@20"}
+_LONGEST_SUBJECT = 160
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A message.
+
+    Attributes:
+        subject: One line.
+        lines: What happened and what to do, in sentences.
+        numbers: What else a person asks for first, by name.
+        link: Where to look, if there is such a page.
+    """
+
+    subject: str
+    lines: tuple[str, ...]
+    numbers: Mapping[str, str]
+    link: str | None = None
+
+    def __post_init__(self) -> None:
+        """Keeps the subject to one line: a header of a mail can't hold more."""
+        line = " ".join(self.subject.split())
+        shown = line if len(line) <= _LONGEST_SUBJECT else f"{line[: _LONGEST_SUBJECT - 1]}…"
+        object.__setattr__(self, "subject", shown)
+
+    @property
+    def text(self) -> str:
+        """The message as plain text."""
+        numbers = [f"{name}: {value}" for name, value in self.numbers.items()]
+        return "\n".join([*self.lines, *([""] if numbers else []), *numbers, *(["", self.link] if self.link else [])])
+
+    @property
+    def html(self) -> str:
+        """The message as HTML; what the records say is escaped."""
+        paragraphs = Markup("").join(Markup("<p>{}</p>\n").format(line) for line in self.lines)
+        rows = Markup("").join(
+            Markup('<tr><td style="padding-right:1em">{}</td><td>{}</td></tr>\n').format(name, value)
+            for name, value in self.numbers.items()
+        )
+        link = Markup('<p><a href="{0}">{0}</a></p>\n').format(self.link) if self.link else ""
+        return str(paragraphs + Markup("<table>\n{}</table>\n").format(rows) + escape(link))
+
+
+def failure_alert(*, dag: str, task: str, run: str, attempt: int, error: BaseException | str | None, link: str) -> Alert:
+    """A task failed, and isn't tried again.
+
+    Args:
+        dag: Its DAG.
+        task: The task.
+        run: The run's id.
+        attempt: How many times it was tried.
+        error: Why; None where its process was killed before it could say so.
+        link: The task's page.
+    """
+    why = _sentence(error) if error else "Its process ended without a word: it was killed, or its machine went away."
+    return Alert(
+        subject=f"{dag}: {task} failed: {first_line(error) if isinstance(error, BaseException) else why}",
+        lines=(f"{task} of {dag} failed.", why, "Once that is mended, clear the task, and the run goes on."),
+        numbers={"run": run, "attempts": str(attempt)},
+        link=link,
+    )
+
+
+def promotion_alert(promotion: Promotion, *, page: str, link: str) -> Alert:
+    """A version became champion.
+
+    Args:
+        promotion: The decision.
+        page: Where the page of the run lies, or will.
+        link: The page of the task that decided.
+    """
+    return Alert(
+        subject=headline(promotion),
+        lines=(headline(promotion), *promotion.reasons),
+        numbers=_numbers(promotion) | {"report": page},
+        link=link,
+    )
+
+
+def rollback_alert(rollback: Rollback, *, link: str) -> Alert:
+    """A person made an earlier champion the champion again."""
+    return Alert(
+        subject=f"Rolled back: {rollback.version} is champion again instead of {rollback.before}.",
+        lines=(
+            f"{rollback.version} is champion again. {rollback.before} is retired: it is never promoted again.",
+            f"Reason: {rollback.reason}",
+        ),
+        numbers={"log entry": str(rollback.number), "by": rollback.run, "at": rollback.at},
+        link=link,
+    )
+
+
+def streak_alert(entries: Sequence[Entry], promotion: Promotion, *, days: int, page: str, link: str) -> Alert | None:
+    """No version was promoted for a number of days, or for twice or three times as many, ...; None if that isn't so.
+
+    Days are counted from that of the version that was promoted last (from the newest decided day where a rollback came since,
+    from the day before the first decision while there is no champion). A day that isn't the newest one decided on, as in a
+    backfill, and one before which as many days had passed already, says nothing new.
+
+    Args:
+        entries: The promotion log.
+        promotion: The decision that may make the streak so long.
+        days: The length of a streak that is told.
+        page: Where the page of the run lies, or will.
+        link: The page of the task that decided.
+    """
+    earlier = entries[: promotion.number - 1]
+    decided = [entry.as_of for entry in earlier if isinstance(entry, Promotion)]
+    if promotion.outcome.moves_champion or (decided and promotion.as_of <= max(decided)):
+        return None
+    since = _last_moved(earlier) or date.fromordinal(min([*decided, promotion.as_of]).toordinal() - 1)
+    length = (promotion.as_of - since).days
+    told = (max([since, *decided]) - since).days
+    if length // days <= told // days:
+        return None
+    rejected = [
+        entry for entry in [*earlier, promotion] if isinstance(entry, Promotion) and since < entry.as_of <= promotion.as_of
+    ]
+    return Alert(
+        subject=f"No promotion for {length} days: the champion is {promotion.champion or 'none yet'}.",
+        lines=(
+            f"No version was promoted for {length} days, up to {promotion.as_of}; {len(rejected)} were decided on.",
+            f"The last decision: {headline(promotion)}",
+            *promotion.reasons,
+        ),
+        numbers=_numbers(promotion) | {"report": page},
+        link=link,
+    )
+
+
+def quarantine_alert(days: Sequence[Json], *, failure: BaseException | str | None, link: str) -> Alert:
+    """Clicks of some days went into quarantine.
+
+    Args:
+        days: As `validation.quarantine.list_quarantine` gives them; at least one.
+        failure: Why the run ended at that; None where it goes on without these days.
+        link: The page of the task that validated.
+    """
+    names = ", ".join(found["day"] for found in days)
+    clicks = {f"clicks of {found['day']}": f"{found['clicks']:,}" for found in days}
+    return Alert(
+        subject=f"In quarantine: {names}{'; the run failed' if failure else ''}",
+        lines=(
+            *(f"{found['day']}: {'; '.join(found['failures'])}" for found in days),
+            _sentence(failure) if failure else "The run goes on without these clicks.",
+            "`sbr quarantine show DAY` has examples. Mend the source and run the day again, or release the day "
+            "(`sbr quarantine release DAY`).",
+        ),
+        numbers=clicks,
+        link=link,
+    )
+
+
+def late_alert(*, dag: str, run: str, state: str, queued_at: str, deadline: datetime | str, link: str) -> Alert:
+    """A run was not done by its deadline.
+
+    Args:
+        dag: Its DAG.
+        run: The run's id.
+        state: What it was doing then: `queued`, `running`, `failed`.
+        queued_at: When it was queued.
+        deadline: By when it had to be done.
+        link: The run's page.
+    """
+    what = "failed before its deadline" if state == "failed" else f"is late: it is still {state}"
+    return Alert(
+        subject=f"{dag}: {run} {what}",
+        lines=(f"The run {run} of {dag} {what}. Nothing was decided yet; the champion is what it was.",),
+        numbers={"state": state, "queued at": queued_at, "deadline": str(deadline)},
+        link=link,
+    )
+
+
+def _last_moved(entries: Sequence[Entry]) -> date | None:
+    """The day from which a streak counts; None while no version was ever promoted."""
+    for n, entry in reversed(list(enumerate(entries))):
+        if isinstance(entry, Rollback):
+            return max(earlier.as_of for earlier in entries[: n + 1])
+        if entry.outcome.moves_champion:
+            return entry.as_of
+    return None
+
+
+def _numbers(promotion: Promotion) -> dict[str, str]:
+    opponent = promotion.opponent_metrics or {}
+    found = {"day": str(promotion.as_of)}
+    for metric in COMPARED:
+        if metric in promotion.challenger_metrics:
+            old = f" (champion {opponent[metric]:.4f})" if metric in opponent else ""
+            found[_NAMES[metric]] = f"{promotion.challenger_metrics[metric]:.4f}{old}"
+        if metric in promotion.differences:
+            by = promotion.differences[metric]
+            bounds = f"{100 * by['confidence']:g} % bounds {by['lower']:+.4f} and {by['upper']:+.4f}"
+            found[f"{_NAMES[metric]}, difference"] = f"{by['value']:+.4f} ({bounds})"
+    if "n_events" in promotion.challenger_metrics:
+        found["test events"] = f"{int(promotion.challenger_metrics['n_events']):,}"
+    return found | {"champion": promotion.champion or "none yet", "log entry": str(promotion.number), "run": promotion.run}
+
+
+def _sentence(error: BaseException | str) -> str:
+    if isinstance(error, str):
+        return error
+    text = str(error).strip()
+    return text if text.endswith(".") else f"{type(error).__name__}: {text}" if text else type(error).__name__
