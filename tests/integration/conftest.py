@@ -23,6 +23,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 from local_airflow import backfill  # noqa: E402
 from local_airflow.server import LocalAirflow, free_port, inherited_environment, stop  # noqa: E402
 
+from tests.mailbox import Mailbox, mailbox  # noqa: E402
+
 from .shops import demo_settings, new_shop, run_days  # noqa: E402
 
 SERENADE = Path(os.environ.get("SBR_SHARED_DATA", ROOT.parent / "shared" / "data")) / "bolcom-serenade"
@@ -55,11 +57,11 @@ class Platform:
         return dict(json.loads(self.command(sys.executable, "-m", "sbr_tasks.cli", *words, "--json").stdout))
 
     @contextmanager
-    def using(self, shop: Path, clicks: Path, *, wait_minutes: int = 0) -> Iterator[None]:
-        """Lets tasks work on the store of a shop of `demo_clicks`: each reads the settings when it starts."""
+    def using(self, shop: Path, clicks: Path, *, wait_minutes: int = 0, more: str = "") -> Iterator[None]:
+        """Lets tasks work on the store of a shop of `demo_clicks`, with `more` settings: each reads them when it starts."""
         file = Path(self.airflow.settings["SBR_SETTINGS"])
         before = file.read_text(encoding="utf-8")
-        file.write_text(demo_settings(clicks, shop / "store", wait_minutes=wait_minutes), encoding="utf-8")
+        file.write_text(demo_settings(clicks, shop / "store", wait_minutes=wait_minutes) + more, encoding="utf-8")
         try:
             yield
         finally:
@@ -123,7 +125,14 @@ class Platform:
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def mails() -> Iterator[Mailbox]:
+    """What the platform sends, where a test's settings say that it sends anything."""
+    with mailbox() as box:
+        yield box
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory, mails: Mailbox) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("airflow")
     settings = folder / "sbr.toml"
     settings.write_text(
@@ -136,7 +145,12 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         encoding="utf-8",
     )
     users = "admin:admin,op:op,viewer:viewer"
-    given = {"SBR_SETTINGS": str(settings), "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": users}
+    given = {
+        "SBR_SETTINGS": str(settings),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": users,
+        "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "0",  # a DAG that is parsed again counts at once
+        "AIRFLOW_CONN_SMTP_DEFAULT": mails.connection,
+    }
     airflow = LocalAirflow(folder, folder / "home", ROOT, free_port(), given)
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("SBR_")]:
