@@ -103,7 +103,7 @@ def _data(before: Facts, now: Facts) -> list[Change]:
     counts["items in the index"] = [window["n_items"] for window in (old, new)]
     return [
         Change("days", _days(revisions[0]), _days(revisions[1])),
-        Change("days whose clicks were replaced since", "", _days(replaced)),
+        Change("days with other clicks since", "", _days(replaced)),
         Change("missing days", _days(old["missing_days"]), _days(new["missing_days"])),
         *(Change(what, f"{was:,}", f"{is_now:,}", _relative(was, is_now)) for what, (was, is_now) in counts.items()),
     ]

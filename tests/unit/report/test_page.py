@@ -154,7 +154,7 @@ class _Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.text += data
         if self._cell:
-            self.rows[-1][-1] += data
+            self.rows[-1][-1] += data.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def page_of(shop: tuple[Store, Settings], day: date) -> tuple[_Page, str]:
@@ -195,7 +195,7 @@ def test_page_says_what_changed_since_the_run_before(shop: tuple[Store, Settings
     page, _ = page_of(shop, D)
     assert ["model.n_epochs", "1", "2"] in page.rows
     assert ["days", "2020-06-02 to 2020-06-05", "2020-06-03 to 2020-06-06", ""] in page.rows
-    assert ["days whose clicks were replaced since", "", "none", ""] in page.rows
+    assert ["days with other clicks since", "", "none", ""] in page.rows
     assert ["clicks before cleansing", "680", "664", "-2.4 %"] in page.rows
     assert ["test events", "120", "120", "+0.0 %"] in page.rows
     assert "package.numpy" not in page.text
