@@ -80,7 +80,7 @@ class Store:
             StoreError: The folder can't be created, or the URL isn't understood.
         """
         self.url = url
-        self._log_entries: dict[str, Json] = {}
+        self._log_entries: dict[Stat, Json] = {}
         self._folder: Path | None = None
         try:
             if url.startswith("memory:"):
@@ -284,13 +284,17 @@ class Store:
             raise StoreError(f"{self.where(key)} can't be read: {first_line(error)}") from error
         return size, digest.hexdigest()
 
-    def get_entries(self, keys: Sequence[str]) -> list[Json]:
-        """Log entries, which never change: each is read once, several at a time. See `get_json` for the errors."""
-        missing = [key for key in keys if key not in self._log_entries]
+    def get_entries(self, stats: Sequence[Stat]) -> list[Json]:
+        """Log entries, which never change: each is read once, several at a time. See `get_json` for the errors.
+
+        One that was written anew all the same (a store that was restored, or begun again in the same place) is read again.
+        """
+        missing = [stat for stat in stats if stat not in self._log_entries]
         if missing:
             with ThreadPoolExecutor(min(_READ_AT_ONCE, len(missing))) as pool:
-                self._log_entries.update(zip(missing, pool.map(self.get_json, missing), strict=True))
-        return [dict(self._log_entries[key]) for key in keys]
+                found = pool.map(lambda stat: self.get_json(stat.key), missing)
+                self._log_entries.update(zip(missing, found, strict=True))
+        return [dict(self._log_entries[stat]) for stat in stats]
 
     def where(self, key: str) -> str:
         """The full name of a key, for messages."""
@@ -332,15 +336,15 @@ class NumberedLog:
         Raises:
             DamagedError: An entry was deleted.
         """
-        keys = [key for key in self._store.keys(self._prefix) if _ENTRY_KEY.search(key)]
-        for expected, key in enumerate(keys, start=1):
-            number = int(key.rsplit("/", 1)[1].removesuffix(".json"))
+        stats = [stat for stat in self._store.stats(self._prefix).values() if _ENTRY_KEY.search(stat.key)]
+        for expected, stat in enumerate(stats, start=1):
+            number = int(stat.key.rsplit("/", 1)[1].removesuffix(".json"))
             if number != expected:
                 raise DamagedError(
                     f"The log {self._store.where(self._prefix)} has no entry {expected} but an entry {number}: "
                     "an entry was deleted; restore it from a backup."
                 )
-        bodies = self._store.get_entries(keys)
+        bodies = self._store.get_entries(stats)
         return [LogEntry(number, body) for number, body in enumerate(bodies, start=1)]
 
     def create(self, number: int, body: Mapping[str, Any]) -> None:

@@ -58,9 +58,7 @@ def recommend(store: Store, session: list[str], *, k: int, name: str | None = No
     try:
         ids = np.array([int(item) if is_integer else item for item in session], dtype=np.int64 if is_integer else object)
     except (ValueError, OverflowError):
-        raise RegistryError(
-            f"Expected 64-bit integer item ids, such as --session 1,2,3; found {','.join(session)!r}."
-        ) from None
+        raise RegistryError(f"Expected 64-bit integer item ids, such as 1,2,3; found {','.join(session)!r}.") from None
     codes = index.encode(ids)
     unknown = [item for item, code in zip(session, codes, strict=True) if code == UNKNOWN]
     scores, is_known = score_session(scorer, codes)

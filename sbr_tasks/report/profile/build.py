@@ -86,6 +86,25 @@ def profile_of_window(store: Store, as_of: date, inputs: Mapping[str, Json]) -> 
     return _profile(store, as_of, int(inputs["window"]["days"]), revisions, str(inputs["timezone"]))
 
 
+def find_profile(store: Store, as_of: date, inputs: Mapping[str, Json]) -> Profile | None:
+    """The profile that was made of the clicks of a window; None where there is none. Unlike `profile_of_window` it makes none.
+
+    Args:
+        store: Where profiles lie.
+        as_of: The day that the window ends with.
+        inputs: Those of the window's manifest.
+
+    Raises:
+        DamagedError: A profile's manifest is damaged.
+    """
+    keys = [key for key in store.keys(f"profiles/as_of={as_of}") if key.endswith("/manifest.json")]
+    profiles = [_load(store, as_of, key.split("/")[-2]) for key in keys]
+    wanted = (inputs["revisions"], inputs["timezone"])
+    return next(
+        (one for one in profiles if (one.manifest["inputs"]["revisions"], one.manifest["inputs"]["timezone"]) == wanted), None
+    )
+
+
 def inline_plots(store: Store, profile: Profile) -> list[tuple[str, str]]:
     """Title and SVG element of each plot, to stand in an HTML page."""
     plots = profile.manifest["plots"].values()

@@ -1,0 +1,119 @@
+"""The web app of the Models page. What it shows is made by `sbr_tasks.report.models`; here are routes, rights and headers.
+
+Every route needs the right to read the DAG `daily_retrain`, whose results it shows. Rolling back isn't a route: the page
+triggers the DAG `rollback_champion` through Airflow's own API, which checks the right to do so and writes its audit log.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+
+from sbr_tasks.errors import DayError, RegistryError, SbrError
+from sbr_tasks.report.models import STATIC, overview, session, version
+from sbr_tasks.settings import load_settings
+from sbr_tasks.store import Store
+
+MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+# A page loads its own files only. What a run or Great Expectations wrote may run its own script, but apart from the login.
+OWN = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-ancestors 'self'"
+WRITTEN = "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+
+may_read = requires_access_dag(method="GET", param_dag_id="daily_retrain")
+may_trigger = requires_access_dag(method="POST", access_entity=DagAccessEntity.RUN, param_dag_id="rollback_champion")
+app = FastAPI(dependencies=[Depends(may_read)], docs_url=None, redoc_url=None, openapi_url=None)
+
+
+def store_of_now() -> Store:
+    """The store of the settings as they are at this request."""
+    return overview.shared_store(load_settings())
+
+
+def may_roll_back(request: Request, user: GetUserDep) -> bool:
+    """Whether Airflow's API will let the user trigger `rollback_champion`: it asks the same."""
+    try:
+        may_trigger(request, user)
+    except HTTPException:
+        return False
+    return True
+
+
+OpenStore = Annotated[Store, Depends(store_of_now)]
+MayRollBack = Annotated[bool, Depends(may_roll_back)]
+
+
+@app.exception_handler(SbrError)
+def say_why(_request: Request, error: SbrError) -> Response:
+    """The page shows the sentence in place of what was asked for."""
+    status = 404 if isinstance(error, RegistryError | DayError) else 500
+    return JSONResponse({"detail": str(error)}, status_code=status)
+
+
+@app.get("/")
+def show_overview() -> Response:
+    """The first view."""
+    return _html((STATIC / "overview.html").read_bytes(), OWN)
+
+
+@app.get("/version")
+def show_version() -> Response:
+    """The page of the version that the query names; its script asks for the content."""
+    return _html((STATIC / "version.html").read_bytes(), OWN)
+
+
+@app.get("/static/{name}")
+def show_static(name: str) -> Response:
+    """A style sheet, script or icon."""
+    file = next((file for file in STATIC.iterdir() if file.name == name and file.suffix in MEDIA_TYPES), None)
+    if file is None:
+        raise HTTPException(404, f"The Models page has no file {name!r}.")
+    return Response(file.read_bytes(), media_type=MEDIA_TYPES[file.suffix], headers={"Cache-Control": "no-cache"})
+
+
+@app.get("/api/overview")
+def get_overview(store: OpenStore, may_roll_back: MayRollBack) -> Response:
+    """The champion and all decisions."""
+    today = datetime.now(load_settings().zone).date()
+    return JSONResponse(overview.overview(store, today) | {"may_roll_back": may_roll_back})
+
+
+@app.get("/api/version")
+def get_version(name: str, store: OpenStore, may_roll_back: MayRollBack) -> Response:
+    """All that is known of a version."""
+    return JSONResponse(version.version_page(store, load_settings(), name) | {"may_roll_back": may_roll_back})
+
+
+@app.get("/api/recommend")
+def get_recommendations(
+    items: str, store: OpenStore, version: str = "", k: Annotated[int, Query(ge=1, le=100)] = 10
+) -> Response:
+    """What the champion and a version recommend for a session."""
+    return JSONResponse({"columns": session.side_by_side(store, items, version, k=k)})
+
+
+@app.get("/report")
+def show_report(entry: int, store: OpenStore) -> Response:
+    """The page that a run wrote about its decision."""
+    return _html(version.report_page(store, entry), WRITTEN)
+
+
+@app.get("/data-docs")
+def show_data_docs(name: str, day: str, store: OpenStore) -> Response:
+    """What Great Expectations said of a day that a version was trained on."""
+    return _html(version.data_docs_page(store, name, day), WRITTEN)
+
+
+@app.get("/plot")
+def show_plot(name: str, plot: str, store: OpenStore) -> Response:
+    """A plot of the clicks that a version was trained on."""
+    return Response(version.profile_plot(store, name, plot), media_type=MEDIA_TYPES[".svg"])
+
+
+def _html(content: bytes, policy: str) -> Any:
+    return HTMLResponse(content, headers={"Content-Security-Policy": policy, "Cache-Control": "no-store"})

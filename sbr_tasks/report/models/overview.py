@@ -1,0 +1,149 @@
+"""The Models page's first view: the live champion and every decision, from the promotion log alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from functools import lru_cache
+
+from sbr_tasks.clicks.catalog import ClickCatalog
+from sbr_tasks.errors import SbrError
+from sbr_tasks.registry.gate import COMPARED
+from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, Rollback, fold
+from sbr_tasks.registry.staleness import staleness
+from sbr_tasks.registry.versions import ModelVersion, load_version
+from sbr_tasks.settings import Settings
+from sbr_tasks.store import Json, Store
+
+
+@lru_cache(maxsize=4)
+def _open(url: str, options: tuple[tuple[str, str], ...]) -> Store:
+    return Store(url, dict(options))
+
+
+def shared_store(settings: Settings) -> Store:
+    """The store that the settings name, opened once a process: it reads each log entry once, however often it is asked."""
+    return _open(settings.store, tuple(sorted(settings.store_options.items())))
+
+
+def overview(store: Store, today: date) -> Json:
+    """What the page shows first.
+
+    Returns:
+        `champion` (None while there is none) and `decisions`, one a log entry, newest first; see `champion_facts` and
+        `decision_rows`.
+
+    Raises:
+        DamagedError: The log can't be read.
+    """
+    entries = PromotionLog(store).entries()
+    return {"champion": champion_facts(store, entries, today), "decisions": decision_rows(entries)}
+
+
+def decision_rows(entries: Sequence[Entry]) -> list[Json]:
+    """One row a log entry, newest first.
+
+    Each metric of a decision has `challenger`, `champion` and `difference` (challenger minus champion with its bounds, see
+    `evaluation.comparison.Difference`), the latter two None without an opponent. A rollback has no metrics.
+    """
+    state = fold(entries)
+    return [_row(entry, state) for entry in reversed(entries)]
+
+
+def _row(entry: Entry, state: LogState) -> Json:
+    row: Json = {
+        "entry": entry.number,
+        "at": entry.at,
+        "day": str(entry.as_of),
+        "version": entry.version,
+        "before": entry.before,
+        "champion": entry.champion,
+        "run": entry.run,
+        "is_retired": entry.version in state.retired,
+    }
+    if isinstance(entry, Rollback):
+        return row | {"outcome": "rollback", "moves_champion": True, "reasons": [entry.reason], "opponent": None}
+    return row | {
+        "outcome": entry.outcome.value,
+        "moves_champion": entry.outcome.moves_champion,
+        "reasons": list(entry.reasons),
+        "opponent": entry.opponent,
+        "n_events": entry.challenger_metrics.get("n_events"),
+        **{metric: _scores(entry, metric) for metric in COMPARED},
+    }
+
+
+def _scores(entry: Promotion, metric: str) -> Json:
+    return {
+        "challenger": entry.challenger_metrics.get(metric),
+        "champion": (entry.opponent_metrics or {}).get(metric),
+        "difference": dict(entry.differences[metric]) if metric in entry.differences else None,
+    }
+
+
+def champion_facts(store: Store, entries: Sequence[Entry], today: date) -> Json | None:
+    """The live version: since when and why, what it scored, what it was made of, and which versions may take its place.
+
+    Args:
+        store: Where its manifest lies.
+        entries: The log.
+        today: The day from which its age is counted.
+
+    Returns:
+        None while there is no champion. `facts` is None, and `fault` says why, where its manifest can't be read.
+    """
+    state = fold(entries)
+    if state.champion is None:
+        return None
+    entry = entries[state.champion_entry - 1]
+    decision = state.decisions.get(state.champion)
+    facts, fault = describe(store, state.champion)
+    return {
+        "version": state.champion,
+        "day": str(entry.as_of),
+        "days_old": (today - entry.as_of).days,
+        "since": entry.at,
+        "entry": entry.number,
+        "outcome": "rollback" if isinstance(entry, Rollback) else entry.outcome.value,
+        "reasons": [entry.reason] if isinstance(entry, Rollback) else list(entry.reasons),
+        "run": entry.run,
+        "before": entry.before,
+        "metrics": dict(decision.challenger_metrics) if decision else {},
+        "facts": facts,
+        "fault": fault,
+        "may_return": may_return(state),
+    }
+
+
+def may_return(state: LogState) -> list[str]:
+    """The versions that the champion may be rolled back to, newest day first."""
+    return sorted(state.were_champion - state.retired - {state.champion or ""}, reverse=True)
+
+
+def describe(store: Store, name: str) -> tuple[Json | None, str | None]:
+    """What a version was made of, and nothing; or nothing, and the sentence that says why its manifest can't be read."""
+    try:
+        version = load_version(store, name)
+        return facts_of(store, version), None
+    except SbrError as error:
+        return None, str(error)
+
+
+def facts_of(store: Store, version: ModelVersion) -> Json:
+    """Training, lineage and staleness of a version, from its manifest; what an old manifest doesn't tell is None."""
+    manifest = version.manifest
+    stale = staleness(store, [version.name], ClickCatalog(store).days()).get(version.name)
+    lineage = manifest["lineage"]
+    return {
+        "trained_at": manifest.get("trained_at"),
+        "took_s": manifest.get("took_s"),
+        "n_events": manifest.get("n_events"),
+        "n_items": manifest.get("n_items"),
+        "parent": manifest["inputs"].get("parent"),
+        "window": version.window,
+        "window_days": sorted(lineage.get("revisions", {})),
+        "git_revision": lineage.get("git_revision"),
+        "python": lineage.get("python"),
+        "packages": lineage.get("packages", {}),
+        "stale": stale.in_words() if stale is not None else None,
+    }

@@ -1,0 +1,221 @@
+// What both pages share: asking the server, numbers and outcomes in words, links out of the frame, the rollback's dialog.
+
+const BASE = location.pathname.replace(/\/sbr-models\/.*$/, ""); // where Airflow isn't at the root of its host
+const DAGS = `${BASE}/api/v2/dags`;
+const ROLLBACK = "rollback_champion";
+const METRICS = { recall_at_20: "Recall@20", mrr_at_20: "MRR@20" };
+
+const OUTCOMES = {
+  promote: ["Promoted", "good"],
+  bootstrap: ["First champion", "good"],
+  forced: ["Forced", "good"],
+  keep_champion: ["Champion kept", ""],
+  would_promote: ["Would be promoted", ""],
+  would_keep: ["Champion would stay", ""],
+  too_few_events: ["Too few events", "warn"],
+  below_baseline: ["Below baseline", "warn"],
+  rollback: ["Rolled back to", "back"],
+};
+
+/** An element; attributes that are null or false are left out, functions are listeners. */
+function el(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+function svg(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+}
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") node.addEventListener(name, value);
+    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+const byId = (id) => document.getElementById(id);
+
+/** JSON of the server; a refusal becomes an Error with its sentence and the `status`. */
+async function ask(path, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, { credentials: "same-origin", ...options });
+  } catch {
+    throw new Error("Airflow doesn't answer. Is the api-server running? Reload the page to try again.");
+  }
+  const body = await answer.json().catch(() => ({}));
+  if (answer.ok) return body;
+  const refused = {
+    401: "You aren't logged in any more. Reload Airflow to log in again.",
+    403: "Airflow doesn't allow you to do this.",
+  };
+  const detail = typeof body.detail === "string" ? body.detail : null;
+  const error = new Error(refused[answer.status] ?? detail ?? `Airflow answered with an error (${answer.status}).`);
+  error.status = answer.status;
+  throw error;
+}
+
+function showProblem(error) {
+  const place = byId("problem");
+  place.textContent = error.message;
+  place.hidden = false;
+  document.querySelector("main").removeAttribute("aria-busy");
+}
+
+const count = (n) => (n === null || n === undefined ? "–" : Math.round(n).toLocaleString("en"));
+const score = (value) => (value === null || value === undefined ? "–" : value.toFixed(4));
+const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(4)}`;
+const percent = (share) => `${+(100 * share).toFixed(4)} %`;
+const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
+
+function dayInWords(day) {
+  return new Date(`${day}T00:00:00Z`).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric", timeZone: "UTC" });
+}
+
+/** An instant as the reader's clock shows it; the log's own writing in its title. */
+function instant(text) {
+  const at = new Date(text);
+  const shown = at.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+  return el("time", { datetime: text, title: text }, Number.isNaN(at.getTime()) ? text : shown);
+}
+
+function outcomeLabel(outcome) {
+  return OUTCOMES[outcome]?.[0] ?? (outcome[0].toUpperCase() + outcome.slice(1)).replaceAll("_", " ");
+}
+
+function badge(row) {
+  return el("span", { class: `badge ${OUTCOMES[row.outcome]?.[1] ?? (row.moves_champion ? "good" : "")}` }, outcomeLabel(row.outcome));
+}
+
+function versionLink(name, text = name) {
+  return el("a", { href: `version?name=${encodeURIComponent(name)}` }, text);
+}
+
+/**
+ * A link out of the frame that Airflow shows this page in. The frame may neither open windows nor lead the page around it
+ * elsewhere, so a link of that page is followed instead.
+ */
+function outLink(href, text, { tab = false } = {}) {
+  const follow = (event) => {
+    if (window.parent === window) return;
+    event.preventDefault();
+    const link = window.parent.document.createElement("a");
+    link.href = new URL(href, location.href).href;
+    if (tab || event.ctrlKey || event.metaKey) Object.assign(link, { target: "_blank", rel: "noopener" });
+    window.parent.document.body.append(link);
+    link.click();
+    link.remove();
+  };
+  return el("a", { href, target: tab ? "_blank" : null, rel: tab ? "noopener" : null, click: follow }, text, tab ? " ↗" : "");
+}
+
+/** Who or which run decided: a link where it was a run of Airflow. */
+function runLink(run, outcome) {
+  if (!/^(scheduled|manual|backfill|asset_triggered)__/.test(run)) return el("span", {}, run);
+  const dag = outcome === "rollback" ? ROLLBACK : "daily_retrain";
+  return outLink(`${BASE}/dags/${dag}/runs/${encodeURIComponent(run)}`, run);
+}
+
+function facts(pairs, extra = "") {
+  const shown = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return el("dl", { class: `facts ${extra}` }, shown.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+}
+
+/** One row a decision; on narrow screens rows become blocks, so the roles are given and not left to the layout. */
+function decisionTable(rows, { withVersion = true } = {}) {
+  const heads = ["Day and outcome", ...Object.values(METRICS), "Why"];
+  const head = el("div", { role: "row", class: "head" }, heads.map((text) => el("div", { role: "columnheader" }, text)));
+  return el("div", { role: "table", class: "rows", "aria-label": "Decisions" }, head, rows.map((row) => decisionRow(row, withVersion)));
+}
+
+function decisionRow(row, withVersion) {
+  const first = [
+    el("div", { class: "badges" }, el("span", { class: "day" }, row.day), badge(row), row.is_retired && el("span", { class: "badge back" }, "Retired")),
+    withVersion && el("div", {}, versionLink(row.version)),
+    el("div", { class: "small" }, `Entry ${row.entry}, `, instant(row.at)),
+  ];
+  const metrics = Object.entries(METRICS).map(([metric, label]) => el("div", { role: "cell" }, el("span", { class: "label" }, label), scores(row[metric])));
+  const why = [
+    el("div", {}, row.reasons.join(" ")),
+    el("div", { class: "small" }, row.before && row.champion !== row.before ? ["Replaced ", versionLink(row.before), ". "] : "", "By ", runLink(row.run, row.outcome)),
+  ];
+  return el("div", { role: "row" }, el("div", { role: "cell" }, first), metrics, el("div", { role: "cell" }, why));
+}
+
+function scores(found) {
+  if (!found) return el("span", { class: "calm" }, "–");
+  const gain = found.difference?.value;
+  return [
+    el("div", { class: "num" }, score(found.challenger)),
+    found.champion !== null && el("div", { class: "small num" }, `champion ${score(found.champion)}`),
+    gain !== undefined && el("div", { class: `small num ${gain > 0 ? "up" : gain < 0 ? "down" : ""}` }, `${gain > 0 ? "▲" : gain < 0 ? "▼" : "="} ${signed(gain)}`),
+  ];
+}
+
+/** Asks for a version and a reason, triggers the DAG through Airflow's API and follows its run. */
+function askRollback({ champion, choices, chosen = choices[0] }) {
+  const versions = el("select", { name: "to", required: true }, choices.map((name) => el("option", { value: name, selected: name === chosen }, name)));
+  const reason = el("textarea", { name: "reason", required: true, maxlength: 2000 });
+  const status = el("div", { role: "status" });
+  const cancel = el("button", { type: "button", click: () => dialog.close() }, "Cancel");
+  const submit = el("button", { type: "submit", class: "primary" }, "Roll back");
+  const form = el(
+    "form",
+    {},
+    el("label", {}, "Version to return to", versions),
+    el("label", {}, "Reason, for whoever reads the log later", reason),
+    status,
+    el("div", { class: "actions" }, cancel, submit),
+  );
+  const text = ["Makes an earlier champion live again. ", el("strong", {}, champion), " is retired: it is never promoted again."];
+  const dialog = el("dialog", { "aria-labelledby": "rollback-title" }, el("h2", { id: "rollback-title" }, "Roll back"), el("p", {}, text), form);
+  let done = false;
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    reason.setCustomValidity(reason.value.trim() ? "" : "Say why.");
+    if (!form.reportValidity()) return;
+    for (const part of [submit, versions, reason]) part.disabled = true;
+    const say = (...words) => status.replaceChildren(...words);
+    try {
+      done = await rollBack(versions.value, reason.value.trim(), say);
+    } catch (error) {
+      say(el("div", { class: "problem" }, error.message));
+    }
+    cancel.textContent = "Close";
+    submit.hidden = done;
+    for (const part of [submit, versions, reason]) part.disabled = done;
+  });
+  reason.addEventListener("input", () => reason.setCustomValidity(""));
+  dialog.addEventListener("close", () => (done ? location.reload() : dialog.remove()));
+  document.body.append(dialog);
+  dialog.showModal();
+  reason.focus();
+}
+
+/** Whether the champion is another one now. */
+async function rollBack(to, reason, say) {
+  say("Asking Airflow …");
+  const headers = { "Content-Type": "application/json" };
+  const body = JSON.stringify({ logical_date: null, conf: { to, reason } });
+  const run = await ask(`${DAGS}/${ROLLBACK}/dagRuns`, { method: "POST", headers, body });
+  const link = outLink(`${BASE}/dags/${ROLLBACK}/runs/${encodeURIComponent(run.dag_run_id)}`, "the run");
+  for (;;) {
+    const { state } = await ask(`${DAGS}/${ROLLBACK}/dagRuns/${encodeURIComponent(run.dag_run_id)}`);
+    if (state === "success") {
+      say(el("p", {}, el("strong", {}, "Done."), ` ${to} is the champion again. See `, link, "."));
+      return true;
+    }
+    if (state === "failed") {
+      say(el("div", { class: "problem" }, "The rollback failed; the last line of its task's log says why. See ", link, "."));
+      return false;
+    }
+    const { is_paused: isPaused } = await ask(`${DAGS}/${ROLLBACK}`);
+    const waits = isPaused ? `The DAG ${ROLLBACK} is paused: unpause it, then this goes on. See ` : `The run is ${state} … See `;
+    say(el("p", {}, waits, link, "."));
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+}
+
+export { METRICS, ask, askRollback, badge, byId, count, dayInWords, decisionTable, el, facts, instant, outLink, outcomeLabel, percent, plural, runLink, score, showProblem, signed, svg, versionLink };

@@ -1,0 +1,229 @@
+// The first view: the live champion, the charts, the session box, the table of decisions.
+
+import { DAY_MS, chart, dayTicks } from "./chart.js";
+import { METRICS, ask, askRollback, badge, byId, count, dayInWords, decisionTable, el, facts, instant, outcomeLabel, percent, plural, runLink, score, showProblem, signed, svg, versionLink } from "./common.js";
+
+const ROWS_AT_FIRST = 25, ROWS_MORE = 100;
+const RANGES = [["14 days", 14], ["30 days", 30], ["90 days", 90], ["1 year", 365]];
+
+function showChampion(champion, mayRollBack) {
+  const place = byId("champion-content");
+  byId("champion").hidden = false;
+  if (!champion) {
+    place.append(el("p", { class: "name" }, "None yet"), el("p", {}, "There is no champion yet: the first run of daily_retrain whose model passes the gate makes one."));
+    return;
+  }
+  const { facts: made, metrics } = champion;
+  const how = champion.outcome === "rollback" ? "Rolled back to" : outcomeLabel(champion.outcome);
+  const about = [
+    el("p", { class: "name" }, versionLink(champion.version)),
+    el("p", { class: "calm" }, `${how} on `, instant(champion.since), champion.before ? [", in place of ", versionLink(champion.before)] : "", ", by ", runLink(champion.run, champion.outcome)),
+    el("ul", { class: "why" }, champion.reasons.map((reason) => el("li", {}, reason))),
+  ];
+  const tile = (name, value, small) => el("div", { class: "tile" }, el("dt", {}, name), el("dd", {}, value, small ? el("small", {}, ` ${small}`) : ""));
+  const tiles = el(
+    "dl",
+    { class: "tiles" },
+    tile("Recall@20", score(metrics.recall_at_20)),
+    tile("MRR@20", score(metrics.mrr_at_20)),
+    tile("Test events", count(metrics.n_events)),
+    tile("Age", count(champion.days_old), champion.days_old === 1 ? "day" : "days"),
+  );
+  place.append(el("div", { class: "live" }, el("div", {}, about), tiles));
+  if (champion.fault) place.append(el("div", { class: "note" }, champion.fault));
+  if (made?.stale) place.append(el("div", { class: "note" }, `Stale: other clicks were accepted since it was trained, of ${made.stale}. Run its day again to train on them.`));
+  if (made) place.append(lineage(champion, made));
+  if (mayRollBack && champion.may_return.length) {
+    const start = () => askRollback({ champion: champion.version, choices: champion.may_return });
+    place.append(el("div", { class: "actions" }, el("button", { type: "button", click: start }, "Roll back …")));
+  }
+}
+
+function lineage(champion, made) {
+  const days = made.window_days;
+  return facts([
+    ["Day", dayInWords(champion.day)],
+    ["Trained", made.trained_at && instant(made.trained_at)],
+    ["On", `${count(made.n_events)} events of ${count(made.n_items)} items`],
+    ["Window", days.length && `${plural(days.length, "day")}, ${days[0]} to ${days.at(-1)}`],
+    ["Went on from", made.parent ? versionLink(made.parent) : "nothing, a fresh start"],
+    ["Commit", made.git_revision && el("code", { title: made.git_revision }, made.git_revision.slice(0, 12))],
+  ]);
+}
+
+function showCharts(rows) {
+  const points = rows
+    .filter((row) => row.recall_at_20 && Number.isFinite(row.recall_at_20.challenger))
+    .map((row) => ({ ...row, at: Date.parse(`${row.day}T00:00:00Z`) }))
+    .sort((one, other) => one.at - other.at || one.entry - other.entry);
+  if (!points.length) return;
+  byId("by-day").hidden = false;
+  byId("legend").append(...legend());
+  const panels = Object.entries(METRICS).map(([metric, title]) => ({
+    title,
+    series: [
+      { name: "challenger", value: (point) => point[metric].challenger },
+      { name: "champion", value: (point) => point[metric].champion ?? NaN },
+    ],
+    range: (point) => interval(point[metric]),
+    isMarked: (point) => point.moves_champion,
+  }));
+  const buttons = rangeButtons(points, (days) => plots.show(points.at(-1).at - days * DAY_MS, Infinity));
+  const plots = chart(byId("plots"), {
+    label: "Day",
+    points,
+    x: (point) => point.at,
+    ticks: dayTicks,
+    panels,
+    describe: inWords,
+    tip: tooltip,
+    open: (point) => (location.href = `version?name=${encodeURIComponent(point.version)}`),
+    zoomed: (from, to) => {
+      for (const [button, days] of buttons) button.setAttribute("aria-pressed", to === points.at(-1).at && from === Math.max(points[0].at, to - days * DAY_MS));
+    },
+  });
+  const shown = [...buttons].reverse().find(([, days]) => days <= 90) ?? buttons.at(-1);
+  plots.show(points.at(-1).at - shown[1] * DAY_MS, Infinity);
+}
+
+/** Where the challenger would stand beside this champion: its score plus the bounds of the difference. */
+function interval({ champion, difference }) {
+  return difference && champion !== null ? [champion + difference.lower, champion + difference.upper] : null;
+}
+
+function rangeButtons(points, choose) {
+  const span = (points.at(-1).at - points[0].at) / DAY_MS;
+  const choices = [...RANGES.filter(([, days]) => days < span), ["All", Math.ceil(span) || 1]];
+  const buttons = choices.map(([text, days]) => [el("button", { type: "button", "aria-pressed": "false", click: () => choose(days) }, text), days]);
+  byId("ranges").append(...buttons.map(([button]) => button));
+  return buttons;
+}
+
+function legend() {
+  const sample = (...parts) => svg("svg", { viewBox: "0 0 26 14", "aria-hidden": "true" }, parts);
+  const line = (name) => svg("path", { class: `line ${name}`, d: "M1 7H25" });
+  const entries = [
+    [[line("challenger"), svg("circle", { class: "dot challenger", cx: 13, cy: 7, r: 4 })], "Challenger of the day"],
+    [[line("champion")], "Champion on the same events"],
+    [[svg("line", { class: "whisker", x1: 13, x2: 13, y1: 2, y2: 12 })], "Bounds of the difference, drawn on the champion's score"],
+    [[svg("path", { class: "mark", d: "M7 12L19 12L13 2Z" })], "Became champion"],
+  ];
+  return entries.map(([parts, text]) => el("span", {}, sample(parts), text));
+}
+
+function inWords(point) {
+  const metrics = Object.entries(METRICS).map(([metric, label]) => {
+    const { challenger, champion, difference } = point[metric];
+    const against = champion === null ? "" : `, champion ${score(champion)}`;
+    return `${label} ${score(challenger)}${against}${difference ? `, difference ${signed(difference.value)}` : ""}`;
+  });
+  return `${dayInWords(point.day)}: ${outcomeLabel(point.outcome)}. ${metrics.join(". ")}. Version ${point.version}.`;
+}
+
+function tooltip(point) {
+  const difference = ({ difference: found }) => (found ? `${signed(found.value)} [${signed(found.lower)}, ${signed(found.upper)}]` : "–");
+  const lines = Object.entries(METRICS).map(([metric, label]) =>
+    el("tr", {}, el("th", {}, label), el("td", {}, score(point[metric].challenger)), el("td", {}, score(point[metric].champion)), el("td", {}, difference(point[metric]))),
+  );
+  const head = el("tr", {}, ["", "challenger", "champion", "difference"].map((text) => el("th", {}, text)));
+  const confidence = point.recall_at_20.difference?.confidence;
+  return [
+    el("strong", {}, dayInWords(point.day)),
+    badge(point),
+    point.is_retired ? el("span", { class: "badge back" }, "Retired") : "",
+    el("table", {}, el("thead", {}, head), el("tbody", {}, lines)),
+    el("p", {}, `${point.version}, ${plural(point.n_events, "test event")}${confidence ? `; bounds of ${percent(confidence)} each` : ""}`),
+  ];
+}
+
+function showTry(rows, champion) {
+  const names = [...new Set(rows.map((row) => row.version))].filter((name) => name !== champion.version).sort().reverse();
+  const wanted = new URLSearchParams(location.search).get("beside");
+  if (wanted && wanted !== champion.version && !names.includes(wanted)) names.unshift(wanted);
+  const beside = byId("beside");
+  beside.append(...names.map((name) => el("option", { value: name }, name)), el("option", { value: "" }, "nothing"));
+  if (wanted && names.includes(wanted)) beside.value = wanted;
+  byId("try").hidden = false;
+  byId("try-form").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const place = byId("columns");
+    place.replaceChildren("Asking …");
+    try {
+      const { columns } = await ask(`api/recommend?${new URLSearchParams(new FormData(event.target))}`);
+      place.replaceChildren(...columns.map((column, i) => recommended(column, columns[1 - i], column.model_version === champion.version)));
+    } catch (error) {
+      place.replaceChildren(el("div", { class: "problem" }, error.message));
+    }
+  });
+  if (wanted) byId("items").focus();
+}
+
+function recommended(column, other, isChampion) {
+  const title = el("h3", {}, versionLink(column.model_version), " ", isChampion && el("span", { class: "badge good" }, "Champion"));
+  if (column.fault) return el("div", { class: "column" }, title, el("p", { class: "problem" }, column.fault));
+  const notes = [
+    column.is_fallback && "It knows none of these items, so these are the most clicked ones, by number of clicks.",
+    !column.is_fallback && column.unknown.length && `It doesn't know ${column.unknown.join(", ")} and skips ${column.unknown.length > 1 ? "them" : "it"}.`,
+  ];
+  const items = column.items.map((item, i) => el("li", {}, el("code", {}, String(item)), moved(item, i, other), el("span", { class: "calm" }, column.is_fallback ? count(column.scores[i]) : column.scores[i].toFixed(3))));
+  return el("div", { class: "column" }, title, notes.filter(Boolean).map((note) => el("p", { class: "note" }, note)), el("ol", {}, items));
+}
+
+/** Where the other version has the same item. */
+function moved(item, i, other) {
+  if (!other?.items) return el("span", {});
+  const there = other.items.indexOf(item);
+  if (there < 0) return el("span", { class: "only" }, "only here");
+  return el("span", { class: "same" }, there === i ? "same rank" : `there: ${there + 1}`);
+}
+
+function showDecisions(rows) {
+  byId("decisions").hidden = false;
+  if (!rows.length) {
+    byId("table").append(el("p", { class: "calm" }, "Nothing was decided yet."));
+    byId("find").closest("label").hidden = true;
+    return;
+  }
+  const outcomes = Map.groupBy ? Map.groupBy(rows, (row) => row.outcome) : group(rows);
+  let chosen = null, most = ROWS_AT_FIRST;
+  const choices = [[null, "All", rows.length], ...[...outcomes].map(([outcome, found]) => [outcome, outcomeLabel(outcome), found.length])];
+  const buttons = choices.map(([outcome, text, n]) =>
+    el("button", { type: "button", "aria-pressed": String(outcome === null), click: () => choose(outcome) }, `${text} ${count(n)}`),
+  );
+  byId("outcomes").append(...buttons);
+  byId("find").addEventListener("input", () => show(ROWS_AT_FIRST));
+
+  function choose(outcome) {
+    chosen = outcome;
+    buttons.forEach((button, i) => button.setAttribute("aria-pressed", choices[i][0] === outcome));
+    show(ROWS_AT_FIRST);
+  }
+
+  function show(n) {
+    most = n;
+    const text = byId("find").value.trim();
+    const found = rows.filter((row) => (chosen === null || row.outcome === chosen) && (row.version.includes(text) || row.day.includes(text)));
+    const more = found.length > most && el("button", { type: "button", click: () => show(most + ROWS_MORE) }, "Show more");
+    const told = found.length ? `${count(Math.min(most, found.length))} of ${plural(found.length, "decision")}` : "No decision fits.";
+    byId("table").replaceChildren(...(found.length ? [decisionTable(found.slice(0, most))] : []), el("div", { class: "more" }, more || "", el("span", { role: "status" }, told)));
+  }
+  show(most);
+}
+
+function group(rows) {
+  const found = new Map();
+  for (const row of rows) found.set(row.outcome, [...(found.get(row.outcome) ?? []), row]);
+  return found;
+}
+
+try {
+  const { champion, decisions, may_roll_back: mayRollBack } = await ask("api/overview");
+  showChampion(champion, mayRollBack);
+  showCharts(decisions);
+  if (champion) showTry(decisions, champion);
+  showDecisions(decisions);
+  document.querySelector("main").removeAttribute("aria-busy");
+  performance.mark("drawn");
+} catch (error) {
+  showProblem(error);
+}

@@ -1,0 +1,183 @@
+"""The page of one version: all that the store knows of it, in one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.errors import DamagedError, DayError, RegistryError
+from sbr_tasks.evaluation.slices import LENGTHS
+from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, fold
+from sbr_tasks.registry.versions import ModelVersion, load_version
+from sbr_tasks.report.models.overview import decision_rows, describe, may_return
+from sbr_tasks.report.profile.build import Profile, find_profile, key_numbers
+from sbr_tasks.settings import Settings
+from sbr_tasks.store import FileRecord, Json, Store
+from sbr_tasks.window.build import window_record
+
+_METRICS = tuple(f"{metric}_at_{k}" for metric in ("recall", "mrr") for k in (1, 5, 10, 20))
+
+
+def version_page(store: Store, settings: Settings, name: str) -> Json:
+    """What the page of a version shows.
+
+    Where files of the version are lost, `facts` is None, `fault` says why, and what the log tells is there all the same.
+
+    Raises:
+        RegistryError: Neither the store nor the log knows such a version.
+        DamagedError: The log can't be read.
+    """
+    entries = PromotionLog(store).entries()
+    state = fold(entries)
+    if name not in state.days:
+        load_version(store, name)
+    facts, fault = describe(store, name)
+    version = load_version(store, name) if facts else None
+    promotion = state.decisions.get(name)
+    revisions: Mapping[str, str] = version.manifest["lineage"].get("revisions", {}) if version else {}
+    days = ClickCatalog(store).days()
+    return {
+        "version": name,
+        "day": name[:10],
+        "is_champion": name == state.champion,
+        "is_retired": name in state.retired,
+        "may_return": name in may_return(state),
+        "champion": state.champion,
+        "decisions": decision_rows(_about(entries, name)),
+        "facts": facts,
+        "fault": fault,
+        "settings": _settings(version) if version else {},
+        "curve": version.manifest["curve"] if version else [],
+        "best_epoch": version.manifest["best_epoch"] if version else None,
+        "comparison": _comparison(promotion) if promotion else [],
+        "by_length": _by_length(promotion) if promotion else [],
+        "profile": _profile(store, version) if version else None,
+        "warnings": _warnings(days, revisions),
+        "data_docs": [day for day, rev in sorted(revisions.items()) if _data_docs_key(days, day, rev)],
+        "report": promotion.number if promotion and store.exists(_report_key(promotion)) else None,
+        "mlflow": mlflow_address(settings),
+        "mlflow_model": settings.mlflow.model_name,
+    }
+
+
+def mlflow_address(settings: Settings) -> str | None:
+    """Where a browser finds the registered model; None where MLflow is a file and not a server."""
+    uri = str(settings.mlflow.tracking_uri)
+    if not uri.startswith(("http://", "https://")):
+        return None
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].rstrip('/')}/#/models/{settings.mlflow.model_name}"
+
+
+def report_page(store: Store, number: int) -> bytes:
+    """The page that a run wrote about the decision in log entry `number`.
+
+    Raises:
+        RegistryError: There is no such decision.
+        DamagedError: Its page isn't there.
+    """
+    entries = PromotionLog(store).entries()
+    entry = entries[number - 1] if 0 < number <= len(entries) else None
+    if not isinstance(entry, Promotion):
+        raise RegistryError(f"Expected the number of a decision in the log, from 1 to {len(entries)}; found {number}.")
+    return store.get(_report_key(entry))
+
+
+def data_docs_page(store: Store, name: str, day: str) -> bytes:
+    """What Great Expectations said of the clicks of a day that a version's window was built from.
+
+    Raises:
+        RegistryError: There is no such version.
+        DayError: Its window doesn't hold that day, or no validation of it is kept.
+        DamagedError: The page is missing.
+    """
+    rev = load_version(store, name).manifest["lineage"].get("revisions", {}).get(day)
+    key = _data_docs_key(ClickCatalog(store).days(), day, rev) if rev else None
+    if key is None:
+        raise DayError(f"There are no Data Docs of {day} as {name} was trained on it: `sbr store gc` may have removed them.")
+    return store.get(key)
+
+
+def profile_plot(store: Store, name: str, plot: str) -> bytes:
+    """A plot (SVG) of the clicks of a version's window.
+
+    Raises:
+        RegistryError: There is no such version or plot.
+        DamagedError: The plot's file is missing or damaged.
+    """
+    profile = _find(store, load_version(store, name))
+    if profile is None or plot not in profile.manifest["plots"]:
+        raise RegistryError(f"There is no plot {plot!r} of the clicks that {name} was trained on.")
+    return store.read(FileRecord.from_dict(profile.manifest["plots"][plot]["svg"]))
+
+
+def _about(entries: Sequence[Entry], name: str) -> list[Entry]:
+    """The entries that decided on a version, or moved the champion to or away from it."""
+    return [one for one in entries if name in (one.version, one.before) and (one.version == name or one.champion != name)]
+
+
+def _settings(version: ModelVersion) -> dict[str, Json]:
+    """Settings that the version was made with, by section."""
+    inputs, made = version.manifest["inputs"], version.manifest["lineage"].get("settings", {})
+    sections = {"model": inputs.get("model"), "training": inputs.get("training"), "window": made.get("window")}
+    return {name: values for name, values in sections.items() if values}
+
+
+def _comparison(promotion: Promotion) -> list[Json]:
+    """One row a metric: what the challenger, its opponent and the baselines scored on the same events."""
+    columns = {"challenger": promotion.challenger_metrics}
+    if promotion.opponent_metrics:
+        columns["champion"] = promotion.opponent_metrics
+    columns |= promotion.baselines
+    return [
+        {"metric": metric, "scores": {who: scored.get(metric) for who, scored in columns.items()}}
+        for metric in _METRICS
+        if promotion.challenger_metrics.get(metric) is not None
+    ]
+
+
+def _by_length(promotion: Promotion) -> list[Json]:
+    """One row a slice of sessions by their length."""
+    challenger = promotion.by_length.get(promotion.version, {})
+    champion = promotion.by_length.get(promotion.opponent or "", {})
+    return [
+        {"clicks": length, "challenger": dict(challenger[length]), "champion": dict(champion[length]) if champion else None}
+        for length in LENGTHS
+        if length in challenger
+    ]
+
+
+def _profile(store: Store, version: ModelVersion) -> Json | None:
+    try:
+        profile = _find(store, version)
+    except DamagedError as error:
+        return {"fault": str(error), "numbers": {}, "plots": {}}
+    if profile is None:
+        return None
+    plots = {name: plot["title"] for name, plot in profile.manifest["plots"].items()}
+    return {"fault": None, "numbers": key_numbers(profile.numbers), "plots": plots}
+
+
+def _find(store: Store, version: ModelVersion) -> Profile | None:
+    window = window_record(store, version.as_of, version.window)
+    return find_profile(store, version.as_of, window.manifest["inputs"])
+
+
+def _warnings(days: Mapping[date, DayState], revisions: Mapping[str, str]) -> list[Json]:
+    """What validation found odd about the clicks of the window, by day."""
+    found = [(day, _state(days, day).warnings_of(rev)) for day, rev in sorted(revisions.items())]
+    return [{"day": day, "warnings": warnings} for day, warnings in found if warnings]
+
+
+def _data_docs_key(days: Mapping[date, DayState], day: str, rev: str) -> str | None:
+    key: str | None = _state(days, day).decided.get(rev, {}).get("data_docs")
+    return key
+
+
+def _state(days: Mapping[date, DayState], day: str) -> DayState:
+    return days.get(date.fromisoformat(day), DayState())
+
+
+def _report_key(promotion: Promotion) -> str:
+    return f"reports/as_of={promotion.as_of}/{promotion.number:08d}.html"
