@@ -89,6 +89,12 @@ def get_version(name: str, store: OpenStore, may_roll_back: MayRollBack) -> Resp
     return JSONResponse(version.version_page(store, load_settings(), name) | {"may_roll_back": may_roll_back})
 
 
+@app.get("/api/stale")
+def get_stale(name: str, store: OpenStore) -> Response:
+    """Whether clicks of its window came late."""
+    return JSONResponse(overview.stale_in_words(store, name))
+
+
 @app.get("/api/recommend")
 def get_recommendations(
     items: str, store: OpenStore, version: str = "", k: Annotated[int, Query(ge=1, le=100)] = 10

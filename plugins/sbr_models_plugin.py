@@ -36,6 +36,5 @@ class SbrModelsPlugin(AirflowPlugin):
             "nav_top_level": True,
             "url_route": "models",
             "icon": f"{_BASE}{PREFIX}/static/icon.svg",
-            "icon_dark_mode": f"{_BASE}{PREFIX}/static/icon-dark.svg",
         }
     ]

@@ -11,7 +11,7 @@ from sbr_tasks.errors import SbrError
 from sbr_tasks.registry.gate import COMPARED
 from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, Rollback, fold
 from sbr_tasks.registry.staleness import staleness
-from sbr_tasks.registry.versions import ModelVersion, load_version
+from sbr_tasks.registry.versions import load_version
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store
 
@@ -121,19 +121,15 @@ def may_return(state: LogState) -> list[str]:
 
 
 def describe(store: Store, name: str) -> tuple[Json | None, str | None]:
-    """What a version was made of, and nothing; or nothing, and the sentence that says why its manifest can't be read."""
+    """What a version was made of, and None; or None, and the sentence that says why its manifest can't be read.
+
+    What an old manifest doesn't tell is None.
+    """
     try:
         version = load_version(store, name)
-        return facts_of(store, version), None
     except SbrError as error:
         return None, str(error)
-
-
-def facts_of(store: Store, version: ModelVersion) -> Json:
-    """Training, lineage and staleness of a version, from its manifest; what an old manifest doesn't tell is None."""
-    manifest = version.manifest
-    stale = staleness(store, [version.name], ClickCatalog(store).days()).get(version.name)
-    lineage = manifest["lineage"]
+    manifest, lineage = version.manifest, version.manifest["lineage"]
     return {
         "trained_at": manifest.get("trained_at"),
         "took_s": manifest.get("took_s"),
@@ -145,5 +141,13 @@ def facts_of(store: Store, version: ModelVersion) -> Json:
         "git_revision": lineage.get("git_revision"),
         "python": lineage.get("python"),
         "packages": lineage.get("packages", {}),
-        "stale": stale.in_words() if stale is not None else None,
-    }
+    }, None
+
+
+def stale_in_words(store: Store, name: str) -> Json:
+    """Days of a version's window, or of its ancestors', whose clicks are others now, as `stale`: empty if none are.
+
+    It reads the manifests of all ancestors, so the page asks for it apart. None where it isn't known.
+    """
+    found = staleness(store, [name], ClickCatalog(store).days()).get(name)
+    return {"stale": found.in_words() if found is not None else None}

@@ -123,6 +123,12 @@ function facts(pairs, extra = "") {
   return el("dl", { class: `facts ${extra}` }, shown.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
 
+/** Says in `place` whether clicks of the version's window came late, which takes longer to find out than all the rest. */
+async function noteStale(name, place) {
+  const { stale } = await ask(`api/stale?name=${encodeURIComponent(name)}`).catch((error) => ({ stale: `unknown days: ${error.message}` }));
+  if (stale) place.append(el("div", { class: "note" }, `Stale: other clicks were accepted since it was trained, of ${stale}. Run its day again to train on them.`));
+}
+
 /** One row a decision; on narrow screens rows become blocks, so the roles are given and not left to the layout. */
 function decisionTable(rows, { withVersion = true } = {}) {
   const heads = ["Day and outcome", ...Object.values(METRICS), "Why"];
@@ -218,4 +224,4 @@ async function rollBack(to, reason, say) {
   }
 }
 
-export { METRICS, ask, askRollback, badge, byId, count, dayInWords, decisionTable, el, facts, instant, outLink, outcomeLabel, percent, plural, runLink, score, showProblem, signed, svg, versionLink };
+export { METRICS, ask, askRollback, badge, byId, count, dayInWords, decisionTable, el, facts, instant, noteStale, outLink, outcomeLabel, percent, plural, runLink, score, showProblem, signed, svg, versionLink };

@@ -1,7 +1,7 @@
 // The first view: the live champion, the charts, the session box, the table of decisions.
 
 import { DAY_MS, chart, dayTicks } from "./chart.js";
-import { METRICS, ask, askRollback, badge, byId, count, dayInWords, decisionTable, el, facts, instant, outcomeLabel, percent, plural, runLink, score, showProblem, signed, svg, versionLink } from "./common.js";
+import { METRICS, ask, askRollback, badge, byId, count, dayInWords, decisionTable, el, facts, instant, noteStale, outcomeLabel, percent, plural, runLink, score, showProblem, signed, svg, versionLink } from "./common.js";
 
 const ROWS_AT_FIRST = 25, ROWS_MORE = 100;
 const RANGES = [["14 days", 14], ["30 days", 30], ["90 days", 90], ["1 year", 365]];
@@ -31,8 +31,10 @@ function showChampion(champion, mayRollBack) {
   );
   place.append(el("div", { class: "live" }, el("div", {}, about), tiles));
   if (champion.fault) place.append(el("div", { class: "note" }, champion.fault));
-  if (made?.stale) place.append(el("div", { class: "note" }, `Stale: other clicks were accepted since it was trained, of ${made.stale}. Run its day again to train on them.`));
+  const late = el("div");
+  place.append(late);
   if (made) place.append(lineage(champion, made));
+  if (made) noteStale(champion.version, late);
   if (mayRollBack && champion.may_return.length) {
     const start = () => askRollback({ champion: champion.version, choices: champion.may_return });
     place.append(el("div", { class: "actions" }, el("button", { type: "button", click: start }, "Roll back …")));

@@ -1,7 +1,7 @@
 // The page of one version.
 
 import { chart, wholeTicks } from "./chart.js";
-import { METRICS, ask, askRollback, badge, byId, count, dayInWords, decisionTable, el, facts, instant, outLink, plural, score, showProblem, versionLink } from "./common.js";
+import { METRICS, ask, askRollback, badge, byId, count, dayInWords, decisionTable, el, facts, instant, noteStale, outLink, plural, score, showProblem, versionLink } from "./common.js";
 
 const SECTIONS = { model: "Model", training: "Training", window: "Window" };
 const COLUMNS = { challenger: "This version", champion: "Its champion", popularity: "Popularity", markov: "Markov" };
@@ -138,7 +138,11 @@ function show(found) {
   const content = byId("content");
   content.append(showHead(found));
   if (found.fault) content.append(el("div", { class: "problem" }, found.fault));
-  if (found.facts?.stale) content.append(el("div", { class: "note" }, `Stale: other clicks were accepted since it was trained, of ${found.facts.stale}. Run its day again to train on them.`));
+  const late = el("div");
+  if (found.facts) {
+    content.append(late);
+    noteStale(found.version, late);
+  }
   const decided = found.decisions.length ? decisionTable(found.decisions, { withVersion: found.decisions.some((row) => row.version !== found.version) }) : el("p", {}, "Nobody decided on it yet: the run of its day goes on with evaluate_models.");
   content.append(card("Decision", decided));
   const compared = [found.comparison.length && card("Comparison", showComparison(found)), found.by_length.length && card("Slices", showSlices(found))].filter(Boolean);

@@ -1,0 +1,184 @@
+"""Stores with the records of many days of runs, whose models were never trained: what pages and benchmarks read."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from sbr_tasks.clicks.catalog import COMMITS
+from sbr_tasks.evaluation.comparison import Difference
+from sbr_tasks.registry.gate import COMPARED, Champion, Contender, Metrics, decide
+from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, Rollback, fold
+from sbr_tasks.settings import GateSettings
+from sbr_tasks.store import NumberedLog, Store, to_json
+
+WINDOW_DAYS = 30
+SETTINGS = GateSettings(confidence=0.95)
+N_EVENTS, N_SESSIONS = 4000, 1200
+
+
+def seed_history(store: Store, last: date, n_days: int, *, seed: int = 7, rollback: bool = True) -> list[Entry]:
+    """Writes `n_days` days that end with `last`: commits of clicks, a version and a decision each, and perhaps a rollback.
+
+    A rollback comes after two thirds of the days, from the champion to the one before. All else follows from the arguments.
+
+    Returns:
+        The promotion log.
+    """
+    rng = np.random.default_rng(seed)
+    days = [last - timedelta(days=n_days - 1 - i) for i in range(n_days)]
+    for number, day in enumerate([days[0] - timedelta(days=i) for i in range(WINDOW_DAYS - 1, 0, -1)] + days):
+        _write_commits(store, 2 * number + 1, day)
+    log, state, entries, level = PromotionLog(store), LogState(), list[Entry](), 0.40
+    for i, day in enumerate(days):
+        name = f"{day}-{int(rng.integers(2**32)):08x}"
+        level += float(rng.normal(0.0004, 0.001))
+        write_manifest(store, name, parent=state.champion)
+        entry = _decision(state, name, day, level, rng)
+        log.create(entry)
+        entries.append(entry)
+        state = fold(entries)
+        before = sorted(state.were_champion - state.retired - {str(state.champion)})
+        if rollback and i == 2 * n_days // 3 and before:
+            back = _rollback(state, before[-1])
+            log.create(back)
+            entries.append(back)
+            state = fold(entries)
+    return entries
+
+
+def write_manifest(store: Store, name: str, *, parent: str | None = None) -> None:
+    """The record of a version that has no files."""
+    as_of = date.fromisoformat(name[:10])
+    days = [as_of - timedelta(days=i) for i in reversed(range(WINDOW_DAYS))]
+    settings = {"layers": [100], "loss": "cross-entropy", "batch_size": 64, "n_epochs": 6, "learning_rate": 0.1}
+    curve = [
+        {
+            "number": n,
+            "loss": 7.5 - 0.8 * n**0.5,
+            "validation_recall_at_20": 0.30 + 0.02 * n - 0.002 * n**2,
+            "validation_mrr_at_20": 0.12 + 0.01 * n - 0.001 * n**2,
+            "took_s": 41.5,
+            "events_per_second": 52000.0,
+        }
+        for n in range(1, 7)
+    ]
+    manifest = {
+        "name": name,
+        "fingerprint": name[11:] * 2,
+        "as_of": str(as_of),
+        "window": f"{as_of:%Y%m%d}00000000",
+        "inputs": {"model": settings, "training": {"seed": 42, "patience": 3}, "parent": parent},
+        "curve": curve,
+        "best_epoch": 5,
+        "n_events": 1_250_000,
+        "n_items": 31_000,
+        "took_s": 251.0,
+        "trained_at": f"{as_of + timedelta(days=1)}T00:21:00+00:00",
+        "lineage": {
+            "revisions": {str(day): revision_of(day) for day in days},
+            "settings": {"window": {"days": WINDOW_DAYS, "shortest": 2, "least_click": 5}},
+            "git_revision": "0123456789abcdef0123456789abcdef01234567",
+            "python": "3.11.7",
+            "packages": {"tensorflow": "2.21.0", "numpy": "2.4.0"},
+        },
+        "files": {},
+        "optimizer": {},
+        "saved_model": {},
+    }
+    store.put_new(f"models/{name}/manifest.json", to_json(manifest))
+
+
+def revision_of(day: date) -> str:
+    """The revision that a day's clicks have."""
+    return f"{day:%Y%m%d}cafe"
+
+
+def _write_commits(store: Store, number: int, day: date) -> None:
+    file = {"key": f"incoming/day={day}/clicks.parquet", "size": 1, "sha256": "0" * 64}
+    revision = {
+        "rev": revision_of(day),
+        "file": file,
+        "rows": 180_000,
+        "sessions": 50_000,
+        "items": 12_000,
+        "first": "",
+        "last": "",
+    }
+    source = {"fingerprint": "f", "timezone": "UTC"}
+    decided = {
+        "revision": revision,
+        "accepted": True,
+        "failures": [],
+        "warnings": ["volume: 180,000 clicks are far from the median of 120,000"] if day.day == 13 else [],
+        "result": f"validation/day={day}/result.json",
+        "data_docs": f"validation/day={day}/data_docs.html",
+    }
+    at = f"{day + timedelta(days=1)}T00:05:00+00:00"
+    log = NumberedLog(store, COMMITS)
+    log.create(number, {"kind": "import", "at": at, "source": source, "days": {str(day): revision}, "empty": []})
+    log.create(number + 1, {"kind": "validation", "at": at, "days": {str(day): decided}})
+
+
+def _decision(state: LogState, name: str, day: date, level: float, rng: np.random.Generator) -> Promotion:
+    metrics, baselines = _metrics(level), {"popularity": _metrics(0.05), "markov": _metrics(0.31)}
+    opponent = champion = None
+    differences: dict[str, Difference] = {}
+    if state.champion:
+        gap = float(rng.normal(0.0015, 0.004))
+        scored = _metrics(level - gap)
+        for metric in COMPARED:
+            value, half = metrics[metric] - scored[metric], 0.01 * scored[metric]
+            differences[metric] = Difference(value, value - half, value + half, min(max(0.5 + 100 * value, 0.0), 1.0), 0.95)
+        opponent, champion = scored, Champion(state.champion, scored, differences)
+    contender = Contender(name, day, metrics)
+    decision = decide(contender, champion, baselines=baselines, live_day=state.champion_day, settings=SETTINGS)
+    outcome = decision.outcome
+    return Promotion(
+        number=state.n_entries + 1,
+        version=name,
+        as_of=day,
+        outcome=outcome,
+        reasons=decision.reasons,
+        opponent=state.champion,
+        before=state.champion,
+        champion=name if outcome.moves_champion else state.champion,
+        challenger_metrics=metrics,
+        opponent_metrics=opponent,
+        differences={metric: found.as_dict() for metric, found in differences.items()},
+        baselines=baselines,
+        window=f"{day:%Y%m%d}00000000",
+        run=f"scheduled__{day}T00:00:00+00:00",
+        at=f"{day + timedelta(days=1)}T00:35:00+00:00",
+        by_length={name: _by_length(level)} | ({state.champion: _by_length(level - 0.001)} if state.champion else {}),
+    )
+
+
+def _rollback(state: LogState, to: str) -> Rollback:
+    at = datetime.combine(state.days[str(state.champion)] + timedelta(days=1), datetime.min.time()).replace(hour=9)
+    return Rollback(
+        number=state.n_entries + 1,
+        version=to,
+        as_of=state.days[to],
+        before=str(state.champion),
+        reason="The shop's editors saw sold-out items at the top of the list.",
+        run="manual__seeded",
+        at=f"{at.isoformat()}+00:00",
+    )
+
+
+def _metrics(recall: float) -> Metrics:
+    ks = {1: 0.22, 5: 0.55, 10: 0.78, 20: 1.0}
+    found: dict[str, Any] = {f"recall_at_{k}": recall * share for k, share in ks.items()}
+    found |= {f"mrr_at_{k}": recall * 0.42 * share**0.25 for k, share in ks.items()}
+    return found | {"n_events": N_EVENTS, "n_sessions": N_SESSIONS}
+
+
+def _by_length(recall: float) -> dict[str, Metrics]:
+    lengths = {"2": (0.9, 900), "3-5": (1.0, 1900), "6+": (1.08, 1200)}
+    return {
+        name: {"recall_at_20": recall * share, "mrr_at_20": recall * 0.42 * share, "n_events": n}
+        for name, (share, n) in lengths.items()
+    }
