@@ -36,7 +36,7 @@ def seed_history(store: Store, last: date, n_days: int, *, seed: int = 7, rollba
         name = f"{day}-{int(rng.integers(2**32)):08x}"
         level += float(rng.normal(0.0004, 0.001))
         write_manifest(store, name, parent=state.champion)
-        entry = _decision(state, name, day, level, rng)
+        entry = _decision(state, name, day, level + float(rng.normal(0, 0.006)), rng)
         log.create(entry)
         entries.append(entry)
         state = fold(entries)

@@ -3,7 +3,7 @@
 import { DAY_MS, chart, dayTicks } from "./chart.js";
 import { METRICS, ask, askRollback, badge, byId, count, dayInWords, decisionTable, el, facts, instant, noteStale, outcomeLabel, percent, plural, runLink, score, showProblem, signed, svg, versionLink } from "./common.js";
 
-const ROWS_AT_FIRST = 25, ROWS_MORE = 100;
+const ROWS_AT_FIRST = 10, ROWS_MORE = 100;
 const RANGES = [["14 days", 14], ["30 days", 30], ["90 days", 90], ["1 year", 365]];
 
 function showChampion(champion, mayRollBack) {
@@ -39,6 +39,19 @@ function showChampion(champion, mayRollBack) {
     const start = () => askRollback({ champion: champion.version, choices: champion.may_return });
     place.append(el("div", { class: "actions" }, el("button", { type: "button", click: start }, "Roll back …")));
   }
+}
+
+/** The newest entry, where it isn't the one that made the champion. */
+function showLast(rows, champion) {
+  const [last] = rows;
+  if (!last || last.entry === champion?.entry) return;
+  const about = [
+    el("p", { class: "headline" }, badge(last), " ", versionLink(last.version)),
+    el("ul", { class: "why" }, last.reasons.map((reason) => el("li", {}, reason))),
+    el("p", { class: "calm" }, instant(last.at), ", by ", runLink(last.run, last.outcome)),
+  ];
+  byId("last").append(...about);
+  byId("last").hidden = false;
 }
 
 function lineage(champion, made) {
@@ -123,7 +136,7 @@ function inWords(point) {
 }
 
 function tooltip(point) {
-  const difference = ({ difference: found }) => (found ? `${signed(found.value)} [${signed(found.lower)}, ${signed(found.upper)}]` : "–");
+  const difference = ({ difference: found }) => (found ? [signed(found.value), el("small", {}, `${signed(found.lower)} to ${signed(found.upper)}`)] : "–");
   const lines = Object.entries(METRICS).map(([metric, label]) =>
     el("tr", {}, el("th", {}, label), el("td", {}, score(point[metric].challenger)), el("td", {}, score(point[metric].champion)), el("td", {}, difference(point[metric]))),
   );
@@ -221,6 +234,7 @@ function group(rows) {
 try {
   const { champion, decisions, may_roll_back: mayRollBack } = await ask("api/overview");
   showChampion(champion, mayRollBack);
+  showLast(decisions, champion);
   showCharts(decisions);
   if (champion) showTry(decisions, champion);
   showDecisions(decisions);

@@ -78,7 +78,8 @@ function showSlices(found) {
 }
 
 function table(caption, head, rows) {
-  return el("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": caption }, el("table", { class: "data" }, el("caption", {}, caption), el("thead", {}, head), el("tbody", {}, rows)));
+  const content = el("table", { class: "data", "aria-label": caption }, el("thead", {}, head), el("tbody", {}, rows));
+  return [el("p", { class: "caption" }, caption), el("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": caption }, content)];
 }
 
 function showCurve(found) {
@@ -119,7 +120,7 @@ function showProfile(found) {
   if (fault) return el("p", { class: "note" }, fault);
   const name = encodeURIComponent(found.version);
   const figures = Object.entries(plots).map(([plot, title]) =>
-    el("figure", {}, el("figcaption", {}, title), el("img", { src: `plot?name=${name}&plot=${encodeURIComponent(plot)}`, alt: `${title}, as a plot`, loading: "lazy" })),
+    el("figure", {}, el("figcaption", {}, title), el("img", { src: `plot?name=${name}&plot=${encodeURIComponent(plot)}`, alt: `${title}, as a plot` })),
   );
   return [facts(Object.entries(numbers), "plain"), el("div", { class: "gallery" }, figures)];
 }
@@ -144,7 +145,7 @@ function show(found) {
     noteStale(found.version, late);
   }
   const decided = found.decisions.length ? decisionTable(found.decisions, { withVersion: found.decisions.some((row) => row.version !== found.version) }) : el("p", {}, "Nobody decided on it yet: the run of its day goes on with evaluate_models.");
-  content.append(card("Decision", decided));
+  content.append(card("Decisions", decided));
   const compared = [found.comparison.length && card("Comparison", showComparison(found)), found.by_length.length && card("Slices", showSlices(found))].filter(Boolean);
   if (compared.length) content.append(el("div", { class: "grid" }, compared));
   if (!found.facts) return;
