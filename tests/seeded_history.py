@@ -22,7 +22,7 @@ N_EVENTS, N_SESSIONS = 4000, 1200
 def seed_history(store: Store, last: date, n_days: int, *, seed: int = 7, rollback: bool = True) -> list[Entry]:
     """Writes `n_days` days that end with `last`: commits of clicks, a version and a decision each, and perhaps a rollback.
 
-    A rollback comes after two thirds of the days, from the champion to the one before. All else follows from the arguments.
+    A rollback comes once two thirds of the days are over and there is an earlier champion to return to.
 
     Returns:
         The promotion log.
@@ -41,7 +41,8 @@ def seed_history(store: Store, last: date, n_days: int, *, seed: int = 7, rollba
         entries.append(entry)
         state = fold(entries)
         before = sorted(state.were_champion - state.retired - {str(state.champion)})
-        if rollback and i == 2 * n_days // 3 and before:
+        if rollback and i >= 2 * n_days // 3 and before:
+            rollback = False
             back = _rollback(state, before[-1])
             log.create(back)
             entries.append(back)
