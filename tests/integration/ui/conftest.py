@@ -75,9 +75,9 @@ def log_in(page: Page, user: str, password: str) -> None:
     page.get_by_role("link", name="Dags", exact=True).first.wait_for()
 
 
-def keep_screen(page: Page, name: str) -> Path:
-    """Writes what the page shows into `var/screens/`, for people to look at."""
+def keep_screen(page: Page, name: str, *, full: bool = False) -> Path:
+    """Writes what the page shows, or all of it however long, into `var/screens/`, for people to look at."""
     SCREENS.mkdir(parents=True, exist_ok=True)
     file = SCREENS / f"{name}.png"
-    page.screenshot(path=str(file))
+    page.screenshot(path=str(file), full_page=full)
     return file
