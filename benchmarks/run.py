@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("ingest", "validation", "window", "gru4rec")
+BENCHMARKS = ("ingest", "validation", "window", "models_page", "gru4rec")
 
 
 def main() -> None:

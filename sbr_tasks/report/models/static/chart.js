@@ -164,6 +164,7 @@ function chart(host, { label, points, x, ticks, panels, height = 190, describe, 
   function zoom(start, end) {
     [from, to] = [Math.max(start, all[0]), Math.min(end, all[1])];
     if (points.filter((point) => x(point) >= from && x(point) <= to).length < 2) [from, to] = all;
+    hide();
     draw();
     zoomed?.(from, to);
   }

@@ -192,6 +192,7 @@ function askRollback({ champion, choices, chosen = choices[0] }) {
     cancel.textContent = "Close";
     submit.hidden = done;
     for (const part of [submit, versions, reason]) part.disabled = done;
+    if (done) cancel.focus();
   });
   reason.addEventListener("input", () => reason.setCustomValidity(""));
   dialog.addEventListener("close", () => (done ? location.reload() : dialog.remove()));

@@ -1,0 +1,141 @@
+"""What the Models page takes, from a synthetic log of many versions.
+
+    python -m benchmarks.models_page [--versions 1000] [--rounds 9]
+
+The store is a local folder with a decision a day, as many versions, two commits of clicks a day and a rollback. In turns:
+
+- `page's data`: one request for it as the plugin answers it, log and JSON, in a process that has answered before;
+- `store read anew`: the same in a process that keeps nothing, so that every log entry is read from the store each time;
+- `first request`: the same in a new process, with the imports;
+- `drawn`: from the start of the navigation until the page shows champion, charts and table, in headless Chromium (`CHROMIUM`,
+  or `chromium` on the PATH; left out where there is none). A plain server answers, without Airflow and its login.
+
+Milliseconds, medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from statistics import median
+from threading import Thread
+from urllib.parse import urlsplit
+
+from tabulate import tabulate
+
+from sbr_tasks.report.models import STATIC
+from sbr_tasks.report.models.overview import overview, shared_store
+from sbr_tasks.settings import Settings, load_settings
+from sbr_tasks.store import Store
+from tests.seeded_history import seed_history
+
+LAST = date(2026, 11, 27)
+TODAY = LAST + timedelta(days=1)
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+FIRST = """
+import sys, time
+began = time.perf_counter()
+import json
+from datetime import date
+from sbr_tasks.report.models.overview import overview
+from sbr_tasks.store import Store
+json.dumps(overview(Store(sys.argv[1]), date.fromisoformat(sys.argv[2])))
+print(1000 * (time.perf_counter() - began))
+"""
+
+
+def main() -> None:
+    """Writes the log, measures in turns, prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--versions", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = load_settings([f"store={folder}"])
+        seed_history(Store.open(settings), LAST, options.versions)
+        size = len(answer(settings))
+        contenders: dict[str, Callable[[], float]] = {
+            "page's data": lambda: milliseconds(lambda: answer(settings)),
+            "store read anew": lambda: milliseconds(lambda: json.dumps(overview(Store.open(settings), TODAY))),
+            "first request": lambda: first_request(settings),
+        }
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(settings))
+        Thread(target=server.serve_forever, daemon=True).start()
+        program = os.environ.get("CHROMIUM") or shutil.which("chromium")
+        took = {name: [measure() for _ in range(options.rounds)] for name, measure in contenders.items()}
+        if program:
+            took["drawn"] = drawn(program, f"http://127.0.0.1:{server.server_port}/", options.rounds)
+        server.shutdown()
+    rows = [[name, median(times), min(times), max(times)] for name, times in took.items()]
+    print(f"{options.versions:,} versions, {size / 1e6:.2f} MB of JSON, {options.rounds} rounds\n")
+    print(tabulate(rows, headers=["", "median, ms", "least", "most"], floatfmt=".0f"))
+
+
+def answer(settings: Settings) -> bytes:
+    """The page's data, as the plugin sends it."""
+    return json.dumps(overview(shared_store(settings), TODAY) | {"may_roll_back": True}).encode()
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    """How long something takes."""
+    began = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - began)
+
+
+def first_request(settings: Settings) -> float:
+    """What a new process takes from its start on, the interpreter's own aside."""
+    command = [sys.executable, "-c", FIRST, settings.store, str(TODAY)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def handler_of(settings: Settings) -> type[BaseHTTPRequestHandler]:
+    """Answers as the plugin does, to anybody."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = urlsplit(self.path).path
+            if path.startswith("/api/"):
+                body, kind = (answer(settings) if path == "/api/overview" else b'{"stale": ""}'), "application/json"
+            else:
+                file = STATIC / ("overview.html" if path == "/" else path.rsplit("/", 1)[-1])
+                body, kind = (file.read_bytes(), TYPES[file.suffix]) if file.is_file() else (b"", "text/plain")
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing is printed between the figures."""
+
+    return Handler
+
+
+def drawn(program: str, url: str, rounds: int) -> list[float]:
+    """Milliseconds from the navigation's start to the page's mark `drawn`, after one that isn't counted."""
+    from playwright.sync_api import sync_playwright
+
+    found = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        for _ in range(rounds + 1):
+            page.goto(url)
+            page.locator("main:not([aria-busy])").wait_for()
+            found.append(float(page.evaluate("performance.getEntriesByName('drawn')[0].startTime")))
+        browser.close()
+    return found[1:]
+
+
+if __name__ == "__main__":
+    main()
