@@ -183,13 +183,14 @@ function askRollback({ champion, choices, chosen = choices[0] }) {
     reason.setCustomValidity(reason.value.trim() ? "" : "Say why.");
     if (!form.reportValidity()) return;
     for (const part of [submit, versions, reason]) part.disabled = true;
+    cancel.textContent = "Close"; // the run goes on, whether somebody watches or not
     const say = (...words) => status.replaceChildren(...words);
     try {
       done = await rollBack(versions.value, reason.value.trim(), say);
     } catch (error) {
       say(el("div", { class: "problem" }, error.message));
     }
-    cancel.textContent = "Close";
+    if (done && !dialog.open) location.reload();
     submit.hidden = done;
     for (const part of [submit, versions, reason]) part.disabled = done;
     if (done) cancel.focus();

@@ -199,7 +199,7 @@ function showDecisions(rows) {
     byId("find").closest("label").hidden = true;
     return;
   }
-  const outcomes = Map.groupBy ? Map.groupBy(rows, (row) => row.outcome) : group(rows);
+  const outcomes = byOutcome(rows);
   let chosen = null, most = ROWS_AT_FIRST;
   const choices = [[null, "All", rows.length], ...[...outcomes].map(([outcome, found]) => [outcome, outcomeLabel(outcome), found.length])];
   const buttons = choices.map(([outcome, text, n]) =>
@@ -225,7 +225,7 @@ function showDecisions(rows) {
   show(most);
 }
 
-function group(rows) {
+function byOutcome(rows) {
   const found = new Map();
   for (const row of rows) found.set(row.outcome, [...(found.get(row.outcome) ?? []), row]);
   return found;

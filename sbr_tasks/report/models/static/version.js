@@ -88,7 +88,9 @@ function showCurve(found) {
     ["Loss", (epoch) => epoch.loss],
     ["Validation Recall@20", (epoch) => epoch.validation_recall_at_20 ?? NaN],
     ["Validation MRR@20", (epoch) => epoch.validation_mrr_at_20 ?? NaN],
-  ].map(([title, value]) => ({ title, series: [{ name: "challenger", value }], isMarked: (epoch) => epoch.number === found.best_epoch }));
+  ]
+    .filter(([, value]) => found.curve.some((epoch) => Number.isFinite(value(epoch))))
+    .map(([title, value]) => ({ title, series: [{ name: "challenger", value }], isMarked: (epoch) => epoch.number === found.best_epoch }));
   const lines = (epoch) => [
     `Loss ${epoch.loss.toFixed(4)}`,
     epoch.validation_recall_at_20 !== null && `Recall@20 ${score(epoch.validation_recall_at_20)}, MRR@20 ${score(epoch.validation_mrr_at_20)}`,
