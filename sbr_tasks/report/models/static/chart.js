@@ -2,7 +2,10 @@
 
 import { el, svg } from "./common.js";
 
-const LEFT = 46, RIGHT = 12, TOP = 22, BOTTOM = 22;
+const LEFT = 46,
+  RIGHT = 12,
+  TOP = 22,
+  BOTTOM = 22;
 const MOST_DOTS = 130; // beyond so many visible points, lines and a band stand for them
 
 /**
@@ -30,7 +33,14 @@ function chart(host, { label, points, x, ticks, panels, height = 190, describe, 
   const box = el("div", { class: "tip", hidden: true });
   host.classList.add("plots");
   host.append(box);
-  set({ tabindex: 0, role: "slider", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": points.length - 1, "aria-orientation": "horizontal" });
+  set({
+    tabindex: 0,
+    role: "slider",
+    "aria-label": label,
+    "aria-valuemin": 0,
+    "aria-valuemax": points.length - 1,
+    "aria-orientation": "horizontal",
+  });
   move(active, false);
 
   function set(attributes) {
@@ -50,7 +60,9 @@ function chart(host, { label, points, x, ticks, panels, height = 190, describe, 
     const width = Math.max(parseFloat(columns[0]) || host.clientWidth, 160);
     const span = to - from || 1;
     const toX = (value) => LEFT + ((value - from) / span) * (width - LEFT - RIGHT);
-    const known = visible.flatMap((point) => [...panel.series.map((one) => one.value(point)), ...(panel.range?.(point) ?? [])]).filter(Number.isFinite);
+    const known = visible
+      .flatMap((point) => [...panel.series.map((one) => one.value(point)), ...(panel.range?.(point) ?? [])])
+      .filter(Number.isFinite);
     const scale = niceScale(Math.min(...known), Math.max(...known));
     const toY = (value) => TOP + (1 - (value - scale.from) / (scale.to - scale.from)) * (height - TOP - BOTTOM);
     const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, height, "aria-hidden": "true" });
@@ -70,11 +82,26 @@ function chart(host, { label, points, x, ticks, panels, height = 190, describe, 
       root.append(svg("path", { class: `line ${one.name}`, d: path(visible, one.value, toX, toY) }));
       if (!isDense) {
         const shown = visible.filter((point) => Number.isFinite(one.value(point)));
-        root.append(...shown.map((point) => svg("circle", { class: `dot ${one.name}`, cx: toX(x(point)), cy: toY(one.value(point)), r: one === panel.series[0] ? 4 : 3 })));
+        root.append(
+          ...shown.map((point) =>
+            svg("circle", {
+              class: `dot ${one.name}`,
+              cx: toX(x(point)),
+              cy: toY(one.value(point)),
+              r: one === panel.series[0] ? 4 : 3,
+            }),
+          ),
+        );
       }
     }
-    const marked = panel.isMarked ? visible.filter((point) => panel.isMarked(point) && Number.isFinite(panel.series[0].value(point))) : [];
-    root.append(...marked.map((point) => svg("path", { class: "mark", d: triangle(toX(x(point)), toY(panel.series[0].value(point)) - 6, isDense ? 4 : 6) })));
+    const marked = panel.isMarked
+      ? visible.filter((point) => panel.isMarked(point) && Number.isFinite(panel.series[0].value(point)))
+      : [];
+    root.append(
+      ...marked.map((point) =>
+        svg("path", { class: "mark", d: triangle(toX(x(point)), toY(panel.series[0].value(point)) - 6, isDense ? 4 : 6) }),
+      ),
+    );
     const cursor = svg("line", { class: "cursor", y1: TOP, y2: height - BOTTOM, visibility: "hidden" });
     const rings = panel.series.map(() => svg("circle", { class: "ring", r: 6, visibility: "hidden" }));
     const dragged = svg("rect", { class: "drag", y: TOP, height: height - TOP - BOTTOM, visibility: "hidden" });
@@ -153,7 +180,8 @@ function chart(host, { label, points, x, ticks, panels, height = 190, describe, 
   }
 
   function nearest(value) {
-    let best = active, distance = Infinity;
+    let best = active,
+      distance = Infinity;
     points.forEach((point, i) => {
       const found = x(point) < from || x(point) > to ? Infinity : Math.abs(x(point) - value);
       if (found <= distance) [best, distance] = [i, found];
@@ -269,7 +297,10 @@ function dayTicks(from, to, most) {
     const last = Math.floor(to / DAY_MS) * DAY_MS;
     const places = [];
     for (let at = last; at >= from; at -= step * DAY_MS) places.push(at);
-    return places.map((at) => [at, new Date(at).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" })]);
+    return places.map((at) => [
+      at,
+      new Date(at).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" }),
+    ]);
   }
   const months = MONTH_STEPS.find((one) => days / 30.4 / one < most) ?? 120;
   const first = new Date(from);
@@ -277,7 +308,8 @@ function dayTicks(from, to, most) {
   for (let month = Math.ceil((first.getUTCFullYear() * 12 + first.getUTCMonth() + 0.01) / months) * months; ; month += months) {
     const at = Date.UTC(Math.floor(month / 12), month % 12);
     if (at > to) break;
-    if (at >= from) places.push([at, new Date(at).toLocaleDateString("en-GB", { month: "short", year: "numeric", timeZone: "UTC" })]);
+    if (at >= from)
+      places.push([at, new Date(at).toLocaleDateString("en-GB", { month: "short", year: "numeric", timeZone: "UTC" })]);
   }
   return places;
 }

@@ -71,7 +71,12 @@ const percent = (share) => `${+(100 * share).toFixed(4)} %`;
 const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 
 function dayInWords(day) {
-  return new Date(`${day}T00:00:00Z`).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric", timeZone: "UTC" });
+  return new Date(`${day}T00:00:00Z`).toLocaleDateString("en-GB", {
+    day: "numeric",
+    month: "long",
+    year: "numeric",
+    timeZone: "UTC",
+  });
 }
 
 /** An instant as the reader's clock shows it; the log's own writing in its title. */
@@ -86,7 +91,11 @@ function outcomeLabel(outcome) {
 }
 
 function badge(row) {
-  return el("span", { class: `badge ${OUTCOMES[row.outcome]?.[1] ?? (row.moves_champion ? "good" : "")}` }, outcomeLabel(row.outcome));
+  return el(
+    "span",
+    { class: `badge ${OUTCOMES[row.outcome]?.[1] ?? (row.moves_champion ? "good" : "")}` },
+    outcomeLabel(row.outcome),
+  );
 }
 
 function versionLink(name, text = name) {
@@ -120,32 +129,68 @@ function runLink(run, outcome) {
 
 function facts(pairs, extra = "") {
   const shown = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return el("dl", { class: `facts ${extra}` }, shown.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+  return el(
+    "dl",
+    { class: `facts ${extra}` },
+    shown.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),
+  );
 }
 
 /** Says in `place` whether clicks of the version's window came late, which takes longer to find out than all the rest. */
 async function noteStale(name, place) {
-  const { stale } = await ask(`api/stale?name=${encodeURIComponent(name)}`).catch((error) => ({ stale: `unknown days: ${error.message}` }));
-  if (stale) place.append(el("div", { class: "note" }, `Stale: other clicks were accepted since it was trained, of ${stale}. Run its day again to train on them.`));
+  const { stale } = await ask(`api/stale?name=${encodeURIComponent(name)}`).catch((error) => ({
+    stale: `unknown days: ${error.message}`,
+  }));
+  if (stale)
+    place.append(
+      el(
+        "div",
+        { class: "note" },
+        `Stale: other clicks were accepted since it was trained, of ${stale}. Run its day again to train on them.`,
+      ),
+    );
 }
 
 /** One row a decision; on narrow screens rows become blocks, so the roles are given and not left to the layout. */
 function decisionTable(rows, { withVersion = true } = {}) {
   const heads = ["Day and outcome", ...Object.values(METRICS), "Why"];
-  const head = el("div", { role: "row", class: "head" }, heads.map((text) => el("div", { role: "columnheader" }, text)));
-  return el("div", { role: "table", class: "rows", "aria-label": "Decisions" }, head, rows.map((row) => decisionRow(row, withVersion)));
+  const head = el(
+    "div",
+    { role: "row", class: "head" },
+    heads.map((text) => el("div", { role: "columnheader" }, text)),
+  );
+  return el(
+    "div",
+    { role: "table", class: "rows", "aria-label": "Decisions" },
+    head,
+    rows.map((row) => decisionRow(row, withVersion)),
+  );
 }
 
 function decisionRow(row, withVersion) {
   const first = [
-    el("div", { class: "badges" }, el("span", { class: "day" }, row.day), badge(row), row.is_retired && el("span", { class: "badge back" }, "Retired")),
+    el(
+      "div",
+      { class: "badges" },
+      el("span", { class: "day" }, row.day),
+      badge(row),
+      row.is_retired && el("span", { class: "badge back" }, "Retired"),
+    ),
     withVersion && el("div", {}, versionLink(row.version)),
     el("div", { class: "small" }, `Entry ${row.entry}, `, instant(row.at)),
   ];
-  const metrics = Object.entries(METRICS).map(([metric, label]) => el("div", { role: "cell" }, el("span", { class: "label" }, label), scores(row[metric])));
+  const metrics = Object.entries(METRICS).map(([metric, label]) =>
+    el("div", { role: "cell" }, el("span", { class: "label" }, label), scores(row[metric])),
+  );
   const why = [
     el("div", {}, row.reasons.join(" ")),
-    el("div", { class: "small" }, row.before && row.champion !== row.before ? ["Replaced ", versionLink(row.before), ". "] : "", "By ", runLink(row.run, row.outcome)),
+    el(
+      "div",
+      { class: "small" },
+      row.before && row.champion !== row.before ? ["Replaced ", versionLink(row.before), ". "] : "",
+      "By ",
+      runLink(row.run, row.outcome),
+    ),
   ];
   return el("div", { role: "row" }, el("div", { role: "cell" }, first), metrics, el("div", { role: "cell" }, why));
 }
@@ -156,13 +201,22 @@ function scores(found) {
   return [
     el("div", { class: "num" }, score(found.challenger)),
     found.champion !== null && el("div", { class: "small num" }, `champion ${score(found.champion)}`),
-    gain !== undefined && el("div", { class: `small num ${gain > 0 ? "up" : gain < 0 ? "down" : ""}` }, `${gain > 0 ? "▲" : gain < 0 ? "▼" : "="} ${signed(gain)}`),
+    gain !== undefined &&
+      el(
+        "div",
+        { class: `small num ${gain > 0 ? "up" : gain < 0 ? "down" : ""}` },
+        `${gain > 0 ? "▲" : gain < 0 ? "▼" : "="} ${signed(gain)}`,
+      ),
   ];
 }
 
 /** Asks for a version and a reason, triggers the DAG through Airflow's API and follows its run. */
 function askRollback({ champion, choices, chosen = choices[0] }) {
-  const versions = el("select", { name: "to", required: true }, choices.map((name) => el("option", { value: name, selected: name === chosen }, name)));
+  const versions = el(
+    "select",
+    { name: "to", required: true },
+    choices.map((name) => el("option", { value: name, selected: name === chosen }, name)),
+  );
   const reason = el("textarea", { name: "reason", required: true, maxlength: 2000 });
   const status = el("div", { role: "status" });
   const cancel = el("button", { type: "button", click: () => dialog.close() }, "Cancel");
@@ -175,8 +229,18 @@ function askRollback({ champion, choices, chosen = choices[0] }) {
     status,
     el("div", { class: "actions" }, cancel, submit),
   );
-  const text = ["Makes an earlier champion live again. ", el("strong", {}, champion), " is retired: it is never promoted again."];
-  const dialog = el("dialog", { "aria-labelledby": "rollback-title" }, el("h2", { id: "rollback-title" }, "Roll back"), el("p", {}, text), form);
+  const text = [
+    "Makes an earlier champion live again. ",
+    el("strong", {}, champion),
+    " is retired: it is never promoted again.",
+  ];
+  const dialog = el(
+    "dialog",
+    { "aria-labelledby": "rollback-title" },
+    el("h2", { id: "rollback-title" }, "Roll back"),
+    el("p", {}, text),
+    form,
+  );
   let done = false;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -220,10 +284,35 @@ async function rollBack(to, reason, say) {
       return false;
     }
     const { is_paused: isPaused } = await ask(`${DAGS}/${ROLLBACK}`);
-    const waits = isPaused ? `The DAG ${ROLLBACK} is paused: unpause it, then this goes on. See ` : `The run is ${state} … See `;
+    const waits = isPaused
+      ? `The DAG ${ROLLBACK} is paused: unpause it, then this goes on. See `
+      : `The run is ${state} … See `;
     say(el("p", {}, waits, link, "."));
     await new Promise((resolve) => setTimeout(resolve, 1000));
   }
 }
 
-export { METRICS, ask, askRollback, badge, byId, count, dayInWords, decisionTable, el, facts, instant, noteStale, outLink, outcomeLabel, percent, plural, runLink, score, showProblem, signed, svg, versionLink };
+export {
+  METRICS,
+  ask,
+  askRollback,
+  badge,
+  byId,
+  count,
+  dayInWords,
+  decisionTable,
+  el,
+  facts,
+  instant,
+  noteStale,
+  outLink,
+  outcomeLabel,
+  percent,
+  plural,
+  runLink,
+  score,
+  showProblem,
+  signed,
+  svg,
+  versionLink,
+};

@@ -1,26 +1,70 @@
 // The first view: the live champion, the charts, the session box, the table of decisions.
 
 import { DAY_MS, chart, dayTicks } from "./chart.js";
-import { METRICS, ask, askRollback, badge, byId, count, dayInWords, decisionTable, el, facts, instant, noteStale, outcomeLabel, percent, plural, runLink, score, showProblem, signed, svg, versionLink } from "./common.js";
+import {
+  METRICS,
+  ask,
+  askRollback,
+  badge,
+  byId,
+  count,
+  dayInWords,
+  decisionTable,
+  el,
+  facts,
+  instant,
+  noteStale,
+  outcomeLabel,
+  percent,
+  plural,
+  runLink,
+  score,
+  showProblem,
+  signed,
+  svg,
+  versionLink,
+} from "./common.js";
 
-const ROWS_AT_FIRST = 10, ROWS_MORE = 100;
-const RANGES = [["14 days", 14], ["30 days", 30], ["90 days", 90], ["1 year", 365]];
+const ROWS_AT_FIRST = 10,
+  ROWS_MORE = 100;
+const RANGES = [
+  ["14 days", 14],
+  ["30 days", 30],
+  ["90 days", 90],
+  ["1 year", 365],
+];
 
 function showChampion(champion, mayRollBack) {
   const place = byId("champion-content");
   byId("champion").hidden = false;
   if (!champion) {
-    place.append(el("p", { class: "name" }, "None yet"), el("p", {}, "There is no champion yet: the first run of daily_retrain whose model passes the gate makes one."));
+    place.append(
+      el("p", { class: "name" }, "None yet"),
+      el("p", {}, "There is no champion yet: the first run of daily_retrain whose model passes the gate makes one."),
+    );
     return;
   }
   const { facts: made, metrics } = champion;
   const how = champion.outcome === "rollback" ? "Rolled back to" : outcomeLabel(champion.outcome);
   const about = [
     el("p", { class: "name" }, versionLink(champion.version)),
-    el("p", { class: "calm" }, `${how} on `, instant(champion.since), champion.before ? [", in place of ", versionLink(champion.before)] : "", ", by ", runLink(champion.run, champion.outcome)),
-    el("ul", { class: "why" }, champion.reasons.map((reason) => el("li", {}, reason))),
+    el(
+      "p",
+      { class: "calm" },
+      `${how} on `,
+      instant(champion.since),
+      champion.before ? [", in place of ", versionLink(champion.before)] : "",
+      ", by ",
+      runLink(champion.run, champion.outcome),
+    ),
+    el(
+      "ul",
+      { class: "why" },
+      champion.reasons.map((reason) => el("li", {}, reason)),
+    ),
   ];
-  const tile = (name, value, small) => el("div", { class: "tile" }, el("dt", {}, name), el("dd", {}, value, small ? el("small", {}, ` ${small}`) : ""));
+  const tile = (name, value, small) =>
+    el("div", { class: "tile" }, el("dt", {}, name), el("dd", {}, value, small ? el("small", {}, ` ${small}`) : ""));
   const tiles = el(
     "dl",
     { class: "tiles" },
@@ -47,7 +91,11 @@ function showLast(rows, champion) {
   if (!last || last.entry === champion?.entry) return;
   const about = [
     el("p", { class: "headline" }, badge(last), " ", versionLink(last.version)),
-    el("ul", { class: "why" }, last.reasons.map((reason) => el("li", {}, reason))),
+    el(
+      "ul",
+      { class: "why" },
+      last.reasons.map((reason) => el("li", {}, reason)),
+    ),
     el("p", { class: "calm" }, instant(last.at), ", by ", runLink(last.run, last.outcome)),
   ];
   byId("last").append(...about);
@@ -94,7 +142,8 @@ function showCharts(rows) {
     tip: tooltip,
     open: (point) => (location.href = `version?name=${encodeURIComponent(point.version)}`),
     zoomed: (from, to) => {
-      for (const [button, days] of buttons) button.setAttribute("aria-pressed", to === points.at(-1).at && from === Math.max(points[0].at, to - days * DAY_MS));
+      for (const [button, days] of buttons)
+        button.setAttribute("aria-pressed", to === points.at(-1).at && from === Math.max(points[0].at, to - days * DAY_MS));
     },
   });
   const shown = [...buttons].reverse().find(([, days]) => days <= 90) ?? buttons.at(-1);
@@ -109,7 +158,10 @@ function interval({ champion, difference }) {
 function rangeButtons(points, choose) {
   const span = (points.at(-1).at - points[0].at) / DAY_MS;
   const choices = [...RANGES.filter(([, days]) => days < span), ["All", Math.ceil(span) || 1]];
-  const buttons = choices.map(([text, days]) => [el("button", { type: "button", "aria-pressed": "false", click: () => choose(days) }, text), days]);
+  const buttons = choices.map(([text, days]) => [
+    el("button", { type: "button", "aria-pressed": "false", click: () => choose(days) }, text),
+    days,
+  ]);
   byId("ranges").append(...buttons.map(([button]) => button));
   return buttons;
 }
@@ -120,7 +172,10 @@ function legend() {
   const entries = [
     [[line("challenger"), svg("circle", { class: "dot challenger", cx: 13, cy: 7, r: 4 })], "Challenger of the day"],
     [[line("champion")], "Champion on the same events"],
-    [[svg("line", { class: "whisker", x1: 13, x2: 13, y1: 2, y2: 12 })], "Bounds of the difference, drawn on the champion's score"],
+    [
+      [svg("line", { class: "whisker", x1: 13, x2: 13, y1: 2, y2: 12 })],
+      "Bounds of the difference, drawn on the champion's score",
+    ],
     [[svg("path", { class: "mark", d: "M7 12L19 12L13 2Z" })], "Became champion"],
   ];
   return entries.map(([parts, text]) => el("span", {}, sample(parts), text));
@@ -136,23 +191,42 @@ function inWords(point) {
 }
 
 function tooltip(point) {
-  const difference = ({ difference: found }) => (found ? [signed(found.value), el("small", {}, `${signed(found.lower)} to ${signed(found.upper)}`)] : "–");
+  const difference = ({ difference: found }) =>
+    found ? [signed(found.value), el("small", {}, `${signed(found.lower)} to ${signed(found.upper)}`)] : "–";
   const lines = Object.entries(METRICS).map(([metric, label]) =>
-    el("tr", {}, el("th", {}, label), el("td", {}, score(point[metric].challenger)), el("td", {}, score(point[metric].champion)), el("td", {}, difference(point[metric]))),
+    el(
+      "tr",
+      {},
+      el("th", {}, label),
+      el("td", {}, score(point[metric].challenger)),
+      el("td", {}, score(point[metric].champion)),
+      el("td", {}, difference(point[metric])),
+    ),
   );
-  const head = el("tr", {}, ["", "challenger", "champion", "difference"].map((text) => el("th", {}, text)));
+  const head = el(
+    "tr",
+    {},
+    ["", "challenger", "champion", "difference"].map((text) => el("th", {}, text)),
+  );
   const confidence = point.recall_at_20.difference?.confidence;
   return [
     el("strong", {}, dayInWords(point.day)),
     badge(point),
     point.is_retired ? el("span", { class: "badge back" }, "Retired") : "",
     el("table", {}, el("thead", {}, head), el("tbody", {}, lines)),
-    el("p", {}, `${point.version}, ${plural(point.n_events, "test event")}${confidence ? `; bounds of ${percent(confidence)} each` : ""}`),
+    el(
+      "p",
+      {},
+      `${point.version}, ${plural(point.n_events, "test event")}${confidence ? `; bounds of ${percent(confidence)} each` : ""}`,
+    ),
   ];
 }
 
 function showTry(rows, champion) {
-  const names = [...new Set(rows.map((row) => row.version))].filter((name) => name !== champion.version).sort().reverse();
+  const names = [...new Set(rows.map((row) => row.version))]
+    .filter((name) => name !== champion.version)
+    .sort()
+    .reverse();
   const wanted = new URLSearchParams(location.search).get("beside");
   if (wanted && wanted !== champion.version && !names.includes(wanted)) names.unshift(wanted);
   const beside = byId("beside");
@@ -165,7 +239,9 @@ function showTry(rows, champion) {
     place.replaceChildren("Asking …");
     try {
       const { columns } = await ask(`api/recommend?${new URLSearchParams(new FormData(event.target))}`);
-      place.replaceChildren(...columns.map((column, i) => recommended(column, columns[1 - i], column.model_version === champion.version)));
+      place.replaceChildren(
+        ...columns.map((column, i) => recommended(column, columns[1 - i], column.model_version === champion.version)),
+      );
     } catch (error) {
       place.replaceChildren(el("div", { class: "problem" }, error.message));
     }
@@ -174,14 +250,36 @@ function showTry(rows, champion) {
 }
 
 function recommended(column, other, isChampion) {
-  const title = el("h3", {}, versionLink(column.model_version), " ", isChampion && el("span", { class: "badge good" }, "Champion"));
+  const title = el(
+    "h3",
+    {},
+    versionLink(column.model_version),
+    " ",
+    isChampion && el("span", { class: "badge good" }, "Champion"),
+  );
   if (column.fault) return el("div", { class: "column" }, title, el("p", { class: "problem" }, column.fault));
   const notes = [
     column.is_fallback && "It knows none of these items, so these are the most clicked ones, by number of clicks.",
-    !column.is_fallback && column.unknown.length && `It doesn't know ${column.unknown.join(", ")} and skips ${column.unknown.length > 1 ? "them" : "it"}.`,
+    !column.is_fallback &&
+      column.unknown.length &&
+      `It doesn't know ${column.unknown.join(", ")} and skips ${column.unknown.length > 1 ? "them" : "it"}.`,
   ];
-  const items = column.items.map((item, i) => el("li", {}, el("code", {}, String(item)), moved(item, i, other), el("span", { class: "calm" }, column.is_fallback ? count(column.scores[i]) : column.scores[i].toFixed(3))));
-  return el("div", { class: "column" }, title, notes.filter(Boolean).map((note) => el("p", { class: "note" }, note)), el("ol", {}, items));
+  const items = column.items.map((item, i) =>
+    el(
+      "li",
+      {},
+      el("code", {}, String(item)),
+      moved(item, i, other),
+      el("span", { class: "calm" }, column.is_fallback ? count(column.scores[i]) : column.scores[i].toFixed(3)),
+    ),
+  );
+  return el(
+    "div",
+    { class: "column" },
+    title,
+    notes.filter(Boolean).map((note) => el("p", { class: "note" }, note)),
+    el("ol", {}, items),
+  );
 }
 
 /** Where the other version has the same item. */
@@ -200,10 +298,18 @@ function showDecisions(rows) {
     return;
   }
   const outcomes = byOutcome(rows);
-  let chosen = null, most = ROWS_AT_FIRST;
-  const choices = [[null, "All", rows.length], ...[...outcomes].map(([outcome, found]) => [outcome, outcomeLabel(outcome), found.length])];
+  let chosen = null,
+    most = ROWS_AT_FIRST;
+  const choices = [
+    [null, "All", rows.length],
+    ...[...outcomes].map(([outcome, found]) => [outcome, outcomeLabel(outcome), found.length]),
+  ];
   const buttons = choices.map(([outcome, text, n]) =>
-    el("button", { type: "button", "aria-pressed": String(outcome === null), click: () => choose(outcome) }, `${text} ${count(n)}`),
+    el(
+      "button",
+      { type: "button", "aria-pressed": String(outcome === null), click: () => choose(outcome) },
+      `${text} ${count(n)}`,
+    ),
   );
   byId("outcomes").append(...buttons);
   byId("find").addEventListener("input", () => show(ROWS_AT_FIRST));
@@ -217,10 +323,17 @@ function showDecisions(rows) {
   function show(n) {
     most = n;
     const text = byId("find").value.trim();
-    const found = rows.filter((row) => (chosen === null || row.outcome === chosen) && (row.version.includes(text) || row.day.includes(text)));
+    const found = rows.filter(
+      (row) => (chosen === null || row.outcome === chosen) && (row.version.includes(text) || row.day.includes(text)),
+    );
     const more = found.length > most && el("button", { type: "button", click: () => show(most + ROWS_MORE) }, "Show more");
-    const told = found.length ? `${count(Math.min(most, found.length))} of ${plural(found.length, "decision")}` : "No decision fits.";
-    byId("table").replaceChildren(...(found.length ? [decisionTable(found.slice(0, most))] : []), el("div", { class: "more" }, more || "", el("span", { role: "status" }, told)));
+    const told = found.length
+      ? `${count(Math.min(most, found.length))} of ${plural(found.length, "decision")}`
+      : "No decision fits.";
+    byId("table").replaceChildren(
+      ...(found.length ? [decisionTable(found.slice(0, most))] : []),
+      el("div", { class: "more" }, more || "", el("span", { role: "status" }, told)),
+    );
   }
   show(most);
 }

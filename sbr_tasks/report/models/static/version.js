@@ -1,7 +1,25 @@
 // The page of one version.
 
 import { chart, wholeTicks } from "./chart.js";
-import { METRICS, ask, askRollback, badge, byId, count, dayInWords, decisionTable, el, facts, instant, noteStale, outLink, plural, score, showProblem, versionLink } from "./common.js";
+import {
+  METRICS,
+  ask,
+  askRollback,
+  badge,
+  byId,
+  count,
+  dayInWords,
+  decisionTable,
+  el,
+  facts,
+  instant,
+  noteStale,
+  outLink,
+  plural,
+  score,
+  showProblem,
+  versionLink,
+} from "./common.js";
 
 const SECTIONS = { model: "Model", training: "Training", window: "Window" };
 const COLUMNS = { challenger: "This version", champion: "Its champion", popularity: "Popularity", markov: "Markov" };
@@ -27,10 +45,17 @@ function showHead(found) {
   const name = encodeURIComponent(found.version);
   const links = [
     found.report && outLink(`report?entry=${found.report}`, "Report of its run", { tab: true }),
-    found.data_docs.includes(found.day) && outLink(`data-docs?name=${name}&day=${found.day}`, `Data Docs of ${found.day}`, { tab: true }),
+    found.data_docs.includes(found.day) &&
+      outLink(`data-docs?name=${name}&day=${found.day}`, `Data Docs of ${found.day}`, { tab: true }),
     found.mlflow && outLink(found.mlflow, "MLflow", { tab: true }),
     found.champion && !found.is_champion && el("a", { href: `./?beside=${name}#try` }, "Recommend beside the champion"),
-    found.may_roll_back && found.may_return && el("button", { type: "button", click: () => askRollback({ champion: found.champion, choices: [found.version] }) }, "Roll back to this version …"),
+    found.may_roll_back &&
+      found.may_return &&
+      el(
+        "button",
+        { type: "button", click: () => askRollback({ champion: found.champion, choices: [found.version] }) },
+        "Roll back to this version …",
+      ),
   ];
   return el("div", { class: "actions" }, links);
 }
@@ -41,7 +66,11 @@ function showMade(found) {
     [
       ["Trained", made.trained_at && [instant(made.trained_at), made.took_s ? ` in ${count(made.took_s)} s` : ""]],
       ["On", `${count(made.n_events)} events of ${count(made.n_items)} items`],
-      ["Window", made.window_days.length && `${plural(made.window_days.length, "day")}, ${made.window_days[0]} to ${made.window_days.at(-1)}`],
+      [
+        "Window",
+        made.window_days.length &&
+          `${plural(made.window_days.length, "day")}, ${made.window_days[0]} to ${made.window_days.at(-1)}`,
+      ],
       ["Went on from", made.parent ? versionLink(made.parent) : "nothing, a fresh start"],
       ["Commit", made.git_revision && el("code", {}, made.git_revision.slice(0, 12))],
       ["Window's fingerprint", el("code", {}, made.window)],
@@ -55,31 +84,57 @@ function showMade(found) {
 
 function showComparison(found) {
   const columns = Object.keys(found.comparison[0].scores);
-  const head = el("tr", {}, el("th", { scope: "col" }, "Metric"), columns.map((name) => el("th", { scope: "col" }, COLUMNS[name] ?? name)));
+  const head = el(
+    "tr",
+    {},
+    el("th", { scope: "col" }, "Metric"),
+    columns.map((name) => el("th", { scope: "col" }, COLUMNS[name] ?? name)),
+  );
   const rows = found.comparison.map(({ metric, scores }) =>
-    el("tr", { class: METRICS[metric] ? "key" : null }, el("th", { scope: "row" }, EVERY_METRIC(metric)), columns.map((name) => el("td", {}, score(scores[name])))),
+    el(
+      "tr",
+      { class: METRICS[metric] ? "key" : null },
+      el("th", { scope: "row" }, EVERY_METRIC(metric)),
+      columns.map((name) => el("td", {}, score(scores[name]))),
+    ),
   );
   return table("All on the same events, every item ranked, ties counted against the model.", head, rows);
 }
 
 function showSlices(found) {
   const withChampion = found.by_length.some((row) => row.champion);
-  const titles = ["Clicks", "Events", "Recall@20", withChampion && "champion", "MRR@20", withChampion && "champion"].filter(Boolean);
+  const titles = ["Clicks", "Events", "Recall@20", withChampion && "champion", "MRR@20", withChampion && "champion"].filter(
+    Boolean,
+  );
   const rows = found.by_length.map(({ clicks, challenger, champion }) =>
     el(
       "tr",
       {},
       el("th", { scope: "row" }, clicks),
       el("td", {}, count(challenger.n_events)),
-      Object.keys(METRICS).map((metric) => [el("td", {}, score(challenger[metric])), withChampion && el("td", {}, score(champion?.[metric]))]),
+      Object.keys(METRICS).map((metric) => [
+        el("td", {}, score(challenger[metric])),
+        withChampion && el("td", {}, score(champion?.[metric])),
+      ]),
     ),
   );
-  return table("By number of clicks of the session.", el("tr", {}, titles.map((text) => el("th", { scope: "col" }, text))), rows);
+  return table(
+    "By number of clicks of the session.",
+    el(
+      "tr",
+      {},
+      titles.map((text) => el("th", { scope: "col" }, text)),
+    ),
+    rows,
+  );
 }
 
 function table(caption, head, rows) {
   const content = el("table", { class: "data", "aria-label": caption }, el("thead", {}, head), el("tbody", {}, rows));
-  return [el("p", { class: "caption" }, caption), el("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": caption }, content)];
+  return [
+    el("p", { class: "caption" }, caption),
+    el("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": caption }, content),
+  ];
 }
 
 function showCurve(found) {
@@ -90,12 +145,18 @@ function showCurve(found) {
     ["Validation MRR@20", (epoch) => epoch.validation_mrr_at_20 ?? NaN],
   ]
     .filter(([, value]) => found.curve.some((epoch) => Number.isFinite(value(epoch))))
-    .map(([title, value]) => ({ title, series: [{ name: "challenger", value }], isMarked: (epoch) => epoch.number === found.best_epoch }));
-  const lines = (epoch) => [
-    `Loss ${epoch.loss.toFixed(4)}`,
-    epoch.validation_recall_at_20 !== null && `Recall@20 ${score(epoch.validation_recall_at_20)}, MRR@20 ${score(epoch.validation_mrr_at_20)}`,
-    `${epoch.took_s.toFixed(1)} s, ${count(epoch.events_per_second)} events a second`,
-  ].filter(Boolean);
+    .map(([title, value]) => ({
+      title,
+      series: [{ name: "challenger", value }],
+      isMarked: (epoch) => epoch.number === found.best_epoch,
+    }));
+  const lines = (epoch) =>
+    [
+      `Loss ${epoch.loss.toFixed(4)}`,
+      epoch.validation_recall_at_20 !== null &&
+        `Recall@20 ${score(epoch.validation_recall_at_20)}, MRR@20 ${score(epoch.validation_mrr_at_20)}`,
+      `${epoch.took_s.toFixed(1)} s, ${count(epoch.events_per_second)} events a second`,
+    ].filter(Boolean);
   const isBest = (epoch) => epoch.number === found.best_epoch;
   chart(host, {
     label: "Epoch",
@@ -105,15 +166,33 @@ function showCurve(found) {
     panels,
     height: 160,
     describe: (epoch) => `Epoch ${epoch.number}${isBest(epoch) ? ", the best" : ""}: ${lines(epoch).join(". ")}`,
-    tip: (epoch) => [el("strong", {}, `Epoch ${epoch.number}`), isBest(epoch) ? el("span", { class: "badge good" }, "Best") : "", lines(epoch).map((text) => el("div", {}, text))].flat(),
+    tip: (epoch) =>
+      [
+        el("strong", {}, `Epoch ${epoch.number}`),
+        isBest(epoch) ? el("span", { class: "badge good" }, "Best") : "",
+        lines(epoch).map((text) => el("div", {}, text)),
+      ].flat(),
   });
-  return [host, el("p", { class: "hint" }, `Epoch ${found.best_epoch} (▲) has the best validation Recall@20; its weights are the version's.`)];
+  return [
+    host,
+    el(
+      "p",
+      { class: "hint" },
+      `Epoch ${found.best_epoch} (▲) has the best validation Recall@20; its weights are the version's.`,
+    ),
+  ];
 }
 
 function showSettings(found) {
   return Object.entries(found.settings).map(([section, values]) => [
     el("h3", {}, SECTIONS[section] ?? section),
-    facts(Object.entries(values).map(([name, value]) => [name, el("code", {}, value === null ? "none" : Array.isArray(value) ? value.join(", ") : String(value))]), "plain"),
+    facts(
+      Object.entries(values).map(([name, value]) => [
+        name,
+        el("code", {}, value === null ? "none" : Array.isArray(value) ? value.join(", ") : String(value)),
+      ]),
+      "plain",
+    ),
   ]);
 }
 
@@ -122,7 +201,12 @@ function showProfile(found) {
   if (fault) return el("p", { class: "note" }, fault);
   const name = encodeURIComponent(found.version);
   const figures = Object.entries(plots).map(([plot, title]) =>
-    el("figure", {}, el("figcaption", {}, title), el("img", { src: `plot?name=${name}&plot=${encodeURIComponent(plot)}`, alt: `${title}, as a plot` })),
+    el(
+      "figure",
+      {},
+      el("figcaption", {}, title),
+      el("img", { src: `plot?name=${name}&plot=${encodeURIComponent(plot)}`, alt: `${title}, as a plot` }),
+    ),
   );
   return [facts(Object.entries(numbers), "plain"), el("div", { class: "gallery" }, figures)];
 }
@@ -130,10 +214,27 @@ function showProfile(found) {
 function showValidation(found) {
   const name = encodeURIComponent(found.version);
   const docs = (day) => outLink(`data-docs?name=${name}&day=${day}`, day, { tab: true });
-  const warnings = found.warnings.map(({ day, warnings: texts }) => [el("h3", {}, found.data_docs.includes(day) ? docs(day) : day), el("ul", { class: "why" }, texts.map((text) => el("li", {}, text)))]);
+  const warnings = found.warnings.map(({ day, warnings: texts }) => [
+    el("h3", {}, found.data_docs.includes(day) ? docs(day) : day),
+    el(
+      "ul",
+      { class: "why" },
+      texts.map((text) => el("li", {}, text)),
+    ),
+  ]);
   return [
     warnings.length ? warnings : el("p", {}, "Great Expectations found nothing odd about the clicks it was trained on."),
-    found.data_docs.length && el("details", {}, el("summary", {}, `Data Docs of ${plural(found.data_docs.length, "day")}`), el("ul", { class: "days" }, found.data_docs.map((day) => el("li", {}, docs(day))))),
+    found.data_docs.length &&
+      el(
+        "details",
+        {},
+        el("summary", {}, `Data Docs of ${plural(found.data_docs.length, "day")}`),
+        el(
+          "ul",
+          { class: "days" },
+          found.data_docs.map((day) => el("li", {}, docs(day))),
+        ),
+      ),
   ];
 }
 
@@ -146,9 +247,14 @@ function show(found) {
     content.append(late);
     noteStale(found.version, late);
   }
-  const decided = found.decisions.length ? decisionTable(found.decisions, { withVersion: found.decisions.some((row) => row.version !== found.version) }) : el("p", {}, "Nobody decided on it yet: the run of its day goes on with evaluate_models.");
+  const decided = found.decisions.length
+    ? decisionTable(found.decisions, { withVersion: found.decisions.some((row) => row.version !== found.version) })
+    : el("p", {}, "Nobody decided on it yet: the run of its day goes on with evaluate_models.");
   content.append(card("Decisions", decided));
-  const compared = [found.comparison.length && card("Comparison", showComparison(found)), found.by_length.length && card("Slices", showSlices(found))].filter(Boolean);
+  const compared = [
+    found.comparison.length && card("Comparison", showComparison(found)),
+    found.by_length.length && card("Slices", showSlices(found)),
+  ].filter(Boolean);
   if (compared.length) content.append(el("div", { class: "grid" }, compared));
   if (!found.facts) return;
   if (found.curve.length) {
@@ -156,7 +262,12 @@ function show(found) {
   }
   content.append(el("div", { class: "grid" }, card("Parameters", showSettings(found)), card("Lineage", showMade(found))));
   content.append(card("Validation of its clicks", showValidation(found)));
-  content.append(card("Data profile", found.profile ? showProfile(found) : el("p", {}, "No profile of its clicks is kept: the task write_report makes it.")));
+  content.append(
+    card(
+      "Data profile",
+      found.profile ? showProfile(found) : el("p", {}, "No profile of its clicks is kept: the task write_report makes it."),
+    ),
+  );
 }
 
 const name = new URLSearchParams(location.search).get("name") ?? "";
