@@ -71,7 +71,8 @@ def main() -> None:
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(settings))
         Thread(target=server.serve_forever, daemon=True).start()
         program = os.environ.get("CHROMIUM") or shutil.which("chromium")
-        took = {name: [measure() for _ in range(options.rounds)] for name, measure in contenders.items()}
+        rounds = [{name: measure() for name, measure in contenders.items()} for _ in range(options.rounds)]
+        took = {name: [one[name] for one in rounds] for name in contenders}
         if program:
             took["drawn"] = drawn(program, f"http://127.0.0.1:{server.server_port}/", options.rounds)
         server.shutdown()

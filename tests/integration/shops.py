@@ -10,7 +10,19 @@ from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
-_RUNNER = Path(__file__).with_name("day_runner.py")
+# Many days in one process: most of the time that a day takes is the import of TensorFlow.
+_RUN = """
+import sys
+from sbr_tasks import steps
+
+for word in sys.argv[1:]:
+    step, day = word.split(":")
+    if step == "retrain":
+        steps.retrain(day)
+    else:
+        steps.ingest_clicks(day), steps.validate_clicks(day)
+        steps.train_gru4rec(day, steps.build_window(day)["window"])
+"""
 
 
 def demo_settings(clicks: Path, store: Path | str, *, wait_minutes: int = 0) -> str:
@@ -38,7 +50,7 @@ def environment() -> dict[str, str]:
 def run_days(shop: Path, *, retrain: Iterable[date] = (), train: Iterable[date] = ()) -> Path:
     """Does for some days what `sbr retrain` does, and for further days the part that ends with the training."""
     words = [f"retrain:{day}" for day in retrain] + [f"train:{day}" for day in train]
-    command = [sys.executable, str(_RUNNER), *words]
+    command = [sys.executable, "-c", _RUN, *words]
     done = subprocess.run(command, cwd=shop, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return shop
