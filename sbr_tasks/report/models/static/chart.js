@@ -275,7 +275,7 @@ function triangle(x, y, size) {
 /** Round ticks around some values; a flat line gets room above and below. */
 function niceScale(low, high) {
   const span = high - low || Math.abs(high) * 0.2 || 1;
-  const raw = span / 3;
+  const raw = span / 4;
   const magnitude = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].map((factor) => factor * magnitude).find((one) => one >= raw);
   const from = Math.floor((high === low ? low - span / 2 : low) / step) * step;
