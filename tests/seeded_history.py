@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,7 @@ def _decision(state: LogState, name: str, day: date, level: float, rng: np.rando
         scored = _metrics(level - gap)
         for metric in COMPARED:
             value, half = metrics[metric] - scored[metric], 0.01 * scored[metric]
-            differences[metric] = Difference(value, value - half, value + half, min(max(0.5 + 100 * value, 0.0), 1.0), 0.95)
+            differences[metric] = Difference(value, value - half, value + half, NormalDist().cdf(1.645 * value / half), 0.95)
         opponent, champion = scored, Champion(state.champion, scored, differences)
     contender = Contender(name, day, metrics)
     decision = decide(contender, champion, baselines=baselines, live_day=state.champion_day, settings=SETTINGS)
