@@ -300,13 +300,18 @@ def _create_or(create: Callable[[], Any], get: Callable[[], Any]) -> str:
         return str(get())
 
 
-def version_url(settings: Settings, number: str) -> str | None:
-    """Where MLflow's server shows a version, without credentials; None where MLflow is no server but a database."""
+def model_url(settings: Settings) -> str | None:
+    """Where MLflow's server lists the versions, without credentials; None where MLflow is no server but a database."""
     uri = str(settings.mlflow.tracking_uri)
     if not uri.startswith(("http://", "https://")):
         return None
-    server = _CREDENTIALS.sub("://", uri).rstrip("/")
-    return f"{server}/#/models/{quote(settings.mlflow.model_name, safe='')}/versions/{number}"
+    return f"{_CREDENTIALS.sub('://', uri).rstrip('/')}/#/models/{quote(settings.mlflow.model_name, safe='')}"
+
+
+def version_url(settings: Settings, number: str) -> str | None:
+    """Where MLflow's server shows a version; see `model_url`."""
+    model = model_url(settings)
+    return model and f"{model}/versions/{number}"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.errors import DamagedError, DayError, RegistryError
 from sbr_tasks.evaluation.slices import LENGTHS
 from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, fold
+from sbr_tasks.registry.mlflow_projection import model_url
 from sbr_tasks.registry.versions import ModelVersion, load_version
 from sbr_tasks.report.models.overview import decision_rows, describe, may_return
 from sbr_tasks.report.profile.build import Profile, find_profile, key_numbers
@@ -55,19 +56,10 @@ def version_page(store: Store, settings: Settings, name: str) -> Json:
         "profile": _profile(store, version) if version else None,
         "warnings": _warnings(days, revisions),
         "data_docs": [day for day, rev in sorted(revisions.items()) if _data_docs_key(days, day, rev)],
-        "report": promotion.number if promotion and store.exists(_report_key(promotion)) else None,
-        "mlflow": mlflow_address(settings),
+        "report": promotion.number if promotion and store.exists(promotion.page) else None,
+        "mlflow": model_url(settings),
         "mlflow_model": settings.mlflow.model_name,
     }
-
-
-def mlflow_address(settings: Settings) -> str | None:
-    """Where a browser finds the registered model; None where MLflow is a file and not a server."""
-    uri = str(settings.mlflow.tracking_uri)
-    if not uri.startswith(("http://", "https://")):
-        return None
-    scheme, _, rest = uri.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].rstrip('/')}/#/models/{settings.mlflow.model_name}"
 
 
 def report_page(store: Store, number: int) -> bytes:
@@ -81,7 +73,7 @@ def report_page(store: Store, number: int) -> bytes:
     entry = entries[number - 1] if 0 < number <= len(entries) else None
     if not isinstance(entry, Promotion):
         raise RegistryError(f"Expected the number of a decision in the log, from 1 to {len(entries)}; found {number}.")
-    return store.get(_report_key(entry))
+    return store.get(entry.page)
 
 
 def data_docs_page(store: Store, name: str, day: str) -> bytes:
@@ -177,7 +169,3 @@ def _data_docs_key(days: Mapping[date, DayState], day: str, rev: str) -> str | N
 
 def _state(days: Mapping[date, DayState], day: str) -> DayState:
     return days.get(date.fromisoformat(day), DayState())
-
-
-def _report_key(promotion: Promotion) -> str:
-    return f"reports/as_of={promotion.as_of}/{promotion.number:08d}.html"

@@ -14,11 +14,12 @@ import pytest
 from sbr_tasks.errors import DamagedError, DayError, RegistryError
 from sbr_tasks.gru4rec.weights import GRU4RecWeights, GRULayer
 from sbr_tasks.registry.log import Promotion, PromotionLog, Rollback, fold
+from sbr_tasks.registry.mlflow_projection import model_url
 from sbr_tasks.registry.recommend import recommend
 from sbr_tasks.report.models import STATIC
 from sbr_tasks.report.models.overview import decision_rows, overview, shared_store, stale_in_words
 from sbr_tasks.report.models.session import MOST_ITEMS, parse_session, side_by_side
-from sbr_tasks.report.models.version import data_docs_page, mlflow_address, report_page, version_page
+from sbr_tasks.report.models.version import data_docs_page, report_page, version_page
 from sbr_tasks.settings import ModelSettings, Settings, load_settings
 from sbr_tasks.store import Store, to_json
 from sbr_tasks.window.sessions import ItemIndex
@@ -157,9 +158,9 @@ def test_an_unknown_version_is_refused_with_a_sentence(store: Store, settings: S
 
 
 def test_only_a_server_of_mlflow_has_an_address_and_it_shows_no_password(settings: Settings) -> None:
-    assert mlflow_address(settings) is None
+    assert model_url(settings) is None
     served = load_settings(["mlflow.tracking_uri=https://user:secret@mlflow.example/base/"])
-    assert mlflow_address(served) == "https://mlflow.example/base/#/models/gru4rec"
+    assert model_url(served) == "https://mlflow.example/base/#/models/gru4rec"
 
 
 def test_reports_and_data_docs_are_served_as_they_were_written(store: Store) -> None:
