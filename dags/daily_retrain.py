@@ -1,20 +1,39 @@
 """### Retrains GRU4Rec on the newest day of clicks and promotes the model if it is better
 
-One run a day, for the day before. A run for day D ingests and validates the clicks of D (and of any day of its 30-day window
-that is missing), builds the window, trains a challenger, lets challenger and champion recommend for the same sessions of D,
+One run a day, for the day before. A run for day D ingests and validates the clicks of D (and of any day of its window that is
+missing), builds the window of 30 days, trains a challenger, lets challenger and champion recommend for the same sessions of D,
 and promotes the challenger if it is better. *Not promoted* is a success; *could not decide* is a failure.
 
-**Which day?** Scheduled and backfill runs: the day at which their data interval starts. A run triggered by hand needs the
-parameter `day` (`{"day": "2020-06-30"}`) and is refused without it. Runs may come in any order and side by side; a run that is
-repeated finds what is done already. Past days: *Trigger*, *Run Backfill*; with one active run at a time, in order.
+**Which day?** Scheduled and backfill runs: the day at which their data interval starts. Runs by hand need `day`. Runs may
+come in any order and side by side; a run that is repeated finds what is done already.
+
+**Parameters** (*Trigger*; empty: as the settings say). What can't be is refused by the form, or by `resolve_day` in a sentence.
+
+| | |
+|---|---|
+| `day` | the day whose clicks are new; needed by hand, left empty in a backfill |
+| `promote` | `gate`: if the gate finds it better; `never`: train, score and report only; `force`: whatever the metrics |
+| `reason` | why it is forced, for the promotion log; needed with `force`, refused without |
+| `n_epochs`, `batch_size`, `learning_rate`, `loss`, `seed`, `warm_start`, `window_days` | settings of this run only: they \
+make a version of their own, and the decision names them |
+
+**Past days**: *Trigger*, *Run Backfill*, the first and the last day; with 1 active run, in order. *All Runs* repeats days
+that are done, which costs little where nothing changed. `promote` *never* scores past days and moves nothing.
 
 **When a task fails**, the last line of its log says what was found and what to do; then clear the task, and the run goes on.
-`ingest_clicks`: the source is absent, or has no clicks of D (a scheduled run waits for them first, `source.wait_minutes`).
-`validate_clicks`: D or D-1 is in quarantine; mend the source and clear from `ingest_clicks` on. `build_window`: too many days
-are missing, or cleansing left nothing. What is the same at every try fails at once; all else (a store or a server out of
-reach, say) is tried three more times within two minutes.
+What is the same at every try fails at once; all else (a store or a server out of reach) is tried three more times within two
+minutes.
 
-Settings come from `sbr.toml` or `SBR_*` variables of the workers' environment.
+| task | what it may be |
+|---|---|
+| `resolve_day` | no day, or parameters that don't go together: trigger again |
+| `ingest_clicks` | the source is absent, or has no clicks of D (a scheduled run waits first, `source.wait_minutes`) |
+| `validate_clicks` | D or D-1 is in quarantine: see its *Data Docs of the day*, mend it, clear from `ingest_clicks` on |
+| `build_window` | too many days are missing, or cleansing left nothing |
+| `train_gru4rec` | the loss is no longer finite: lower the learning rate. A stopped training goes on after its last epoch |
+| `promote_if_better` | the champion can't be used: restore its files, or roll back |
+
+A task that stays *scheduled* may wait for a free slot of its pool (`training`, `promotion`; *Admin*, *Pools*).
 """
 
 from __future__ import annotations
@@ -22,16 +41,17 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow.sdk import CronDataIntervalTimetable, Param, PokeReturnValue, dag, get_current_context, task
+from airflow.sdk import CronDataIntervalTimetable, PokeReturnValue, TaskGroup, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 from sbr_alerts import deadline
 from sbr_dag_parts import CHAMPION, DEFAULT_ARGS, spark_overrides, waits
+from sbr_run_parts import asked, resolve_run, run_step, trigger_form
+from sbr_task_links import DATA_DOCS, MLFLOW, REPORT, with_links
 
 from sbr_tasks import steps
 from sbr_tasks.settings import load_settings
 
 SETTINGS = load_settings()
-DAY_HELP = "The day (YYYY-MM-DD) whose clicks are new. Manual runs need it; other runs know their day."
 
 
 @dag(
@@ -39,7 +59,7 @@ DAY_HELP = "The day (YYYY-MM-DD) whose clicks are new. Manual runs need it; othe
     start_date=datetime(1995, 1, 1, tzinfo=SETTINGS.zone),
     catchup=False,
     max_active_runs=2,  # a nightly run never waits for a retrain by hand; more would share the same processors
-    params={"day": Param(None, type=["null", "string"], format="date", title="Day", description=DAY_HELP)},
+    params=trigger_form(),
     tags=["recommendations", "gru4rec", "daily"],
     doc_md=__doc__,
     default_args=DEFAULT_ARGS,
@@ -50,66 +70,71 @@ def daily_retrain() -> None:
 
     @task(execution_timeout=timedelta(minutes=5))
     def resolve_day() -> str:
-        """The day whose clicks are new to this run."""
-        context = get_current_context()
-        run = context["dag_run"]
-        # A backfill's logical date is the start of its interval, except where it takes over a manual run of that date: Airflow
-        # then keeps the manual run's interval, which lies a day earlier.
-        return steps.resolve_day(context["params"]["day"], run.run_type.value, run.logical_date)
+        """The day whose clicks are new to this run; refuses what the trigger form couldn't."""
+        return resolve_run()
 
     @task.sensor(mode="reschedule", execution_timeout=timedelta(hours=2), **waits(SETTINGS.source))
     def ingest_clicks(day: str) -> PokeReturnValue:
         """Reads the day, and days of its window that were never ingested, in one pass; a scheduled run waits for its clicks."""
         is_scheduled = get_current_context()["dag_run"].run_type == "scheduled"
-        ingested = steps.ingest_clicks_once_there(day) if is_scheduled else steps.ingest_clicks(day)
+        ingested = run_step(steps.ingest_clicks_once_there if is_scheduled else steps.ingest_clicks, day)
         return PokeReturnValue(ingested is not None, ingested)
 
     @task(execution_timeout=timedelta(hours=2))
     def validate_clicks(day: str) -> dict[str, Any]:
         """Accepts or quarantines each ingested day with Great Expectations; fails if the day or the one before is bad."""
-        return steps.validate_clicks(day)
+        return run_step(steps.validate_clicks, day)
 
     @task(execution_timeout=timedelta(hours=1))
     def build_window(day: str) -> dict[str, Any]:
-        """Cleanses the 30 days that end with the day and splits them into training, validation and test sessions."""
-        return steps.build_window(day, overrides=spark_overrides(SETTINGS.window))
+        """Cleanses the days of the window and splits them into training, validation and test sessions."""
+        return run_step(steps.build_window, day, overrides=spark_overrides(SETTINGS.window))
 
-    @task(execution_timeout=timedelta(hours=12))
+    @task(execution_timeout=timedelta(hours=12), pool="training")
     def train_gru4rec(day: str, window: str) -> dict[str, Any]:
         """Trains the challenger and registers it as a model version."""
-        return steps.train_gru4rec(day, window)
+        return run_step(steps.train_gru4rec, day, window)
 
     @task(execution_timeout=timedelta(hours=4))
     def evaluate_models(day: str, window: str, model_version: str) -> dict[str, Any]:
         """Scores challenger, champion and baselines on the same events of the day."""
-        return steps.evaluate_models(day, window, model_version)
+        return run_step(steps.evaluate_models, day, window, model_version)
 
-    @task(execution_timeout=timedelta(hours=1))
+    @task(execution_timeout=timedelta(hours=1), pool="promotion")
     def promote_if_better(day: str, window: str, model_version: str) -> dict[str, Any]:
         """Writes the decision, with its reasons, into the promotion log."""
-        return steps.promote_if_better(day, window, model_version, run=get_current_context()["run_id"])
+        named = {"run": get_current_context()["run_id"], "force": asked().reason, "is_asked": asked().promote != "never"}
+        return run_step(steps.promote_if_better, day, window, model_version, **named)
 
     @task(execution_timeout=timedelta(minutes=5), outlets=[CHAMPION])
-    def announce_champion(decision: dict[str, Any]) -> None:
+    def announce_champion(decision: dict[str, Any]) -> dict[str, Any]:
         """Updates the asset `champion` if this run promoted its model; is skipped if not, so that nothing downstream runs."""
         if not decision["promoted"]:
             raise AirflowSkipException(f"{decision['outcome']}: the champion stays {decision['champion']}.")
         event = {"model_version": decision["champion"], "day": decision["day"], "log_entry": decision["log_entry"]}
         get_current_context()["outlet_events"][CHAMPION].extra.update(event)
+        return event
 
     @task(execution_timeout=timedelta(hours=1))
-    def write_report(day: str) -> dict[str, Any]:
+    def write_report(day: str, window: str, model_version: str) -> dict[str, Any]:
         """Writes the page of this run."""
-        return steps.write_report(day)
+        return run_step(steps.write_report, day, window, model_version, run=get_current_context()["run_id"])
 
     day = resolve_day()
-    window = build_window(day)
-    challenger = train_gru4rec(day, window["window"])
-    evaluated = evaluate_models(day, window["window"], challenger["model_version"])
-    decided = promote_if_better(day, window["window"], challenger["model_version"])
-    ingest_clicks(day) >> validate_clicks(day) >> window
-    announce_champion(decided)
-    evaluated >> decided >> write_report(day)
+    with TaskGroup("clicks", prefix_group_id=False, tooltip="From the source to accepted days"):
+        validated = with_links(validate_clicks(day), DATA_DOCS)
+        ingest_clicks(day) >> validated
+    with TaskGroup("model", prefix_group_id=False, tooltip="From accepted days to a scored challenger"):
+        window = build_window(day)
+        challenger = with_links(train_gru4rec(day, window["window"]), MLFLOW)
+        names = (day, window["window"], challenger["model_version"])
+        evaluated = with_links(evaluate_models(*names), REPORT)
+    with TaskGroup("decision", prefix_group_id=False, tooltip="From scores to the champion, and the page that explains it"):
+        decided = with_links(promote_if_better(*names), REPORT)
+        announce_champion(decided)
+        reported = with_links(write_report(*names), REPORT, DATA_DOCS, MLFLOW)
+    validated >> window
+    evaluated >> decided >> reported
 
 
 daily_retrain()

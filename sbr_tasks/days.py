@@ -38,14 +38,21 @@ def resolve_as_of(*, day: str | None, run_type: str, interval_start: datetime | 
     """The day whose clicks are new to a run.
 
     Args:
-        day: The run's `day` parameter; it wins wherever it is given.
+        day: The run's `day` parameter; it wins where it is given, but each run of a backfill is for its own day.
         run_type: Airflow's run type ("scheduled", "backfill", "manual", ...).
         interval_start: Start of the run's data interval, with a zone.
         zone: The zone whose midnights separate days.
 
     Raises:
-        DayError: The run has no day: it was started by hand without `day`, or has no data interval.
+        DayError: The run has no day: it was started by hand without `day`, or has no data interval. Or it has two: all runs
+            of a backfill were given the same `day`.
     """
+    own = interval_start.astimezone(zone).date() if interval_start else None
+    if day and run_type == "backfill" and own and parse_day(day) != own:
+        raise DayError(
+            f"This run of a backfill is for {own}, but the backfill was started with the parameter 'day' {day}, which would "
+            "make all its runs train for that one day. Start the backfill again and leave 'day' empty."
+        )
     if day:
         return parse_day(day)
     if run_type not in _INTERVAL_RUNS:
@@ -53,9 +60,9 @@ def resolve_as_of(*, day: str | None, run_type: str, interval_start: datetime | 
             f"A {run_type} run needs the parameter 'day' (YYYY-MM-DD): the day whose clicks are new. "
             'It was not given; trigger the DAG again with, for example, {"day": "2020-06-30"}.'
         )
-    if interval_start is None:
+    if own is None:
         raise DayError(f"This {run_type} run has no data interval, so its day is unknown; give the parameter 'day'.")
-    return interval_start.astimezone(zone).date()
+    return own
 
 
 def days_between(first: date, last: date) -> list[date]:

@@ -1,15 +1,34 @@
-"""Progress of long work: a bar in a terminal, a log line every few seconds elsewhere."""
+"""Progress of long work: a bar in a terminal, a log line every few seconds elsewhere, and numbers for whoever watches."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 
 from tqdm import tqdm
 
 LOG_EVERY_S = 5.0
+
+Watcher = Callable[[Mapping[str, float]], None]
+"""Is told how far a piece of work is, by name: `events_done`, `events_total`, `events_per_second`, `seconds_left`, and what the
+work tells of itself (`epoch`, `step`, `loss`); what isn't known is left out."""
+
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched_by(watcher: Watcher) -> Iterator[None]:
+    """Tells `watcher` of all work that starts within: every few seconds, and once more when it ends."""
+    before = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(before)
 
 
 class Progress:
@@ -28,6 +47,8 @@ class Progress:
         self._logger = logger
         self._total = total
         self._done = 0.0
+        self._watcher = _watcher.get()
+        self._numbers: Mapping[str, float] = {}
         self._started = self._logged = time.monotonic()
         self._bar = (
             tqdm(total=total, desc=what, unit=unit, unit_scale=True, leave=False, dynamic_ncols=True)
@@ -41,29 +62,51 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._bar is not None:
             self._bar.close()
+        self._tell(time.monotonic())
 
-    def advance(self, units: float, note: str = "") -> None:
-        """Adds finished units; `note` is shown beside them (for example the loss so far)."""
+    def advance(self, units: float, note: str = "", numbers: Mapping[str, float] | None = None) -> None:
+        """Adds finished units; `note` and `numbers` say more, for example the loss so far, to people and to the watcher."""
         self._done += units
+        self._numbers = numbers or {}
         if self._bar is not None:
             if note:
                 self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(units)
-            return
         now = time.monotonic()
         if now - self._logged < LOG_EVERY_S:
             return
         self._logged = now
+        self._tell(now)
+        if self._bar is None:
+            self._log(now, note)
+
+    def _log(self, now: float, note: str) -> None:
         rate = self._done / (now - self._started)
         if self._total:
-            left_s = max(self._total - self._done, 0) / rate if rate else float("inf")
             share = 100 * self._done / self._total
             self._logger.info(
-                "%s: %.0f %% (%s/s, about %.0f s left) %s", self._what, share, _amount(rate, self._unit), left_s, note
-            )
+                "%s: %.0f %% (%s/s, about %.0f s left) %s",
+                self._what, share, _amount(rate, self._unit), self._left_s(rate), note,
+            )  # fmt: skip
         else:
             done = _amount(self._done, self._unit)
             self._logger.info("%s: %s (%s/s) %s", self._what, done, _amount(rate, self._unit), note)
+
+    def _tell(self, now: float) -> None:
+        if self._watcher is None:
+            return
+        unit, took_s = "bytes" if self._unit == "B" else self._unit, now - self._started
+        found = {f"{unit}_done": self._done}
+        if took_s and self._done:
+            found[f"{unit}_per_second"] = self._done / took_s
+        if self._total:
+            found[f"{unit}_total"] = self._total
+            if took_s and self._done:
+                found["seconds_left"] = self._left_s(self._done / took_s)
+        self._watcher({**found, **self._numbers})
+
+    def _left_s(self, rate: float) -> float:
+        return max((self._total or 0) - self._done, 0) / rate if rate else float("inf")
 
 
 def _amount(number: float, unit: str) -> str:

@@ -57,11 +57,11 @@ def ingest_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:
     }
 
 
-def ingest_clicks_once_there(day: str) -> Json | None:
+def ingest_clicks_once_there(day: str, *, overrides: Iterable[str] = ()) -> Json | None:
     """As `ingest_clicks`; None where the clicks of `day` haven't arrived and the settings let a run wait for them."""
-    source = load_settings().source
+    source = load_settings(overrides).source
     try:
-        return ingest_clicks(day)
+        return ingest_clicks(day, overrides=overrides)
     except NotArrivedError as error:
         if not source.wait_minutes:
             raise
@@ -106,7 +106,7 @@ def build_window(day: str, *, overrides: Iterable[str] = ()) -> Json:
 
 def train_gru4rec(day: str, window: str, *, overrides: Iterable[str] = ()) -> Json:
     """Trains GRU4Rec on a window and shows the version in MLflow."""
-    from sbr_tasks.registry.mlflow_projection import MlflowProjection
+    from sbr_tasks.registry.mlflow_projection import MlflowProjection, version_url
     from sbr_tasks.registry.versions import train_version
 
     as_of, store, settings = _open(day, overrides)
@@ -117,6 +117,7 @@ def train_gru4rec(day: str, window: str, *, overrides: Iterable[str] = ()) -> Js
         "day": day,
         "model_version": version.name,
         "mlflow_version": number,
+        "mlflow_url": version_url(settings, number),
         "best_epoch": version.manifest["best_epoch"],
         "epochs": len(version.manifest["curve"]),
         "events_per_second": round(best["events_per_second"]),
@@ -147,6 +148,7 @@ def promote_if_better(
     *,
     run: str | None = None,
     force: str | None = None,
+    is_asked: bool = True,
     overrides: Iterable[str] = (),
 ) -> Json:
     """Lets the gate decide and records the decision; see `sbr_tasks.registry.promotion.promote_if_better`.
@@ -157,6 +159,7 @@ def promote_if_better(
         model_version: The challenger.
         run: The run that decides, the same in all its attempts; None where a person does.
         force: Why the challenger is to be champion whatever its metrics.
+        is_asked: Whether anything may be promoted; if not, the gate's verdict is told and nothing is recorded.
         overrides: Settings, as on the command line.
 
     Returns:
@@ -164,10 +167,18 @@ def promote_if_better(
         challenger to it.
     """
     from sbr_tasks.registry.log import PromotionLog
+    from sbr_tasks.registry.promotion import judge
     from sbr_tasks.registry.promotion import promote_if_better as promote
 
+    overrides = tuple(overrides)
     as_of, store, settings = _open(day, overrides)
-    promotion, is_new = promote(store, settings, _window(store, as_of, window), model_version, run=run or who(), force=force)
+    challenger, told = (_window(store, as_of, window), model_version), _of_the_model(overrides)
+    if is_asked:
+        by, is_run = run or who(), run is not None
+        promotion, is_new = promote(store, settings, *challenger, run=by, force=force, forces_once=is_run, overridden=told)
+    else:
+        promotion, is_new = judge(store, settings, *challenger, run=run or who(), overridden=told), False
+        logger.info("%s: %s. %s", model_version, promotion.outcome, " ".join(promotion.reasons))
     state = PromotionLog(store).state()
     return {
         "day": day,
@@ -175,9 +186,14 @@ def promote_if_better(
         "outcome": promotion.outcome.value,
         "reasons": list(promotion.reasons),
         "champion": state.champion,
-        "log_entry": promotion.number,
-        "promoted": (is_new or promotion.run == run) and state.champion_entry == promotion.number,
+        "log_entry": promotion.number or None,
+        "promoted": is_asked and (is_new or promotion.run == run) and state.champion_entry == promotion.number,
     }
+
+
+def _of_the_model(overrides: Iterable[str]) -> tuple[str, ...]:
+    """Those of the overrides that a model and the decision on it follow from."""
+    return tuple(one for one in overrides if one.partition(".")[0].strip() in ("window", "model", "training", "gate"))
 
 
 def who() -> str:
@@ -209,12 +225,33 @@ def publish_next_items(*, overrides: Iterable[str] = ()) -> Json:
     return {"model_version": name, "file": store.where(record.key)}
 
 
-def write_report(day: str, *, overrides: Iterable[str] = ()) -> Json:
-    """Writes the page of the day's run and keeps it with the version in MLflow; see `sbr_tasks.report.page.write_report`."""
+def write_report(
+    day: str,
+    window: str | None = None,
+    model_version: str | None = None,
+    *,
+    run: str | None = None,
+    overrides: Iterable[str] = (),
+) -> Json:
+    """Writes the page of the day's run and keeps it with the version in MLflow; see `sbr_tasks.report.page.write_report`.
+
+    Args:
+        day: The day of the run.
+        window: Fingerprint of the window that ends with it; given with `model_version`.
+        model_version: The version that the page is about, decided on or not; None: that of the day's last decision.
+        run: The run that writes, for a version that nothing was decided on.
+        overrides: Settings, as on the command line.
+    """
+    from sbr_tasks.registry.promotion import judge
     from sbr_tasks.report.page import write_report as write
 
+    overrides = tuple(overrides)
     as_of, store, settings = _open(day, overrides)
-    return write(store, settings, as_of).as_dict(store)
+    promotion = None
+    if window and model_version:
+        told = _of_the_model(overrides)
+        promotion = judge(store, settings, _window(store, as_of, window), model_version, run=run or who(), overridden=told)
+    return write(store, settings, as_of, promotion).as_dict(store)
 
 
 def check_store(*, overrides: Iterable[str] = ()) -> Json:
@@ -286,7 +323,7 @@ def retrain(day: str, *, force: str | None = None, overrides: Iterable[str] = ()
     names = (window["window"], trained["model_version"])
     scores = evaluate_models(day, *names, overrides=overrides)
     decision = promote_if_better(day, *names, force=force, overrides=overrides)
-    report = write_report(day, overrides=overrides)
+    report = write_report(day, *names, overrides=overrides)
     return decision | {
         "ingest_clicks": ingested,
         "validate_clicks": validated,

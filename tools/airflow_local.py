@@ -37,6 +37,7 @@ from local_airflow import backfill  # noqa: E402
 from local_airflow.api import ApiError  # noqa: E402
 from local_airflow.server import (  # noqa: E402
     COMPONENTS,
+    CREATE_POOLS,
     MIGRATE,
     LocalAirflow,
     LocalAirflowError,
@@ -104,6 +105,8 @@ def main() -> int:
     except (LocalAirflowError, ApiError, SbrError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except subprocess.CalledProcessError as error:
+        return int(error.returncode)  # the command has said why
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; what was started has been stopped.\n")
         return 130
@@ -135,8 +138,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def serve(component: str | None) -> None:
-    """Replaces this process by a component of Airflow, or by what makes its database ready (`init`)."""
-    words = {"init": MIGRATE, **COMPONENTS}.get(component or "")
+    """Replaces this process by a component of Airflow, or makes its database ready (`init`), with the pools of the tasks."""
+    if component == "init":
+        subprocess.run([sys.executable, "-m", "airflow", *MIGRATE], check=True)
+        subprocess.run([sys.executable, str(CREATE_POOLS)], check=True)
+        return
+    words = COMPONENTS.get(component or "")
     if words is None:
         raise LocalAirflowError(f"Expected a component to serve: init, {', '.join(COMPONENTS)}; found {component or 'none'}.")
     os.execv(sys.executable, [sys.executable, "-m", "airflow", *words])  # noqa: S606

@@ -69,7 +69,9 @@ class Evaluation:
         return {**recalls, **mrrs, "n_events": self.n_events, "n_sessions": self.n_sessions}
 
 
-def evaluate(scorer: Scorer, sessions: Sessions, *, batch_size: int) -> Evaluation:
+def evaluate(
+    scorer: Scorer, sessions: Sessions, *, batch_size: int, on_progress: Callable[[int], None] | None = None
+) -> Evaluation:
     """Ranks the target of every event among all items of the scorer.
 
     An event is a transition whose target click has `is_target`. Earlier clicks only warm the state up. Nothing is left out
@@ -80,8 +82,9 @@ def evaluate(scorer: Scorer, sessions: Sessions, *, batch_size: int) -> Evaluati
         scorer: The model; it starts afresh for every session.
         sessions: What is predicted.
         batch_size: Sessions scored side by side; bounds the memory, doesn't change the ranks.
+        on_progress: Called with the number of events that were just ranked.
     """
-    return Evaluation(*_count_events(scorer, sessions, batch_size, conservative_ranks, UNRANKED))
+    return Evaluation(*_count_events(scorer, sessions, batch_size, conservative_ranks, UNRANKED, on_progress))
 
 
 def evaluate_ties(

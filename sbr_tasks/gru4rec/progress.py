@@ -61,7 +61,8 @@ def training_progress(sessions: Sessions, n_epochs: int) -> Iterator[Callable[[T
             nonlocal done
             total = (state.epoch - 1) * state.n_events + state.events_done
             where = f"epoch {state.epoch}/{state.n_epochs}, step {state.steps_done:,}/{state.n_steps:,}"
-            progress.advance(total - done, f"{where}, loss {state.loss:.3f}")
+            numbers = {"epoch": state.epoch, "step": state.steps_done, "loss": state.loss}
+            progress.advance(total - done, f"{where}, loss {state.loss:.3f}", numbers)
             done = total
 
         yield show

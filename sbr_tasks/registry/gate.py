@@ -32,6 +32,7 @@ class Outcome(StrEnum):
     BELOW_BASELINE = "below_baseline"
     CHAMPION_UNUSABLE = "champion_unusable"
     FORCED = "forced"
+    NOT_ASKED = "not_asked"
 
     @property
     def moves_champion(self) -> bool:

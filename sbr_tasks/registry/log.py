@@ -23,7 +23,7 @@ class Promotion:
     """The gate's decision on a version.
 
     Attributes:
-        number: Its place in the log, from 1.
+        number: Its place in the log, from 1; 0 of a verdict that isn't in the log (`promotion.judge`).
         version: The challenger.
         as_of: The challenger's day.
         outcome: What became of it.
@@ -61,7 +61,7 @@ class Promotion:
     @property
     def page(self) -> str:
         """Where the page of the decision lies in the store, once it is written."""
-        return f"reports/as_of={self.as_of}/{self.number:08d}.html"
+        return f"reports/as_of={self.as_of}/{self.number:08d}.html" if self.number else undecided_page(self.as_of, self.version)
 
     def as_dict(self) -> Json:
         """The entry as it lies in the log; the number is its key."""
@@ -102,6 +102,11 @@ class Rollback:
 
 
 Entry = Promotion | Rollback
+
+
+def undecided_page(as_of: date, version: str) -> str:
+    """Where the page of a version lies whose run wasn't to promote."""
+    return f"reports/as_of={as_of}/{version}.html"
 
 
 def _fields(entry: Entry) -> Json:

@@ -7,8 +7,9 @@ and the next run or `sbr repair` brings the rest level.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -51,7 +52,15 @@ def score_contenders(
 
 
 def promote_if_better(
-    store: Store, settings: Settings, window: Window, name: str, *, run: str, force: str | None = None
+    store: Store,
+    settings: Settings,
+    window: Window,
+    name: str,
+    *,
+    run: str,
+    force: str | None = None,
+    forces_once: bool = False,
+    overridden: Sequence[str] = (),
 ) -> tuple[Promotion, bool]:
     """Decides on a challenger, commits the decision and brings MLflow and the serving copy level with the log.
 
@@ -65,6 +74,8 @@ def promote_if_better(
         name: The challenger.
         run: What is deciding, for the log.
         force: Why a person wants the challenger to be champion whatever its metrics.
+        forces_once: `run` may be repeated, unlike a person's wish: what it forced before stands, whoever came after.
+        overridden: Settings of this run that aren't the usual ones (`model.n_epochs=3`), for whoever reads the log.
 
     Returns:
         The decision on the challenger, and whether it was made now.
@@ -77,11 +88,17 @@ def promote_if_better(
         require_reason(force, "forced promotion")
 
     def build(state: LogState) -> Promotion | None:
+        decided = state.decisions.get(name)
+        if forces_once and decided and decided.run == run and decided.outcome in (Outcome.FORCED, Outcome.WOULD_PROMOTE):
+            return None
         if force and name in state.retired:
             raise RegistryError(f"{name} was rolled back from, so it is retired and never promoted again, not even by force.")
-        if name in state.decisions and (not force or name == state.champion):
+        if decided and (not force or name == state.champion):
             return None
-        return _decide(store, settings, window, name, state, run, force)
+        promotion = _decide(store, settings, window, name, state, run, force, overridden)
+        if promotion.outcome.moves_champion:
+            check_serving(store, settings, load_version(store, name), window)
+        return promotion
 
     log = PromotionLog(store)
     created = _append(log, build)
@@ -92,6 +109,27 @@ def promote_if_better(
     with _committed(promotion):
         project(store, settings)
     return promotion, created is not None
+
+
+def judge(
+    store: Store, settings: Settings, window: Window, name: str, *, run: str, overridden: Sequence[str] = ()
+) -> Promotion:
+    """What the gate says of a challenger now, for a run that isn't to promote; nothing is written to the log.
+
+    Returns:
+        The decision that stands where the version was decided on; else a verdict with number 0 and the outcome `not_asked`,
+        whose first reason names what the gate says.
+
+    Raises:
+        RegistryError: As `promote_if_better`.
+    """
+    state = PromotionLog(store).state()
+    if name in state.decisions:
+        return state.decisions[name]
+    verdict = _decide(store, settings, window, name, state, run, None, overridden)
+    asked = f"The run was asked not to promote, so nothing was written to the promotion log; the gate says {verdict.outcome}."
+    reasons = (asked, *verdict.reasons)
+    return replace(verdict, number=0, outcome=Outcome.NOT_ASKED, reasons=reasons, champion=state.champion)
 
 
 def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: str) -> Rollback:
@@ -250,7 +288,14 @@ def require_return(state: LogState, to: str) -> None:
 
 
 def _decide(
-    store: Store, settings: Settings, window: Window, name: str, state: LogState, run: str, force: str | None
+    store: Store,
+    settings: Settings,
+    window: Window,
+    name: str,
+    state: LogState,
+    run: str,
+    force: str | None,
+    overridden: Sequence[str],
 ) -> Promotion:
     opponent = state.opponent_for(window.as_of)
     scores, fault = score_contenders(store, settings, window, name, opponent)
@@ -271,14 +316,12 @@ def _decide(
     )
     if decision.outcome is Outcome.CHAMPION_UNUSABLE:
         raise RegistryError(" ".join(decision.reasons))
-    if decision.outcome.moves_champion:
-        check_serving(store, settings, load_version(store, name), window)
     return Promotion(
         number=state.n_entries + 1,
         version=name,
         as_of=window.as_of,
         outcome=decision.outcome,
-        reasons=decision.reasons,
+        reasons=(*decision.reasons, *([f"Settings of this run only: {', '.join(overridden)}."] if overridden else [])),
         opponent=opponent,
         before=state.champion,
         champion=name if decision.outcome.moves_champion else state.champion,

@@ -14,7 +14,9 @@ from sbr_tasks.errors import AlreadyExistsError, DamagedError
 from sbr_tasks.evaluation.baselines import Markov, Popularity
 from sbr_tasks.evaluation.comparison import Difference, compare
 from sbr_tasks.evaluation.ranking import Evaluation, evaluate, event_clicks
+from sbr_tasks.evaluation.scorer import Scorer
 from sbr_tasks.evaluation.slices import metrics_by_length
+from sbr_tasks.progress import Progress
 from sbr_tasks.registry.gate import Metrics
 from sbr_tasks.registry.versions import load_scorer, load_version
 from sbr_tasks.settings import Settings
@@ -91,12 +93,15 @@ def describe_metrics(metrics: Metrics) -> str:
 
 
 def _evaluate(store: Store, name: str, data: WindowData, settings: Settings) -> Evaluation:
+    scorer: Scorer
     if name == "popularity":
-        return evaluate(Popularity(data.index), data.test, batch_size=settings.evaluation.batch_size)
-    if name == "markov":
-        return evaluate(Markov(data.train, data.index), data.test, batch_size=settings.evaluation.batch_size)
-    scorer = load_scorer(store, load_version(store, name))
-    return evaluate(scorer, data.test, batch_size=settings.evaluation.batch_size)
+        scorer = Popularity(data.index)
+    elif name == "markov":
+        scorer = Markov(data.train, data.index)
+    else:
+        scorer = load_scorer(store, load_version(store, name))
+    with Progress(f"Scoring {name}", len(event_clicks(data.test)), "events", logger) as progress:
+        return evaluate(scorer, data.test, batch_size=settings.evaluation.batch_size, on_progress=progress.advance)
 
 
 def _record(store: Store, key: str, evaluation: Evaluation, test: Sessions) -> Score:

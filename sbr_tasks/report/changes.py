@@ -51,9 +51,10 @@ class Changes:
 
 def previous_run(entries: Sequence[Entry], promotion: Promotion) -> Promotion | None:
     """The decision that a run is compared with: the last one, before it, on the newest day that isn't after its own."""
+    until = promotion.number - 1 if promotion.number else len(entries)
     earlier = [
         entry
-        for entry in entries[: promotion.number - 1]
+        for entry in entries[:until]
         if isinstance(entry, Promotion) and entry.as_of <= promotion.as_of and entry.version != promotion.version
     ]
     return max(earlier, key=lambda entry: (entry.as_of, entry.number), default=None)

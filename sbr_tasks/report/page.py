@@ -62,8 +62,14 @@ class Report:
         }
 
 
-def write_report(store: Store, settings: Settings, as_of: date) -> Report:
-    """Writes the page of the last decision on `as_of`, whatever it was, and keeps it with the version in MLflow.
+def write_report(store: Store, settings: Settings, as_of: date, promotion: Promotion | None = None) -> Report:
+    """Writes the page of a decision, whatever it was, and keeps it with the version in MLflow: of the last one on `as_of`.
+
+    Args:
+        store: Where the records lie, and takes the page.
+        settings: Say where MLflow is.
+        as_of: The day of the run.
+        promotion: The decision, or the verdict of a run that wasn't to promote (`promotion.judge`); None: the day's last one.
 
     Raises:
         RegistryError: Nothing was decided for that day.
@@ -71,9 +77,9 @@ def write_report(store: Store, settings: Settings, as_of: date) -> Report:
     """
     entries = PromotionLog(store).entries()
     decided = [entry for entry in entries if isinstance(entry, Promotion) and entry.as_of == as_of]
-    if not decided:
+    promotion = promotion or (decided[-1] if decided else None)
+    if promotion is None:
         raise RegistryError(_nothing_decided(as_of, ClickCatalog(store).days().get(as_of, DayState())))
-    promotion = decided[-1]
     number, fault = None, None
     try:
         projection = MlflowProjection(store, settings)
@@ -120,7 +126,7 @@ def _render(store: Store, settings: Settings, entries: Sequence[Entry], report: 
         headline=headline(promotion),
         passed=promotion.outcome.passed,
         later=_later(entries, promotion),
-        champion_now=entries[-1].champion,
+        champion_now=entries[-1].champion if entries else None,
         report=report,
         model_name=settings.mlflow.model_name,
         version=version.manifest,
@@ -155,7 +161,7 @@ def _marked(figures: Sequence[str]) -> list[Markup]:
 def _later(entries: Sequence[Entry], promotion: Promotion) -> list[str]:
     """What people did with the version after the decision, in sentences."""
     found = []
-    for entry in entries[promotion.number :]:
+    for entry in entries[promotion.number or len(entries) :]:
         if isinstance(entry, Rollback) and promotion.version in (entry.before, entry.version):
             what = (
                 f"Retired by a rollback to {entry.version}"

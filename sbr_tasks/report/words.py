@@ -14,6 +14,7 @@ _HEADLINES = {
     Outcome.TOO_FEW_EVENTS: "Not promoted: too few test events to decide on {version}.",
     Outcome.WOULD_PROMOTE: "Would have been promoted: {version} passed, but the champion is of a newer day and stays.",
     Outcome.WOULD_KEEP: "Not promoted: {version} does not beat {opponent}, and the champion is of a newer day.",
+    Outcome.NOT_ASKED: "Not promoted: the run was asked to train and score {version} only.",
     Outcome.CHAMPION_UNUSABLE: "Not decided: the champion {opponent} can't be used.",
 }
 

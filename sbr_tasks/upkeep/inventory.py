@@ -46,7 +46,7 @@ _VERSION = re.compile(r"models/([^/]+)/manifest\.json")
 _SCORE = re.compile(r"evaluations/on=([^/]+)/by=[^/]+/[^/]+\.json")
 _PROFILE = re.compile(r"profiles/as_of=[^/]+/[^/]+/manifest\.json")
 _COPY = re.compile(r"serving/published/(\d{8})\.json")
-_REPORT = re.compile(r"reports/as_of=[^/]+/(\d{8})\.html")
+_REPORT = re.compile(r"reports/as_of=[^/]+/(?:(\d{8})|([-0-9a-f]{19}))\.html")
 _NEXT_ITEMS = re.compile(r"recommendations/([^/]+)/next_items\.parquet")
 
 _BACKUP = "Restore it from a backup: nothing else holds it."
@@ -287,7 +287,10 @@ def _add_self_explaining(found: Inventory) -> None:
     entries = {entry.number for entry in found.promotions}
     trained = {body.get("fingerprint") for body in found.versions.values()}
     belongs: dict[str, Callable[[str], bool]] = {
-        "reports": lambda key: (match := _REPORT.fullmatch(key)) is not None and int(match[1]) in entries,
+        "reports": lambda key: (
+            (match := _REPORT.fullmatch(key)) is not None
+            and (int(match[1]) in entries if match[1] else match[2] in found.versions)
+        ),
         "recommendations": lambda key: (match := _NEXT_ITEMS.fullmatch(key)) is not None and match[1] in found.versions,
         "checkpoints": lambda key: key.removeprefix("checkpoints/").removesuffix(".npz") not in trained,
     }

@@ -42,6 +42,17 @@ def test_day_parameter_wins_over_the_interval() -> None:
     assert resolve_as_of(day="2020-06-30", run_type="manual", interval_start=start, zone=UTC) == date(2020, 6, 30)
 
 
+def test_backfill_that_was_given_one_day_for_all_its_runs_is_refused() -> None:
+    start = datetime(2026, 11, 23, tzinfo=UTC)
+    assert resolve_as_of(day="2026-11-23", run_type="backfill", interval_start=start, zone=UTC) == date(2026, 11, 23)
+    with pytest.raises(DayError) as caught:
+        resolve_as_of(day="2020-06-30", run_type="backfill", interval_start=start, zone=UTC)
+    assert str(caught.value) == (
+        "This run of a backfill is for 2026-11-23, but the backfill was started with the parameter 'day' 2020-06-30, which "
+        "would make all its runs train for that one day. Start the backfill again and leave 'day' empty."
+    )
+
+
 def test_manual_run_without_day_is_refused_even_with_an_interval() -> None:
     with pytest.raises(DayError) as caught:
         resolve_as_of(day=None, run_type="manual", interval_start=datetime(2026, 11, 23, tzinfo=UTC), zone=UTC)

@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 
 from local_airflow.api import Api, ApiError
+from local_airflow.pools import POOLS
 
 COMPONENTS: dict[str, list[str]] = {
     "api-server": ["api-server"],
@@ -31,6 +32,7 @@ COMPONENTS: dict[str, list[str]] = {
     "dag-processor": ["dag-processor"],
 }
 MIGRATE = ["db", "migrate"]
+CREATE_POOLS = Path(__file__).with_name("pools.py")
 KEEP = Path(__file__).with_name("keep.py")
 START_TIMEOUT_S = 240
 STOP_GRACE_S = 10
@@ -148,14 +150,16 @@ class LocalAirflow:
         report(f"Airflow is up after {time.time() - self.began:.0f} s.")
 
     def _migrate(self) -> None:
-        log, mark, release = self.home / "migrate.log", self.home / "migrated", version("apache-airflow-core")
-        if (self.home / "airflow.db").exists() and mark.exists() and mark.read_text() == release:
+        log, mark = self.home / "migrate.log", self.home / "migrated"
+        wanted = f"{version('apache-airflow-core')} {POOLS}"
+        if (self.home / "airflow.db").exists() and mark.exists() and mark.read_text() == wanted:
             return
         with log.open("wb") as out:
-            done = subprocess.run(self.command(*MIGRATE), env=self._full(), cwd=self.root, stdout=out, stderr=out, check=False)
-        if done.returncode:
-            raise LocalAirflowError(f"Airflow's database could not be created; the end of {log} says:\n{tail(log)}")
-        mark.write_text(release)
+            for words in (self.command(*MIGRATE), [sys.executable, str(CREATE_POOLS)]):
+                done = subprocess.run(words, env=self._full(), cwd=self.root, stdout=out, stderr=out, check=False)
+                if done.returncode:
+                    raise LocalAirflowError(f"Airflow's database could not be created; the end of {log} says:\n{tail(log)}")
+        mark.write_text(wanted)
 
     def _full(self) -> dict[str, str]:
         return inherited_environment() | self.environment()
@@ -218,7 +222,8 @@ class LocalAirflow:
 
     def _fingerprint(self) -> str:
         settings = {name: value for name, value in self._full().items() if name.startswith(("AIRFLOW_", "SBR_"))}
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        known = json.dumps([settings, str(POOLS)], sort_keys=True)  # what runs since before a pool was added is started again
+        return hashlib.sha256(known.encode()).hexdigest()
 
 
 def stop(folder: Path) -> bool:

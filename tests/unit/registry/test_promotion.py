@@ -28,8 +28,10 @@ from sbr_tasks.registry.versions import ModelVersion, load_version, train_versio
 from sbr_tasks.report.page import write_report
 from sbr_tasks.report.profile.build import profile_window
 from sbr_tasks.report.runs import run_rows, run_table
+from sbr_tasks.report.stored import report_of
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Store
+from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import Window, build_window, load_window
 from tests.unit.days import Click, at, parquet_settings, write_parquet
@@ -321,6 +323,69 @@ def test_force_promotes_a_version_that_was_kept_out(copied: Copied, inject: Inje
     assert forced.reasons[0] == "Forced, whatever the metrics: new season."
     assert promote(store, settings, *after, run="4", force="again").number == 3
     assert served(store) == (3, after[1])
+
+
+def test_run_that_is_repeated_forces_once(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.4)
+    (window, newer), (earlier, older) = of(D), of(D - timedelta(days=1))
+    promote(store, settings, earlier, older, run="1")
+    wish = {"run": "by hand", "force": "new season", "forces_once": True}
+    forced = promote_if_better(store, settings, window, newer, **wish)[0]
+    roll_back(store, settings, older, reason="it was wrong", run="me@here")
+    assert promote_if_better(store, settings, window, newer, **wish) == (forced, False), "another attempt of the same run"
+    assert PromotionLog(store).state().champion == older
+
+
+def test_run_that_is_not_asked_to_promote_tells_the_verdict_and_writes_none(
+    copied: Copied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, settings, of = copied
+    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    monkeypatch.setattr(promotion_module, "check_serving", lambda *_: None)
+    window, name = of(D)
+    told = steps.promote_if_better(str(D), window.fingerprint, name, run="by hand", is_asked=False)
+    assert (told["outcome"], told["champion"], told["log_entry"], told["promoted"]) == ("not_asked", None, None, False)
+    verdict = told["reasons"][0].rsplit(" ", 1)[1]
+    assert told["reasons"][0].startswith("The run was asked not to promote, so nothing was written to the promotion log")
+    assert PromotionLog(store).entries() == []
+    steps.write_report(str(D), window.fingerprint, name, run="by hand")
+    page = report_of(store, name).decode()
+    assert "was asked not to promote" in page
+    assert "not in the promotion log" in page
+    assert not check_store(store).orphans, "the page belongs to its version"
+
+    decided = steps.promote_if_better(str(D), window.fingerprint, name, run="scheduled")
+    assert (decided["outcome"], decided["log_entry"]) == (verdict.removesuffix("."), 1)
+    again = steps.promote_if_better(str(D), window.fingerprint, name, run="by hand", is_asked=False)
+    assert (again["outcome"], again["promoted"]) == (decided["outcome"], False), "what was decided stands"
+    steps.write_report(str(D), window.fingerprint, name, run="by hand")
+    assert b"log entry 1" in report_of(store, name)
+
+
+def test_page_is_that_of_the_runs_own_version(copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, settings, of = copied
+    inject(d06=0.6)
+    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    window, name = of(D)
+    first = promote(store, settings, window, name, run="scheduled")
+    other = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 7})})
+    second = promote(store, settings, window, train_version(store, other, window).name, run="by hand")
+    assert (first.number, second.number) == (1, 2)
+    assert steps.write_report(str(D), window.fingerprint, name)["report"].endswith("00000001.html")
+    assert steps.write_report(str(D))["report"].endswith("00000002.html")
+
+
+def test_decision_names_the_settings_of_its_run_only(copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, settings, of = copied
+    inject(d06=0.6)
+    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    window, name = of(D)
+    overrides = ["model.n_epochs=2", "training.seed=42", 'source.path="/in"']
+    decided = steps.promote_if_better(str(D), window.fingerprint, name, overrides=overrides)
+    assert decided["reasons"][-1] == "Settings of this run only: model.n_epochs=2, training.seed=42."
+    repeated = steps.promote_if_better(str(D), window.fingerprint, name)
+    assert repeated["reasons"] == decided["reasons"], "a step already decided returns its decision"
 
 
 @pytest.mark.parametrize("step", ["publish_serving", "show"])

@@ -1,0 +1,64 @@
+"""Buttons on the pages of tasks: what they wrote, where a browser finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+from airflow.sdk import BaseOperatorLink
+from airflow.sdk.configuration import conf
+
+PAGES = "/sbr-pages"
+"""Where `plugins/sbr_pages_plugin.py` serves pages of the store."""
+
+
+@attrs.define
+class ReturnedLink(BaseOperatorLink):
+    """A button on a task's page; its address is made at the task's end, whether it succeeded or not.
+
+    Attributes:
+        title: What the button says.
+        address: The address, with names of what tasks returned in braces.
+        needs: For each name the task that returned it, and under which key; None: all that it returned.
+    """
+
+    title: str
+    address: str
+    needs: Mapping[str, tuple[str, str | None]]
+
+    @property
+    def name(self) -> str:
+        """What the button says."""
+        return self.title
+
+    @property
+    def xcom_key(self) -> str:
+        """Where Airflow keeps the address."""
+        return f"_link_{self.title.replace(' ', '_').lower()}"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """The address; empty, which Airflow shows as no button, while something that it needs isn't known."""
+        del operator
+        known = {}
+        for name, (task_id, key) in self.needs.items():
+            found = ti_key.xcom_pull(task_ids=task_id)  # in a task, Airflow hands over the running instance
+            known[name] = found.get(key) if isinstance(found, dict) and key else found
+        if not all(known.values()):
+            return ""
+        # Where Airflow isn't at the root of its host.
+        base = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
+        return f"{base if self.address.startswith('/') else ''}{self.address.format(**known)}"
+
+
+_day = {"day": ("resolve_day", None)}
+DATA_DOCS = ReturnedLink("Data Docs of the day", f"{PAGES}/data-docs/{{day}}", _day)
+REPORT = ReturnedLink("Report of the run", f"{PAGES}/reports/{{version}}", {"version": ("train_gru4rec", "model_version")})
+MLFLOW = ReturnedLink("MLflow version", "{url}", {"url": ("train_gru4rec", "mlflow_url")})
+
+
+def with_links(task: Any, *links: ReturnedLink) -> Any:
+    """The task, with buttons on its page."""
+    task.operator.operator_extra_links = links
+    return task

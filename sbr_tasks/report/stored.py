@@ -1,0 +1,36 @@
+"""Pages that lie in the store, found by what people know of them: a version, a day."""
+
+from __future__ import annotations
+
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.days import parse_day
+from sbr_tasks.errors import DayError
+from sbr_tasks.registry.log import PromotionLog, undecided_page
+from sbr_tasks.registry.versions import load_version
+from sbr_tasks.store import Store
+
+
+def report_of(store: Store, version: str) -> bytes:
+    """The page of the last decision on a version; of its run, where nothing was decided.
+
+    Raises:
+        RegistryError: There is no such version.
+        DamagedError: Its page isn't there.
+    """
+    as_of = load_version(store, version).as_of
+    decided = PromotionLog(store).state().decisions.get(version)
+    return store.get(decided.page if decided else undecided_page(as_of, version))
+
+
+def data_docs_of(store: Store, day: str) -> bytes:
+    """The Data Docs of the revision of a day that was validated last.
+
+    Raises:
+        DayError: `day` is none, or none of its clicks was validated.
+        DamagedError: The page isn't there.
+    """
+    state = ClickCatalog(store).days().get(parse_day(day), DayState())
+    last = state.quarantined or state.accepted
+    if last is None:
+        raise DayError(f"No clicks of {day} were validated yet, or they were removed since. Run the day, then look again.")
+    return store.get(state.decided[last.rev]["data_docs"])

@@ -1,0 +1,40 @@
+"""The pools that tasks run in. A task whose pool doesn't exist is never started, so whatever sets Airflow up creates them.
+
+Run as a program, it creates those that are missing in the database of the Airflow that the environment names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Pool:
+    """How many tasks of a kind may run at once."""
+
+    name: str
+    slots: int
+    description: str
+
+
+POOLS = (
+    Pool("training", 2, "Trainings side by side: as many as the workers have memory and processors for"),
+    Pool("promotion", 1, "Decisions one after another, so that none has to be made again"),
+)
+
+
+def create_missing() -> None:
+    """Creates the pools that aren't there; one whose size somebody changed stays as it is."""
+    from airflow.models.pool import Pool as Row
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        there = {row.pool for row in Row.get_pools(session=session)}
+        missing = (pool for pool in POOLS if pool.name not in there)
+        session.add_all(
+            Row(pool=pool.name, slots=pool.slots, description=pool.description, include_deferred=False) for pool in missing
+        )
+
+
+if __name__ == "__main__":
+    create_missing()
