@@ -91,20 +91,20 @@ def daily_retrain() -> None:
         return run_step(steps.build_window, day, overrides=spark_overrides(SETTINGS.window))
 
     @task(execution_timeout=timedelta(hours=12), pool="training")
-    def train_gru4rec(day: str, window: str) -> dict[str, Any]:
+    def train_gru4rec(window: dict[str, Any]) -> dict[str, Any]:
         """Trains the challenger and registers it as a model version."""
-        return run_step(steps.train_gru4rec, day, window)
+        return run_step(steps.train_gru4rec, window["day"], window["window"])
 
     @task(execution_timeout=timedelta(hours=4))
-    def evaluate_models(day: str, window: str, model_version: str) -> dict[str, Any]:
+    def evaluate_models(challenger: dict[str, Any]) -> dict[str, Any]:
         """Scores challenger, champion and baselines on the same events of the day."""
-        return run_step(steps.evaluate_models, day, window, model_version)
+        return run_step(steps.evaluate_models, *names_of(challenger))
 
     @task(execution_timeout=timedelta(hours=1), pool="promotion")
-    def promote_if_better(day: str, window: str, model_version: str) -> dict[str, Any]:
+    def promote_if_better(challenger: dict[str, Any]) -> dict[str, Any]:
         """Writes the decision, with its reasons, into the promotion log."""
         named = {"run": get_current_context()["run_id"], "force": asked().reason, "is_asked": asked().promote != "never"}
-        return run_step(steps.promote_if_better, day, window, model_version, **named)
+        return run_step(steps.promote_if_better, *names_of(challenger), **named)
 
     @task(execution_timeout=timedelta(minutes=5), outlets=[CHAMPION])
     def announce_champion(decision: dict[str, Any]) -> dict[str, Any]:
@@ -116,25 +116,28 @@ def daily_retrain() -> None:
         return event
 
     @task(execution_timeout=timedelta(hours=1))
-    def write_report(day: str, window: str, model_version: str) -> dict[str, Any]:
+    def write_report(challenger: dict[str, Any]) -> dict[str, Any]:
         """Writes the page of this run."""
-        return run_step(steps.write_report, day, window, model_version, run=get_current_context()["run_id"])
+        return run_step(steps.write_report, *names_of(challenger), run=get_current_context()["run_id"])
 
     day = resolve_day()
     with TaskGroup("clicks", prefix_group_id=False, tooltip="From the source to accepted days"):
-        validated = with_links(validate_clicks(day), DATA_DOCS)
-        ingest_clicks(day) >> validated
+        ingested = ingest_clicks(day)
+        validated = with_links(validate_clicks(ingested["day"]), DATA_DOCS)
     with TaskGroup("model", prefix_group_id=False, tooltip="From accepted days to a scored challenger"):
-        window = build_window(day)
-        challenger = with_links(train_gru4rec(day, window["window"]), MLFLOW)
-        names = (day, window["window"], challenger["model_version"])
-        evaluated = with_links(evaluate_models(*names), REPORT)
+        window = build_window(validated["day"])
+        challenger = with_links(train_gru4rec(window), MLFLOW)
+        evaluated = with_links(evaluate_models(challenger), REPORT)
     with TaskGroup("decision", prefix_group_id=False, tooltip="From scores to the champion, and the page that explains it"):
-        decided = with_links(promote_if_better(*names), REPORT)
+        decided = with_links(promote_if_better(challenger), REPORT)
         announce_champion(decided)
-        reported = with_links(write_report(*names), REPORT, DATA_DOCS, MLFLOW)
-    validated >> window
+        reported = with_links(write_report(challenger), REPORT, DATA_DOCS, MLFLOW)
     evaluated >> decided >> reported
+
+
+def names_of(challenger: dict[str, Any]) -> tuple[str, str, str]:
+    """What the later steps know a challenger by: day, window and version."""
+    return challenger["day"], challenger["window"], challenger["model_version"]
 
 
 daily_retrain()

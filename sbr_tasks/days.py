@@ -50,8 +50,8 @@ def resolve_as_of(*, day: str | None, run_type: str, interval_start: datetime | 
     own = interval_start.astimezone(zone).date() if interval_start else None
     if day and run_type == "backfill" and own and parse_day(day) != own:
         raise DayError(
-            f"This run of a backfill is for {own}, but the backfill was started with the parameter 'day' {day}, which would "
-            "make all its runs train for that one day. Start the backfill again and leave 'day' empty."
+            f"This run of a backfill is for {own}, but its parameter 'day' says {day}, for which all its runs would then "
+            "train. Start the backfill again with 'day' empty and 'Override parameters on existing runs' (--dag-run-conf) set."
         )
     if day:
         return parse_day(day)

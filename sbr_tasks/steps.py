@@ -115,6 +115,7 @@ def train_gru4rec(day: str, window: str, *, overrides: Iterable[str] = ()) -> Js
     best = version.manifest["curve"][version.manifest["best_epoch"] - 1]
     return {
         "day": day,
+        "window": window,
         "model_version": version.name,
         "mlflow_version": number,
         "mlflow_url": version_url(settings, number),

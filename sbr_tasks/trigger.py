@@ -12,6 +12,8 @@ from sbr_tasks.settings import Settings, load_settings
 
 Promote = Literal["gate", "never", "force"]
 
+_AS_SET = "as the settings say"
+
 
 @dataclass(frozen=True)
 class Field:
@@ -33,7 +35,7 @@ FIELDS: Mapping[str, Field] = {
     "batch_size": Field("Batch size", "model.batch_size", {"maximum": 4096}),
     "learning_rate": Field("Learning rate", "model.learning_rate", {"minimum": 0.0001, "maximum": 1}),
     "loss": Field("Loss", "model.loss", {}),
-    "seed": Field("Seed", "training.seed", {"maximum": 2**31 - 1}),
+    "seed": Field("Seed", "training.seed", {"maximum": 999_999}),
     "warm_start": Field("Warm start", "training.warm_start", {}),
     "window_days": Field("Days of the window", "window.days", {"maximum": 366}),
 }
@@ -63,10 +65,13 @@ def schema_of(name: str) -> dict[str, Any]:
     known = Settings.model_fields[section].annotation
     assert known is not None  # noqa: S101 (narrows the type)
     schema: dict[str, Any] = known.model_json_schema()["properties"][leaf]
-    kept = {word: schema[word] for word in ("minimum", "maximum") if word in schema} | dict(field.bounds)
-    choices = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
     said = f"{schema['description']} Empty: the setting {field.setting}."
-    return {"type": ["null", schema["type"]], "title": field.title, "description": said, **kept, **choices}
+    found = {"type": ["null", schema["type"]], "title": field.title}
+    if "enum" in schema:
+        return {**found, "description": said, "enum": [None, *schema["enum"]], "values_display": {"null": _AS_SET}}
+    bounds = {word: schema[word] for word in ("minimum", "maximum") if word in schema} | dict(field.bounds)
+    said = f"{said} From {bounds['minimum']:g} to {bounds['maximum']:g}."
+    return {**found, "description": said, "allOf": [bounds]}  # bounds beside the type would silently change what somebody types
 
 
 def read_form(given: Mapping[str, Any]) -> Asked:

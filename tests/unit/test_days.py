@@ -48,8 +48,8 @@ def test_backfill_that_was_given_one_day_for_all_its_runs_is_refused() -> None:
     with pytest.raises(DayError) as caught:
         resolve_as_of(day="2020-06-30", run_type="backfill", interval_start=start, zone=UTC)
     assert str(caught.value) == (
-        "This run of a backfill is for 2026-11-23, but the backfill was started with the parameter 'day' 2020-06-30, which "
-        "would make all its runs train for that one day. Start the backfill again and leave 'day' empty."
+        "This run of a backfill is for 2026-11-23, but its parameter 'day' says 2020-06-30, for which all its runs would then "
+        "train. Start the backfill again with 'day' empty and 'Override parameters on existing runs' (--dag-run-conf) set."
     )
 
 

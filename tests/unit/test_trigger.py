@@ -78,7 +78,7 @@ def test_what_can_not_be_is_refused_in_a_sentence(given: dict[str, Any], sentenc
         ("batch_size", [None, 1, 4096], [0, 5000]),
         ("learning_rate", [None, 0.05, 1], [0, -1, 2, "fast"]),
         ("loss", [None, "bpr-max"], ["hinge", ""]),
-        ("seed", [None, 0], [-1, 2**31]),
+        ("seed", [None, 0], [-1, 10**6]),
         ("warm_start", [None, "off"], ["on"]),
         ("window_days", [None, 3, 30], [2, 400]),
     ],
