@@ -81,14 +81,14 @@ def daily_retrain() -> None:
         return PokeReturnValue(ingested is not None, ingested)
 
     @task(execution_timeout=timedelta(hours=2))
-    def validate_clicks(day: str) -> dict[str, Any]:
+    def validate_clicks(ingested: dict[str, Any]) -> dict[str, Any]:
         """Accepts or quarantines each ingested day with Great Expectations; fails if the day or the one before is bad."""
-        return run_step(steps.validate_clicks, day)
+        return run_step(steps.validate_clicks, ingested["day"])
 
     @task(execution_timeout=timedelta(hours=1))
-    def build_window(day: str) -> dict[str, Any]:
+    def build_window(validated: dict[str, Any]) -> dict[str, Any]:
         """Cleanses the days of the window and splits them into training, validation and test sessions."""
-        return run_step(steps.build_window, day, overrides=spark_overrides(SETTINGS.window))
+        return run_step(steps.build_window, validated["day"], overrides=spark_overrides(SETTINGS.window))
 
     @task(execution_timeout=timedelta(hours=12), pool="training")
     def train_gru4rec(window: dict[str, Any]) -> dict[str, Any]:
@@ -122,10 +122,9 @@ def daily_retrain() -> None:
 
     day = resolve_day()
     with TaskGroup("clicks", prefix_group_id=False, tooltip="From the source to accepted days"):
-        ingested = ingest_clicks(day)
-        validated = with_links(validate_clicks(ingested["day"]), DATA_DOCS)
+        validated = with_links(validate_clicks(ingest_clicks(day)), DATA_DOCS)
     with TaskGroup("model", prefix_group_id=False, tooltip="From accepted days to a scored challenger"):
-        window = build_window(validated["day"])
+        window = build_window(validated)
         challenger = with_links(train_gru4rec(window), MLFLOW)
         evaluated = with_links(evaluate_models(challenger), REPORT)
     with TaskGroup("decision", prefix_group_id=False, tooltip="From scores to the champion, and the page that explains it"):

@@ -15,7 +15,7 @@ DAG_PAGE = "/dags/daily_retrain"
 def open_form(page: Page) -> Locator:
     """Opens the form on the DAG's page; its parameters are shown."""
     page.goto(DAG_PAGE)
-    page.get_by_role("button", name="Trigger", exact=True).click()
+    page.get_by_role("button", name="Trigger Dag").click()
     form = page.locator("[role=dialog]").filter(has_text="daily_retrain")
     form.locator("[name=element_day]").wait_for()
     return form
@@ -38,7 +38,7 @@ def set_number(form: Locator, field: str, value: float) -> None:
 def submit(form: Locator) -> str:
     """Triggers; returns the id of the run that the page then shows."""
     page = form.page
-    form.get_by_role("button", name="Trigger", exact=True).click()
+    form.get_by_role("button", name="Trigger").click()
     page.wait_for_url(re.compile(r"/runs/"))
     found = re.search(r"/runs/([^/?]+)", page.url)
     assert found
