@@ -17,8 +17,9 @@ come in any order and side by side; a run that is repeated finds what is done al
 | `n_epochs`, `batch_size`, `learning_rate`, `loss`, `seed`, `warm_start`, `window_days` | settings of this run only: they \
 make a version of their own, and the decision names them |
 
-**Past days**: *Trigger*, *Run Backfill*, the first and the last day; with 1 active run, in order. *All Runs* repeats days
-that are done, which costs little where nothing changed. `promote` *never* scores past days and moves nothing.
+**Past days**: *Trigger*, *Backfill*, the first and the last day; with 1 active run, in order. *All Runs* repeats days
+that are done, which costs little where nothing changed. Parameters of a backfill count only if *Override parameters on existing
+runs* is ticked, for new runs too; `promote` *Never* then scores past days and moves nothing.
 
 **When a task fails**, the last line of its log says what was found and what to do; then clear the task, and the run goes on.
 What is the same at every try fails at once; all else (a store or a server out of reach) is tried three more times within two

@@ -17,7 +17,7 @@ from tests.integration.history import entries_of
 from tests.integration.shops import new_shop
 
 from .conftest import keep_screen
-from .forms import open_backfill_form
+from .forms import choose, open_backfill_form
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -88,6 +88,27 @@ def test_backfill_of_a_range_runs_its_days_in_order_and_again(platform: Platform
     page.goto("/dags/daily_retrain/backfills")
     page.get_by_text("Completed").first.wait_for()
     keep_screen(page, "backfills")
+
+
+@pytest.mark.parametrize("is_ticked", [True, False])
+def test_parameters_of_a_backfill_count_if_existing_runs_are_overridden(
+    platform: Platform, page_of: PageOf, is_ticked: bool
+) -> None:
+    """What docs/operations.md warns of."""
+    backfill.cancel_unfinished(platform.airflow.api, run_type="backfill")
+    day = date(2001, 6, 1 if is_ticked else 2)
+    page = page_of("op")
+    with paused(platform):
+        form = open_backfill_form(page, day, day)
+        choose(form, "promote", "Never")
+        if is_ticked:
+            form.get_by_text("Override parameters on existing runs").click()
+        form.get_by_text("1 run will be triggered").wait_for()
+        form.get_by_role("button", name="Run Backfill").click()
+        page.get_by_text("Backfill in progress").wait_for()
+        backfill.cancel_unfinished(platform.airflow.api, run_type="backfill")
+    (run,) = platform.runs(logical_date_gte=midnight(day), logical_date_lte=midnight(day))
+    assert run["conf"].get("promote") == ("never" if is_ticked else None)
 
 
 def _day(run: dict[str, Any]) -> str:
