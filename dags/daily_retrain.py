@@ -46,7 +46,7 @@ from airflow.sdk import CronDataIntervalTimetable, PokeReturnValue, TaskGroup, d
 from airflow.sdk.exceptions import AirflowSkipException
 from sbr_alerts import deadline
 from sbr_dag_parts import CHAMPION, DEFAULT_ARGS, spark_overrides, waits
-from sbr_run_parts import asked, resolve_run, run_step, trigger_form
+from sbr_run_parts import asked, resolve_run, run_as_asked, trigger_form
 from sbr_task_links import DATA_DOCS, MLFLOW, REPORT, with_links
 
 from sbr_tasks import steps
@@ -78,34 +78,34 @@ def daily_retrain() -> None:
     def ingest_clicks(day: str) -> PokeReturnValue:
         """Reads the day, and days of its window that were never ingested, in one pass; a scheduled run waits for its clicks."""
         is_scheduled = get_current_context()["dag_run"].run_type == "scheduled"
-        ingested = run_step(steps.ingest_clicks_once_there if is_scheduled else steps.ingest_clicks, day)
+        ingested = run_as_asked(steps.ingest_clicks_once_there if is_scheduled else steps.ingest_clicks, day)
         return PokeReturnValue(ingested is not None, ingested)
 
     @task(execution_timeout=timedelta(hours=2))
     def validate_clicks(ingested: dict[str, Any]) -> dict[str, Any]:
         """Accepts or quarantines each ingested day with Great Expectations; fails if the day or the one before is bad."""
-        return run_step(steps.validate_clicks, ingested["day"])
+        return run_as_asked(steps.validate_clicks, ingested["day"])
 
     @task(execution_timeout=timedelta(hours=1))
     def build_window(validated: dict[str, Any]) -> dict[str, Any]:
         """Cleanses the days of the window and splits them into training, validation and test sessions."""
-        return run_step(steps.build_window, validated["day"], overrides=spark_overrides(SETTINGS.window))
+        return run_as_asked(steps.build_window, validated["day"], overrides=spark_overrides(SETTINGS.window))
 
     @task(execution_timeout=timedelta(hours=12), pool="training")
     def train_gru4rec(window: dict[str, Any]) -> dict[str, Any]:
         """Trains the challenger and registers it as a model version."""
-        return run_step(steps.train_gru4rec, window["day"], window["window"])
+        return run_as_asked(steps.train_gru4rec, window["day"], window["window"])
 
     @task(execution_timeout=timedelta(hours=4))
     def evaluate_models(challenger: dict[str, Any]) -> dict[str, Any]:
         """Scores challenger, champion and baselines on the same events of the day."""
-        return run_step(steps.evaluate_models, *names_of(challenger))
+        return run_as_asked(steps.evaluate_models, *names_of(challenger))
 
     @task(execution_timeout=timedelta(hours=1), pool="promotion")
     def promote_if_better(challenger: dict[str, Any]) -> dict[str, Any]:
         """Writes the decision, with its reasons, into the promotion log."""
         named = {"run": get_current_context()["run_id"], "force": asked().reason, "is_asked": asked().promote != "never"}
-        return run_step(steps.promote_if_better, *names_of(challenger), **named)
+        return run_as_asked(steps.promote_if_better, *names_of(challenger), **named)
 
     @task(execution_timeout=timedelta(minutes=5), outlets=[CHAMPION])
     def announce_champion(decision: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def daily_retrain() -> None:
     @task(execution_timeout=timedelta(hours=1))
     def write_report(challenger: dict[str, Any]) -> dict[str, Any]:
         """Writes the page of this run."""
-        return run_step(steps.write_report, *names_of(challenger), run=get_current_context()["run_id"])
+        return run_as_asked(steps.write_report, *names_of(challenger), run=get_current_context()["run_id"])
 
     day = resolve_day()
     with TaskGroup("clicks", prefix_group_id=False, tooltip="From the source to accepted days"):

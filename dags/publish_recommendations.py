@@ -14,6 +14,7 @@ from typing import Any
 
 from airflow.sdk import dag, task
 from sbr_dag_parts import CHAMPION, DEFAULT_ARGS
+from sbr_run_parts import run_step
 
 from sbr_tasks import steps
 
@@ -33,7 +34,7 @@ def publish_recommendations() -> None:
     @task(execution_timeout=timedelta(hours=1))
     def publish_next_items() -> dict[str, Any]:
         """Scores every item with the champion and writes the best next ones."""
-        return steps.publish_next_items()
+        return run_step(steps.publish_next_items)
 
     publish_next_items()
 

@@ -12,9 +12,11 @@ after a success, and completes what was stopped halfway.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
 from sbr_dag_parts import CHAMPION, DEFAULT_ARGS
+from sbr_run_parts import run_step
 
 from sbr_tasks import steps
 
@@ -36,13 +38,14 @@ from sbr_tasks import steps
 def rollback_champion() -> None:
     """Wires the one step; the work is in `sbr_tasks.steps`."""
 
-    @task(execution_timeout=timedelta(minutes=30), outlets=[CHAMPION])
-    def roll_back() -> None:
+    @task(execution_timeout=timedelta(minutes=30), outlets=[CHAMPION], pool="promotion")
+    def roll_back() -> dict[str, Any]:
         """Writes the rollback into the promotion log, and brings MLflow and the serving copy level with it."""
         context = get_current_context()
         params = context["params"]
-        done = steps.roll_back(params["to"], params["reason"], run=context["run_id"])
+        done = run_step(steps.roll_back, params["to"], params["reason"], run=context["run_id"])
         context["outlet_events"][CHAMPION].extra.update(done)
+        return done
 
     roll_back()
 

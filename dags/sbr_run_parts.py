@@ -1,4 +1,4 @@
-"""What every task of `daily_retrain` does beside its step: what the form asks for, progress as metrics, a summary."""
+"""What tasks do beside their step: progress as metrics and a summary; for `daily_retrain`, what its form asks for."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def resolve_run() -> str:
 
 
 def run_step(step: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """Runs a step with the settings of this run, and returns what it does.
+    """Runs a step, and returns what it does.
 
     Its progress goes to Airflow's metrics as gauges (`sbr.TASK.events_per_second`, ...), and a summary to the log at its end.
     """
@@ -63,7 +63,12 @@ def run_step(step: Callable[..., Any], *args: Any, **named: Any) -> Any:
             stats.gauge(f"sbr.{instance.task_id}.{name}", value, tags={"dag_id": instance.dag_id, "task_id": instance.task_id})
 
     with watched_by(gauge):
-        found = step(*args, overrides=asked().overrides, **named)
+        found = step(*args, **named)
     if found is not None:
         logger.info("Done: %s.", in_one_line(found))
     return found
+
+
+def run_as_asked(step: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    """As `run_step`, with the settings that the run was asked for."""
+    return run_step(step, *args, overrides=asked().overrides, **named)

@@ -28,7 +28,7 @@ task = SimpleNamespace(dag_id="daily_retrain", task_id="train_gru4rec")
 sbr_run_parts.get_current_context = lambda: {"ti": task, "params": {"n_epochs": 2}}
 day = sys.argv[1]
 steps.ingest_clicks(day), steps.validate_clicks(day)
-sbr_run_parts.run_step(steps.train_gru4rec, day, steps.build_window(day)["window"])
+sbr_run_parts.run_as_asked(steps.train_gru4rec, day, steps.build_window(day)["window"])
 """
 
 

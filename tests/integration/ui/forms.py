@@ -51,7 +51,9 @@ def open_backfill_form(page: Page, first: date, last: date) -> Locator:
     form.get_by_text("Backfill", exact=True).click()
     for i, day in enumerate((first, last)):
         form.get_by_test_id("datetime-input").nth(i).click()
-        page.get_by_placeholder("YYYY/MM/DD").locator("visible=true").fill(f"{day:%Y/%m/%d}")
+        picker = page.get_by_placeholder("YYYY/MM/DD").locator("visible=true")
+        picker.fill(f"{day:%Y/%m/%d}")
         page.get_by_placeholder("HH:mm").locator("visible=true").fill("00:00")
         page.keyboard.press("Escape")
+        picker.wait_for(state="hidden")
     return form
