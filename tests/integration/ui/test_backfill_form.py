@@ -53,6 +53,7 @@ def start(platform: Platform, page: Page, expected: str, reprocess: str, screen:
     """Fills in the form, reads how many runs it announces, and starts."""
     with paused(platform):
         form = open_backfill_form(page, *DAYS)
+        form.get_by_text("Unpause daily_retrain on trigger").click()
         form.get_by_text(reprocess, exact=True).click()
         form.get_by_text(expected).wait_for()
         keep_screen(page, screen)
@@ -100,6 +101,7 @@ def test_parameters_of_a_backfill_count_if_existing_runs_are_overridden(
     page = page_of("op")
     with paused(platform):
         form = open_backfill_form(page, day, day)
+        form.get_by_text("Unpause daily_retrain on trigger").click()
         choose(form, "promote", "Never")
         if is_ticked:
             form.get_by_text("Override parameters on existing runs").click()

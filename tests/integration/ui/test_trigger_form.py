@@ -42,7 +42,7 @@ def test_the_dag_page_explains_itself(page_of: PageOf) -> None:
     page.get_by_text("Retrains GRU4Rec on the newest day of clicks").wait_for()
     page.wait_for_timeout(700)  # it fades in
     keep_screen(page, "dag-docs")
-    page.get_by_text("waits for a free slot of its pool").scroll_into_view_if_needed()
+    page.get_by_text("wait for a free slot of its pool").scroll_into_view_if_needed()
     keep_screen(page, "dag-docs-end")
     page.keyboard.press("Escape")
     page.get_by_role("button", name=re.compile("Show Graph")).click()
