@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from airflow.sdk import Param, get_current_context
@@ -69,6 +69,6 @@ def run_step(step: Callable[..., Any], *args: Any, **named: Any) -> Any:
     return found
 
 
-def run_as_asked(step: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """As `run_step`, with the settings that the run was asked for."""
-    return run_step(step, *args, overrides=asked().overrides, **named)
+def run_as_asked(step: Callable[..., Any], *args: Any, overrides: Sequence[str] = (), **named: Any) -> Any:
+    """As `run_step`, with the settings that the run was asked for, which win over `overrides`."""
+    return run_step(step, *args, overrides=[*overrides, *asked().overrides], **named)
