@@ -57,7 +57,7 @@ format: setup ## Lay out the code
 	@.venv/bin/ruff format .
 
 lock: setup ## Pin the newest versions that pyproject.toml allows
-	@.venv/bin/uv pip compile pyproject.toml --extra dev --extra spark --universal --python-version 3.11 --upgrade \
+	@.venv/bin/uv pip compile pyproject.toml --extra dev --extra spark --extra stack --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
 
 bench: setup ## Measure, each figure against a peer in the same run
