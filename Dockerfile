@@ -1,5 +1,9 @@
-# The platform on the official Airflow image of the locked version.
+# The platform on the official Airflow image of the locked version. The services' whole commands stand in docker-compose.yaml.
 FROM apache/airflow:3.3.2-python3.12
+
+USER root
+RUN install -d -o airflow -g 0 -m 775 /opt/sbr /srv/sbr/store /srv/sbr/mlflow
+USER airflow
 
 WORKDIR /opt/sbr
 COPY --chown=airflow:0 requirements.lock pyproject.toml README.md LICENSE ./
@@ -8,11 +12,7 @@ COPY --chown=airflow:0 sbr_tasks sbr_tasks
 COPY --chown=airflow:0 dags dags
 COPY --chown=airflow:0 plugins plugins
 COPY --chown=airflow:0 tools tools
-RUN uv pip install --no-cache --no-deps --no-build-isolation .
+RUN uv pip install --no-cache --no-deps --no-build-isolation . && python -m compileall -q sbr_tasks dags plugins tools
 
-ENV AIRFLOW__CORE__DAGS_FOLDER=/opt/sbr/dags \
-    AIRFLOW__CORE__PLUGINS_FOLDER=/opt/sbr/plugins \
-    AIRFLOW__CORE__LOAD_EXAMPLES=False
-USER root
-RUN install -d -o airflow -g 0 /srv/sbr/store /opt/airflow/passwords
-USER airflow
+ENTRYPOINT []
+CMD ["airflow", "version"]

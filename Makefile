@@ -13,7 +13,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 # Each task of Airflow is a new process: without bytecode it compiles TensorFlow and the rest again, for longer than it works.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run stop lint check test test-long format lock bench bench-gru4rec clean
+.PHONY: help setup run stop lint check test test-long test-stack format lock bench bench-gru4rec clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ test: lint ## lint and all tests but the long ones
 
 test-long: lint ## lint and all tests
 	@$(PY) -m pytest --long
+
+test-stack: setup ## The production stack without containers: start, a day, security, faults (needs PostgreSQL, Redis)
+	@$(PY) -m pytest --long tests/stack
 
 format: setup ## Lay out the code
 	@.venv/bin/ruff check --fix .

@@ -91,7 +91,7 @@ def daily_retrain() -> None:
         """Cleanses the days of the window and splits them into training, validation and test sessions."""
         return run_as_asked(steps.build_window, validated["day"], overrides=spark_overrides(SETTINGS.window))
 
-    @task(execution_timeout=timedelta(hours=12), pool="training")
+    @task(execution_timeout=timedelta(hours=12), pool="training", queue="training")
     def train_gru4rec(window: dict[str, Any]) -> dict[str, Any]:
         """Trains the challenger and registers it as a model version."""
         return run_as_asked(steps.train_gru4rec, window["day"], window["window"])

@@ -3,7 +3,6 @@
     run    starts Airflow, retrains for the last DAYS days of clicks as one backfill, and prints what was decided
     stop   ends what `run` left
     env    prints the exports with which `airflow` and `sbr` work on the same state by hand: eval "$(... env)"
-    serve  becomes one component (init, api-server, scheduler, dag-processor), with the environment as it is: for containers
 
 Every source of clicks has its own folder under `var/`, so that they never mix: `var/demo` for generated clicks, else one that
 is named after the file. There lie the store and, in `airflow/`, AIRFLOW_HOME. Passwords and the record of running processes,
@@ -36,9 +35,6 @@ sys.path.insert(0, str(ROOT / "tools"))
 from local_airflow import backfill  # noqa: E402
 from local_airflow.api import ApiError  # noqa: E402
 from local_airflow.server import (  # noqa: E402
-    COMPONENTS,
-    CREATE_POOLS,
-    MIGRATE,
     LocalAirflow,
     LocalAirflowError,
     inherited_environment,
@@ -97,8 +93,6 @@ def main() -> int:
                 return run(options)
             case "stop":
                 _log.info("Airflow was stopped." if stop(FOLDER) else "No Airflow of this checkout is running.")
-            case "serve":
-                serve(options.component)
             case "env":
                 airflow = _airflow(Clicks.of(options.clicks, options.format), options.port)
                 _log.info("\n".join(f"export {name}={shlex.quote(value)}" for name, value in airflow.environment().items()))
@@ -135,18 +129,6 @@ def run(options: argparse.Namespace) -> int:
     else:
         _log.info("\nAirflow: %s  user: admin  password: %s  (`make stop` ends it)", airflow.url, airflow.api.password())
     return 1 if failures else 0
-
-
-def serve(component: str | None) -> None:
-    """Replaces this process by a component of Airflow, or makes its database ready (`init`), with the pools of the tasks."""
-    if component == "init":
-        subprocess.run([sys.executable, "-m", "airflow", *MIGRATE], check=True)
-        subprocess.run([sys.executable, str(CREATE_POOLS)], check=True)
-        return
-    words = COMPONENTS.get(component or "")
-    if words is None:
-        raise LocalAirflowError(f"Expected a component to serve: init, {', '.join(COMPONENTS)}; found {component or 'none'}.")
-    os.execv(sys.executable, [sys.executable, "-m", "airflow", *words])  # noqa: S606
 
 
 def _days(clicks: Clicks, n_days: int, airflow: LocalAirflow) -> list[date]:
@@ -226,8 +208,7 @@ def _alone() -> Iterator[None]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["run", "stop", "env", "serve"])
-    parser.add_argument("component", nargs="?", help="what to serve")
+    parser.add_argument("command", choices=["run", "stop", "env"])
     parser.add_argument("--clicks", default=os.environ.get("CLICKS"), help="a file, folder or glob; default: generated clicks")
     parser.add_argument("--format", default=os.environ.get("FORMAT"), help="how it is laid out; default: yoochoose")
     parser.add_argument("--days", default=os.environ.get("DAYS") or "3", type=int, help="how many of its last days")

@@ -27,7 +27,7 @@ class ApiError(Exception):
 
 
 class Api:
-    """A client that logs in as `admin` when it first has to."""
+    """A client that logs in as `admin` when it first has to. A path that begins with / doesn't lie below /api/v2."""
 
     def __init__(self, url: str, passwords: Path, user: str = "admin") -> None:
         self._url, self._passwords, self._user = url, passwords, user
@@ -61,7 +61,7 @@ class Api:
                 if login and self._token is None:
                     credentials = {"username": self._user, "password": self.password()}
                     self._token = self._send("POST", "/auth/token", credentials)["access_token"]
-                return self._send(method, f"/api/v2/{path}", body)
+                return self._send(method, path if path.startswith("/") else f"/api/v2/{path}", body)
             except ApiError as error:
                 if error.status == 401:
                     self._token = None  # expired; the next attempt logs in again

@@ -1,0 +1,285 @@
+"""Runs the services of `docker-compose.yaml` as processes of this machine, for tests where there is no container engine.
+
+What it proves: the commands, the variables, the health checks and the order of the services, as they stand in the file. What it
+can't prove: images, users, memory limits and networks. How the two differ, and nothing else does:
+
+- Each service's ports become free ports on loopback: `redis:6379` and the like in commands, variables and checks,
+  `localhost:PORT`, and a service's own port numbers are rewritten; so is 0.0.0.0 as the address to listen on.
+- Paths of volumes, of the checkout (/opt/sbr) and of Airflow's home (/opt/airflow) become folders of this machine.
+- A container's name (`%h`, $HOSTNAME) is the service's. A process sees the service's variables and no others.
+- PostgreSQL and Redis are Debian's; PostgreSQL's image has a start script that is stood in for here.
+- Nothing is started again by itself: tests do what a restart policy does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+from local_airflow.server import free_port, tail
+
+from .compose import Service, services
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE_FILE = ROOT / "docker-compose.yaml"
+UP_TIMEOUT_S = 420
+STOP_GRACE_S = 20
+COMPLETED, HEALTHY = "service_completed_successfully", "service_healthy"
+
+
+def missing_programs() -> list[str]:
+    """What a stack needs of this machine and doesn't find."""
+    missing = [name for name in ("redis-server", "redis-cli", "curl", "pg_isready") if shutil.which(name) is None]
+    return missing + ([] if any(_postgres_programs()) else ["initdb"])
+
+
+class StackError(Exception):
+    """A service ended, or wasn't healthy in time; the text holds the end of its log."""
+
+
+class Stack:
+    """One stack; what it writes lies in `folder`, except PostgreSQL's files, which belong to a user of their own."""
+
+    def __init__(self, folder: Path, variables: Mapping[str, str], extra: Mapping[str, str] | None = None) -> None:
+        """Describes it; nothing is started.
+
+        Args:
+            folder: Volumes, logs (`<service>.log`) and what containers would hold.
+            variables: What `.env` would hold. Nothing else is used of this process's environment.
+            extra: Further environment of all services, such as a test's shorter intervals.
+        """
+        self.folder = folder
+        self.services = services(COMPOSE_FILE, variables)
+        self._extra = dict(extra or {})
+        self._ports = {(name, port): free_port() for name, service in self.services.items() for port in service.ports}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._sessions: set[int] = set()
+        self._is_over = threading.Event()
+        self._postgres = Path(tempfile.mkdtemp(prefix="sbr-postgres-"))
+
+    def port(self, name: str, port: int) -> int:
+        """The port of this machine that stands for one of a service."""
+        return self._ports[name, port]
+
+    def log(self, name: str) -> Path:
+        """What a service printed."""
+        return self.folder / f"{name}.log"
+
+    def volume(self, name: str) -> Path:
+        """Where a volume lies."""
+        return self._postgres / "data" if name == "postgres" else self.folder / "volumes" / name
+
+    def start(self) -> None:
+        """Starts each service when what it depends on is healthy or done, and returns when all are.
+
+        Raises:
+            StackError: A service ended or wasn't healthy in time; then nothing is left running.
+        """
+        deadline = time.monotonic() + UP_TIMEOUT_S
+        up: dict[str, Future[None]] = {}
+        reached = threading.Event()
+        with ThreadPoolExecutor(len(self.services)) as pool:
+
+            def bring_up(service: Service) -> None:
+                reached.wait()
+                for other in service.depends_on:
+                    up[other].result()
+                self.launch(service.name)
+                self._wait_until_up(service, deadline)
+
+            for name, service in self.services.items():
+                up[name] = pool.submit(bring_up, service)
+            reached.set()
+            try:
+                for future in up.values():
+                    future.result()
+            except BaseException:
+                self.stop()
+                raise
+
+    def launch(self, name: str) -> None:
+        """Starts a service, or starts it again, as it is."""
+        service = self.services[name]
+        for inside, outside in service.volumes.items():
+            if not outside.startswith((".", "/")):
+                self.volume(outside).mkdir(parents=True, exist_ok=True)
+            del inside
+        self._home(name).mkdir(parents=True, exist_ok=True)
+        command, user = [self._here(service, word) for word in service.command], None
+        if service.image.startswith("postgres:"):
+            command, user = self._postgres_command(service)
+        with self.log(name).open("ab") as out:
+            started = subprocess.Popen(
+                command,
+                env=self._environment(service),
+                cwd=self._postgres if user else ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                user=user,
+            )
+        self._running[name] = started
+        self._sessions.add(started.pid)
+
+    def wait_until_up(self, name: str) -> None:
+        """Returns when a service that was launched is healthy.
+
+        Raises:
+            StackError: It ended, or wasn't healthy in time.
+        """
+        self._wait_until_up(self.services[name], time.monotonic() + UP_TIMEOUT_S)
+
+    def end(self, name: str, number: signal.Signals) -> None:
+        """Sends a signal to a service, and returns when it is over; SIGKILL goes to all its processes, as with a container."""
+        process = self._running[name]
+        if number == signal.SIGKILL:
+            while left := _members({process.pid}):
+                for pid in left:
+                    _signal(pid, number)
+                time.sleep(0.05)
+                process.poll()
+        else:
+            process.send_signal(number)
+        process.wait(timeout=120)
+
+    def is_healthy(self, name: str) -> bool:
+        """Whether a service's own health check passes now."""
+        service = self.services[name]
+        command = [self._here(service, word) for word in service.check[1:]]
+        if service.check[0] == "CMD-SHELL":
+            command = ["sh", "-c", *command]
+        with self.log(f"{name}-check").open("ab") as out, suppress(subprocess.TimeoutExpired):
+            done = subprocess.run(
+                command,
+                env=self._environment(service),
+                cwd=ROOT,
+                timeout=service.check_timeout_s,
+                stdout=out,
+                stderr=out,
+                check=False,
+            )
+            return done.returncode == 0
+        return False
+
+    def stop(self) -> None:
+        """Ends all that was started, with all descendants, and removes PostgreSQL's files; what doesn't end is killed."""
+        self._is_over.set()
+        databases = [name for name in self._running if name in ("postgres", "redis")]
+        for names in ([name for name in self._running if name not in databases], databases):
+            for name in names:
+                _signal(self._running[name].pid, signal.SIGINT if name == "postgres" else signal.SIGTERM)
+            sessions = {self._running[name].pid for name in names}
+            deadline = time.monotonic() + STOP_GRACE_S
+            while self._alive(sessions) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            while left := self._alive(sessions):
+                for pid in left:
+                    _signal(pid, signal.SIGKILL)
+                time.sleep(0.1)
+        shutil.rmtree(self._postgres, ignore_errors=True)
+
+    def _alive(self, sessions: set[int]) -> set[int]:
+        for process in self._running.values():
+            process.poll()
+        return _members(sessions)
+
+    def _wait_until_up(self, service: Service, deadline: float) -> None:
+        process = self._running[service.name]
+        is_one_shot = any(other.depends_on.get(service.name) == COMPLETED for other in self.services.values())
+        while time.monotonic() < deadline and not self._is_over.is_set():
+            code = process.poll()
+            if code == 0 and is_one_shot:
+                return
+            if code is not None:
+                raise StackError(f"{service.name} ended with {code}; the end of its log:\n{tail(self.log(service.name), 30)}")
+            if not is_one_shot and (not service.check or self.is_healthy(service.name)):
+                return
+            self._is_over.wait(0.2 if is_one_shot else min(service.check_pause_s, 3))
+        raise StackError(f"{service.name} was not up in time; the end of its log:\n{tail(self.log(service.name), 30)}")
+
+    def _home(self, name: str) -> Path:
+        return self.folder / "containers" / name
+
+    def _environment(self, service: Service) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if name.startswith("OPENBLAS_")}
+        outside = {
+            "HOME": str(self._home(service.name)),
+            "HOSTNAME": service.name,
+            "LANG": "C.UTF-8",
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        }
+        given = {name: self._here(service, value) for name, value in service.environment.items()}
+        return kept | outside | given | self._extra
+
+    def _here(self, service: Service, text: str) -> str:
+        """A text of the compose file, with the hosts, ports and paths that stand for it on this machine."""
+        ports: dict[str, int] = {}
+        for (name, port), local in self._ports.items():
+            ports[f"{name}:{port}"] = local
+        for name, other in self.services.items():
+            for outside, inside in other.published.items():
+                ports[f"localhost:{outside}"] = self._ports[name, inside]
+        own = {str(port): self._ports[service.name, port] for port in service.ports}
+        ports |= {f"localhost:{port}": local for port, local in own.items()}
+        paths = {"/opt/sbr": str(ROOT), "/opt/airflow": str(self._home(service.name) / "airflow")}
+        for inside, outside in service.volumes.items():
+            paths[inside] = str(self.volume(outside)) if not outside.startswith((".", "/")) else str((ROOT / outside).resolve())
+        found = {place: f"127.0.0.1:{port}" for place, port in ports.items()}
+        found |= {port: str(local) for port, local in own.items()} | paths
+        found |= {"0.0.0.0": "127.0.0.1", "%h": service.name}  # noqa: S104 - what is replaced
+        pattern = "|".join(re.escape(known) for known in sorted(found, key=len, reverse=True))
+        return re.sub(rf"(?:(?<![\w/.:-])|(?<=[@/]))(?:{pattern})(?![\w.-])", lambda match: found[match[0]], text)
+
+    def _postgres_command(self, service: Service) -> tuple[list[str], str | None]:
+        """What the image's start script does: makes the files of the database with the password, then becomes the server."""
+        user = "postgres" if os.geteuid() == 0 else None
+        programs = max(_postgres_programs(), key=lambda path: int(path.parent.name))
+        data = self.volume("postgres")
+        if user:
+            shutil.chown(self._postgres, user)
+            shutil.chown(data, user)
+        if not any(data.iterdir()):
+            password = self._postgres / "password"
+            password.write_text(service.environment["POSTGRES_PASSWORD"], encoding="utf-8")
+            if user:
+                shutil.chown(password, user)
+            words = ["--username=postgres", "--auth=scram-sha-256", f"--pwfile={password}", "--no-sync", "--encoding=UTF8"]
+            subprocess.run(
+                [programs / "initdb", "-D", data, *words], user=user, cwd=self._postgres, check=True, stdout=subprocess.DEVNULL
+            )
+            password.unlink()
+        # The machine doesn't lose power: without waiting for the disk.
+        settings = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self._postgres}", "-c", "fsync=off"]
+        port = str(self._ports[service.name, 5432])
+        return [str(programs / "postgres"), "-D", str(data), "-p", port, *settings], user
+
+
+def _postgres_programs() -> list[Path]:
+    return [initdb.parent for initdb in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+
+
+def _members(sessions: set[int]) -> set[int]:
+    found = set()
+    for pid in psutil.pids():
+        with suppress(OSError, psutil.NoSuchProcess):
+            if os.getsid(pid) in sessions and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.add(pid)
+    return found
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)

@@ -1,0 +1,96 @@
+"""What `docker-compose.yaml` says, whether or not it runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.resources import files
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from stack_secrets import new_secrets
+
+from .compose import ComposeError, read
+from .conftest import ROOT
+from .runner import COMPLETED, COMPOSE_FILE, HEALTHY
+
+SECRETS = new_secrets()
+ONE_SHOT = {"init"}
+
+
+@pytest.fixture(scope="module")
+def stack() -> dict[str, Any]:
+    return read(COMPOSE_FILE, SECRETS)
+
+
+def test_it_keeps_the_schema_of_compose_files(stack: dict[str, Any]) -> None:
+    schema = json.loads((files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json").read_text("utf-8"))
+    written = yaml.safe_load(COMPOSE_FILE.read_text("utf-8"))
+    for found in (written, stack):
+        assert [error.message for error in jsonschema.Draft7Validator(schema).iter_errors(found)] == []
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("value", [None, ""])
+def test_nothing_starts_without_a_secret(name: str, value: str | None) -> None:
+    variables = {other: its for other, its in SECRETS.items() if other != name} | ({name: value} if value is not None else {})
+    with pytest.raises(ComposeError, match=f"{name} is missing a value: run python tools/stack_secrets.py first"):
+        read(COMPOSE_FILE, variables)
+
+
+def test_no_password_has_a_default() -> None:
+    text = COMPOSE_FILE.read_text("utf-8")
+    defaults = re.findall(r"\$\{(\w*(?:PASSWORD|SECRET|KEY)\w*):?-", text)
+    assert defaults == []
+
+
+def test_ports_are_open_to_this_machine_only_unless_a_variable_says_otherwise(stack: dict[str, Any]) -> None:
+    def addresses(found: dict[str, Any]) -> dict[str, set[str]]:
+        services = found["services"].items()
+        return {name: {port.split(":")[0] for port in service["ports"]} for name, service in services if "ports" in service}
+
+    assert addresses(stack) == {"api-server": {"127.0.0.1"}, "serving": {"127.0.0.1"}}
+    everywhere = read(COMPOSE_FILE, SECRETS | {"BIND_ADDRESS": "10.0.0.7"})
+    assert addresses(everywhere) == {"api-server": {"10.0.0.7"}, "serving": {"10.0.0.7"}}
+
+
+def test_what_asks_for_no_login_is_on_the_inner_network_alone(stack: dict[str, Any]) -> None:
+    assert stack["networks"]["inside"] == {"internal": True}
+    for name in ("postgres", "redis", "mlflow"):
+        assert stack["services"][name]["networks"] == ["inside"]
+
+
+def test_every_service_is_bounded_and_not_root(stack: dict[str, Any]) -> None:
+    for name, service in stack["services"].items():
+        assert service["mem_limit"], name
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
+        assert service["restart"] == ("no" if name in ONE_SHOT else "unless-stopped"), name
+        assert service["user"].split(":")[0] not in ("0", "root"), name
+        assert "privileged" not in service, name
+        assert not service["image"].endswith(":latest") or service.get("build") == ".", name
+
+
+def test_every_service_but_the_last_waits_for_health_or_completion(stack: dict[str, Any]) -> None:
+    services = stack["services"]
+    for name, service in services.items():
+        for other, rule in service.get("depends_on", {}).items():
+            assert rule == {"condition": COMPLETED if other in ONE_SHOT else HEALTHY}, (name, other)
+            assert other in ONE_SHOT or services[other]["healthcheck"]["test"]
+
+
+def test_only_the_services_that_need_a_secret_have_it(stack: dict[str, Any]) -> None:
+    def holders(secret: str) -> set[str]:
+        return {name for name, service in stack["services"].items() if SECRETS[secret] in json.dumps(service)}
+
+    assert holders("POSTGRES_PASSWORD") == {"postgres", "init"}
+    assert holders("AIRFLOW_ADMIN_PASSWORD") == {"init"}
+    assert holders("MLFLOW_DB_PASSWORD") == {"init", "mlflow"}
+    assert not any(SECRETS[name] in json.dumps([s.get("command") for s in stack["services"].values()]) for name in SECRETS)
+
+
+def test_the_image_is_of_the_locked_airflow() -> None:
+    locked = re.search(r"^apache-airflow==(\S+)", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE)
+    assert locked
+    assert f"FROM apache/airflow:{locked[1]}-python" in (ROOT / "Dockerfile").read_text("utf-8")

@@ -1,0 +1,42 @@
+"""The stack starts from nothing and does a day: Celery workers on PostgreSQL and Redis, MLflow behind a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sbr_tasks.registry.log import PromotionLog
+from sbr_tasks.store import Store
+from tests.integration.history import entries_of, told
+
+from .conftest import RunningStack
+
+
+def test_all_services_are_healthy(running: RunningStack) -> None:
+    checked = {name for name, service in running.stack.services.items() if service.check}
+    assert checked == set(running.stack.services) - {"init"}
+    health = running.api("admin").get("monitor/health", login=False)
+    assert {part: state["status"] for part, state in health.items()} == dict.fromkeys(
+        ("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy"
+    )
+
+
+def test_every_task_succeeds_and_training_has_a_worker_of_its_own(running: RunningStack, daily_run: str) -> None:
+    tasks = running.tasks(daily_run)
+    assert {name: task["state"] for name, task in tasks.items()} == dict.fromkeys(tasks, "success")
+    assert {name: task["queue"] for name, task in tasks.items() if task["queue"] != "default"} == {"train_gru4rec": "training"}
+
+
+def test_the_champion_is_the_one_that_the_commands_give_without_airflow(
+    running: RunningStack, daily_run: str, without_airflow: Path
+) -> None:
+    del daily_run
+    found = PromotionLog(store_of(running)).entries()
+    assert told(found) == told(entries_of(without_airflow))
+    assert [entry.champion for entry in found] == [found[0].champion]
+
+
+def store_of(running: RunningStack) -> Store:
+    """The store in the stack's volume."""
+    from sbr_tasks.settings import load_settings
+
+    return Store.open(load_settings({"store": str(running.stack.volume("store"))}))

@@ -1,0 +1,86 @@
+"""How secrets are made, and which ones the stack refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from stack_init import StackError, require_secrets
+from stack_secrets import new_secrets
+
+from .compose import services
+from .conftest import ROOT
+from .runner import COMPOSE_FILE
+
+
+def make(file: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", str(ROOT / "tools" / "stack_secrets.py"), str(file)]
+    return subprocess.run(command, capture_output=True, text=True, check=True)
+
+
+def values(file: Path) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in file.read_text("utf-8").splitlines())
+
+
+def test_all_secrets_are_made_for_the_owner_only_and_never_shown(tmp_path: Path) -> None:
+    said = make(tmp_path / ".env").stdout
+    found = values(tmp_path / ".env")
+    assert found.keys() == new_secrets().keys()
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
+    assert not any(value in said for value in found.values())
+    environment = services(COMPOSE_FILE, found)["init"].environment
+    require_secrets(environment)  # the stack takes them
+
+
+def test_two_installations_share_no_secret(tmp_path: Path) -> None:
+    make(tmp_path / "one")
+    make(tmp_path / "two")
+    assert not set(values(tmp_path / "one").values()) & set(values(tmp_path / "two").values())
+
+
+def test_what_a_file_holds_stays_and_what_it_lacks_is_added(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("# ours\nAIRFLOW_PORT=9090\nJWT_SECRET=\nREDIS_PASSWORD=kept-0123456789-kept\n", "utf-8")
+    file.chmod(0o644)
+    make(file)
+    first = file.read_text("utf-8")
+    assert first.startswith("# ours\nAIRFLOW_PORT=9090\nREDIS_PASSWORD=kept-0123456789-kept\n")
+    assert first.count("JWT_SECRET=") == 1
+    assert file.stat().st_mode & 0o777 == 0o600
+    make(file)
+    assert file.read_text("utf-8") == first
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("REDIS_PASSWORD", "redis", "REDIS_PASSWORD can be guessed"),
+        ("AIRFLOW_ADMIN_PASSWORD", "aaaaaaaaaaaaaaaaaaaa", "AIRFLOW_ADMIN_PASSWORD can be guessed"),
+        ("POSTGRES_PASSWORD", "with spaces and more", "POSTGRES_PASSWORD has characters other than"),
+        ("FERNET_KEY", "not-a-key", "FERNET_KEY is not a Fernet key"),
+        ("FERNET_KEY", "A" * 43 + "=", "FERNET_KEY is not a Fernet key"),
+    ],
+)
+def test_initialisation_refuses_a_weak_secret_with_what_to_do(name: str, value: str, reason: str) -> None:
+    environment = services(COMPOSE_FILE, new_secrets() | {name: value})["init"].environment
+    with pytest.raises(StackError, match=reason) as refused:
+        require_secrets(environment)
+    assert "run `python tools/stack_secrets.py`" in str(refused.value)
+    assert value not in str(refused.value)
+
+
+def test_initialisation_refuses_one_secret_for_two_things() -> None:
+    made = new_secrets()
+    environment = services(COMPOSE_FILE, made | {"MLFLOW_DB_PASSWORD": made["AIRFLOW_DB_PASSWORD"]})["init"].environment
+    with pytest.raises(StackError, match="AIRFLOW_DB_PASSWORD is the same as MLFLOW_DB_PASSWORD"):
+        require_secrets(environment)
+
+
+def test_initialisation_ends_with_the_sentence_before_it_touches_anything(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "tools" / "stack_init.py")]
+    done = subprocess.run(command, env={"PATH": "/usr/bin"}, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "JWT_SECRET is not set" in done.stderr
+    assert "Traceback" not in done.stderr
