@@ -81,7 +81,12 @@ def _fault(name: str, value: str, found: Mapping[str, str]) -> str | None:
     if not value:
         return "is not set"
     if name == "FERNET_KEY":
-        return None if _is_fernet_key(value) else "is not a Fernet key (32 random bytes in URL-safe base64)"
+        # Several keys with commas between them: while what the old key encrypted is encrypted anew.
+        return (
+            None
+            if all(_is_fernet_key(key) for key in value.split(","))
+            else "is not a Fernet key (32 random bytes in URL-safe base64)"
+        )
     if not all(letter.isascii() and (letter.isalnum() or letter in "-_.~") for letter in value):
         return "has characters other than letters, digits and -_.~, which can't stand in a URL"
     if len(value) < SHORTEST or len(set(value)) < FEWEST_LETTERS:

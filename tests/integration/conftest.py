@@ -193,11 +193,11 @@ def midnight(day: date) -> str:
     return datetime(day.year, day.month, day.day, tzinfo=UTC).isoformat()
 
 
-def wait_for(look: Callable[[], Any]) -> Any:
+def wait_for(look: Callable[[], Any], every_s: float = 0.5) -> Any:
     """What `look` returns, once it is something."""
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         if found := look():
             return found
-        time.sleep(0.5)
+        time.sleep(every_s)
     raise TimeoutError(f"nothing found within {TIMEOUT_S} s")

@@ -26,6 +26,7 @@ class Service:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     depends_on: Mapping[str, str]
+    is_restarted: bool
     check: tuple[str, ...]
     check_timeout_s: float
     check_pause_s: float
@@ -71,6 +72,7 @@ def _service(name: str, given: Mapping[str, Any], variables: Mapping[str, str]) 
         command=tuple(given.get("command", [])),
         environment={key: value for key, value in environment.items() if value is not None},
         depends_on={other: rule["condition"] for other, rule in given.get("depends_on", {}).items()},
+        is_restarted=given.get("restart", "no") != "no",
         check=tuple(check.get("test", [])),
         check_timeout_s=_seconds(check.get("timeout", "30s")),
         check_pause_s=_seconds(check.get("start_interval", check.get("interval", "30s"))),

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -20,18 +20,19 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from local_airflow.api import Api  # noqa: E402
+from local_airflow.api import Api, ApiError  # noqa: E402
 from local_airflow.backfill import UNFINISHED  # noqa: E402
 from local_airflow.server import free_port  # noqa: E402
 from stack_secrets import new_secrets  # noqa: E402
 
+from sbr_tasks.settings import Settings, load_settings  # noqa: E402
 from tests.integration.conftest import wait_for  # noqa: E402
 from tests.integration.shops import demo_settings, new_shop, run_days  # noqa: E402
 
 from .runner import Stack, missing_programs  # noqa: E402
 
 DAG = "daily_retrain"
-DAY = date(2014, 9, 30)
+DAY = date(2014, 9, 20)
 DEMO_WORDS = ["demo-clicks", "--days", "20", "--sessions-per-day", "300"]
 
 Json = dict[str, Any]
@@ -46,6 +47,14 @@ class RunningStack:
     secrets: dict[str, str]
     passwords: Path
     clicks: Path
+
+    def settings(self) -> Settings:
+        """The settings of the stack's tasks, as they are from outside."""
+        tracking = f"http://127.0.0.1:{self.stack.port('mlflow', 5000)}"
+        folder = self.stack.folder / "settings"
+        store = f"store={self.stack.volume('store')}"
+        given = (store, f"mlflow.tracking_uri={tracking}", "mlflow.artifact_root=mlflow-artifacts:///sbr")
+        return load_settings(given, cwd=folder)
 
     def api(self, user: str) -> Api:
         """Airflow's API, for a user who logs in."""
@@ -67,10 +76,17 @@ class RunningStack:
         return str(self.api(user).post(f"dags/{DAG}/dagRuns", body)["dag_run_id"])
 
     def finished(self, run_id: str) -> Json:
-        """The run, once it is done."""
+        """The run, once it is done. Meanwhile the API, or what it needs, may be down."""
         api = self.api("admin")
-        path = f"dags/{DAG}/dagRuns/{run_id}"
-        return dict(wait_for(lambda: run if (run := api.get(path))["state"] not in UNFINISHED else None))
+
+        def look() -> Json | None:
+            try:
+                run = api.get(f"dags/{DAG}/dagRuns/{run_id}", attempts=1)
+            except ApiError:
+                return None
+            return run if run["state"] not in UNFINISHED else None
+
+        return dict(wait_for(look))
 
     def tasks(self, run_id: str) -> dict[str, Json]:
         """The task instances of a run, by task."""
@@ -104,12 +120,17 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
         "AIRFLOW_PORT": str(port),
         "AIRFLOW_URL": f"http://localhost:{port}",
         "API_SERVER_WORKERS": "1",
+        "HEARTBEAT_TIMEOUT_S": "45",
         "AWS_SECRET_ACCESS_KEY": planted["AWS_SECRET_ACCESS_KEY"],
         "CLICKS_FOLDER": str(clicks.parent),
         "SBR_SETTINGS": "/srv/sbr/settings/sbr.toml",
         "SETTINGS_FOLDER": str(settings.parent),
     }
-    stack = Stack(folder, variables, {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False"})  # past clicks: no runs by the clock
+    extra = {
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",  # past clicks: no runs by the clock
+    }
+    stack = Stack(folder, variables, extra)
     stack.start()
     try:
         passwords = {"admin": made["AIRFLOW_ADMIN_PASSWORD"]} | {name: secrets.token_urlsafe(16) for name in ("op", "viewer")}
@@ -133,10 +154,13 @@ def daily_run(running: RunningStack) -> str:
 
 
 @pytest.fixture(scope="package")
-def without_airflow(running: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shop in which `sbr retrain` did the same day on the same clicks."""
-    shop = new_shop(tmp_path_factory.mktemp("plain") / "shop", running.clicks)
-    return run_days(shop, retrain=[DAY])
+def without_airflow(running: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Callable[[date], Path]:
+    """Does a day by `sbr retrain` on the same clicks, in a shop of its own."""
+
+    def retrain(day: date) -> Path:
+        return run_days(new_shop(tmp_path_factory.mktemp("plain") / "shop", running.clicks), retrain=[day])
+
+    return retrain
 
 
 def create_user(running: RunningStack, name: str, password: str, *, role: str) -> None:

@@ -8,7 +8,7 @@ can't prove: images, users, memory limits and networks. How the two differ, and 
 - Paths of volumes, of the checkout (/opt/sbr) and of Airflow's home (/opt/airflow) become folders of this machine.
 - A container's name (`%h`, $HOSTNAME) is the service's. A process sees the service's variables and no others.
 - PostgreSQL and Redis are Debian's; PostgreSQL's image has a start script that is stood in for here.
-- Nothing is started again by itself: tests do what a restart policy does.
+- The restart policy is stood in for: once all are up, a service that ends is started again about a second later.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class Stack:
         self._extra = dict(extra or {})
         self._ports = {(name, port): free_port() for name, service in self.services.items() for port in service.ports}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._sessions: set[int] = set()
+        self._kept_down: set[str] = set()
+        self._restarts = threading.Thread(target=self._restart_what_ended, daemon=True)
         self._is_over = threading.Event()
         self._postgres = Path(tempfile.mkdtemp(prefix="sbr-postgres-"))
 
@@ -108,6 +109,7 @@ class Stack:
             except BaseException:
                 self.stop()
                 raise
+        self._restarts.start()
 
     def launch(self, name: str) -> None:
         """Starts a service, or starts it again, as it is."""
@@ -132,7 +134,7 @@ class Stack:
                 user=user,
             )
         self._running[name] = started
-        self._sessions.add(started.pid)
+        self._kept_down.discard(name)
 
     def wait_until_up(self, name: str) -> None:
         """Returns when a service that was launched is healthy.
@@ -142,18 +144,21 @@ class Stack:
         """
         self._wait_until_up(self.services[name], time.monotonic() + UP_TIMEOUT_S)
 
-    def end(self, name: str, number: signal.Signals) -> None:
-        """Sends a signal to a service, and returns when it is over; SIGKILL goes to all its processes, as with a container."""
+    def kill(self, name: str, *, keep_down: bool = False) -> None:
+        """Kills all processes of a service at once, as the end of a container does; the restart policy then starts it again.
+
+        Args:
+            name: Of the service.
+            keep_down: It stays down until `launch`.
+        """
+        if keep_down:
+            self._kept_down.add(name)
         process = self._running[name]
-        if number == signal.SIGKILL:
-            while left := _members({process.pid}):
-                for pid in left:
-                    _signal(pid, number)
-                time.sleep(0.05)
-                process.poll()
-        else:
-            process.send_signal(number)
-        process.wait(timeout=120)
+        while left := _members({process.pid}):
+            for pid in left:
+                _signal(pid, signal.SIGKILL)
+            time.sleep(0.05)
+            process.poll()
 
     def is_healthy(self, name: str) -> bool:
         """Whether a service's own health check passes now."""
@@ -177,6 +182,8 @@ class Stack:
     def stop(self) -> None:
         """Ends all that was started, with all descendants, and removes PostgreSQL's files; what doesn't end is killed."""
         self._is_over.set()
+        if self._restarts.is_alive():
+            self._restarts.join()
         databases = [name for name in self._running if name in ("postgres", "redis")]
         for names in ([name for name in self._running if name not in databases], databases):
             for name in names:
@@ -190,6 +197,13 @@ class Stack:
                     _signal(pid, signal.SIGKILL)
                 time.sleep(0.1)
         shutil.rmtree(self._postgres, ignore_errors=True)
+
+    def _restart_what_ended(self) -> None:
+        while not self._is_over.wait(1):
+            for name, process in list(self._running.items()):
+                is_due = self.services[name].is_restarted and name not in self._kept_down
+                if is_due and process.poll() is not None and not _members({process.pid}):
+                    self.launch(name)
 
     def _alive(self, sessions: set[int]) -> set[int]:
         for process in self._running.values():
