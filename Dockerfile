@@ -14,5 +14,6 @@ COPY --chown=airflow:0 plugins plugins
 COPY --chown=airflow:0 tools tools
 RUN uv pip install --no-cache --no-deps --no-build-isolation . && python -m compileall -q sbr_tasks dags plugins tools
 
+# The image's own start script waits for the database, which the service `init` has to create first.
 ENTRYPOINT []
 CMD ["airflow", "version"]

@@ -18,6 +18,11 @@ def test_the_api_asks_for_a_login(running: RunningStack, path: str) -> None:
     assert running.status(f"/api/v2/{path}") == 401
 
 
+@pytest.mark.parametrize("page", ["users/list/", "roles/list/", "userstatschartview/chart/"])
+def test_pages_of_user_management_send_strangers_to_the_login(running: RunningStack, page: str) -> None:
+    assert running.status(f"/auth/{page}") in (302, 307)
+
+
 def test_pages_of_plugins_ask_for_a_login(running: RunningStack) -> None:
     plugins = running.api("admin").get("plugins", limit=100)["plugins"]
     pages = [
