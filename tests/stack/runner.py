@@ -25,6 +25,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -136,13 +137,19 @@ class Stack:
         self._running[name] = started
         self._kept_down.discard(name)
 
-    def wait_until_up(self, name: str) -> None:
-        """Returns when a service that was launched is healthy.
+    def replicate(self, name: str) -> str:
+        """Starts one more of a service, as `--scale` does, and returns its name when it is healthy.
 
         Raises:
             StackError: It ended, or wasn't healthy in time.
         """
-        self._wait_until_up(self.services[name], time.monotonic() + UP_TIMEOUT_S)
+        number = 2 + sum(other.startswith(f"{name}-") for other in self.services)
+        replica = replace(self.services[name], name=f"{name}-{number}")
+        self._ports |= {(replica.name, port): free_port() for port in replica.ports}
+        self.services[replica.name] = replica
+        self.launch(replica.name)
+        self._wait_until_up(replica, time.monotonic() + UP_TIMEOUT_S)
+        return replica.name
 
     def kill(self, name: str, *, keep_down: bool = False) -> None:
         """Kills all processes of a service at once, as the end of a container does; the restart policy then starts it again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from importlib.resources import files
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_every_service_is_bounded_and_not_root(stack: dict[str, Any]) -> None:
         assert service["restart"] == ("no" if name in ONE_SHOT else "unless-stopped"), name
         assert service["user"].split(":")[0] not in ("0", "root"), name
         assert "privileged" not in service, name
-        assert not service["image"].endswith(":latest") or service.get("build") == ".", name
+        assert re.search(r":[\d.]+", service["image"]), name
 
 
 def test_every_service_but_the_last_waits_for_health_or_completion(stack: dict[str, Any]) -> None:
@@ -94,3 +95,9 @@ def test_the_image_is_of_the_locked_airflow() -> None:
     locked = re.search(r"^apache-airflow==(\S+)", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE)
     assert locked
     assert f"FROM apache/airflow:{locked[1]}-python" in (ROOT / "Dockerfile").read_text("utf-8")
+
+
+def test_the_image_is_named_after_the_release(stack: dict[str, Any]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    built = {service["image"] for service in stack["services"].values() if "build" in service}
+    assert built == {f"sbr:{project['version']}"}

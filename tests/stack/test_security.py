@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from local_airflow.api import ApiError
 
@@ -65,6 +67,13 @@ def test_an_operator_may_trigger_but_manages_no_users(running: RunningStack, dai
     with pytest.raises(ApiError) as refused:
         running.api("op").get("/auth/fab/v1/users", attempts=1)
     assert refused.value.status == 403
+
+
+def test_a_connection_is_stored_but_its_password_is_shown_to_nobody(running: RunningStack) -> None:
+    for user in ("op", "admin"):
+        found = running.api(user).get("connections/smtp_default")
+        assert (found["login"], found["host"]) == ("shop", "mail.example")
+        assert running.secrets["smtp"] not in json.dumps(found)
 
 
 def test_no_secret_is_in_a_log_or_an_artifact(running: RunningStack, daily_run: str) -> None:
