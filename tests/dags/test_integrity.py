@@ -121,7 +121,8 @@ def test_intervals_are_the_shops_days_where_the_clocks_change(tmp_path: Path) ->
 
 SPARK_MASTERS = """
 import json, os, sys
-import daily_retrain
+from types import SimpleNamespace
+import daily_retrain, sbr_run_parts
 from sbr_dag_parts import spark_overrides
 from sbr_tasks import steps
 from sbr_tasks.settings import WindowSettings
@@ -134,8 +135,11 @@ def found(settings, connection):
 
 cases = [found(settings, connection) for settings, connection in json.loads(sys.argv[1])]
 os.environ["AIRFLOW_CONN_SPARK_DEFAULT"] = "spark://shop:7077"
-steps.build_window = lambda day, *, overrides: [day, *overrides]
-print("FACTS" + json.dumps([cases, daily_retrain.daily_retrain().get_task("build_window").python_callable("2020-06-30")]))
+steps.build_window = lambda day, *, overrides: {"given": [day, *overrides]}
+task = SimpleNamespace(dag_id="daily_retrain", task_id="build_window")
+sbr_run_parts.get_current_context = lambda: {"ti": task, "params": {"n_epochs": 3}}
+build_window = daily_retrain.daily_retrain().get_task("build_window").python_callable
+print("FACTS" + json.dumps([cases, build_window({"day": "2020-06-30"})["given"]]))
 """
 
 
@@ -161,7 +165,7 @@ def test_connection_says_where_spark_works_unless_the_settings_do(tmp_path: Path
     assert done.returncode == 0, done.stderr
     found, given_to_step = json.loads(done.stdout.split("FACTS", 1)[1])
     assert found == [overrides for _, _, overrides in cases]
-    assert given_to_step == ["2020-06-30", "window.spark_master=spark://shop:7077"]
+    assert given_to_step == ["2020-06-30", "window.spark_master=spark://shop:7077", "model.n_epochs=3"]
 
 
 @pytest.fixture(scope="module")
