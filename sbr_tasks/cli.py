@@ -223,7 +223,8 @@ def runs(
     if as_json:
         _print({"runs": [row.as_dict() for row in rows]}, as_json)
     else:
-        typer.echo(run_table(rows) if rows else "No run has decided anything yet. Start one with `sbr retrain --as-of DAY`.")
+        nothing = f"No run has decided anything yet in {store.url}. Start a run with `sbr retrain --as-of DAY`."
+        typer.echo(run_table(rows) if rows else nothing)
 
 
 @models.callback(invoke_without_command=True)
@@ -289,6 +290,8 @@ def show_log(overrides: Overrides = None, as_json: AsJson = False) -> None:
     if as_json:
         _print({"entries": rows}, as_json)
         return
+    if not rows:
+        typer.echo(f"The promotion log of {store.url} has no entry yet. Start a run with `sbr retrain --as-of DAY`.")
     for row in rows:
         moved = f"{row['from'] or 'none'} -> {row['to'] or 'none'}"
         typer.echo(f"{row['entry']:>4}  {row['at']}  {row['version']}  {row['outcome']}  ({moved}, {row['run']})")

@@ -78,7 +78,7 @@ class DayState:
         source: Fingerprint of the source that the day was last asked of.
         timezone: Zone whose midnights it was cut at then.
         empty: The source held no click of the day, and none was ever accepted or put into quarantine.
-        removed: All its revisions were removed (`sbr store gc`); a run that needs the day ingests it again.
+        removed: All its revisions were removed (`sbr store gc` or `forget`); a run that needs the day ingests it again.
         incoming: The revision that was imported last.
         accepted: The revision that windows read.
         quarantined: The revision that failed validation, when that is the last word on the day.
@@ -248,7 +248,7 @@ class ClickCatalog:
         except DamagedError as error:
             if revision.file.key in removed_files(self._log.entries()):
                 raise DamagedError(
-                    f"The clicks of {revision.day} were removed (`sbr store gc`) after this run had looked for them. "
+                    f"The clicks of {revision.day} were removed (`sbr store gc` or `forget`) after this run had looked for them. "
                     "Run the day again, from ingest_clicks on: it ingests them again."
                 ) from error
             raise

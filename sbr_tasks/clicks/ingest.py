@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sbr_tasks.ahead import one_ahead
-from sbr_tasks.clicks.catalog import ClickCatalog, Revision
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
 from sbr_tasks.clicks.formats import click_schema, read_blocks
 from sbr_tasks.clicks.rejects import Rejects
 from sbr_tasks.clicks.sessions import cut_sessions
@@ -41,6 +41,9 @@ _SORT = [("session_id", "ascending"), ("clicked_at", "ascending"), ("item_id", "
 
 
 _AT_ONCE = 2
+
+_SHRUNK = 0.5
+"""A day that is replaced by less than this share of its clicks was probably delivered in part."""
 """Days that are sorted and written at the same time."""
 
 
@@ -125,7 +128,9 @@ def ingest(store: Store, settings: Settings, *, days: Collection[date] | None = 
     asked = sorted(days) if days is not None else days_between(found[0], found[-1])
     empty = tuple(day for day in asked if day not in set(found))
     rows = sum(revision.rows for revision in revisions)
-    ClickCatalog(store).commit_import(
+    catalog = ClickCatalog(store)
+    known = catalog.days()
+    catalog.commit_import(
         revisions,
         empty=empty,
         source={
@@ -141,6 +146,8 @@ def ingest(store: Store, settings: Settings, *, days: Collection[date] | None = 
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     logger.info("Ingested %d clicks of %s from %s.", rows, describe_days(found) or "no day", settings.source.path)
+    for revision in revisions:
+        _warn_of_shrinking(known.get(revision.day, DayState()), revision)
     if empty:
         logger.warning("The source has no clicks on %s.", describe_days(empty))
     if rejects_file:
@@ -299,6 +306,19 @@ def _session_and_time(clicks: pa.Table) -> npt.NDArray[np.int64] | None:
         return None
     key: npt.NDArray[np.int64] = (session_id - session_id.min()) * n_us + (at_us - at_us.min())
     return key
+
+
+def _warn_of_shrinking(state: DayState, new: Revision) -> None:
+    """A delivery replaces whole days; one that ends or begins within a day leaves that day with a few clicks."""
+    old = state.incoming or state.accepted
+    if old and new.rows < _SHRUNK * old.rows:
+        logger.warning(
+            "%s has %d clicks now, in place of %d: an import replaces whole days. If this source holds a part of the day only, "
+            "ingest the whole day again.",
+            new.day,
+            new.rows,
+            old.rows,
+        )
 
 
 def _publish_days(store: Store, spill: _Spill) -> tuple[Revision, ...]:

@@ -57,10 +57,14 @@ def validate_pending(store: Store, settings: Settings, days: Sequence[date] | No
         store: Where the days lie.
         settings: Thresholds and the zone.
         days: The days to look at; None looks at all.
+
+    Raises:
+        DayError: Days were cut at midnights of another zone than the setting's; nothing was decided.
     """
     catalog = ClickCatalog(store)
     known = catalog.days()
     pending = [(day, state.pending) for day, state in known.items() if state.pending and (days is None or day in set(days))]
+    _require_zone({day: known[day].timezone for day, _ in pending}, settings.timezone)
     history = _History(store, known, settings)
     decisions: dict[date, Json] = {}
     expect = _Expectations() if pending else None
@@ -81,6 +85,15 @@ def validate_pending(store: Store, settings: Settings, days: Sequence[date] | No
     return _report(decisions)
 
 
+def _require_zone(zones: Mapping[date, str], zone: str) -> None:
+    for other in sorted({found for found in zones.values() if found != zone}):
+        days = [day for day, found in zones.items() if found == other]
+        raise DayError(
+            f"Expected days that begin at midnight in {zone} (setting timezone), found some that were ingested with {other}: "
+            f"{describe_days(days)}. Ingest them again, or set timezone to {other}; nothing was decided."
+        )
+
+
 def require_days(days: dict[date, DayState], settings: Settings, as_of: date) -> list[date]:
     """Checks that the accepted days of a window are enough to train and test on.
 
@@ -99,8 +112,9 @@ def require_days(days: dict[date, DayState], settings: Settings, as_of: date) ->
     removed = [day for day, state in states.items() if state.status == "removed"]
     if removed:
         raise DayError(
-            f"The clicks of {describe_days(removed)} were removed (`sbr store gc`), and the window of {as_of} needs them. "
-            "Run the day again, from ingest_clicks on, or `sbr ingest` and `sbr validate`: they come from the source again."
+            f"The clicks of {describe_days(removed)} were removed (`sbr store gc` or `forget`), and the window of {as_of} "
+            "needs them. Run the day again, from ingest_clicks on, or `sbr ingest` and `sbr validate`: they come from the "
+            "source again."
         )
     missing = [day for day, state in states.items() if state.accepted is None]
     for day, state in states.items():
@@ -119,7 +133,7 @@ def _why_missing(day: date, state: DayState) -> str:
         "empty": f"{day} has no clicks in the source. Check that its file was delivered, then run the day again.",
         "unknown": f"{day} was never ingested. Run the day again, or ingest it with `sbr ingest`.",
         "incoming": f"{day} was ingested but not validated yet. Run `sbr validate`, or the day again.",
-        "removed": f"the clicks of {day} were removed (`sbr store gc`). Run the day again: it ingests them again.",
+        "removed": f"the clicks of {day} were removed (`sbr store gc` or `forget`). Run the day again: it ingests them again.",
         "quarantined": f"{day} is in quarantine: {'; '.join(state.failures)}. "
         f"Mend the source and run the day again; `sbr quarantine show {day}` says more.",
     }

@@ -131,7 +131,10 @@ def test_preview_refuses_a_file_that_is_too_short_for_a_window(sbr: Sbr, clicks:
 
 def test_empty_store_says_what_to_do(sbr: Sbr) -> None:
     assert sbr("models").out == "There is no model yet. Train one with `sbr retrain --as-of DAY`.\n"
-    assert sbr("runs").out == "No run has decided anything yet. Start one with `sbr retrain --as-of DAY`.\n"
+    store = json.loads(sbr("settings").out)["store"]
+    start = "Start a run with `sbr retrain --as-of DAY`.\n"
+    assert sbr("runs").out == f"No run has decided anything yet in {store}. {start}"
+    assert sbr("log").out == f"The promotion log of {store} has no entry yet. {start}"
     assert json.loads(sbr("models", "--json").out) == {"champion": None, "models": []}
 
 

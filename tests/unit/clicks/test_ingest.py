@@ -140,6 +140,17 @@ def test_folder_and_glob_are_read_as_one_source(write_source: WriteSource, store
         assert ingest(store, settings).rows == 4
 
 
+def test_a_day_that_shrinks_is_warned_about(
+    write_source: WriteSource, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = "".join(f"{session},2014-09-24T09:00:00.000Z,10,0\n" for session in range(5))
+    ingest(store, write_source(whole))
+    ingest(store, write_source(whole))
+    assert "an import replaces whole days" not in caplog.text
+    ingest(store, write_source("9,2014-09-24T00:00:01.000Z,10,0\n"))
+    assert "2014-09-24 has 1 clicks now, in place of 5: an import replaces whole days." in caplog.text
+
+
 def test_run_ingests_its_window_once_and_its_day_again_when_the_source_changed(write_source: WriteSource, store: Store) -> None:
     settings = write_source("".join(LINES), "window.days=3")
     first = ingest_missing(store, settings, date(2014, 9, 24))

@@ -124,7 +124,7 @@ def test_window_is_never_made_smaller_by_a_clearing(store: Store, settings: Sett
     clear(store, settings)
     half_removed = FIRST_RUN - timedelta(days=1)
     assert ClickCatalog(store).days()[half_removed].status == "accepted"
-    with pytest.raises(DayError, match=r"were removed \(`sbr store gc`\).*Run the day again"):
+    with pytest.raises(DayError, match=r"were removed \(`sbr store gc` or `forget`\).*Run the day again"):
         build_window(store, settings, half_removed)
 
 

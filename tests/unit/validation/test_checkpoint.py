@@ -53,6 +53,13 @@ def test_decided_day_is_not_validated_again(tmp_path: Path) -> None:
     assert validate_pending(store, settings).accepted == ()
 
 
+def test_days_cut_in_another_zone_are_refused_and_not_put_into_quarantine(tmp_path: Path) -> None:
+    store = ingest_days(tmp_path, {D: plain_day(D)}, "timezone=Asia/Kolkata")
+    with pytest.raises(DayError, match=r"midnight in UTC \(setting timezone\).* ingested with Asia/Kolkata: 2020-06-03\."):
+        validate_pending(store, parquet_settings(tmp_path))
+    assert ClickCatalog(store).days()[D].status == "incoming"
+
+
 @pytest.mark.parametrize(
     ("bad", "failure"),
     [
@@ -76,6 +83,11 @@ def test_bad_day_goes_to_quarantine_with_what_failed_and_an_example(tmp_path: Pa
 def test_click_outside_its_day_is_critical(tmp_path: Path) -> None:
     store = ingest_days(tmp_path, {D: [*plain_day(D), (9, 5, at(D, 86_399))]})
     settings = load_settings([f"store={tmp_path / 'store'}", "timezone=Europe/Amsterdam"])
+    catalog = ClickCatalog(store)
+    revision = catalog.days()[D].incoming
+    assert revision is not None
+    wrongly_cut = {"fingerprint": "of a wrong import", "timezone": settings.timezone}
+    catalog.commit_import([revision], empty=(), source=wrongly_cut, at="2020-06-04T00:00:00+00:00")
     validate_pending(store, settings)
     (failure,) = ClickCatalog(store).days()[D].failures
     assert failure.startswith("Each click lies in the day 2020-06-03 (2020-06-02T22:00:00+00:00 to ")
