@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
 
 SHORT_LIVED = "-XX:TieredStopAtLevel=1"
 """What Java is told so that it starts sooner and compiles less than it does for long work."""
+
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("java") or os.environ.get("JAVA_HOME")),
+    reason="no Java on this machine (Debian: openjdk-17-jre-headless)",
+)
 
 ON_SPARK = ("window.engine=spark", "window.spark_master=local[1]")
 
