@@ -171,10 +171,10 @@ def test_a_decision_leads_to_its_versions_page(page_of: PageOf, shop: Path) -> N
 
     with page.context.expect_page() as opened:
         models_frame(page).get_by_role("link", name="Report of its run").click()
-    assert name in opened.value.content()
+    opened.value.get_by_text(name).first.wait_for(state="attached")
     with page.context.expect_page() as opened:
         models_frame(page).get_by_role("link", name=f"Data Docs of {name[:10]}").first.click()
-    assert name[:10] in opened.value.content()
+    opened.value.get_by_text(name[:10]).first.wait_for(state="attached")
 
 
 def test_a_decisions_run_is_opened_in_airflow_itself(page_of: PageOf, seeded: Store) -> None:
