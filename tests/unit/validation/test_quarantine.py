@@ -146,6 +146,11 @@ def test_clicks_that_windows_cannot_hold_are_never_released(tmp_path: Path, bad:
 def test_clicks_outside_their_day_are_never_released(tmp_path: Path) -> None:
     store = ingest_days(tmp_path, {D: [*plain_day(D), (9, 5, at(D, 86_399))]})
     settings = parquet_settings(tmp_path, "timezone=Europe/Amsterdam")
+    catalog = ClickCatalog(store)
+    revision = catalog.days()[D].incoming
+    assert revision is not None
+    wrongly_cut = {"fingerprint": "of a wrong import", "timezone": settings.timezone}
+    catalog.commit_import([revision], empty=(), source=wrongly_cut, at="2020-06-04T00:00:00+00:00")
     validate_pending(store, settings)
     with pytest.raises(DayError, match="1 clicks lie outside the day"):
         release(store, settings, D, reason="because", by="ann")
