@@ -8,8 +8,18 @@ import numpy.typing as npt
 UNRANKED = int(np.iinfo(np.int32).max)
 """Rank of a target that can't be ranked: beyond every cut-off, whatever the number of items."""
 
+CUT_OFFS = (1, 5, 10, 20)
+
+METRICS = tuple(f"{metric}_at_{k}" for metric in ("recall", "mrr") for k in CUT_OFFS)
+"""The names under which records keep what was measured."""
+
 Ranks = npt.NDArray[np.int32] | npt.NDArray[np.float64]
 """1 for the item with the highest score, shape `(n_events,)`; or `UNRANKED`. Whole numbers, or halves between tied items."""
+
+
+def metric_title(metric: str) -> str:
+    """What people call one of `METRICS`: `Recall@20` for `recall_at_20`."""
+    return metric.replace("recall_at_", "Recall@").replace("mrr_at_", "MRR@")
 
 
 def recall_at(ranks: Ranks, k: int) -> float:

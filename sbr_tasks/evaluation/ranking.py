@@ -13,11 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sbr_tasks.evaluation.metrics import UNRANKED, Ranks, mrr_at, recall_at
+from sbr_tasks.evaluation.metrics import CUT_OFFS, UNRANKED, Ranks, mrr_at, recall_at
 from sbr_tasks.evaluation.scorer import Indices, Scorer, Scores
 from sbr_tasks.window.sessions import Sessions
-
-CUT_OFFS = (1, 5, 10, 20)
 
 TIE_MODES = ("conservative", "standard", "median")
 

@@ -25,8 +25,9 @@ from sbr_tasks.clicks.ingest import read_files
 from sbr_tasks.clicks.sources import find_files
 from sbr_tasks.errors import EvaluationError, SourceError
 from sbr_tasks.evaluation.baselines import Markov, Popularity
+from sbr_tasks.evaluation.metrics import CUT_OFFS, METRICS
 from sbr_tasks.evaluation.neighbours import VSTAN, VSkNN
-from sbr_tasks.evaluation.ranking import CUT_OFFS, TIE_MODES, Evaluation, evaluate_ties
+from sbr_tasks.evaluation.ranking import TIE_MODES, Evaluation, evaluate_ties
 from sbr_tasks.evaluation.rules import SequentialRules
 from sbr_tasks.evaluation.scorer import Scorer
 from sbr_tasks.gru4rec.progress import train_shown
@@ -48,7 +49,6 @@ BASELINES: Mapping[str, Callable[[Sessions, ItemIndex], Scorer]] = {
 
 _SHORTEST = 2
 _COLUMNS = ("session_id", "item_id", "clicked_at")
-_METRICS = tuple(f"{metric}_at_{k}" for metric in ("recall", "mrr") for k in CUT_OFFS)
 
 ByTies = Mapping[str, Evaluation]
 """An evaluation for each of `TIE_MODES`."""
@@ -232,7 +232,7 @@ def _as_dict(by_ties: ByTies) -> dict[str, Any]:
 
 def _metrics(evaluation: Evaluation) -> dict[str, float]:
     found = evaluation.metrics()
-    return {name: found[name] for name in _METRICS}
+    return {name: found[name] for name in METRICS}
 
 
 def _peak_rss_mb() -> float:

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from sbr_tasks.errors import RegistryError
 from sbr_tasks.evaluation.comparison import Difference
+from sbr_tasks.evaluation.metrics import metric_title
 from sbr_tasks.settings import GateSettings
 
 Metrics = Mapping[str, float]
@@ -17,7 +18,6 @@ Metrics = Mapping[str, float]
 COMPARED = ("recall_at_20", "mrr_at_20")
 _ROUNDING = 1e-12  # the same fractions, summed in another order, differ by less
 _MOST_DIGITS = 12
-_NAMES = {"recall_at_20": "Recall@20", "mrr_at_20": "MRR@20"}
 
 
 class Outcome(StrEnum):
@@ -174,7 +174,7 @@ def _below(metrics: Metrics, baselines: Mapping[str, Metrics]) -> tuple[str, ...
         for name in COMPARED:
             if not metrics[name] - floor[name] > _ROUNDING:
                 new, old = _apart(metrics[name], floor[name])
-                sentences.append(f"{_NAMES[name]} {new} is not above that of the {baseline} baseline, {old}.")
+                sentences.append(f"{metric_title(name)} {new} is not above that of the {baseline} baseline, {old}.")
     return tuple(sentences)
 
 
@@ -197,7 +197,7 @@ def _compare(
         better = better and wins
         new_text, old_text = _apart(challenger.metrics[name], old)
         sentences.append(
-            f"{_NAMES[name]} {new_text} {'beats' if wins else 'does not beat'} {old_text} of the {who}"
+            f"{metric_title(name)} {new_text} {'beats' if wins else 'does not beat'} {old_text} of the {who}"
             f"{_bar(settings)} ({_change(difference, old)})."
         )
     return better, tuple(sentences)
@@ -216,7 +216,7 @@ def _change(difference: Difference, old: float) -> str:
 
 def _scores(challenger: Contender) -> str:
     metrics = challenger.metrics
-    scores = " and ".join(f"{_NAMES[name]} {metrics[name]:.4f}" for name in COMPARED)
+    scores = " and ".join(f"{metric_title(name)} {metrics[name]:.4f}" for name in COMPARED)
     return f"{challenger.version} scores {scores} on {int(metrics['n_events']):,} events."
 
 

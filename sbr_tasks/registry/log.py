@@ -63,6 +63,12 @@ class Promotion:
         """Where the page of the decision lies in the store, once it is written."""
         return f"reports/as_of={self.as_of}/{self.number:08d}.html" if self.number else undecided_page(self.as_of, self.version)
 
+    @property
+    def scored(self) -> dict[str, Metrics]:
+        """What `challenger`, `champion` (where there was one) and each baseline scored on the same events, by who."""
+        champion = {"champion": self.opponent_metrics} if self.opponent_metrics else {}
+        return {"challenger": self.challenger_metrics, **champion, **self.baselines}
+
     def as_dict(self) -> Json:
         """The entry as it lies in the log; the number is its key."""
         body = _fields(self) | {"outcome": self.outcome.value, "reasons": list(self.reasons)}

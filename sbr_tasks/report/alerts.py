@@ -12,12 +12,12 @@ from datetime import date, datetime
 from markupsafe import Markup, escape
 
 from sbr_tasks.errors import first_line
+from sbr_tasks.evaluation.metrics import metric_title
 from sbr_tasks.registry.gate import COMPARED
 from sbr_tasks.registry.log import Entry, Promotion, Rollback
 from sbr_tasks.report.words import headline
 from sbr_tasks.store import Json
 
-_NAMES = {"recall_at_20": "Recall@20", "mrr_at_20": "MRR@20"}
 _LONGEST_SUBJECT = 160
 
 
@@ -207,11 +207,11 @@ def _numbers(promotion: Promotion) -> dict[str, str]:
     for metric in COMPARED:
         if metric in promotion.challenger_metrics:
             old = f" (champion {opponent[metric]:.4f})" if metric in opponent else ""
-            found[_NAMES[metric]] = f"{promotion.challenger_metrics[metric]:.4f}{old}"
+            found[metric_title(metric)] = f"{promotion.challenger_metrics[metric]:.4f}{old}"
         if metric in promotion.differences:
             by = promotion.differences[metric]
             bounds = f"{100 * by['confidence']:g} % bounds {by['lower']:+.4f} and {by['upper']:+.4f}"
-            found[f"{_NAMES[metric]}, difference"] = f"{by['value']:+.4f} ({bounds})"
+            found[f"{metric_title(metric)}, difference"] = f"{by['value']:+.4f} ({bounds})"
     if "n_events" in promotion.challenger_metrics:
         found["test events"] = f"{int(promotion.challenger_metrics['n_events']):,}"
     return found | {"champion": promotion.champion or "none yet", "log entry": str(promotion.number), "run": promotion.run}

@@ -8,11 +8,11 @@ from datetime import date
 from typing import Any
 
 from sbr_tasks.days import describe_days
+from sbr_tasks.evaluation.metrics import metric_title
+from sbr_tasks.registry.gate import COMPARED
 from sbr_tasks.registry.log import Entry, Promotion
 from sbr_tasks.store import Json
 from sbr_tasks.window.build import PARTS
-
-_PREDICTED = ("recall_at_20", "mrr_at_20")
 
 
 @dataclass(frozen=True)
@@ -118,13 +118,13 @@ def _scores(before: Promotion, now: Promotion) -> list[Change]:
     ]
     scores = [
         Change(
-            f"{metric.replace('recall_at_', 'Recall@').replace('mrr_at_', 'MRR@')} of {who}",
+            f"{metric_title(metric)} of {who}",
             f"{old[metric]:.4f}",
             f"{new[metric]:.4f}",
             _relative(old[metric], new[metric]),
         )
         for who, old, new in pairs
-        for metric in _PREDICTED
+        for metric in COMPARED
         if metric in old and metric in new
     ]
     events = [metrics.get("n_events") for metrics in (before.challenger_metrics, now.challenger_metrics)]

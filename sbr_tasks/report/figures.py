@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from sbr_tasks.evaluation.metrics import metric_title
 from sbr_tasks.registry.gate import COMPARED
 from sbr_tasks.registry.log import Promotion
 from sbr_tasks.report.profile.style import BLUE, GREY, ORANGE, STYLE, to_element, to_svg
@@ -14,15 +15,10 @@ from sbr_tasks.store import Json
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_TITLES = {"recall_at_20": "Recall@20", "mrr_at_20": "MRR@20"}
-
 
 def scores_figures(promotion: Promotion) -> list[str]:
     """What challenger, champion and baselines score on the same events, a figure a metric; none without events."""
-    columns = {"challenger": promotion.challenger_metrics}
-    if promotion.opponent_metrics:
-        columns["champion"] = promotion.opponent_metrics
-    columns |= promotion.baselines
+    columns = promotion.scored
     colors = [{"challenger": BLUE, "champion": ORANGE}.get(name, GREY) for name in columns]
 
     def draw(panel: Axes, metric: str) -> None:
@@ -33,7 +29,7 @@ def scores_figures(promotion: Promotion) -> list[str]:
         panel.locator_params(axis="x", nbins=5)
         panel.invert_yaxis()
         panel.grid(visible=False, axis="y")
-        panel.set_title(_TITLES[metric])
+        panel.set_title(metric_title(metric))
 
     if any(metric not in column for metric in COMPARED for column in columns.values()):
         return []
@@ -53,7 +49,7 @@ def differences_figure(promotion: Promotion) -> str:
             style: dict[str, Any] = {"fmt": "o", "color": BLUE, "capsize": 5, "markersize": 7, "linewidth": 2}
             panel.errorbar([found["value"]], [row], xerr=error, **style)
         panel.axvline(0, color=ORANGE, linewidth=1.5)
-        panel.set_yticks(range(len(COMPARED)), [_TITLES[metric] for metric in COMPARED])
+        panel.set_yticks(range(len(COMPARED)), [metric_title(metric) for metric in COMPARED])
         panel.set_ylim(len(COMPARED) - 0.5, -0.5)
         panel.locator_params(axis="x", nbins=6)
         panel.grid(visible=False, axis="y")

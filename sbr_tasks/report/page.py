@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -14,6 +13,7 @@ from markupsafe import Markup
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.days import describe_days
 from sbr_tasks.errors import DamagedError, RegistryError, TrackingError
+from sbr_tasks.evaluation.metrics import METRICS, metric_title
 from sbr_tasks.evaluation.slices import LENGTHS
 from sbr_tasks.registry.gate import COMPARED, Metrics
 from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, Rollback
@@ -29,8 +29,6 @@ from sbr_tasks.store import Json, Store
 from sbr_tasks.window.build import PARTS, Window, window_record
 
 logger = logging.getLogger(__name__)
-
-_METRICS = tuple(f"{metric}_at_{k}" for metric in ("recall", "mrr") for k in (1, 5, 10, 20))
 
 
 @dataclass(frozen=True)
@@ -133,9 +131,10 @@ def _render(store: Store, settings: Settings, entries: Sequence[Entry], report: 
         parameters=parameters_of(version),
         window=window.manifest,
         parts=PARTS,
-        metrics=_METRICS,
+        metrics=METRICS,
+        named=metric_title,
         key_metrics=COMPARED,
-        compared=_compared(promotion),
+        compared=list(promotion.scored.items()),
         by_length=_by_length(promotion),
         curve=version.manifest["curve"],
         scores=_marked(scores_figures(promotion)),
@@ -190,13 +189,6 @@ def _profile(store: Store, window: Window) -> Profile | None:
     except DamagedError as error:
         logger.warning("The page of %s has no profile of the data: %s", window.as_of, error)
         return None
-
-
-def _compared(promotion: Promotion) -> list[tuple[str, dict[str, Any]]]:
-    columns = [("challenger", dict(promotion.challenger_metrics))]
-    if promotion.opponent_metrics:
-        columns.append(("champion", dict(promotion.opponent_metrics)))
-    return columns + [(name, dict(values)) for name, values in promotion.baselines.items()]
 
 
 def _by_length(promotion: Promotion) -> list[tuple[str, list[tuple[str, Metrics]]]]:

@@ -7,6 +7,7 @@ from datetime import date
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.errors import DamagedError, DayError, RegistryError
+from sbr_tasks.evaluation.metrics import METRICS
 from sbr_tasks.evaluation.slices import LENGTHS
 from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, fold
 from sbr_tasks.registry.mlflow_projection import model_url
@@ -16,8 +17,6 @@ from sbr_tasks.report.profile.build import Profile, find_profile, key_numbers
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store
 from sbr_tasks.window.build import window_record
-
-_METRICS = tuple(f"{metric}_at_{k}" for metric in ("recall", "mrr") for k in (1, 5, 10, 20))
 
 
 def version_page(store: Store, settings: Settings, name: str) -> Json:
@@ -118,13 +117,9 @@ def _settings(version: ModelVersion) -> dict[str, Json]:
 
 def _comparison(promotion: Promotion) -> list[Json]:
     """One row a metric: what the challenger, its opponent and the baselines scored on the same events."""
-    columns = {"challenger": promotion.challenger_metrics}
-    if promotion.opponent_metrics:
-        columns["champion"] = promotion.opponent_metrics
-    columns |= promotion.baselines
     return [
-        {"metric": metric, "scores": {who: scored.get(metric) for who, scored in columns.items()}}
-        for metric in _METRICS
+        {"metric": metric, "scores": {who: scored.get(metric) for who, scored in promotion.scored.items()}}
+        for metric in METRICS
         if promotion.challenger_metrics.get(metric) is not None
     ]
 
