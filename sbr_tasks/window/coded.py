@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_BLOCK = 1 << 18
+BLOCK = 1 << 18
+"""Clicks that are worked on at a time: what is made of them stays in the cache."""
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
@@ -175,8 +176,8 @@ def offsets_of(lengths: Int64s) -> Int64s:
 
 
 def _blocks(offsets: Int64s) -> Iterator[tuple[int, int]]:
-    """Runs in groups of about `_BLOCK` clicks: first and last + 1. What is made of one of them stays in the cache."""
-    cuts = np.unique(np.searchsorted(offsets, np.arange(0, offsets[-1], _BLOCK), side="right") - 1)
+    """Runs in groups of about `BLOCK` clicks: first and last + 1."""
+    cuts = np.unique(np.searchsorted(offsets, np.arange(0, offsets[-1], BLOCK), side="right") - 1)
     return pairwise([*cuts.tolist(), len(offsets) - 1])
 
 

@@ -12,9 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sbr_tasks.window.cleanse import CleansingPass, TooLong
-from sbr_tasks.window.coded import CodedClicks, offsets_of
+from sbr_tasks.window.coded import BLOCK, CodedClicks, offsets_of
 
-_BLOCK = 1 << 18
 _Number = TypeVar("_Number", bound=np.number[Any])
 
 
@@ -72,8 +71,8 @@ def cleanse_coded(clicks: CodedClicks, *, shortest: int, least_click: int) -> tu
 def _moved_up(values: npt.NDArray[_Number], kept: npt.NDArray[np.bool_]) -> npt.NDArray[_Number]:
     """The kept values, in the place of the first ones."""
     n = 0
-    for start in range(0, len(values), _BLOCK):
-        block = values[start : start + _BLOCK][kept[start : start + _BLOCK]]
+    for start in range(0, len(values), BLOCK):
+        block = values[start : start + BLOCK][kept[start : start + BLOCK]]
         values[n : n + len(block)] = block
         n += len(block)
     return values[:n]
