@@ -7,12 +7,13 @@ triggers the DAG `rollback_champion` through Airflow's own API, which checks the
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
-from fastapi import Depends, FastAPI, HTTPException, Query, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi import Depends, HTTPException, Query, Request
+from fastapi.responses import JSONResponse, Response
+from sbr_web import html, new_app, store_of_now
 
 from sbr_tasks.errors import DayError, RegistryError, SbrError
 from sbr_tasks.report.models import STATIC, overview, session, version
@@ -21,18 +22,11 @@ from sbr_tasks.store import Store
 
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
-# A page loads its own files only. What a run or Great Expectations wrote may run its own script, but apart from the login.
+# A page loads its own files only.
 OWN = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-ancestors 'self'"
-WRITTEN = "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 
-may_read = requires_access_dag(method="GET", param_dag_id="daily_retrain")
 may_trigger = requires_access_dag(method="POST", access_entity=DagAccessEntity.RUN, param_dag_id="rollback_champion")
-app = FastAPI(dependencies=[Depends(may_read)], docs_url=None, redoc_url=None, openapi_url=None)
-
-
-def store_of_now() -> Store:
-    """The store of the settings as they are at this request."""
-    return overview.shared_store(load_settings())
+app = new_app()
 
 
 def may_roll_back(request: Request, user: GetUserDep) -> bool:
@@ -58,13 +52,13 @@ def say_why(_request: Request, error: SbrError) -> Response:
 @app.get("/")
 def show_overview() -> Response:
     """The first view."""
-    return _html((STATIC / "overview.html").read_bytes(), OWN)
+    return html((STATIC / "overview.html").read_bytes(), OWN)
 
 
 @app.get("/version")
 def show_version() -> Response:
     """The page of the version that the query names; its script asks for the content."""
-    return _html((STATIC / "version.html").read_bytes(), OWN)
+    return html((STATIC / "version.html").read_bytes(), OWN)
 
 
 @app.get("/static/{name}")
@@ -106,20 +100,16 @@ def get_recommendations(
 @app.get("/report")
 def show_report(entry: int, store: OpenStore) -> Response:
     """The page that a run wrote about its decision."""
-    return _html(version.report_page(store, entry), WRITTEN)
+    return html(version.report_page(store, entry))
 
 
 @app.get("/data-docs")
 def show_data_docs(name: str, day: str, store: OpenStore) -> Response:
     """What Great Expectations said of a day that a version was trained on."""
-    return _html(version.data_docs_page(store, name, day), WRITTEN)
+    return html(version.data_docs_page(store, name, day))
 
 
 @app.get("/plot")
 def show_plot(name: str, plot: str, store: OpenStore) -> Response:
     """A plot of the clicks that a version was trained on."""
     return Response(version.profile_plot(store, name, plot), media_type=MEDIA_TYPES[".svg"])
-
-
-def _html(content: bytes, policy: str) -> Any:
-    return HTMLResponse(content, headers={"Content-Security-Policy": policy, "Cache-Control": "no-store"})
