@@ -15,10 +15,12 @@ from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-POOLS = {
-    "training": (1, "Trainings at once: as many as training workers have slots."),
-    "promotion": (1, "Decisions at once: each meets the champion that the one before it left."),
-}
+from local_airflow.pools import Pool, create_missing
+
+POOLS = (
+    Pool("training", 1, "Trainings at once: as many as training workers have slots."),
+    Pool("promotion", 1, "Decisions at once: each meets the champion that the one before it left."),
+)
 SHORTEST = 16
 FEWEST_LETTERS = 6
 
@@ -159,12 +161,8 @@ def migrate() -> None:
 
 def create_pools() -> None:
     """Creates the pools that are not there."""
-    from airflow.models.pool import Pool
-
-    for name, (slots, description) in POOLS.items():
-        if Pool.get_pool(name) is None:
-            Pool.create_or_update_pool(name, slots, description, include_deferred=False)
-            _log.info("Created the pool %s with %d slot.", name, slots)
+    for pool in create_missing(POOLS):
+        _log.info("Created the pool %s with %d slot.", pool.name, pool.slots)
 
 
 def create_connections(text: str) -> None:

@@ -28,8 +28,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
-from local_airflow.server import free_port, tail
+from local_airflow.server import free_port, members_of, send_signal, tail
 
 from .compose import Service, services
 
@@ -161,9 +160,9 @@ class Stack:
         if keep_down:
             self._kept_down.add(name)
         process = self._running[name]
-        while left := _members({process.pid}):
+        while left := members_of({process.pid}):
             for pid in left:
-                _signal(pid, signal.SIGKILL)
+                send_signal(pid, signal.SIGKILL)
             time.sleep(0.05)
             process.poll()
 
@@ -194,14 +193,14 @@ class Stack:
         databases = [name for name in self._running if name in ("postgres", "redis")]
         for names in ([name for name in self._running if name not in databases], databases):
             for name in names:
-                _signal(self._running[name].pid, signal.SIGINT if name == "postgres" else signal.SIGTERM)
+                send_signal(self._running[name].pid, signal.SIGINT if name == "postgres" else signal.SIGTERM)
             sessions = {self._running[name].pid for name in names}
             deadline = time.monotonic() + STOP_GRACE_S
             while self._alive(sessions) and time.monotonic() < deadline:
                 time.sleep(0.1)
             while left := self._alive(sessions):
                 for pid in left:
-                    _signal(pid, signal.SIGKILL)
+                    send_signal(pid, signal.SIGKILL)
                 time.sleep(0.1)
         shutil.rmtree(self._postgres, ignore_errors=True)
 
@@ -209,13 +208,13 @@ class Stack:
         while not self._is_over.wait(1):
             for name, process in list(self._running.items()):
                 is_due = self.services[name].is_restarted and name not in self._kept_down
-                if is_due and process.poll() is not None and not _members({process.pid}):
+                if is_due and process.poll() is not None and not members_of({process.pid}):
                     self.launch(name)
 
     def _alive(self, sessions: set[int]) -> set[int]:
         for process in self._running.values():
             process.poll()
-        return _members(sessions)
+        return members_of(sessions)
 
     def _wait_until_up(self, service: Service, deadline: float) -> None:
         process = self._running[service.name]
@@ -290,17 +289,3 @@ class Stack:
 
 def _postgres_programs() -> list[Path]:
     return [initdb.parent for initdb in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
-
-
-def _members(sessions: set[int]) -> set[int]:
-    found = set()
-    for pid in psutil.pids():
-        with suppress(OSError, psutil.NoSuchProcess):
-            if os.getsid(pid) in sessions and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                found.add(pid)
-    return found
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)

@@ -70,19 +70,13 @@ def test_a_killed_scheduler_is_replaced_and_its_tasks_are_not_done_twice(
     assert running.tasks(run_id)[TRAIN]["try_number"] == 1
 
 
-def test_work_goes_on_when_redis_is_back(running: RunningStack, without_airflow: Callable[[date], Path]) -> None:
-    day = date(2014, 9, 24)
+@pytest.mark.parametrize(("service", "day"), [("redis", date(2014, 9, 24)), ("postgres", date(2014, 9, 25))])
+def test_nothing_is_lost_when_what_all_depend_on_is_killed(
+    running: RunningStack, without_airflow: Callable[[date], Path], service: str, day: date
+) -> None:
     run_id = running.retrain("op", day)
     wait_until_running(running, run_id, TRAIN)
-    running.stack.kill("redis")
-    assert_as_if_undisturbed(running, run_id, day, without_airflow)
-
-
-def test_nothing_is_lost_when_postgresql_is_killed(running: RunningStack, without_airflow: Callable[[date], Path]) -> None:
-    day = date(2014, 9, 25)
-    run_id = running.retrain("op", day)
-    wait_until_running(running, run_id, TRAIN)
-    running.stack.kill("postgres")
+    running.stack.kill(service)
     assert_as_if_undisturbed(running, run_id, day, without_airflow)
 
 

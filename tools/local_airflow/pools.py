@@ -5,6 +5,7 @@ Run as a program, it creates those that are missing in the database of the Airfl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -23,17 +24,18 @@ POOLS = (
 )
 
 
-def create_missing() -> None:
-    """Creates the pools that aren't there; one whose size somebody changed stays as it is."""
+def create_missing(pools: Sequence[Pool] = POOLS) -> list[Pool]:
+    """Creates the pools that aren't there, and returns them; one whose size somebody changed stays as it is."""
     from airflow.models.pool import Pool as Row
     from airflow.utils.session import create_session
 
     with create_session() as session:
         there = {row.pool for row in Row.get_pools(session=session)}
-        missing = (pool for pool in POOLS if pool.name not in there)
+        missing = [pool for pool in pools if pool.name not in there]
         session.add_all(
             Row(pool=pool.name, slots=pool.slots, description=pool.description, include_deferred=False) for pool in missing
         )
+    return missing
 
 
 if __name__ == "__main__":

@@ -235,13 +235,13 @@ def stop(folder: Path) -> bool:
     _, processes = _read_record(folder)
     members = _members(processes)
     for pid in members & {process.pid for process in processes}:
-        _signal(pid, signal.SIGTERM)
+        send_signal(pid, signal.SIGTERM)
     deadline = time.time() + STOP_GRACE_S
     while _members(processes) and time.time() < deadline:
         time.sleep(0.1)
     while left := _members(processes):
         for pid in left:
-            _signal(pid, signal.SIGKILL)
+            send_signal(pid, signal.SIGKILL)
         time.sleep(0.1)
     for process in processes:
         with suppress(ChildProcessError):
@@ -253,7 +253,11 @@ def stop(folder: Path) -> bool:
 def _members(processes: list[Process]) -> set[int]:
     """All running processes of the components' sessions. Tasks are in other process groups, but in the same session."""
     # A number isn't given anew while a session goes by it: if another process has a leader's number, the session is over.
-    sessions = {process.pid for process in processes if process.is_alive() or not _exists(process.pid)}
+    return members_of({process.pid for process in processes if process.is_alive() or not _exists(process.pid)})
+
+
+def members_of(sessions: set[int]) -> set[int]:
+    """All running processes of sessions, which are named by the numbers of their leaders."""
     found = set()
     for pid in psutil.pids():
         with suppress(OSError, psutil.NoSuchProcess):
@@ -269,7 +273,8 @@ def _exists(pid: int) -> bool:
         return False
 
 
-def _signal(pid: int, number: signal.Signals) -> None:
+def send_signal(pid: int, number: signal.Signals) -> None:
+    """Signals a process; one that has ended meanwhile is fine."""
     with suppress(ProcessLookupError):
         os.kill(pid, number)
 
