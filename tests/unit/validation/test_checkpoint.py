@@ -30,6 +30,15 @@ def ingest_days(tmp_path: Path, days: dict[date, list[Click]], *overrides: str) 
     return store
 
 
+def claim_zone(store: Store, day: date, zone: str) -> None:
+    """Records that the day was cut at midnights of `zone`, whatever it was cut at."""
+    catalog = ClickCatalog(store)
+    revision = catalog.days()[day].incoming
+    assert revision is not None
+    source = {"fingerprint": "of a wrong import", "timezone": zone}
+    catalog.commit_import([revision], empty=(), source=source, at="2020-06-04T00:00:00+00:00")
+
+
 def test_good_day_is_published_for_windows_with_its_result(tmp_path: Path) -> None:
     store = ingest_days(tmp_path, {D: plain_day(D)})
     validated = validate_pending(store, parquet_settings(tmp_path))
@@ -83,11 +92,7 @@ def test_bad_day_goes_to_quarantine_with_what_failed_and_an_example(tmp_path: Pa
 def test_click_outside_its_day_is_critical(tmp_path: Path) -> None:
     store = ingest_days(tmp_path, {D: [*plain_day(D), (9, 5, at(D, 86_399))]})
     settings = load_settings([f"store={tmp_path / 'store'}", "timezone=Europe/Amsterdam"])
-    catalog = ClickCatalog(store)
-    revision = catalog.days()[D].incoming
-    assert revision is not None
-    wrongly_cut = {"fingerprint": "of a wrong import", "timezone": settings.timezone}
-    catalog.commit_import([revision], empty=(), source=wrongly_cut, at="2020-06-04T00:00:00+00:00")
+    claim_zone(store, D, settings.timezone)
     validate_pending(store, settings)
     (failure,) = ClickCatalog(store).days()[D].failures
     assert failure.startswith("Each click lies in the day 2020-06-03 (2020-06-02T22:00:00+00:00 to ")

@@ -17,7 +17,7 @@ from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.quarantine import list_quarantine, release, show_quarantine
 from tests.unit.days import Click, at, parquet_settings
-from tests.unit.validation.test_checkpoint import D, ingest_days, plain_day
+from tests.unit.validation.test_checkpoint import D, claim_zone, ingest_days, plain_day
 
 STRICT = 'validation.severities={"repeated_clicks": "critical"}'
 FAILURE = "No session clicks the same item twice at the same instant: broken by 2 of 13 clicks, such as 2, 2"
@@ -146,11 +146,7 @@ def test_clicks_that_windows_cannot_hold_are_never_released(tmp_path: Path, bad:
 def test_clicks_outside_their_day_are_never_released(tmp_path: Path) -> None:
     store = ingest_days(tmp_path, {D: [*plain_day(D), (9, 5, at(D, 86_399))]})
     settings = parquet_settings(tmp_path, "timezone=Europe/Amsterdam")
-    catalog = ClickCatalog(store)
-    revision = catalog.days()[D].incoming
-    assert revision is not None
-    wrongly_cut = {"fingerprint": "of a wrong import", "timezone": settings.timezone}
-    catalog.commit_import([revision], empty=(), source=wrongly_cut, at="2020-06-04T00:00:00+00:00")
+    claim_zone(store, D, settings.timezone)
     validate_pending(store, settings)
     with pytest.raises(DayError, match="1 clicks lie outside the day"):
         release(store, settings, D, reason="because", by="ann")
