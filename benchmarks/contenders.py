@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 
 def run_contender(benchmark: str, *words: str) -> dict[str, Any]:
     """The JSON object that `python -m benchmarks.BENCHMARK WORDS` prints as its last line."""
@@ -18,6 +20,16 @@ def run_contender(benchmark: str, *words: str) -> dict[str, Any]:
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def touch_memory(gigabytes: float) -> None:
+    """Uses so much memory and gives it back; `peak_mb` counts from here on.
+
+    The host of a virtual machine may take free memory back and hand it out again at a second or two a gigabyte. What is
+    timed after this call finds it at hand, as it would on a machine of its own.
+    """
+    np.empty(int(gigabytes * 2**30), np.uint8)[:: os.sysconf("SC_PAGE_SIZE")] = 1
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_mb() -> float:

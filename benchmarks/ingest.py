@@ -43,8 +43,8 @@ def main() -> None:
         return
     rows = [row for clicks in options.clicks for row in _compare(clicks, options.days, options.rounds, CONTENDERS)]
     rows += _compare(DAY_CLICKS, 1, options.rounds, ("stream", "ingest"))
-    headers = ["lines", "", "seconds", "x stream", "faster than notebook", "peak MB"]
-    print(tabulate(rows, headers=headers, floatfmt=("", "", ".2f", ".2f", ".2f", ".0f"), intfmt=",", missingval="-"))
+    headers = ["lines", "", "seconds", "x stream", "faster than notebook", "peak MB", "most MB"]
+    print(tabulate(rows, headers=headers, floatfmt=("", "", ".2f", ".2f", ".2f", ".0f", ".0f"), intfmt=",", missingval="-"))
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -70,6 +70,7 @@ def _compare(clicks: int, days: int, rounds: int, contenders: tuple[str, ...]) -
             seconds[name],
             seconds[name] / seconds["stream"],
             seconds["notebook"] / seconds[name] if "notebook" in seconds else None,
+            median(one["peak_mb"] for one in measured[name]),
             max(one["peak_mb"] for one in measured[name]),
         ]
         for name in contenders
