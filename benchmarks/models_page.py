@@ -1,6 +1,6 @@
 """What the Models page takes, from a synthetic log of many versions.
 
-    python -m benchmarks.models_page [--versions 1000] [--rounds 9]
+    python -m benchmarks.models_page [--versions 1000] [--rounds 9] [--airflow]
 
 The store is a local folder with a decision a day, as many versions, two commits of clicks a day and a rollback. In turns:
 
@@ -8,7 +8,9 @@ The store is a local folder with a decision a day, as many versions, two commits
 - `store read anew`: the same in a process that keeps nothing, so that every log entry is read from the store each time;
 - `first request`: the same in a new process, with the imports;
 - `drawn`: from the start of the navigation until the page shows champion, charts and table, in headless Chromium (`CHROMIUM`,
-  or `chromium` on the PATH; left out where there is none). A plain server answers, without Airflow and its login.
+  or `chromium` on the PATH; left out where there is none). A plain server answers, without Airflow and its login;
+- `drawn by Airflow` (`--airflow`): the same from a real Airflow's api-server, its scheduler and dag-processor beside it, to a
+  browser that has logged in; and `in Airflow's frame`, where Airflow's navigation opens it.
 
 Milliseconds, medians over the rounds.
 """
@@ -23,11 +25,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from statistics import median
 from threading import Thread
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tabulate import tabulate
@@ -38,6 +43,10 @@ from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
 from tests.seeded_history import seed_history
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+ROOT = Path(__file__).resolve().parents[1]
 LAST = date(2026, 11, 27)
 TODAY = LAST + timedelta(days=1)
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -58,6 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--versions", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--airflow", action="store_true", help="also from a real Airflow, which takes a minute to start")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         settings = load_settings([f"store={folder}"])
@@ -76,6 +86,8 @@ def main() -> None:
         if program:
             took["drawn"] = drawn(program, f"http://127.0.0.1:{server.server_port}/", options.rounds)
         server.shutdown()
+        if program and options.airflow:
+            took |= drawn_by_airflow(program, settings, options.rounds)
     rows = [[name, median(times), min(times), max(times)] for name, times in took.items()]
     print(f"{options.versions:,} versions, {size / 1e6:.2f} MB of JSON, {options.rounds} rounds\n")
     print(tabulate(rows, headers=["", "median, ms", "least", "most"], floatfmt=".0f"))
@@ -123,18 +135,56 @@ def handler_of(settings: Settings) -> type[BaseHTTPRequestHandler]:
 
 
 def drawn(program: str, url: str, rounds: int) -> list[float]:
-    """Milliseconds from the navigation's start to the page's mark `drawn`, after one that isn't counted."""
+    """Milliseconds from the navigation's start to the page's mark `drawn`."""
+    with browser_page(program) as page:
+        return drawn_on(page, url, rounds)
+
+
+def drawn_by_airflow(program: str, settings: Settings, rounds: int) -> dict[str, list[float]]:
+    """The same inside an Airflow that is started for it and works on that store; no DAG runs."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    from local_airflow.server import LocalAirflow, free_port, stop
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        given = {"SBR_STORE": settings.store, "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True"}
+        airflow = LocalAirflow(folder, folder / "home", ROOT, free_port(), given)
+        airflow.start(lambda line: print(line, file=sys.stderr))
+        try:
+            with browser_page(program) as page:
+                page.goto(airflow.url)
+                page.get_by_label("Username").fill("admin")
+                page.get_by_label("Password").fill(json.loads((folder / "passwords.json").read_text(encoding="utf-8"))["admin"])
+                page.get_by_role("button", name="Sign in").click()
+                page.get_by_role("link", name="Dags", exact=True).first.wait_for()
+                return {
+                    "drawn by Airflow": drawn_on(page, f"{airflow.url}/sbr-models/", rounds),
+                    "in Airflow's frame": drawn_on(page, f"{airflow.url}/plugin/models", rounds, framed=True),
+                }
+        finally:
+            stop(folder)
+
+
+@contextmanager
+def browser_page(program: str) -> Iterator[Page]:
+    """A page of a headless Chromium."""
     from playwright.sync_api import sync_playwright
 
-    found = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        for _ in range(rounds + 1):
-            page.goto(url)
-            page.locator("main:not([aria-busy])").wait_for()
-            found.append(float(page.evaluate("performance.getEntriesByName('drawn')[0].startTime")))
+        yield browser.new_page(viewport={"width": 1280, "height": 900})
         browser.close()
+
+
+def drawn_on(page: Page, url: str, rounds: int, *, framed: bool = False) -> list[float]:
+    """When the page, or the frame in it, was drawn, in milliseconds from its navigation on; a first visit isn't counted."""
+    found = []
+    for _ in range(rounds + 1):
+        page.goto(url)
+        inside = page.frame_locator('iframe[title="Models"]') if framed else page
+        inside.locator("main:not([aria-busy])").wait_for()
+        mark = "performance.getEntriesByName('drawn')[0].startTime"
+        found.append(float(inside.locator("main").evaluate(f"() => {mark}")))
     return found[1:]
 
 
