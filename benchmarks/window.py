@@ -6,8 +6,8 @@ Contenders take turns, each in a process of its own; the median of the rounds co
 the same with UUIDs and SKUs in place of integers. `notebook` is pandas: groupby/size and isin until nothing changes, a split
 by groupby/max and isin, an item index by `Series.map`, a sort by session and time, the parts as Parquet. Reading means files to
 columns, for `window` with the files' hashes verified; its sort is part of `encode` and `split`. Memory is touched before the
-clock starts: a virtual machine's host may hand it out anew at seconds a gigabyte, which the first line tells. The clicks are synthetic, over
-30 days. Generated days are kept in the cache, by default below the system's folder for temporary files.
+clock starts: a virtual machine's host may hand it out anew at seconds a gigabyte. The clicks are synthetic, over 30 days.
+Generated days are kept in the cache, by default below the system's folder for temporary files.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _report(measured: dict[str, list[Measured]], clicks: int, growth: int) -> No
     headers = [f"{clicks:,} clicks, s" + (f" (growth: {growth:,})" if growth else ""), *STAGES, "all", "peak MB"]
     print(tabulate(rows, headers=headers, floatfmt=("", *[".2f"] * (len(STAGES) + 1), ".0f")))
     touched = [one["took_s"]["touch memory"] for runs in measured.values() for one in runs]
-    print(f"{TOUCHED_GB:g} GB of memory were touched before each contender started: {min(touched):.2f} to {max(touched):.2f} s.")
+    print(f"To touch {TOUCHED_GB:g} GB of memory before a contender started took {min(touched):.2f} to {max(touched):.2f} s.")
     ours, theirs = ("encode", "cleanse", "split", "index"), ("cleanse", "split", "index")
     bars = [
         [
