@@ -5,14 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("ingest", "validation", "window", "models_page", "gru4rec")
+BENCHMARKS = {
+    "ingest": ("--clicks", "1000000,4000000,33000000"),
+    "validation": (),
+    "window": ("--growth", "33000000"),
+    "models_page": ("--airflow",),
+    "gru4rec": (),
+}
 
 
 def main() -> None:
     """Runs them one after the other, so that none disturbs another."""
-    for name in BENCHMARKS:
-        print(f"== {name}", flush=True)
-        subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
+    for name, words in BENCHMARKS.items():
+        print("==", name, *words, flush=True)
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *words], check=True)
 
 
 if __name__ == "__main__":
