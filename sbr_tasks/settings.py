@@ -11,14 +11,25 @@ import difflib
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -32,6 +43,23 @@ ENV_PREFIX = "SBR_"
 NOT_SETTINGS = frozenset({"SBR_SETTINGS", "SBR_SHARED_DATA", "SBR_NO_SKIP"})
 
 ClickFormat = Literal["yoochoose", "gru4rec", "movielens", "csv", "jsonl", "parquet"]
+
+
+_EXAMPLES = {
+    "tuple_type": """a value, several with commas, or JSON such as '["a", "b"]'""",
+    "dict_type": """JSON such as '{"region": "eu-west-1"}'""",
+}
+"""What is expected of a value that is none of a list or of an object, by the type of pydantic's error."""
+
+
+def _several(value: Any) -> Any:
+    """Lets the command line and the environment give a list without JSON: `failure,streak`, or a single value."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if type(value) is int else value
+
+
+Several = BeforeValidator(_several)
 
 
 class _Section(BaseModel):
@@ -176,7 +204,7 @@ class WindowSettings(_Section):
 class ModelSettings(_Section):
     """GRU4Rec's hyperparameters, under their published names."""
 
-    layers: tuple[int, ...] = Field((100,), min_length=1, description="Units of each GRU layer.")
+    layers: Annotated[tuple[int, ...], Several] = Field((100,), min_length=1, description="Units of each GRU layer.")
     loss: Literal["cross-entropy", "bpr-max"] = Field("cross-entropy", description="Training loss.")
     batch_size: int = Field(64, ge=1, description="Sessions trained side by side (lanes).")
     n_epochs: int = Field(10, ge=1, description="Most passes over the training sessions.")
@@ -286,11 +314,13 @@ NotifierArgument = Annotated[str, AfterValidator(_refuse_secret)]
 class AlertSettings(_Section):
     """Who is told of what, through an Airflow notifier. Secrets are in its Airflow connection, never here."""
 
-    on: tuple[AlertEvent, ...] = Field(
+    on: Annotated[tuple[AlertEvent, ...], Several] = Field(
         (),
         description="What is told: failure, promotion (rollbacks too), streak, quarantine, deadline; none: alerts are off.",
     )
-    recipients: tuple[str, ...] = Field((), description="Addresses that mails go to (with the default notifier).")
+    recipients: Annotated[tuple[str, ...], Several] = Field(
+        (), description="Addresses that mails go to (with the default notifier)."
+    )
     notifier: str = Field(SMTP_NOTIFIER, description="Dotted path of the Airflow notifier's class.")
     arguments: dict[NotifierArgument, Any] = Field(
         {},
@@ -305,6 +335,16 @@ class AlertSettings(_Section):
         if self.on and self.notifier == SMTP_NOTIFIER and not self.recipients:
             raise ValueError("mails need somebody who gets them; set alerts.recipients, or another alerts.notifier")
         return self
+
+
+class _Environment(EnvSettingsSource):
+    """The environment. What isn't JSON goes on as text, so that the settings themselves say what they expect."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
 
 
 class Settings(BaseSettings):
@@ -354,8 +394,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        del env_settings, dotenv_settings, file_secret_settings
+        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls)
 
 
 def load_settings(overrides: Iterable[str] | Mapping[str, Any] = (), *, cwd: Path | None = None) -> Settings:
@@ -434,7 +474,7 @@ def _refuse_unknown_environment() -> None:
             continue
         section = name.split("__", 1)[0]
         if section not in known:
-            hint = difflib.get_close_matches(section, known, n=1)
+            hint = difflib.get_close_matches(name, [*known, *map(_variable, _all_keys())], n=1)
             guess = f" Did you mean {hint[0]}?" if hint else ""
             raise SettingsError(f"Unknown setting {variable!r} in the environment.{guess} Known: {', '.join(sorted(known))}.")
 
@@ -447,11 +487,14 @@ def _explain(error: ValidationError, given: Mapping[str, Any], file: Path | None
         where = _origin(loc, given, file)
         if problem["type"] == "extra_forbidden":
             known = _fields_at(loc[:-1])
-            hint = difflib.get_close_matches(loc[-1], known, n=1)
-            guess = f" Did you mean {'.'.join([*loc[:-1], hint[0]])!r}?" if hint else ""
+            elsewhere = [one for one in _all_keys() if one.rpartition(".")[2] == loc[-1]]
+            near = [".".join([*loc[:-1], name]) for name in difflib.get_close_matches(loc[-1], known, n=1)]
+            hint = elsewhere or near
+            guess = f" Did you mean {' or '.join(map(repr, hint))}?" if hint else ""
             sentences.append(f"Unknown setting {key!r} in {where}.{guess} Known here: {', '.join(known)}.")
         else:
-            reason = problem["msg"].removeprefix("Value error, ")
+            expected = _EXAMPLES.get(problem["type"])
+            reason = f"expected {expected}" if expected else problem["msg"].removeprefix("Value error, ")
             sentences.append(f"Setting {key!r} in {where} is {problem['input']!r}: {reason[0].lower()}{reason[1:]}.")
     return " ".join(sentences)
 
@@ -480,6 +523,21 @@ def _fields_at(loc: list[str]) -> list[str]:
     for part in loc:
         model = model.model_fields[part].annotation
     return list(model.model_fields)
+
+
+def _all_keys() -> Iterator[str]:
+    """All settings, such as `store` and `window.days`."""
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            yield from (f"{name}.{leaf}" for leaf in section.model_fields)
+        else:
+            yield name
+
+
+def _variable(key: str) -> str:
+    """The environment variable of a setting."""
+    return f"{ENV_PREFIX}{key.replace('.', '__')}".upper()
 
 
 def is_url(place: str) -> bool:

@@ -53,6 +53,22 @@ def test_mlflow_and_scratch_lie_inside_a_local_store_by_default(tmp_path: Path) 
             "window=3 window.days=4",
             "'window.days=4' sets a part of 'window', which another --set gives as a whole; use one of them.",
         ),
+        (
+            "max_rejected=0.1",
+            "Unknown setting 'max_rejected' in the overrides (--set). Did you mean 'ingest.max_rejected'? Known here: store, "
+            "store_options, scratch, timezone, source, ingest, validation, window, model, training, evaluation, gate, serving, "
+            "mlflow, upkeep, alerts.",
+        ),
+        (
+            "alerts.on={}",
+            "Setting 'alerts.on' in the overrides (--set) is {}: expected a value, several with commas, or JSON such as "
+            """'["a", "b"]'.""",
+        ),
+        (
+            "store_options=eu-west-1",
+            "Setting 'store_options' in the overrides (--set) is 'eu-west-1': expected JSON such as "
+            """'{"region": "eu-west-1"}'.""",
+        ),
         ("window", "Expected --set key=value, such as --set window.days=7; found 'window'."),
     ],
 )
@@ -77,6 +93,9 @@ def test_unknown_key_in_file_names_the_file(tmp_path: Path) -> None:
     ("variable", "start"),
     [
         ("SBR_WINDOW__DAYZ", "Unknown setting 'window.dayz' in the environment. Did you mean 'window.days'?"),
+        ("SBR_WINDOW_DAYS", "Unknown setting 'SBR_WINDOW_DAYS' in the environment. Did you mean SBR_WINDOW__DAYS?"),
+        ("SBR_STORE_OPTIONS", "Setting 'store_options' in the environment is 3: expected JSON such as"),
+        ("SBR_WINDOW", "Setting 'window' in the environment is 3: "),
         ("SBR_STOER", "Unknown setting 'SBR_STOER' in the environment. Did you mean SBR_STORE?"),
     ],
 )
@@ -91,3 +110,18 @@ def test_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sbr.toml").write_text("window = [")
     with pytest.raises(SettingsError, match=r"Settings file .*sbr\.toml is not valid TOML"):
         load_settings()
+
+
+@pytest.mark.parametrize("text", ["failure", '["failure"]', " failure ,"])
+def test_list_of_one_needs_no_json(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("SBR_ALERTS__RECIPIENTS", "a@b.c,d@e.f")
+    given = load_settings([f"alerts.on={text}"]).alerts
+    monkeypatch.setenv("SBR_ALERTS__ON", text)
+    assert given.on == load_settings().alerts.on == ("failure",)
+    assert given.recipients == ("a@b.c", "d@e.f")
+
+
+def test_layers_are_numbers_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SBR_MODEL__LAYERS", "100,50")
+    assert load_settings().model.layers == (100, 50)
+    assert load_settings(["model.layers=64"]).model.layers == (64,)
