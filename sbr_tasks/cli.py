@@ -15,7 +15,7 @@ import typer
 from tabulate import tabulate
 
 from sbr_tasks.days import describe_days, parse_day, window_days
-from sbr_tasks.errors import SbrError
+from sbr_tasks.errors import SbrError, system_error
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
 
@@ -51,8 +51,15 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     try:
         app()
-    except (SbrError, OSError) as error:
+    except SbrError as error:
         typer.echo(f"sbr: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        typer.echo(
+            f"sbr: The system refused ({system_error(error)}). Check that the place is right and may be read and written; "
+            "`sbr settings` shows which store, scratch, mlflow and source are set.",
+            err=True,
+        )
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:

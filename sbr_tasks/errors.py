@@ -10,6 +10,14 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().split("\n", 1)[0]
 
 
+def system_error(error: OSError) -> str:
+    """What the system refused, in words and without its number: the place, and why."""
+    if error.strerror is None:
+        return first_line(error)
+    why = error.strerror[0].lower() + error.strerror[1:]
+    return f"{error.filename}: {why}" if error.filename else why
+
+
 class SettingsError(SbrError):
     """A setting is unknown, or its value is out of bounds."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sbr_tasks.errors import StoreError
+from sbr_tasks.errors import StoreError, system_error
 from sbr_tasks.settings import Settings
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -35,14 +35,16 @@ def scratch_folder(settings: Settings, purpose: str) -> Iterator[Path]:
                 shutil.rmtree(left, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{purpose}-{os.getpid()}-", dir=parent))
     except OSError as error:
-        raise StoreError(f"The scratch folder {parent} can't be used: {error}. Name another one (setting scratch).") from error
+        raise StoreError(
+            f"The scratch folder {parent} can't be used ({system_error(error)}). Name another one (setting scratch)."
+        ) from error
     try:
         yield folder
     except OSError as error:
         if error.errno not in _FULL:
             raise
         raise StoreError(
-            f"The scratch folder {folder} can't be written: {error}. Nothing was stored; "
+            f"The scratch folder {folder} can't be written ({system_error(error)}). Nothing was stored; "
             "free some space, or name another folder (setting scratch)."
         ) from error
     finally:

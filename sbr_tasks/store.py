@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import obstore
@@ -70,29 +70,53 @@ class Store:
     """One place for all durable state. Keys are `/`-separated paths relative to it."""
 
     def __init__(self, url: str, options: Mapping[str, str] | None = None) -> None:
-        """Opens (and for a local folder, creates) the store.
+        """Opens the store. A local folder is created with the first file that is written: reading leaves nothing behind.
 
         Args:
             url: A local folder, or `s3://bucket/prefix`, `gs://...`, `az://...`, `memory:///`.
             options: Options of the object store, such as `endpoint` and `region`.
 
         Raises:
-            StoreError: The folder can't be created, or the URL isn't understood.
+            StoreError: It is a file, or the URL isn't understood.
         """
         self.url = url
         self._log_entries: dict[Stat, Json] = {}
         self._folder: Path | None = None
+        self._opened: Any = None
         try:
             if url.startswith("memory:"):
-                self._backend: Any = MemoryStore()
+                self._opened = MemoryStore()
             elif is_url(url):
-                self._backend = open_backend(url, options or {})
+                self._opened = open_backend(url, options or {})
             else:
                 self._folder = Path(url)
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._backend = LocalStore(prefix=url)
+                nearest = next(place for place in (self._folder, *self._folder.parents) if place.exists())
+                if not nearest.is_dir():
+                    raise NotADirectoryError(f"expected a folder, but {nearest} is a file; name another place (setting store)")
         except (BaseError, OSError, ValueError) as error:
             raise StoreError(f"The store {url!r} can't be opened: {first_line(error)}") from error
+
+    @property
+    def _backend(self) -> Any:
+        """What holds the keys: for a local folder that nobody has created yet, a place without any."""
+        if self._opened is None and self._folder is not None:
+            if not self._folder.is_dir():
+                return MemoryStore()
+            self._opened = LocalStore(prefix=self._folder)
+        return self._opened
+
+    def _write(self, key: str, data: bytes | memoryview, mode: Literal["create"] | None = None) -> None:
+        try:
+            if self._folder is not None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            obstore.put(self._backend, key, data, mode=mode)
+        except KeyExistsError:
+            raise AlreadyExistsError(f"{self.where(key)} exists already.") from None
+        except (BaseError, OSError) as error:
+            raise StoreError(
+                f"{self.where(key)} could not be written ({len(data)} bytes): {first_line(error)}. "
+                "Check that the store (setting store) may be written and has space left, and do it again."
+            ) from error
 
     @classmethod
     def open(cls, settings: Settings) -> Store:
@@ -106,12 +130,7 @@ class Store:
             AlreadyExistsError: The key is there already; nothing was changed.
             StoreError: The data could not be written.
         """
-        try:
-            obstore.put(self._backend, key, data, mode="create")
-        except KeyExistsError:
-            raise AlreadyExistsError(f"{self.where(key)} exists already.") from None
-        except (BaseError, OSError) as error:
-            raise StoreError(f"{self.where(key)} could not be written ({len(data)} bytes): {first_line(error)}") from error
+        self._write(key, data, "create")
 
     def publish(self, key: str, data: bytes | memoryview) -> FileRecord:
         """Writes a file under `key` with the hash of its content added to the name: no other content ever lies there."""
@@ -124,10 +143,7 @@ class Store:
         return self._put(key, data, hashlib.sha256(data).hexdigest())
 
     def _put(self, key: str, data: bytes | memoryview, digest: str) -> FileRecord:
-        try:
-            obstore.put(self._backend, key, data)
-        except (BaseError, OSError) as error:
-            raise StoreError(f"{self.where(key)} could not be written ({len(data)} bytes): {first_line(error)}") from error
+        self._write(key, data)
         return FileRecord(key=key, size=len(data), sha256=digest)
 
     def publish_table(self, key: str, table: pa.Table) -> FileRecord:

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sbr_tasks.days import from_us
-from sbr_tasks.errors import SourceError
+from sbr_tasks.errors import SourceError, system_error
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -461,7 +461,7 @@ def _replacing(out: Path) -> Iterator[BinaryIO]:
             yield file
         part.replace(out)
     except OSError as error:
-        raise SourceError(f"Demo clicks could not be written to {out}: {error}. Free space or name another file.") from error
+        raise SourceError(f"Demo clicks could not be written to {out} ({system_error(error)}). Free space or name another file (--out).") from error
     finally:
         part.unlink(missing_ok=True)
 

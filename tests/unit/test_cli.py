@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from sbr_tasks.__main__ import main as start
 from sbr_tasks.settings import ModelSettings
 
 
@@ -138,6 +140,22 @@ def test_empty_store_says_what_to_do(sbr: Sbr) -> None:
     assert json.loads(sbr("models", "--json").out) == {"champion": None, "models": []}
 
 
+@pytest.mark.parametrize("words", [("models",), ("runs",), ("log",), ("store", "check"), ("quarantine", "list")])
+def test_reading_commands_create_no_store(sbr: Sbr, tmp_path: Path, words: tuple[str, ...]) -> None:
+    assert sbr(*words).code == 0
+    assert not (tmp_path / "store").exists()
+
+
+def test_what_the_system_refuses_is_a_sentence(sbr: Sbr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system", "/full/out")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    done = sbr("demo-clicks", "--out", str(tmp_path / "out" / "clicks.dat"))
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("sbr: The system refused (/full/out: read-only file system). Check that the place is right")
+
+
 def test_settings_in_force_are_shown(sbr: Sbr) -> None:
     assert json.loads(sbr("settings", "--set", "window.days=9").out)["window"]["days"] == 9
 
@@ -150,6 +168,23 @@ def test_interruption_says_that_nothing_is_lost(sbr: Sbr, monkeypatch: pytest.Mo
     done = sbr("runs")
     assert done.code == 130
     assert "the same command goes on from there" in done.err
+
+
+def test_interruption_while_commands_are_loaded_is_quiet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "sbr_tasks.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "sbr_tasks.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted, *sys.meta_path])
+    with pytest.raises(SystemExit) as stop:
+        start()
+    assert stop.value.code == 130
+    assert capsys.readouterr() == ("", "")
 
 
 def test_profile_prints_numbers_and_writes_plots(sbr: Sbr, clicks: Path, tmp_path: Path) -> None:

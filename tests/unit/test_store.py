@@ -127,6 +127,27 @@ def test_store_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
         Store(str(tmp_path / "file" / "store"))
 
 
+def test_reading_creates_no_folder_and_sees_what_another_writes(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "store"
+    reader = Store(str(folder))
+    assert NumberedLog(reader, "log").entries() == []
+    assert not reader.exists("a")
+    with pytest.raises(DamagedError, match="is missing"):
+        reader.get("a")
+    assert not list(tmp_path.iterdir())
+    Store(str(folder)).put_new("a", b"1")
+    assert reader.get("a") == b"1"
+
+
+def test_write_that_is_refused_says_what_to_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "store"))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(StoreError, match=r"could not be written .*Check that the store \(setting store\) may be written"):
+        Store(str(tmp_path / "store")).put_new("a", b"1")
+
+
 def test_entries_of_a_log_are_read_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     log, read = NumberedLog(store, "log"), list[str]()
     get = store.get
