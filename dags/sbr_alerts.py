@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback
 
+from sbr_tasks.errors import SettingsError
 from sbr_tasks.settings import SMTP_NOTIFIER, AlertSettings, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -78,6 +79,23 @@ def deadline(settings: Settings) -> DeadlineAlert | None:
 
 ALERTS: dict[str, Any] = {"on_failure_callback": on_failure, "on_success_callback": on_success}
 """Arguments of every task."""
+
+
+def require_notifier(alerts: AlertSettings) -> None:
+    """Checks, where anybody is told anything, that the notifier is there: found out when a DAG is parsed, not when a run fails.
+
+    Raises:
+        SettingsError: There is no such class.
+    """
+    try:
+        found = resolve_name(alerts.notifier) if alerts.on else None
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingsError(
+            f"Setting 'alerts.notifier' is {alerts.notifier!r}: expected the dotted path of a notifier's class, such as "
+            f"{SMTP_NOTIFIER}; {error}. Correct it, or install the provider that has it."
+        ) from error
+    if alerts.on and not callable(found):
+        raise SettingsError(f"Setting 'alerts.notifier' is {alerts.notifier!r}, which isn't a class, such as {SMTP_NOTIFIER}.")
 
 
 def _tell(context: dict[str, Any], due: Callable[[Settings], list[Alert]]) -> None:

@@ -237,6 +237,22 @@ def test_runs_have_a_deadline_where_somebody_wants_to_know(tmp_path: Path) -> No
     assert not any(found.values())
 
 
+@pytest.mark.parametrize("notifier", ["airflow.providers.smtp.notifications.smtp.SmtpNotifer", "no.such.Notifier"])
+def test_misspelt_notifier_is_an_error_of_the_dag(tmp_path: Path, notifier: str) -> None:
+    environment = environment_of(tmp_path) | {"SBR_ALERTS__NOTIFIER": notifier}
+    command = [sys.executable, "-c", "import runpy; runpy.run_path('dags/daily_retrain.py')"]
+    environment["PYTHONPATH"] = str(ROOT / "dags")
+
+    def parse(on: str) -> subprocess.CompletedProcess[str]:
+        given = environment | {"SBR_ALERTS__ON": on}
+        return subprocess.run(command, env=given, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (
+        f"Setting 'alerts.notifier' is {notifier!r}: expected the dotted path of a notifier's class" in parse("failure").stderr
+    )
+    assert parse("").returncode == 0
+
+
 def test_runs_have_no_deadline_where_nobody_wants_to_know(tmp_path: Path) -> None:
     assert not any(deadlines(tmp_path, SBR_ALERTS__ON="[]").values())
 
