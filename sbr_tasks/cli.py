@@ -6,16 +6,16 @@ import json
 import logging
 import os
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from textwrap import indent
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from tabulate import tabulate
 
 from sbr_tasks.days import describe_days, parse_day, window_days
-from sbr_tasks.errors import SbrError, system_error
+from sbr_tasks.errors import SbrError, SettingsError, system_error
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
 
@@ -91,6 +91,11 @@ def demo_clicks(
         clicks=clicks,
         shuffle=shuffle,
     )
+    asked = parse_day(end) - timedelta(days=days - 1)
+    if summary.first.date() > asked:
+        typer.echo(
+            f"So few clicks don't fill {days} days: the first one is of {summary.first:%Y-%m-%d}, not {asked}.", err=True
+        )
     _print(
         {
             "path": str(summary.path),
@@ -127,14 +132,18 @@ def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
     from sbr_tasks.validation.checkpoint import validate_pending
 
     validated = validate_pending(*_open(overrides))
-    _print(
-        {
-            "accepted": [str(day) for day in validated.accepted],
-            "quarantined": [str(day) for day in validated.quarantined],
-            "warnings": {str(day): sentences for day, sentences in validated.warnings.items()},
-        },
-        as_json,
-    )
+    warnings = {str(day): sentences for day, sentences in validated.warnings.items()}
+    if as_json:
+        days = {"accepted": validated.accepted, "quarantined": validated.quarantined}
+        _print({**{name: list(map(str, found)) for name, found in days.items()}, "warnings": warnings}, as_json)
+        return
+    typer.echo(f"Accepted: {describe_days(validated.accepted) or 'no day'}.")
+    if validated.quarantined:
+        typer.echo(f"In quarantine: {describe_days(validated.quarantined)}. `sbr quarantine show DAY` says why.")
+    for day, sentences in warnings.items():
+        typer.echo(f"Warnings of {day}:")
+        for sentence in sentences:
+            typer.echo(indent(sentence, "  "))
 
 
 @quarantine.command("list")
@@ -199,6 +208,9 @@ def retrain(
     force: Annotated[
         str | None, typer.Option("--force", metavar="REASON", help="Promote whatever the metrics; say why.")
     ] = None,
+    promote: Annotated[
+        Literal["gate", "never"], typer.Option("--promote", help="never: train, score and report; nothing is promoted.")
+    ] = "gate",
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -207,9 +219,14 @@ def retrain(
     from sbr_tasks.steps import retrain as run
 
     overrides = _with_source(overrides, source, format_name)
-    decided = run(as_of, force=force, overrides=overrides)
+    if force is not None and promote == "never":
+        raise SettingsError("--force promotes and --promote never doesn't; give one of them.")
+    decided = run(as_of, force=force, is_asked=promote != "never", overrides=overrides)
     if as_json:
         _print(decided, as_json)
+    elif promote == "never":
+        typer.echo(f"{decided['model_version']}: {decided['outcome']}, but not recorded (--promote never).")
+        typer.echo("\n".join([*decided["reasons"], f"Report: {decided['report']}"]))
     else:
         typer.echo(run_table(run_rows(Store.open(load_settings(overrides)), [parse_day(as_of)])))
 
@@ -332,7 +349,7 @@ def recommend(
     from sbr_tasks.registry.recommend import recommend as run
 
     store, _ = _open(overrides)
-    found = run(store, [part.strip() for part in session.split(",") if part.strip()], k=k, name=model)
+    found = run(store, [part.strip() for part in session.split(",")], k=k, name=model)
     if as_json:
         _print(found.as_dict(), as_json)
         return
@@ -552,6 +569,8 @@ def tune(
         return
     typer.echo(search_table(found))
     typer.echo(f"{found.n_trials} settings tried, {found.n_pruned} given up early. Written to {out}.")
+    if best.is_start:
+        typer.echo(f"None was better than the present setting, so {out} says the same as that one: there is nothing to change.")
 
 
 @app.command("settings")

@@ -298,12 +298,13 @@ def clear_store(keep_days: int | None = None, *, overrides: Iterable[str] = ()) 
     return {name: found[name] for name in ("newest_day", "first_retained_run", "files", "bytes", "removed", "young_orphans")}
 
 
-def retrain(day: str, *, force: str | None = None, overrides: Iterable[str] = ()) -> Json:
+def retrain(day: str, *, force: str | None = None, is_asked: bool = True, overrides: Iterable[str] = ()) -> Json:
     """The whole chain in this process.
 
     Args:
         day: The day whose clicks are new.
         force: Why the new model is to be promoted whatever its metrics.
+        is_asked: Whether anything may be promoted; if not, the gate's verdict is told and nothing is recorded.
         overrides: Settings, as on the command line.
 
     Returns:
@@ -323,7 +324,7 @@ def retrain(day: str, *, force: str | None = None, overrides: Iterable[str] = ()
     trained = train_gru4rec(day, window["window"], overrides=overrides)
     names = (window["window"], trained["model_version"])
     scores = evaluate_models(day, *names, overrides=overrides)
-    decision = promote_if_better(day, *names, force=force, overrides=overrides)
+    decision = promote_if_better(day, *names, force=force, is_asked=is_asked, overrides=overrides)
     report = write_report(day, *names, overrides=overrides)
     return decision | {
         "ingest_clicks": ingested,

@@ -251,7 +251,10 @@ class ClickCatalog:
                     f"The clicks of {revision.day} were removed (`sbr store gc` or `forget`) after this run had looked for them. "
                     "Run the day again, from ingest_clicks on: it ingests them again."
                 ) from error
-            raise
+            raise DamagedError(
+                f"{error} Without a backup, `sbr store forget {revision.day} --reason WHY` and the run of the day again take its "
+                "clicks from the source; `sbr store check` names all that is damaged."
+            ) from error
 
 
 def fold(entries: Sequence[LogEntry]) -> dict[date, DayState]:

@@ -375,8 +375,8 @@ def _sessions_for(clicks: int, first: int, days: int, seed: int) -> int:
     longer_than = [_share_longer_than(n) for n in range(_MOST_CLICKS)]
     mean = sum(longer_than)
     variance = sum((2 * n + 1) * share for n, share in enumerate(longer_than)) - mean**2
-    wanted = clicks + 2 * math.sqrt(variance * clicks / mean)
-    sessions_per_day = math.ceil(wanted / (mean * days))
+    wanted = clicks - 2 * math.sqrt(variance * clicks / mean)
+    sessions_per_day = max(1, math.ceil(wanted / (mean * days)))
     while DemoShop(seed, sessions_per_day).count_clicks(first, days) < clicks:
         sessions_per_day += max(1, sessions_per_day // 500)
     return sessions_per_day

@@ -49,8 +49,10 @@ def recommend(store: Store, session: list[str], *, k: int, name: str | None = No
         name: A version; None asks the champion.
 
     Raises:
-        RegistryError: There is no champion yet, no such version, or an id isn't of the type of the model's ids.
+        RegistryError: The session is empty, there is no champion yet, no such version, or an id is none of the model's type.
     """
+    if not session or not all(session):
+        raise RegistryError(f"Expected the session's item ids, such as 1,2,3; found {','.join(session)!r}.")
     name = name or _champion(store)
     scorer = load_scorer(store, load_version(store, name))
     index = scorer.index
@@ -58,7 +60,9 @@ def recommend(store: Store, session: list[str], *, k: int, name: str | None = No
     try:
         ids = np.array([int(item) if is_integer else item for item in session], dtype=np.int64 if is_integer else object)
     except (ValueError, OverflowError):
-        raise RegistryError(f"Expected 64-bit integer item ids, such as 1,2,3; found {','.join(session)!r}.") from None
+        ids = None
+    if ids is None or (is_integer and (ids < 0).any()):
+        raise RegistryError(f"Expected non-negative 64-bit integers as item ids, such as 1,2,3; found {','.join(session)!r}.")
     codes = index.encode(ids)
     unknown = [item for item, code in zip(session, codes, strict=True) if code == UNKNOWN]
     scores, is_known = score_session(scorer, codes)

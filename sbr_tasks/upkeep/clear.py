@@ -43,6 +43,7 @@ class Cleared:
         files: What goes, by key: what it is, and its bytes.
         days: Days of which clicks go.
         young: Orphans that are too young to go.
+        before: What was written later stays, whatever it is.
         is_dry: Nothing was removed.
     """
 
@@ -51,6 +52,7 @@ class Cleared:
     files: dict[str, tuple[str, int]]
     days: tuple[date, ...]
     young: tuple[Stat, ...]
+    before: datetime
     is_dry: bool
 
     def as_dict(self) -> Json:
@@ -114,6 +116,7 @@ def clear_store(store: Store, settings: Settings, *, keep_days: int, now: dateti
         files={key: (what, stat.size) for key, (what, stat) in plan.files.items()},
         days=tuple(sorted(plan.days)),
         young=tuple(plan.young),
+        before=before,
         is_dry=dry_run,
     )
 
@@ -154,6 +157,7 @@ def cleared_table(cleared: Cleared) -> str:
         lines.append(f"Runs of {cleared.first_run} to {cleared.newest} are retained.")
     if cleared.young:
         lines.append(f"{len(cleared.young)} orphans are too young to go (upkeep.grace_hours).")
+    lines.append(f"Whatever was written after {_second(cleared.before)} stays (upkeep.grace_hours).")
     lines.append("Dry run: nothing was removed." if cleared.is_dry else "Removed.")
     return "\n".join(lines)
 

@@ -160,12 +160,21 @@ def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
 
 
 def window_table(window: Window) -> str:
-    """The parts of a window as a table for people."""
+    """The parts of a window as a table for people, and what `window.longest` took away before."""
     rows = []
     for name in PARTS:
         part = window.manifest["parts"][name]
         rows.append([name, part["clicks"], part["events"], part["sessions"], part["items"], part["first"], part["last"]])
-    return tabulate(rows, headers=["part", "clicks", "events", "sessions", "items", "first click", "last click"], intfmt=",")
+    table = tabulate(rows, headers=["part", "clicks", "events", "sessions", "items", "first click", "last click"], intfmt=",")
+    too_long = window.manifest.get("too_long")
+    if too_long is None:
+        return table
+    asked = window.manifest["inputs"]["window"]
+    done = {"drop": "dropped", "cut": "cut"}[asked["longest_action"]]
+    return (
+        f"{table}\n{too_long['sessions']:,} sessions of more than {asked['longest']:,} clicks were {done}, "
+        f"{too_long['clicks_lost']:,} clicks lost (window.longest)."
+    )
 
 
 @contextmanager

@@ -120,6 +120,15 @@ def test_demo_clicks_are_written_previewed_and_ingested(sbr: Sbr, tmp_path: Path
     assert json.loads(sbr("ingest", "--from", file, "--json").out)["rows"] == written["clicks"]
 
 
+def test_demo_clicks_that_do_not_fill_the_days_say_so(sbr: Sbr, tmp_path: Path) -> None:
+    words = ("demo-clicks", "--out", str(tmp_path / "demo.dat"), "--days", "10", "--end", "2014-09-30", "--clicks")
+    assert sbr(*words, "20000").err == ""
+    done = sbr(*words, "10")
+    assert done.code == 0
+    assert done.err.startswith("So few clicks don't fill 10 days: the first one is of 2014-09-")
+    assert done.err.endswith(", not 2014-09-21.\n")
+
+
 def test_preview_refuses_a_file_that_is_too_short_for_a_window(sbr: Sbr, clicks: Path) -> None:
     done = sbr("preview", "--from", str(clicks), "--days", "1")
     assert done.code == 1
@@ -138,6 +147,29 @@ def test_empty_store_says_what_to_do(sbr: Sbr) -> None:
     assert sbr("runs").out == f"No run has decided anything yet in {store}. {start}"
     assert sbr("log").out == f"The promotion log of {store} has no entry yet. {start}"
     assert json.loads(sbr("models", "--json").out) == {"champion": None, "models": []}
+
+
+def test_validation_is_told_in_sentences(sbr: Sbr, clicks: Path) -> None:
+    with clicks.open("a") as file:
+        file.write("3,2014-09-24T12:00:00.000Z,10,0\n" * 2)
+    sbr("ingest", "--from", clicks.name)
+    done = sbr("validate")
+    assert done.out == (
+        "Accepted: 2014-09-23 to 2014-09-24.\nWarnings of 2014-09-24:\n  No session clicks the same item twice at the same "
+        "instant: broken by 2 of 4 clicks, such as 2, 2\n"
+    )
+    assert sbr("validate").out == "Accepted: no day.\n"
+
+
+def test_session_without_ids_is_refused(sbr: Sbr) -> None:
+    for session in ("", "1,,2"):
+        said = f"sbr: Expected the session's item ids, such as 1,2,3; found {session!r}.\n"
+        assert sbr("recommend", "--session", session) == Result(1, "", said)
+
+
+def test_forced_promotion_that_is_never_to_be_is_refused(sbr: Sbr) -> None:
+    done = sbr("retrain", "--as-of", "2014-09-24", "--promote", "never", "--force", "because")
+    assert done == Result(1, "", "sbr: --force promotes and --promote never doesn't; give one of them.\n")
 
 
 @pytest.mark.parametrize("words", [("models",), ("runs",), ("log",), ("store", "check"), ("quarantine", "list")])

@@ -255,7 +255,9 @@ def test_recommend_without_champion_or_with_a_wrong_id_says_so(
     assert str(caught.value) == "There is no champion yet. Train one with `sbr retrain --as-of DAY`."
     with pytest.raises(RegistryError) as caught:
         recommend(store, ["sku"], k=3, name=of(D)[1])
-    assert str(caught.value) == "Expected 64-bit integer item ids, such as 1,2,3; found 'sku'."
+    assert str(caught.value) == "Expected non-negative 64-bit integers as item ids, such as 1,2,3; found 'sku'."
+    with pytest.raises(RegistryError, match=r"^Expected non-negative 64-bit integers as item ids, .*; found '-5'\.$"):
+        recommend(store, ["-5"], k=3, name=of(D)[1])
 
 
 def test_unknown_version_and_damaged_files_are_named(

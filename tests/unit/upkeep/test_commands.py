@@ -52,6 +52,21 @@ def test_gc_removes_what_its_dry_run_shows(store: Store, sbr: Sbr) -> None:
     assert json.loads(sbr("store", "gc", "--keep-days", "6", "--json")[1])["files"] == 0
 
 
+def test_dry_run_says_from_when_on_files_stay(store: Store, sbr: Sbr) -> None:
+    code, out, _ = sbr("store", "gc", "--keep-days", "0", "--dry-run", "--set", "upkeep.grace_hours=24")
+    assert code == 0
+    kept = next(line for line in out.splitlines() if line.startswith("Whatever was written after "))
+    assert kept.endswith(" stays (upkeep.grace_hours).")
+
+
+def test_window_on_a_damaged_day_says_how_to_get_its_clicks_again(store: Store, settings: Settings, sbr: Sbr) -> None:
+    clicks_of(settings).write_bytes(b"other")
+    code, _, err = sbr("window", "--as-of", str(LAST), "--set", "window.least_click=2")
+    assert code == 1
+    assert f"`sbr store forget {LAST} --reason WHY` and the run of the day again" in err
+    assert "`sbr store check` names all that is damaged." in err
+
+
 def test_day_without_clicks_cannot_be_forgotten(store: Store, sbr: Sbr) -> None:
     code, _, err = sbr("store", "forget", "1999-01-01", "--reason", "none")
     assert code == 1

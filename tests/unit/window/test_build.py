@@ -134,6 +134,9 @@ def test_manifest_says_how_many_sessions_were_too_long(tmp_path: Path) -> None:
     dropping = parquet_settings(tmp_path, *OVERRIDES, "window.longest=2")
     dropped = build_window(store, dropping, D)
     assert dropped.manifest["too_long"] == {"sessions": 1, "clicks_lost": 3}
+    said = "1 sessions of more than 2 clicks were {}, {} clicks lost (window.longest)."
+    assert window_table(window).splitlines()[-1] == said.format("cut", 1)
+    assert window_table(dropped).splitlines()[-1] == said.format("dropped", 3)
     assert dropped.clicks == 8
     assert dropped.manifest["parts"]["test"]["sessions"] == 1
 
