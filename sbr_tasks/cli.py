@@ -16,7 +16,7 @@ from tabulate import tabulate
 
 from sbr_tasks.days import describe_days, parse_day, window_days
 from sbr_tasks.errors import SbrError, SettingsError, system_error
-from sbr_tasks.settings import Settings, load_settings
+from sbr_tasks.settings import Settings, absolute_place, load_settings
 from sbr_tasks.store import Store
 
 _INTERRUPTED = 130
@@ -427,6 +427,39 @@ def check_store(overrides: Overrides = None, as_json: AsJson = False) -> None:
         typer.echo(check_table(checked))
     if checked.faults:
         raise typer.Exit(1)
+
+
+@stored.command("copy")
+def copy_store(
+    places: Annotated[list[str], typer.Argument(metavar="[FROM] TO", help="Folders or URLs; without FROM: the store.")],
+    to_options: Annotated[
+        list[str] | None,
+        typer.Option("--to-option", metavar="KEY=VALUE", help="Of TO's object store; none: store_options. Repeatable."),
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a store with its history to another folder or bucket, or bring such a copy up to date.
+
+    Each file is verified on the way, and the whole copy in the end. A copy that was stopped can't be used; the same command
+    goes on with it.
+    """
+    from sbr_tasks.upkeep.copy import copied_table
+    from sbr_tasks.upkeep.copy import copy_store as run
+
+    if len(places) > 2:
+        raise typer.BadParameter(f"Expected [FROM] TO, found {len(places)} places.")
+    for option in to_options or ():
+        if "=" not in option:
+            raise typer.BadParameter(f"Expected --to-option KEY=VALUE, such as region=eu-west-1; found {option!r}.")
+    settings = load_settings(overrides or ())
+    source, target = (absolute_place(place, Path.cwd()) for place in [settings.store, *places][-2:])
+    options = dict(option.split("=", 1) for option in to_options) if to_options else settings.store_options
+    copied = run(Store(source, settings.store_options), Store(target, options))
+    if as_json:
+        _print(copied.as_dict(), as_json)
+    else:
+        typer.echo(copied_table(copied))
 
 
 @stored.command("gc")

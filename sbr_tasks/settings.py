@@ -545,9 +545,14 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
+def absolute_place(place: str, base: Path) -> str:
+    """A URL as it is; a path as an absolute one, seen from the folder `base`."""
+    return place if is_url(place) else str((base / Path(place).expanduser()).resolve())
+
+
 def _with_absolute_paths(settings: Settings, base: Path) -> Settings:
     def absolute(place: str) -> str:
-        return place if is_url(place) else str((base / Path(place).expanduser()).resolve())
+        return absolute_place(place, base)
 
     store = absolute(settings.store)
     inside = Path(store) if not is_url(store) else base.resolve() / "var"

@@ -38,6 +38,8 @@ _CHUNK = 8 << 20
 _HALF_WRITTEN = re.compile(r"#\d+$")
 """How obstore names the file in a local folder that it renames once it is whole."""
 _ENTRY_KEY = re.compile(r"/\d{8}\.json$")
+INCOMPLETE = "incomplete.json"
+"""Lies beside the entries of a log while `sbr store copy` writes the store: nobody may read or extend that log."""
 _REMEDY = "Restore it from a backup; docs/operations.md says under Recovery what can be made again, and how."
 
 
@@ -350,9 +352,12 @@ class NumberedLog:
         """All entries, in order.
 
         Raises:
-            DamagedError: An entry was deleted.
+            DamagedError: An entry was deleted, or the store is a copy that isn't complete.
         """
-        stats = [stat for stat in self._store.stats(self._prefix).values() if _ENTRY_KEY.search(stat.key)]
+        listed = self._store.stats(self._prefix)
+        if f"{self._prefix}/{INCOMPLETE}" in listed:
+            raise DamagedError(incomplete_copy(self._store))
+        stats = [stat for stat in listed.values() if _ENTRY_KEY.search(stat.key)]
         for expected, stat in enumerate(stats, start=1):
             number = int(stat.key.rsplit("/", 1)[1].removesuffix(".json"))
             if number != expected:
@@ -388,6 +393,14 @@ class NumberedLog:
             except AlreadyExistsError:
                 continue
             return LogEntry(number, dict(body))
+
+
+def incomplete_copy(store: Store) -> str:
+    """What is to be said of a store to which `sbr store copy` was cut off."""
+    return (
+        f"The store {store.url} is a copy that isn't complete: `sbr store copy` is at work, or was stopped. Run the same "
+        "command again, it goes on from there."
+    )
 
 
 def file_records(body: Any) -> Iterator[FileRecord]:

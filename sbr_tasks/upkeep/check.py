@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -129,12 +130,25 @@ def _fault(store: Store, named: Named, stat: Stat | None) -> Fault | None:
 def _content_fault(store: Store, named: Named) -> str | None:
     """What is wrong with a file that is there and has the right size; None if nothing is."""
     if named.sha256 is not None:
-        _, digest = store.digest(named.key)
-        if not digest.startswith(named.sha256):
-            return f"Its record says SHA-256 {named.sha256[:12]}..., found {digest[:12]}..."
-        return None
-    look = _LOOKS.get(named.key.split("/", 1)[0])
-    return look(store.get(named.key)) if look and named.key == named.record else None
+        return _hash_fault(named.sha256, store.digest(named.key)[1])
+    look = _look_of(named)
+    return look(store.get(named.key)) if look else None
+
+
+def content_fault(named: Named, data: bytes) -> str | None:
+    """What is wrong with a file's content, as `check_store` says it; None if nothing is."""
+    if named.sha256 is not None:
+        return _hash_fault(named.sha256, hashlib.sha256(data).hexdigest())
+    look = _look_of(named)
+    return look(data) if look else None
+
+
+def _hash_fault(expected: str, found: str) -> str | None:
+    return None if found.startswith(expected) else f"Its record says SHA-256 {expected[:12]}..., found {found[:12]}..."
+
+
+def _look_of(named: Named) -> Callable[[bytes], str | None] | None:
+    return _LOOKS.get(named.key.split("/", 1)[0]) if named.key == named.record else None
 
 
 def _page_fault(data: bytes) -> str | None:

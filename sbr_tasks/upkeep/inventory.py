@@ -16,7 +16,7 @@ from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.log import PROMOTIONS, Entry, Promotion, fold, read_entry
 from sbr_tasks.registry.serving import RECORDS, SERVING
 from sbr_tasks.registry.versions import VERSION_FIELDS
-from sbr_tasks.store import FileRecord, Json, LogEntry, Stat, Store, file_records, fingerprint
+from sbr_tasks.store import INCOMPLETE, FileRecord, Json, LogEntry, Stat, Store, file_records, fingerprint
 from sbr_tasks.window.build import WINDOW_FIELDS, removed_key
 
 AREAS = (
@@ -49,6 +49,7 @@ _COPY = re.compile(r"serving/published/(\d{8})\.json")
 _REPORT = re.compile(r"reports/as_of=[^/]+/(?:(\d{8})|([-0-9a-f]{19}))\.html")
 _NEXT_ITEMS = re.compile(r"recommendations/([^/]+)/next_items\.parquet")
 
+_COPY_AGAIN = "Run `sbr store copy` again, as it was run before: it goes on from there."
 _BACKUP = "Restore it from a backup: nothing else holds it."
 _AGAIN = "`sbr store forget {day}`, then the run of the day again: its clicks come from the source again."
 _REMEDIES = {
@@ -199,6 +200,10 @@ def _add_record(
 
 def _log_keys(found: Inventory, prefix: str) -> Iterator[tuple[int, str]]:
     """Numbers and keys of a log's entries; an entry that is lacking before the last one is a fault."""
+    mark = f"{prefix}/{INCOMPLETE}"
+    if mark in found.stats:
+        found.named[mark] = Named(mark, mark)
+        found.faults.append(Fault(mark, "damaged", "The store is a copy that isn't complete.", mark, _COPY_AGAIN))
     keys = {int(match[1]): key for key in found.stats if key.startswith(f"{prefix}/") and (match := _ENTRY.search(key))}
     for number in range(1, max(keys, default=0) + 1):
         if number in keys:

@@ -1,0 +1,258 @@
+"""Copying a store to another place, with its history: every file that a record names, and nothing else.
+
+What makes a copy safe to stop, to repeat and to run beside work:
+
+- Each file is compared with its record on the way. Files go before the records that name them, and the logs go last, in order.
+- Until all is there and was verified once more, a mark lies beside the logs of a new copy, with which nobody can read them: a
+  copy that was stopped never passes for a whole store, nor for an older state of it.
+- A copy that is whole is brought up to date without a mark: whatever it is stopped at, its logs name only what is there.
+- The logs of the target must be a beginning of those of the source. So another store's content, or a copy that went on by
+  itself, is never written over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+from sbr_tasks.clicks.catalog import COMMITS
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError
+from sbr_tasks.progress import Progress
+from sbr_tasks.registry.log import PROMOTIONS, fold
+from sbr_tasks.store import INCOMPLETE, Json, Stat, Store, to_json
+from sbr_tasks.upkeep.check import check_store, content_fault
+from sbr_tasks.upkeep.inventory import AREAS, Fault, Inventory, Named, fault_of, take_inventory
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 4
+"""Files under way at once; each is held in memory."""
+_LOGS = (COMMITS, PROMOTIONS)
+_MARKS = tuple(f"{log}/{INCOMPLETE}" for log in _LOGS)
+_LEFT_OUT = "checkpoints/"
+"""Work in progress; without it a training starts afresh."""
+_LOADED_WHEN_THERE = "/saved_model.pb"
+"""TF Serving loads a folder as soon as it holds this file, so it comes after the others."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What a copy did.
+
+    Attributes:
+        source: Where it was copied from.
+        target: Where it was copied to.
+        files: Files that were written.
+        bytes: Their bytes.
+        present: Files that were there already.
+        log_entries: Entries of the promotion log, in both.
+        champion: The champion, in both; None while there is none.
+    """
+
+    source: str
+    target: str
+    files: int
+    bytes: int
+    present: int
+    log_entries: int
+    champion: str | None
+
+    def as_dict(self) -> Json:
+        return asdict(self)
+
+
+def copy_store(source: Store, target: Store) -> Copied:
+    """Copies a store, or goes on with a copy, or brings one up to date. What is committed meanwhile is copied too.
+
+    Raises:
+        DamagedError: A file of the source, or what was written, isn't what its record says.
+        StoreError: The target holds something else, the source holds nothing, or one of them is out of reach.
+    """
+    _require_apart(source, target)
+    found = _whole(source)
+    if not found.commits:
+        raise StoreError(f"Expected a store with clicks, found no commit in {source.where(COMMITS)}: there is nothing to copy.")
+    if not _is_whole_copy(source, target):
+        _mark(source, target)
+    done: dict[str, int | None] = {}
+    while todo := [named for named in found.named.values() if named.key not in done and not named.key.startswith(_LEFT_OUT)]:
+        done |= _copy(source, target, todo, found.stats)
+        found = _whole(source)
+    _verify(source, target, found)
+    for mark in _MARKS:
+        target.delete(mark)
+    sizes = [size for size in done.values() if size is not None]
+    return Copied(
+        source=source.url,
+        target=target.url,
+        files=len(sizes),
+        bytes=sum(sizes),
+        present=len(done) - len(sizes),
+        log_entries=len(found.promotions),
+        champion=fold(found.promotions).champion,
+    )
+
+
+def copied_table(copied: Copied) -> str:
+    """What a copy did, for people."""
+    there = f" {copied.present:,} were there already." if copied.present else ""
+    return (
+        f"{copied.files:,} files ({copied.bytes:,} bytes) copied from {copied.source} to {copied.target}.{there}\n"
+        f"The copy is whole: {copied.log_entries} log entries, champion {copied.champion or 'none'}.\n"
+        "To work there, set `store` to it, then run `sbr repair`, which makes MLflow from it."
+    )
+
+
+def _require_apart(source: Store, target: Store) -> None:
+    places = [f"{store.url.rstrip('/')}/" for store in (source, target)]
+    if places[0].startswith(places[1]) or places[1].startswith(places[0]):
+        raise StoreError(f"A store can't be copied to itself or into itself: from {source.url} to {target.url}.")
+
+
+def _whole(store: Store) -> Inventory:
+    """What lies in a store of which every record can be read and no file is missing."""
+    found = take_inventory(store)
+    lost = (one for key, one in found.named.items() if key not in found.stats and not store.exists(key))
+    fault = next(iter([*found.faults, *(fault_of("missing", one.key, "It isn't there.", one.record) for one in lost)]), None)
+    if fault:
+        raise _damaged(store, fault)
+    return found
+
+
+def _damaged(source: Store, fault: Fault) -> DamagedError:
+    return DamagedError(
+        f"The copy stopped: {source.where(fault.key)} is {fault.kind}. {fault.why} {fault.remedy} "
+        "`sbr store check` names all faults; the same command then goes on."
+    )
+
+
+def _is_whole_copy(source: Store, target: Store) -> bool:
+    """Whether the target is a whole copy of an earlier state of the source; False if it is empty, or a copy that was stopped.
+
+    Raises:
+        StoreError: It is something else.
+    """
+    marks = [target.get(mark) for mark in _MARKS if target.exists(mark)]
+    if any(json.loads(mark)["store"] != _identity(source) for mark in marks):
+        raise StoreError(f"{target.url} holds the copy of another store, which was stopped. Copy to an empty place.")
+    length = sum(_require_beginning(source, target, log) for log in _LOGS)
+    if not marks and not length and any(target.keys(area) for area in AREAS):
+        raise StoreError(f"{target.url} holds files of a store and none of its logs. Copy to an empty place.")
+    return not marks and length > 0
+
+
+def _require_beginning(source: Store, target: Store, log: str) -> int:
+    """Checks that a log of the target is a beginning of that of the source; returns how long it is."""
+    theirs = _entries(target, log)
+    ours = _entries(source, log, theirs.keys())
+    for key, entry in theirs.items():
+        if ours.get(key) != entry:
+            raise StoreError(
+                f"{target.where(key)} is not what {source.where(key)} is, so {target.url} holds another store, or a copy that "
+                "went on by itself. Copy to an empty place."
+            )
+    return len(theirs)
+
+
+def _entries(store: Store, log: str, wanted: Iterable[str] | None = None) -> dict[str, bytes]:
+    """The entries of a log as they lie there, by key, in order: all, or those `wanted` that are there."""
+    keys = [key for key in store.keys(log) if key not in _MARKS]
+    keys = keys if wanted is None else sorted({*keys} & {*wanted})
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return dict(zip(keys, pool.map(store.get, keys), strict=True))
+
+
+def _identity(store: Store) -> str:
+    """What tells a store from any other: the hash of its first commit."""
+    return hashlib.sha256(store.get(f"{COMMITS}/00000001.json")).hexdigest()
+
+
+def _mark(source: Store, target: Store) -> None:
+    for mark in _MARKS:
+        target.replace(mark, to_json({"store": _identity(source), "from": source.url}))
+
+
+def _copy(source: Store, target: Store, todo: Sequence[Named], listed: dict[str, Stat]) -> dict[str, int | None]:
+    """Copies some files, those first that others name; returns the bytes written of each, None where it was there already."""
+    there = {key: stat for area in AREAS for key, stat in target.stats(area).items()}
+
+    def transfer(named: Named) -> int | None:
+        stat, own = there.get(named.key), listed.get(named.key)
+        if stat and own and named.sha256 and stat.size == own.size:
+            return None  # the hash is in its name or in a record that stands; the whole copy is verified in the end
+        data = _read(source, named)
+        if stat and target.get(named.key) == data:
+            return None
+        if named.key.startswith(_LOGS):
+            _extend(target, named.key, data)
+        else:
+            target.replace(named.key, data)
+        return len(data)
+
+    done: dict[str, int | None] = {}
+    total = sum(listed[named.key].size for named in todo if named.key in listed)
+    with Progress("Copying the store", total, "B", logger) as progress:
+        for some, at_once in _in_order(todo):
+            for named, size in _map(transfer, some, at_once):
+                done[named.key] = size
+                own = listed.get(named.key)
+                progress.advance(own.size if own else 0)
+    return done
+
+
+def _in_order(todo: Sequence[Named]) -> list[tuple[list[Named], int]]:
+    """Files, then the records that name them, then the logs entry by entry; each with how many may be copied at once."""
+
+    def stage(named: Named) -> int:
+        for number, log in enumerate(_LOGS, start=2):
+            if named.key.startswith(f"{log}/"):
+                return number
+        return int(named.key == named.record or named.key.endswith(_LOADED_WHEN_THERE))
+
+    stages: list[list[Named]] = [[] for _ in range(2 + len(_LOGS))]
+    for named in sorted(todo, key=lambda one: one.key):
+        stages[stage(named)].append(named)
+    return [(some, _AT_ONCE if number < 2 else 1) for number, some in enumerate(stages)]
+
+
+def _map(work: Callable[[Named], int | None], some: Sequence[Named], at_once: int) -> Iterable[tuple[Named, int | None]]:
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        yield from zip(some, pool.map(work, some), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read(source: Store, named: Named) -> bytes:
+    data = source.get(named.key)
+    fault = content_fault(named, data)
+    if fault:
+        raise _damaged(source, fault_of("damaged", named.key, fault, named.record))
+    return data
+
+
+def _extend(target: Store, key: str, entry: bytes) -> None:
+    try:
+        target.put_new(key, entry)
+    except AlreadyExistsError:
+        if target.get(key) != entry:
+            raise StoreError(f"{target.where(key)} was written by somebody else; nobody may work there yet.") from None
+
+
+def _verify(source: Store, target: Store, found: Inventory) -> None:
+    """Checks what was written as `sbr store check` does, and that both logs say the same."""
+    faults = [fault for fault in check_store(target).faults if fault.key not in _MARKS]
+    if faults:
+        raise DamagedError(
+            f"The copy isn't whole: {target.where(faults[0].key)} is {faults[0].kind}. {faults[0].why} "
+            f"({len(faults)} such files.) Delete it there and run the same command again."
+        )
+    for log in _LOGS:
+        copied = _entries(target, log)
+        expected = [key for key in found.named if key.startswith(f"{log}/")]
+        if copied.keys() != set(expected) or copied != _entries(source, log, expected):
+            raise StoreError(f"{target.where(log)} isn't what {source.where(log)} is. Run the same command again.")

@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sbr_tasks.errors import DamagedError, StoreError
+from sbr_tasks.registry.gate import Outcome
+from sbr_tasks.registry.listing import log_rows
+from sbr_tasks.registry.log import PromotionLog
+from sbr_tasks.report.runs import run_rows
+from sbr_tasks.settings import Settings
+from sbr_tasks.store import INCOMPLETE, Store
+from sbr_tasks.upkeep import copy as copy_module
+from sbr_tasks.upkeep.check import check_store
+from sbr_tasks.upkeep.clear import clear_store, forget_day
+from sbr_tasks.upkeep.copy import copy_store
+
+from .shop import DAYS, LAST, NOW, bring_window, decide, write_version
+from .test_check import one
+
+Sbr = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Store:
+    """An empty place on this machine."""
+    return Store(str(tmp_path / "copy"))
+
+
+@pytest.fixture(params=["folder", "s3"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty place on this machine, or in a bucket."""
+    if request.param == "folder":
+        return Store(str(tmp_path / "copy"))
+    return Store(f"s3://clicks/copies/{request.node.name}", request.getfixturevalue("s3_options"))
+
+
+def everything(store: Store) -> dict[str, bytes]:
+    return {key: store.get(key) for key in store.keys("")}
+
+
+def assert_is_copy(source: Store, target: Store) -> None:
+    """The target is a store of its own, whole, that says and holds what the source does."""
+    fresh = Store(target.url, {}) if "://" not in target.url else target
+    assert everything(fresh) == everything(source)
+    checked = check_store(fresh)
+    assert (checked.faults, checked.orphans) == ((), ())
+    assert log_rows(fresh) == log_rows(source)
+    assert [row.as_dict() for row in run_rows(fresh)] == [row.as_dict() for row in run_rows(source)]
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, store: Store, n_writes: int) -> None:
+    """Lets a store be written so many times, and no more."""
+    left = [n_writes]
+
+    def counted(write: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return write(*args)
+
+        return run
+
+    for name in ("replace", "put_new"):
+        monkeypatch.setattr(store, name, counted(getattr(store, name)))
+
+
+def test_copy_holds_all_that_the_store_holds(store: Store, anywhere: Store) -> None:
+    copied = copy_store(store, anywhere)
+    assert_is_copy(store, anywhere)
+    assert (copied.files, copied.present) == (len(store.keys("")), 0)
+    assert copied.bytes == sum(len(content) for content in everything(store).values())
+    state = PromotionLog(anywhere).state()
+    assert (copied.log_entries, copied.champion) == (state.n_entries, state.champion) == (6, state.champion)
+
+
+def test_copy_comes_back_from_a_bucket(store: Store, s3_options: dict[str, str], tmp_path: Path) -> None:
+    there, back = Store("s3://clicks/copies/there", s3_options), Store(str(tmp_path / "back"))
+    copy_store(store, there)
+    copy_store(there, back)
+    assert_is_copy(store, back)
+
+
+def test_what_no_record_names_is_not_copied(store: Store, target: Store, tmp_path: Path) -> None:
+    before = everything(store)
+    for key in ("mlflow/mlflow.db", "scratch/x", "notes.txt", "clicks/day=2020-06-30/rev=0/left.parquet", "checkpoints/00.npz"):
+        store.replace(key, b"not of the history")
+    copy_store(store, target)
+    assert everything(target) == before
+
+
+def test_store_that_was_cleared_is_copied(store: Store, settings: Settings, target: Store) -> None:
+    clear_store(store, settings, keep_days=6, now=NOW)
+    copy_store(store, target)
+    assert_is_copy(store, target)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.96, 1])
+def test_copy_that_was_stopped_is_no_store_until_the_same_again_completes_it(
+    store: Store, anywhere: Store, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    n_writes = int(share * (len(store.keys("")) + 2)) - 1 if share else 2  # the last but one, or the marks alone
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(patch, anywhere, n_writes)
+        copy_store(store, anywhere)
+    with pytest.raises(DamagedError, match=r"is a copy that isn't complete: .* Run the same command again"):
+        PromotionLog(anywhere).state()
+    with pytest.raises(DamagedError, match="is a copy that isn't complete"):
+        run_rows(anywhere)
+    assert "Run `sbr store copy` again" in check_store(anywhere).faults[0].remedy
+    there = len(anywhere.keys("")) - 2
+    copied = copy_store(store, anywhere)
+    assert copied.present == there
+    assert_is_copy(store, anywhere)
+
+
+def test_records_come_after_what_they_name(store: Store, target: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, replace, put_new = list[str](), target.replace, target.put_new
+    monkeypatch.setattr(target, "replace", lambda key, data: (written.append(key), replace(key, data))[1])
+    monkeypatch.setattr(target, "put_new", lambda key, data: (written.append(key), put_new(key, data))[1])
+    copy_store(store, target)
+    logs = [*store.keys("commits"), *store.keys("promotions")]
+    assert written[-len(logs) :] == logs
+    assert written[:2] == [f"commits/clicks/{INCOMPLETE}", f"promotions/{INCOMPLETE}"]
+    for record in (key for key in written if key.startswith("models/") and key.endswith("/manifest.json")):
+        folder = record.removesuffix("manifest.json")
+        assert max(written.index(key) for key in store.keys(folder)) == written.index(record)
+
+
+@pytest.mark.parametrize("harm", ["deleted", "changed"])
+@pytest.mark.parametrize("pattern", ["models/*/*/weights.*.npz", "validation/*/*/data_docs.*.html", "reports/*/*.html"])
+def test_damaged_source_is_refused_in_a_sentence_and_the_copy_goes_on_once_it_is_mended(
+    store: Store, target: Store, tmp_path: Path, harm: str, pattern: str
+) -> None:
+    file = one(tmp_path, pattern)
+    before = file.read_bytes()
+    file.unlink() if harm == "deleted" else file.write_bytes(before[:-9] + b"x" * 9)
+    key = file.relative_to(store.url).as_posix()
+    if harm == "deleted" and pattern.startswith("reports"):
+        copy_store(store, target)  # no record names it
+        return
+    with pytest.raises(DamagedError) as refused:
+        copy_store(store, target)
+    kind = "missing" if harm == "deleted" else "damaged"
+    assert str(refused.value).startswith(f"The copy stopped: {store.where(key)} is {kind}.")
+    assert str(refused.value).endswith("`sbr store check` names all faults; the same command then goes on.")
+    assert not [key for key in target.keys("promotions") if not key.endswith(INCOMPLETE)]
+    file.write_bytes(before)
+    copy_store(store, target)
+    assert_is_copy(store, target)
+
+
+def test_log_with_a_hole_is_not_copied(store: Store, target: Store, tmp_path: Path) -> None:
+    one(tmp_path, "promotions/00000003.json").unlink()
+    with pytest.raises(DamagedError, match=r"promotions/00000003\.json is missing"):
+        copy_store(store, target)
+    assert target.keys("") == []
+
+
+def test_copy_is_brought_up_to_date_and_is_whole_meanwhile(
+    store: Store, settings: Settings, anywhere: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_store(store, anywhere)
+    window = bring_window(store, settings, DAYS[6])
+    decide(store, window, write_version(store, window), Outcome.WOULD_KEEP)
+    before = log_rows(anywhere)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(patch, anywhere, 3)
+        copy_store(store, anywhere)
+    assert log_rows(anywhere) == before
+    assert check_store(anywhere).faults == ()
+    copied = copy_store(store, anywhere)
+    assert 0 < copied.files < copied.present
+    assert_is_copy(store, anywhere)
+    assert copy_store(store, anywhere).files == 0
+
+
+def test_day_that_was_forgotten_is_forgotten_in_the_copy_too(store: Store, target: Store) -> None:
+    copy_store(store, target)
+    forget_day(store, LAST, why="wrong", now=NOW)
+    copy_store(store, target)
+    assert [row.as_dict() for row in run_rows(target)] == [row.as_dict() for row in run_rows(store)]
+    checked = check_store(target)
+    assert checked.faults == ()
+    assert {stat.key.split("/")[1] for stat in checked.orphans} == {f"day={LAST}"}  # its files: `sbr store gc` removes them
+
+
+def test_decision_that_is_made_during_the_copy_is_copied_too(
+    store: Store, settings: Settings, target: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, runs = copy_module._copy, [DAYS[6]]
+
+    def copy_beside_work(*args: Any) -> Any:
+        done = copy(*args)
+        if runs:
+            window = bring_window(store, settings, runs.pop())
+            decide(store, window, write_version(store, window), Outcome.WOULD_KEEP)
+        return done
+
+    monkeypatch.setattr(copy_module, "_copy", copy_beside_work)
+    assert copy_store(store, target).log_entries == 7
+    assert_is_copy(store, target)
+
+
+def other_shop(store: Store) -> None:
+    store.put_new("commits/clicks/00000001.json", b'{"kind": "import", "days": {}}')
+
+
+def copy_that_went_on(store: Store) -> None:
+    n_entries = len(store.keys("promotions"))
+    store.put_new(f"promotions/{n_entries + 1:08d}.json", store.get("promotions/00000001.json"))
+
+
+def stopped_copy_of_another(store: Store) -> None:
+    store.put_new(f"promotions/{INCOMPLETE}", b'{"store": "another"}')
+
+
+def files_without_a_log(store: Store) -> None:
+    store.put_new("models/x/manifest.json", b"{}")
+
+
+@pytest.mark.parametrize(
+    ("content", "is_copy", "sentence"),
+    [
+        (other_shop, False, "another store, or a copy that went on by itself. Copy to an empty place"),
+        (copy_that_went_on, True, "another store, or a copy that went on by itself. Copy to an empty place"),
+        (stopped_copy_of_another, False, "the copy of another store, which was stopped. Copy to an empty place"),
+        (files_without_a_log, False, "holds files of a store and none of its logs. Copy to an empty place"),
+    ],
+)
+def test_place_that_holds_something_else_is_refused_and_left_as_it_is(
+    store: Store, target: Store, content: Callable[[Store], None], is_copy: bool, sentence: str
+) -> None:
+    if is_copy:
+        copy_store(store, target)
+    content(target)
+    before = everything(target)
+    with pytest.raises(StoreError, match=sentence):
+        copy_store(store, target)
+    assert everything(target) == before
+
+
+def test_file_that_changed_in_the_copy_is_named(store: Store, target: Store, tmp_path: Path) -> None:
+    copy_store(store, target)
+    (file,) = (tmp_path / "copy").glob(f"models/{LAST}-*/*/weights.*")
+    file.write_bytes(bytes(file.stat().st_size))
+    with pytest.raises(DamagedError, match=r"The copy isn't whole: .*weights\.\w+\.npz is damaged.* Delete it there and run"):
+        copy_store(store, target)
+    file.unlink()
+    assert copy_store(store, target).files == 1
+    assert_is_copy(store, target)
+
+
+@pytest.mark.parametrize("place", [".", "inside", ".."])
+def test_store_is_not_copied_into_itself(store: Store, place: str) -> None:
+    target = Store(str((Path(store.url) / place).resolve()))
+    with pytest.raises(StoreError, match="can't be copied to itself or into itself"):
+        copy_store(store, target)
+
+
+def test_empty_store_is_not_copied(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is nothing to copy"):
+        copy_store(Store(str(tmp_path / "empty")), Store(str(tmp_path / "copy")))
+
+
+@pytest.fixture
+def sbr(command_line: Sbr, monkeypatch: pytest.MonkeyPatch, store: Store) -> Sbr:
+    monkeypatch.setenv("SBR_STORE", store.url)
+    return command_line
+
+
+def test_command_copies_the_store_of_the_settings_or_the_one_that_is_named(sbr: Sbr, store: Store, tmp_path: Path) -> None:
+    code, out, _ = sbr("store", "copy", "one", "--json")
+    done = json.loads(out)
+    assert (code, done["source"], done["target"], done["log_entries"]) == (0, store.url, str(tmp_path / "one"), 6)
+    code, out, _ = sbr("store", "copy", "one", "two")
+    assert code == 0
+    assert "The copy is whole: 6 log entries, champion 2020-" in out
+    assert_is_copy(store, Store(str(tmp_path / "two")))
+    code, _, err = sbr("store", "copy", "one", "two", "three")
+    assert (code, "Expected [FROM] TO, found 3 places." in err) == (2, True)
+    code, _, err = sbr("store", "copy", "s3://clicks/x", "--to-option", "endpoint")
+    assert (code, "Expected --to-option KEY=VALUE" in err) == (2, True)
+
+
+def test_command_copies_to_a_bucket_with_keys_from_the_environment(
+    sbr: Sbr, store: Store, s3_options: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = dict(s3_options)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", options.pop("access_key_id"))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", options.pop("secret_access_key"))
+    words = [word for name, value in options.items() for word in ("--to-option", f"{name}={value}")]
+    assert sbr("store", "copy", "s3://clicks/copies/command", *words)[0] == 0
+    assert_is_copy(store, Store("s3://clicks/copies/command", s3_options))
+
+
+def test_killed_copy_is_no_store_and_goes_on(store: Store, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SBR_")} | {"SBR_STORE": store.url}
+    command = [sys.executable, "-m", "sbr_tasks.cli", "store", "copy", str(tmp_path / "copy")]
+    n_refused, expected = 0, log_rows(store)
+    for share in (0, 0.5, 0.9):
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        target = Store(str(tmp_path / "copy"))
+        while process.poll() is None and len(target.keys("")) <= share * len(store.keys("")):
+            time.sleep(0.001)
+        process.kill()
+        process.wait()
+        try:
+            assert log_rows(target) == expected
+        except DamagedError:
+            n_refused += 1
+    assert n_refused
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert log_rows(Store(target.url)) == expected
+    checked = check_store(target)
+    assert checked.faults == ()
+    assert all(target.is_half_written(stat.key) for stat in checked.orphans)
