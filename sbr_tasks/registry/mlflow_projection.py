@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from sbr_tasks.errors import DamagedError, RegistryError, TrackingError, first_line
-from sbr_tasks.registry.log import Entry, LogState, Promotion, Rollback
+from sbr_tasks.registry.log import Entry, LogState, Promotion, Rollback, undecided_page
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of, version_files
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, is_url
@@ -69,13 +69,14 @@ class MlflowProjection:
 
     def _register(self, version: ModelVersion) -> str:
         run_id = self._log_run(version)
+        self._log_page(undecided_page(version.as_of, version.name), run_id)
         registered = self._client.create_model_version(
             self._settings.mlflow.model_name,
             source=f"runs:/{run_id}/model",
             run_id=run_id,
             tags={_NAME_TAG: version.name, "as_of": str(version.as_of), "fingerprint": version.manifest["fingerprint"]},
         )
-        self._client.set_terminated(run_id)
+        self._client.set_terminated(run_id, end_time=_ms(version.manifest["trained_at"]))
         logger.info("%s is version %s of %s in MLflow.", version.name, registered.version, self._settings.mlflow.model_name)
         return str(registered.version)
 
@@ -125,7 +126,7 @@ class MlflowProjection:
         self._client.set_model_version_tag(name, number, "log_entry", str(promotion.number))
         self._client.update_model_version(name, number, description=" ".join(promotion.reasons))
         run_id = str(self._client.get_model_version(name, number).run_id)
-        at_ms = int(datetime.fromisoformat(promotion.at).timestamp() * 1000)
+        at_ms = _ms(promotion.at)
         scores = {"test": promotion.challenger_metrics, "test_champion": promotion.opponent_metrics or {}}
         scores |= {f"test_{baseline}": values for baseline, values in promotion.baselines.items()}
         self._client.log_batch(
@@ -136,18 +137,18 @@ class MlflowProjection:
                 for metric, value in values.items()
             ],
         )
-        self._log_page(promotion, run_id)
+        self._log_page(promotion.page, run_id)
 
     def _show_page(self, promotion: Promotion) -> None:
         number = self._ensure(promotion.version)
         if number is not None:
             version = self._client.get_model_version(self._settings.mlflow.model_name, number)
-            self._log_page(promotion, str(version.run_id))
+            self._log_page(promotion.page, str(version.run_id))
 
-    def _log_page(self, promotion: Promotion, run_id: str) -> None:
-        """Keeps the page with a run, in place of that of an earlier decision on the version; none may be written yet."""
-        if self._store.exists(promotion.page):
-            self._client.log_text(run_id, self._store.get(promotion.page).decode(), PAGE)
+    def _log_page(self, key: str, run_id: str) -> None:
+        """Keeps a page with a run, in place of that of an earlier decision on the version; it may not be written yet."""
+        if self._store.exists(key):
+            self._client.log_text(run_id, self._store.get(key).decode(), PAGE)
 
     def _ensure(self, name: str) -> str | None:
         """MLflow's number of a version, registered first where need be; None, with a warning, where its files are lost."""
@@ -203,13 +204,16 @@ class MlflowProjection:
         from mlflow.entities import Metric, Param, RunTag
 
         manifest = version.manifest
-        at_ms = int(datetime.fromisoformat(manifest["trained_at"]).timestamp() * 1000)
+        at_ms = _ms(manifest["trained_at"])
         cut_off = self._client.search_runs([self._experiment], f"tags.`{_NAME_TAG}` = '{version.name}'", max_results=1)
         run = (
             cut_off[0]
             if cut_off
             else self._client.create_run(
-                self._experiment, run_name=version.name, start_time=at_ms, tags={_NAME_TAG: version.name}
+                self._experiment,
+                run_name=version.name,
+                start_time=at_ms - int(manifest["took_s"] * 1000),
+                tags={_NAME_TAG: version.name},
             )
         )
         tags = {
@@ -236,6 +240,11 @@ class MlflowProjection:
                 (folder / name).write_bytes(content)
             self._client.log_artifacts(run.info.run_id, str(folder), "model")
         return str(run.info.run_id)
+
+
+def _ms(at: str) -> int:
+    """A moment of a record as MLflow counts it: milliseconds since 1970."""
+    return int(datetime.fromisoformat(at).timestamp() * 1000)
 
 
 @contextmanager

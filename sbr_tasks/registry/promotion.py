@@ -7,7 +7,7 @@ and the next run or `sbr repair` brings the rest level.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -216,22 +216,29 @@ def repair(store: Store, settings: Settings) -> Json:
         if state.champion in whole:
             publish_serving(store, state.champion_entry, whole[state.champion])
 
-    state = _follow_log(store, settings, publish, again=True)
-    projection = MlflowProjection(store, settings)
-    for version in whole.values():
-        projection.show_version(version)
+    # MLflow numbers versions as they come: in the order of their training, as when it was first written.
+    versions = sorted(whole.values(), key=lambda version: (version.manifest["trained_at"], version.name))
+    state = _follow_log(store, settings, publish, again=versions)
     return {"versions": len(whole), "log_entries": state.n_entries, "champion": state.champion, "faults": faults}
 
 
-def _follow_log(store: Store, settings: Settings, publish: Callable[[LogState], None], *, again: bool = False) -> LogState:
-    """Publishes the champion and shows the log, what other runs commit meanwhile too, to its end; returns what it says."""
+def _follow_log(
+    store: Store, settings: Settings, publish: Callable[[LogState], None], *, again: Iterable[ModelVersion] | None = None
+) -> LogState:
+    """Publishes the champion and shows the log, what other runs commit meanwhile too, to its end; returns what it says.
+
+    With `again`, these versions are shown first, and then all of the log.
+    """
     log = PromotionLog(store)
     entries, projection = log.entries(), None
     while True:
         state = fold(entries)
         publish(state)
-        projection = projection or MlflowProjection(store, settings)
-        projection.show(entries, state, again=again)
+        if projection is None:
+            projection = MlflowProjection(store, settings)
+            for version in again or ():
+                projection.show_version(version)
+        projection.show(entries, state, again=again is not None)
         shown, entries = len(entries), log.entries()
         if len(entries) == shown:
             return state

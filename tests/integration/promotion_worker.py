@@ -54,6 +54,7 @@ def write_version(store: Store, name: str) -> None:
         "inputs": {"model": {}, "training": {}},
         "curve": [],
         "best_epoch": 0,
+        "took_s": 1.5,
         "trained_at": "2020-06-01T00:00:00+00:00",
         "lineage": {"git_revision": None, "packages": {}},
         "files": {"weights": store.publish(f"models/{name}/weights", name.encode()).as_dict()},

@@ -19,7 +19,7 @@ from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED, Outcome
 from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, version_differences
 from sbr_tasks.registry.log import Promotion, PromotionLog
-from sbr_tasks.registry.mlflow_projection import MlflowProjection, in_words
+from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, in_words
 from sbr_tasks.registry.promotion import project, promote_if_better, repair, roll_back
 from sbr_tasks.registry.recommend import recommend
 from sbr_tasks.registry.scoring import Score, score_models
@@ -34,6 +34,7 @@ from sbr_tasks.store import FileRecord, Store
 from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import Window, build_window, load_window
+from tests.mlflow_view import all_shown
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
 D = date(2020, 6, 6)
@@ -235,6 +236,37 @@ def test_lost_mlflow_is_made_again_from_the_store(
     assert run.data.metrics["test.recall_at_20"] == 0.6
     assert run.data.metrics["test_champion.recall_at_20"] == 0.5
     assert len(client.get_metric_history(run.info.run_id, "loss")) == 2
+
+
+def test_empty_mlflow_is_made_to_show_all_that_the_lost_one_did(
+    copied: Copied, inject: Inject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, settings, of = copied
+    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    inject(d05=0.5, d06=0.6)
+    window, newer = of(D)
+    seeds = [settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})}) for seed in (7, 8)]
+    undecided, forced = (train_version(store, other, window) for other in seeds)
+    older = of(D - timedelta(days=1))
+    trained = [load_version(store, name) for name in (older[1], newer, undecided.name, forced.name)]
+    for version in sorted(trained, key=lambda version: (version.manifest["trained_at"], version.name)):
+        MlflowProjection(store, settings).show_version(version)  # as the runs do, right after a training
+    promote(store, settings, window, newer, run="2")
+    promote(store, settings, *older, run="1")  # an older day is decided on after a newer one
+    promote(store, settings, window, forced.name, run="3", force="to try it")
+    steps.write_report(str(D), window.fingerprint, forced.name)
+    roll_back(store, settings, newer, reason="it was wrong", run="me@here")
+    for day, name in ((D - timedelta(days=1), older[1]), (D, newer)):
+        steps.write_report(str(day), of(day)[0].fingerprint, name)
+    steps.promote_if_better(str(D), window.fingerprint, undecided.name, run="by hand", is_asked=False)
+    steps.write_report(str(D), window.fingerprint, undecided.name, run="by hand")
+    shown = all_shown(store, settings)
+    assert {len(version["metrics"]) > 3 for version in shown["versions"].values()} == {True}
+    assert all(PAGE in version["files"] for version in shown["versions"].values())
+    empty = {"tracking_uri": f"sqlite:///{tmp_path}/new.db", "artifact_root": str(tmp_path / "new")}
+    moved = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=empty)})
+    assert repair(store, moved)["faults"] == []
+    assert all_shown(store, moved) == shown
 
 
 def test_session_of_unknown_items_gets_the_popular_ones(
