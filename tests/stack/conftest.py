@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -35,6 +35,11 @@ DAG = "daily_retrain"
 DAY = date(2014, 9, 20)
 DEMO_WORDS = ["demo-clicks", "--days", "20", "--sessions-per-day", "300"]
 
+EXTRA = {
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+    "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",  # past clicks: no runs by the clock
+}
+
 Json = dict[str, Any]
 
 
@@ -47,14 +52,13 @@ class RunningStack:
     secrets: dict[str, str]
     passwords: Path
     clicks: Path
+    store: dict[str, Any]
 
     def settings(self) -> Settings:
         """The settings of the stack's tasks, as they are from outside."""
         tracking = f"http://127.0.0.1:{self.stack.port('mlflow', 5000)}"
-        folder = self.stack.folder / "settings"
-        store = f"store={self.stack.volume('store')}"
-        given = (store, f"mlflow.tracking_uri={tracking}", "mlflow.artifact_root=mlflow-artifacts:///sbr")
-        return load_settings(given, cwd=folder)
+        mlflow = {"tracking_uri": tracking, "artifact_root": "mlflow-artifacts:///sbr"}
+        return load_settings({**self.store, "mlflow": mlflow}, cwd=self.stack.folder / "settings")
 
     def api(self, user: str) -> Api:
         """Airflow's API, for a user who logs in."""
@@ -103,9 +107,27 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 @pytest.fixture(scope="package")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """The stack as `.env` and two folders describe it; tests that use it are skipped without PostgreSQL, which CI forbids."""
+    found = new_stack(tmp_path_factory.mktemp("stack"))
+    found.stack.start()
+    try:
+        for name in ("op", "viewer"):
+            create_user(found, name, json.loads(found.passwords.read_text("utf-8"))[name], role=name.title())
+        wait_for_the_dag(found)
+        yield found
+    finally:
+        found.stack.stop()
+
+
+def new_stack(folder: Path, more: Mapping[str, str] | None = None, store: Mapping[str, Any] | None = None) -> RunningStack:
+    """A stack that isn't started yet, in an empty folder, with clicks, settings and secrets of its own.
+
+    Args:
+        folder: Holds all of it.
+        more: What else `.env` holds.
+        store: The store and its options as they are from outside, where it isn't the volume.
+    """
     if missing := missing_programs():
         pytest.skip(f"no {' and no '.join(missing)} on this machine (install Debian's postgresql, redis-server, curl)")
-    folder = tmp_path_factory.mktemp("stack")
     clicks = folder / "clicks" / "clicks.dat"
     clicks.parent.mkdir()
     run_sbr(*DEMO_WORDS, "--out", str(clicks))
@@ -126,23 +148,17 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
         "SBR_SETTINGS": "/srv/sbr/settings/sbr.toml",
         "SETTINGS_FOLDER": str(settings.parent),
     }
-    extra = {
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
-        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",  # past clicks: no runs by the clock
-    }
-    stack = Stack(folder, variables, extra)
-    stack.start()
-    try:
-        passwords = {"admin": made["AIRFLOW_ADMIN_PASSWORD"]} | {name: secrets.token_urlsafe(16) for name in ("op", "viewer")}
-        file = folder / "passwords.json"
-        file.write_text(json.dumps(passwords), encoding="utf-8")
-        found = RunningStack(stack, f"http://localhost:{stack.port('api-server', 8080)}", made | planted, file, clicks)
-        for name in ("op", "viewer"):
-            create_user(found, name, passwords[name], role=name.title())
-        wait_for(lambda: any(dag["dag_id"] == DAG for dag in found.api("admin").get("dags")["dags"]))
-        yield found
-    finally:
-        stack.stop()
+    stack = Stack(folder, variables | dict(more or {}), EXTRA)
+    passwords = {"admin": made["AIRFLOW_ADMIN_PASSWORD"]} | {name: secrets.token_urlsafe(16) for name in ("op", "viewer")}
+    file = folder / "passwords.json"
+    file.write_text(json.dumps(passwords), encoding="utf-8")
+    where = dict(store or {"store": str(stack.volume("store"))})
+    return RunningStack(stack, f"http://localhost:{stack.port('api-server', 8080)}", made | planted, file, clicks, where)
+
+
+def wait_for_the_dag(running: RunningStack) -> None:
+    """Waits until Airflow has read the daily run."""
+    wait_for(lambda: any(dag["dag_id"] == DAG for dag in running.api("admin").get("dags")["dags"]))
 
 
 @pytest.fixture(scope="package")

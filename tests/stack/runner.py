@@ -22,11 +22,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 from local_airflow.server import free_port, members_of, send_signal, tail
 
@@ -61,6 +62,7 @@ class Stack:
             extra: Further environment of all services, such as a test's shorter intervals.
         """
         self.folder = folder
+        self.variables = dict(variables)
         self.services = services(COMPOSE_FILE, variables)
         self._extra = dict(extra or {})
         self._ports = {(name, port): free_port() for name, service in self.services.items() for port in service.ports}
@@ -82,25 +84,31 @@ class Stack:
         """Where a volume lies."""
         return self._postgres / "data" if name == "postgres" else self.folder / "volumes" / name
 
-    def start(self) -> None:
+    def start(self, names: Collection[str] | None = None) -> None:
         """Starts each service when what it depends on is healthy or done, and returns when all are.
+
+        Args:
+            names: Only these services, as `docker compose up NAMES` does; then the restart policy isn't in force yet.
 
         Raises:
             StackError: A service ended or wasn't healthy in time; then nothing is left running.
         """
+        wanted = {name: service for name, service in self.services.items() if names is None or name in names}
         deadline = time.monotonic() + UP_TIMEOUT_S
         up: dict[str, Future[None]] = {}
         reached = threading.Event()
-        with ThreadPoolExecutor(len(self.services)) as pool:
+        with ThreadPoolExecutor(len(wanted)) as pool:
 
             def bring_up(service: Service) -> None:
                 reached.wait()
-                for other in service.depends_on:
+                for other in service.depends_on.keys() & up.keys():
                     up[other].result()
-                self.launch(service.name)
+                running = self._running.get(service.name)
+                if running is None or running.poll() is not None:
+                    self.launch(service.name)
                 self._wait_until_up(service, deadline)
 
-            for name, service in self.services.items():
+            for name, service in wanted.items():
                 up[name] = pool.submit(bring_up, service)
             reached.set()
             try:
@@ -109,7 +117,8 @@ class Stack:
             except BaseException:
                 self.stop()
                 raise
-        self._restarts.start()
+        if names is None:
+            self._restarts.start()
 
     def launch(self, name: str) -> None:
         """Starts a service, or starts it again, as it is."""
@@ -184,6 +193,19 @@ class Stack:
             )
             return done.returncode == 0
         return False
+
+    def postgres_command(self, program: str, *words: str, stdin: IO[bytes] | None = None) -> bytes:
+        """What a program of PostgreSQL prints that runs beside the server as its superuser, as `docker compose exec` does it.
+
+        Raises:
+            StackError: It failed.
+        """
+        command = [str(_newest_postgres() / program), "--host=127.0.0.1", f"--port={self.port('postgres', 5432)}"]
+        environment = {"PGUSER": "postgres", "PGPASSWORD": self.services["postgres"].environment["POSTGRES_PASSWORD"]}
+        done = subprocess.run([*command, *words], env=environment, stdin=stdin, capture_output=True, check=False)
+        if done.returncode:
+            raise StackError(f"{program} ended with {done.returncode}: {done.stderr.decode()}")
+        return done.stdout
 
     def stop(self) -> None:
         """Ends all that was started, with all descendants, and removes PostgreSQL's files; what doesn't end is killed."""
@@ -266,7 +288,7 @@ class Stack:
     def _postgres_command(self, service: Service) -> tuple[list[str], str | None]:
         """What the image's start script does: makes the files of the database with the password, then becomes the server."""
         user = "postgres" if os.geteuid() == 0 else None
-        programs = max(_postgres_programs(), key=lambda path: int(path.parent.name))
+        programs = _newest_postgres()
         data = self.volume("postgres")
         if user:
             shutil.chown(self._postgres, user)
@@ -285,6 +307,10 @@ class Stack:
         settings = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self._postgres}", "-c", "fsync=off"]
         port = str(self._ports[service.name, 5432])
         return [str(programs / "postgres"), "-D", str(data), "-p", port, *settings], user
+
+
+def _newest_postgres() -> Path:
+    return max(_postgres_programs(), key=lambda path: int(path.parent.name))
 
 
 def _postgres_programs() -> list[Path]:

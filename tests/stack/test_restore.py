@@ -1,0 +1,119 @@
+"""A stack whose store is a bucket does a day, is backed up, lost and restored, with the commands of docs/operations.md."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local_airflow.backfill import Failure, task_log
+
+from sbr_tasks.registry.listing import log_rows, model_rows
+from sbr_tasks.registry.recommend import recommend
+from sbr_tasks.report.runs import run_rows
+from sbr_tasks.store import Store
+from sbr_tasks.upkeep.check import check_store
+from sbr_tasks.upkeep.copy import copy_store
+from tests.integration.history import assert_projections_follow
+from tests.mlflow_view import all_shown
+
+from .conftest import DAG, DAY, EXTRA, RunningStack, create_user, new_stack, wait_for_the_dag
+from .runner import Stack
+
+pytestmark = pytest.mark.long
+DATABASES, VOLUMES = ("airflow", "mlflow"), ("mlflow", "logs")
+
+
+@pytest.fixture
+def in_a_bucket(tmp_path: Path, s3_options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningStack]:
+    """A stack on which nothing was done yet; its store is a bucket, by the variables of `.env` alone."""
+    options = {name: value for name, value in s3_options.items() if "key" not in name}
+    keys = {"AWS_ACCESS_KEY_ID": s3_options["access_key_id"], "AWS_SECRET_ACCESS_KEY": s3_options["secret_access_key"]}
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    place = {"store": "s3://clicks/stack", "store_options": options}
+    more = {"SBR_STORE": place["store"], "SBR_STORE_OPTIONS": json.dumps(options), **keys}
+    found = new_stack(tmp_path, more, place)
+    found.stack.start()
+    yield found
+    found.stack.stop()
+
+
+def history(running: RunningStack, run_id: str) -> dict[str, Any]:
+    """What Airflow, MLflow and the store say of what was done."""
+    settings, api = running.settings(), running.api("viewer")
+    store = Store.open(settings)
+    run = api.get(f"dags/{DAG}/dagRuns/{run_id}")
+    tasks = {
+        name: {key: task[key] for key in ("state", "try_number", "start_date", "end_date", "hostname")}
+        for name, task in running.tasks(run_id).items()
+    }
+    log = Failure("train_gru4rec", f"dags/{DAG}/dagRuns/{run_id}/taskInstances/train_gru4rec/logs/1")
+    return {
+        "run": {key: run[key] for key in ("state", "conf", "start_date", "end_date", "run_type")},
+        "tasks": tasks,
+        "log of the training": [line for line in task_log(api, log).splitlines() if "Done: " in line],
+        "pools": {pool["name"]: pool["slots"] for pool in running.api("admin").get("pools")["pools"]},
+        "mlflow": all_shown(store, settings),
+        "promotions": log_rows(store),
+        "models": model_rows(store),
+        "runs": [row.as_dict() for row in run_rows(store)],
+        "recommended": recommend(store, recommend(store, ["0"], k=1).items, k=20).as_dict(),
+    }
+
+
+def test_what_was_lost_is_restored_and_goes_on(in_a_bucket: RunningStack, tmp_path: Path) -> None:
+    first, stack = in_a_bucket, in_a_bucket.stack
+    create_user(first, "viewer", json.loads(first.passwords.read_text("utf-8"))["viewer"], role="Viewer")
+    wait_for_the_dag(first)
+    run_id = first.retrain("admin", DAY)
+    assert first.finished(run_id)["state"] == "success"
+    assert list(stack.volume("store").iterdir()) == []
+    before = history(first, run_id)
+    assert before["log of the training"]
+    assert before["mlflow"]["aliases"]
+
+    backup = tmp_path / "backup"
+    backup.mkdir()
+    for database in DATABASES:
+        dump = stack.postgres_command("pg_dump", "--format=custom", database)
+        (backup / f"{database}.dump").write_bytes(dump)
+    store = Store.open(first.settings())
+    copy_store(store, Store(str(backup / "store")))
+    for volume in VOLUMES:
+        shutil.copytree(stack.volume(volume), backup / volume)
+
+    stack.stop()
+    shutil.rmtree(tmp_path / "volumes")
+    shutil.rmtree(tmp_path / "containers")
+    for key in store.keys(""):
+        store.delete(key)
+
+    again = Stack(tmp_path, stack.variables, EXTRA)
+    second = replace(first, stack=again)
+    try:
+        for volume in VOLUMES:
+            shutil.copytree(backup / volume, again.volume(volume))
+        copy_store(Store(str(backup / "store")), store)
+        again.start(("postgres", "redis", "init"))
+        for database in DATABASES:
+            with (backup / f"{database}.dump").open("rb") as dump:
+                words = ("--clean", "--if-exists", "--create", "--exit-on-error", "--dbname=postgres")
+                again.postgres_command("pg_restore", *words, stdin=dump)
+        again.start()
+        second = replace(second, url=f"http://localhost:{again.port('api-server', 8080)}")
+        assert history(second, run_id) == before
+        settings = second.settings()
+        assert check_store(Store.open(settings)).faults == ()
+        assert_projections_follow(Store.open(settings), settings)
+
+        wait_for_the_dag(second)
+        repeated = second.retrain("admin", DAY)
+        assert second.finished(repeated)["state"] == "success"
+        assert log_rows(Store.open(settings)) == before["promotions"]
+    finally:
+        again.stop()
