@@ -22,16 +22,18 @@ def all_shown(store: Store, settings: Settings) -> Json:
     client = MlflowClient(tracking_uri=settings.mlflow.tracking_uri)
     name = settings.mlflow.model_name
     model = client.get_registered_model(name)
-    versions = {version.version: _version(client, version) for version in client.search_model_versions(f"name = '{name}'")}
+    found = client.search_model_versions(f"name = '{name}'")
+    versions = {int(version.version): _version(client, version) for version in found}
     assert len(client.search_runs([client.get_experiment_by_name(settings.mlflow.experiment).experiment_id])) == len(versions)
-    return {"aliases": dict(model.aliases), "tags": dict(model.tags), "versions": versions}
+    aliases = {alias: int(number) for alias, number in model.aliases.items()}
+    return {"aliases": aliases, "tags": dict(model.tags), "versions": versions}
 
 
 def _version(client: Any, version: Any) -> Json:
     run = client.get_run(version.run_id)
     return {
         "tags": dict(version.tags),
-        "description": version.description,
+        "description": version.description or "",
         "run": run.info.run_name,
         "times": (run.info.start_time, run.info.end_time),
         "status": run.info.status,

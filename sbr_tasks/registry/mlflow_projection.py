@@ -263,6 +263,8 @@ def _alone_with(uri: str) -> Iterator[None]:
 def _connect(settings: Settings) -> MlflowClient:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    # A server's client would print the address of each run, between the lines of commands, and into their JSON.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
 
     root = str(settings.mlflow.artifact_root)
