@@ -1,10 +1,15 @@
-"""Temporary folders below the setting `scratch`, each named after its process: what a killed one left is found and removed."""
+"""Temporary folders below the setting `scratch`, each named after its machine and process.
+
+So what a killed process left is found and removed, and what a process of another machine or container uses is left alone.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +21,14 @@ from sbr_tasks.settings import Settings
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
+def machine() -> str:
+    """What tells this machine or container, and so the numbers of its processes, from others that share the folder."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
 @contextmanager
 def scratch_folder(settings: Settings, purpose: str) -> Iterator[Path]:
-    """A folder `<purpose>-<process>-...` that is gone afterwards; those that killed processes of this machine left go first.
+    """A folder `<purpose>-<machine>-<process>-...`, gone afterwards; what killed processes of this machine left goes first.
 
     Args:
         settings: `scratch` counts.
@@ -30,10 +40,11 @@ def scratch_folder(settings: Settings, purpose: str) -> Iterator[Path]:
     parent = Path(settings.scratch or tempfile.gettempdir())
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        for left in parent.glob(f"{purpose}-*"):
-            if not Path(f"/proc/{left.name.split('-')[1]}").exists():
+        own = f"{purpose}-{machine()}-"
+        for left in parent.glob(f"{own}*"):
+            if not Path(f"/proc/{left.name.removeprefix(own).split('-')[0]}").exists():
                 shutil.rmtree(left, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{purpose}-{os.getpid()}-", dir=parent))
+        folder = Path(tempfile.mkdtemp(prefix=f"{own}{os.getpid()}-", dir=parent))
     except OSError as error:
         raise StoreError(
             f"The scratch folder {parent} can't be used ({system_error(error)}). Name another one (setting scratch)."

@@ -91,6 +91,14 @@ def test_only_the_services_that_need_a_secret_have_it(stack: dict[str, Any]) -> 
     assert not any(SECRETS[name] in json.dumps([s.get("command") for s in stack["services"].values()]) for name in SECRETS)
 
 
+def test_temporary_files_lie_in_no_volume(stack: dict[str, Any]) -> None:
+    for name, service in stack["services"].items():
+        scratch = service.get("environment", {}).get("SBR_SCRATCH", "")
+        inside = [volume for volume in service.get("volumes", []) if scratch.startswith(f"{volume.split(':')[1]}/")]
+        assert inside == [], name
+    assert stack["services"]["worker"]["environment"]["SBR_SCRATCH"]
+
+
 def test_the_image_is_of_the_locked_airflow() -> None:
     locked = re.search(r"^apache-airflow==(\S+)", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE)
     assert locked

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sbr_tasks.errors import StoreError
-from sbr_tasks.scratch import scratch_folder
+from sbr_tasks.scratch import machine, scratch_folder
 from sbr_tasks.settings import Settings, load_settings
 
 
@@ -21,12 +21,13 @@ def settings(tmp_path: Path) -> Settings:
 def test_what_killed_processes_left_goes_and_what_others_use_stays(settings: Settings, tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    left, used = (tmp_path / "scratch" / f"serving-{pid}-x" for pid in (gone.pid, os.getpid()))
-    for folder in (left, used):
+    left, used = (tmp_path / "scratch" / f"serving-{machine()}-{pid}-x" for pid in (gone.pid, os.getpid()))
+    elsewhere = tmp_path / "scratch" / f"serving-0a1b2c3d-{gone.pid}-x"  # a container that shares the folder, not the processes
+    for folder in (left, used, elsewhere):
         folder.mkdir(parents=True)
     with scratch_folder(settings, "serving") as folder:
-        assert sorted((tmp_path / "scratch").iterdir()) == sorted([used, folder])
-    assert list((tmp_path / "scratch").iterdir()) == [used]
+        assert sorted((tmp_path / "scratch").iterdir()) == sorted([used, elsewhere, folder])
+    assert sorted((tmp_path / "scratch").iterdir()) == sorted([used, elsewhere])
 
 
 def test_full_disk_is_told_and_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
