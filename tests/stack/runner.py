@@ -84,6 +84,10 @@ class Stack:
         """Where a volume lies."""
         return self._postgres / "data" if name == "postgres" else self.folder / "volumes" / name
 
+    def processes(self, name: str) -> set[int]:
+        """The processes of a service that run now."""
+        return members_of({self._running[name].pid})
+
     def start(self, names: Collection[str] | None = None) -> None:
         """Starts each service when what it depends on is healthy or done, and returns when all are.
 
@@ -169,7 +173,7 @@ class Stack:
         if keep_down:
             self._kept_down.add(name)
         process = self._running[name]
-        while left := members_of({process.pid}):
+        while left := self.processes(name):
             for pid in left:
                 send_signal(pid, signal.SIGKILL)
             time.sleep(0.05)

@@ -17,7 +17,8 @@ from tests.integration.conftest import midnight
 from tests.integration.history import assert_explained, assert_projections_follow, store_of
 from tests.integration.shops import new_shop, run_days
 
-from .conftest import DAG, DAY, RunningStack
+from .conftest import DAY
+from .running import DAG, RunningStack
 
 WEEK = [DAY - timedelta(days=7 - i) for i in range(7)]
 

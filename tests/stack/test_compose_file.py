@@ -14,8 +14,7 @@ import yaml
 from stack_secrets import new_secrets
 
 from .compose import ComposeError, read
-from .conftest import ROOT
-from .runner import COMPLETED, COMPOSE_FILE, HEALTHY
+from .runner import COMPLETED, COMPOSE_FILE, HEALTHY, ROOT
 
 SECRETS = new_secrets()
 ONE_SHOT = {"init"}

@@ -10,7 +10,8 @@ from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.store import Store
 from tests.integration.history import entries_of, told
 
-from .conftest import DAY, RunningStack
+from .conftest import DAY
+from .running import RunningStack
 
 
 def test_all_services_are_healthy(running: RunningStack) -> None:

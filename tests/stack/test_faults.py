@@ -15,7 +15,7 @@ from sbr_tasks.store import Store
 from tests.integration.conftest import wait_for
 from tests.integration.history import assert_explained, assert_projections_follow, store_of
 
-from .conftest import DAG, RunningStack
+from .running import DAG, RunningStack
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("daily_run")]
 TRAIN, PROMOTE = "train_gru4rec", "promote_if_better"

@@ -21,7 +21,8 @@ from sbr_tasks.upkeep.copy import copy_store
 from tests.integration.history import assert_projections_follow
 from tests.mlflow_view import all_shown
 
-from .conftest import DAG, DAY, EXTRA, RunningStack, create_user, new_stack, wait_for_the_dag
+from .conftest import DAY, new_stack
+from .running import DAG, EXTRA, RunningStack, create_user, wait_for_the_dag
 from .runner import Stack
 
 pytestmark = pytest.mark.long

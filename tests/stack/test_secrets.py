@@ -11,8 +11,7 @@ from stack_init import StackError, require_secrets
 from stack_secrets import new_secrets
 
 from .compose import services
-from .conftest import ROOT
-from .runner import COMPOSE_FILE
+from .runner import COMPOSE_FILE, ROOT
 
 
 def make(file: Path) -> subprocess.CompletedProcess[str]:

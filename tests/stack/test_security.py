@@ -7,7 +7,7 @@ import json
 import pytest
 from local_airflow.api import ApiError
 
-from .conftest import DAG, RunningStack
+from .running import DAG, RunningStack
 
 BACKFILL = {"dag_id": DAG, "from_date": "2014-09-29T00:00:00Z", "to_date": "2014-09-29T00:00:00Z"}
 ROLLBACK = {"logical_date": None, "conf": {"to": "2014-09-01-00000000", "reason": "a test"}}
