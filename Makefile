@@ -13,7 +13,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 # Each task of Airflow is a new process: without bytecode it compiles TensorFlow and the rest again, for longer than it works.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run stop lint check test test-long test-stack format lock bench bench-gru4rec clean
+.PHONY: help setup run stop lint check test test-long test-stack soak format lock bench bench-gru4rec clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,9 @@ test-long: lint ## lint and all tests
 
 test-stack: setup ## The production stack without containers: start, a day, security, faults (needs PostgreSQL, Redis)
 	@$(PY) -m pytest --long tests/stack
+
+soak: setup ## 14 simulated days on the production stack, with faults: memory, disk, decisions (needs PostgreSQL, Redis)
+	@$(PY) -m benchmarks.soak
 
 format: setup ## Lay out the code
 	@.venv/bin/ruff check --fix .
