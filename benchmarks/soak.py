@@ -58,7 +58,7 @@ from sbr_tasks.store import Store
 from tests.integration.conftest import midnight, wait_for
 from tests.integration.shops import demo_settings
 from tests.stack.runner import missing_programs
-from tests.stack.running import DAG, RunningStack, started
+from tests.stack.running import DAG, RunningStack, prepared, started
 
 FIRST = date(2014, 9, 1)
 WINDOW_DAYS = 5
@@ -345,7 +345,7 @@ def main() -> int:
         (folder / "clicks").mkdir()
         settings = demo_settings(folder / "clicks", "store") + SETTINGS
         began = time.monotonic()
-        with started(folder, folder / "clicks", settings) as running:
+        with started(prepared(folder, folder / "clicks", settings)) as running:
             print(f"The stack is up after {time.monotonic() - began:.0f} s.", flush=True)
             soak = Soak(running, options.sessions_per_day, sample(running))
             for number in range(2 - WINDOW_DAYS, 1):

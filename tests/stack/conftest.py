@@ -15,7 +15,7 @@ import pytest
 from tests.integration.shops import demo_settings, new_shop, run_days
 
 from .runner import missing_programs
-from .running import RunningStack, started
+from .running import RunningStack, prepared, started
 
 DAY = date(2014, 9, 20)
 DEMO_WORDS = ["demo-clicks", "--days", "20", "--sessions-per-day", "300"]

@@ -22,8 +22,8 @@ from tests.integration.history import assert_projections_follow
 from tests.mlflow_view import all_shown
 
 from .conftest import DAY, new_stack
-from .running import DAG, EXTRA, RunningStack, create_user, wait_for_the_dag
 from .runner import Stack
+from .running import DAG, EXTRA, RunningStack, create_user, wait_for_the_dag
 
 pytestmark = pytest.mark.long
 DATABASES, VOLUMES = ("airflow", "mlflow"), ("mlflow", "logs")
