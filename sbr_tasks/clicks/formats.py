@@ -38,6 +38,21 @@ _RANGE = "1970 and 2200"
 _LOOKED_AT = 1_000
 """Lines that are gone through one by one: those of a part that is refused, and those that may tell a file's layout."""
 
+_PACKED = {
+    b"\x1f\x8b": "is a gzip file; give it a name that ends with .gz",
+    b"PK\x03\x04": "is a zip archive; unpack it, or pack it with gzip",
+    b"BZh": "is a bzip2 file; unpack it, or pack it with gzip",
+    b"\xfd7zXZ": "is an xz file; unpack it, or pack it with gzip",
+    b"\x28\xb5\x2f\xfd": "is a Zstandard file; unpack it, or pack it with gzip",
+    b"PAR1": "is a Parquet file; read it as such (source.format or --format parquet)",
+    b"\xff\xfe": "is UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "is UTF-16 text; save it as UTF-8",
+}
+"""What a file is that begins with these bytes, and holds no lines of UTF-8."""
+
+_LINES_TO_GUESS = 20
+"""Of a file that isn't laid out as its format says, to find the format as which it is."""
+
 _LINES_TO_JUDGE = 5_000
 """A file whose first lines, this many, are all wrong is of another format."""
 
@@ -114,7 +129,11 @@ def _read_lines(file: SourceFile, source: SourceSettings) -> Iterator[Block]:
     for data, first_line, bytes_read in _line_blocks(file):
         body, line = data, first_line
         if layout is None:
-            layout = _find_layout(data, source, file)
+            judged.hint = _other_format(data, source, file)
+            try:
+                layout = _find_layout(data, source, file)
+            except SourceError as error:
+                raise SourceError(f"{error}{judged.hint}") from None
             if layout.has_header:
                 body, line = data.partition(b"\n")[2], first_line + 1
         if not body or body.isspace():
@@ -131,6 +150,7 @@ class _Judged:
 
     def __init__(self, file: SourceFile, source: SourceSettings) -> None:
         self.file = file
+        self.hint = ""
         self._format = source.format
         self._first: Reject | None = None
         self._lines = 0
@@ -149,7 +169,7 @@ class _Judged:
             return
         raise SourceError(
             f"{self.file} isn't laid out as {self._format}: line {self._first.line}: {self._first.reason}, "
-            f"and none of the next {self._lines - 1:,} lines is right either. Check the format (source.format or --format)."
+            f"and none of the next {self._lines - 1:,} lines is right either. Check the format (source.format or --format).{self.hint}"
         )
 
 
@@ -160,8 +180,28 @@ def _line_blocks(file: SourceFile) -> Iterator[tuple[bytes, int, int]]:
         while chunk := stream.read(BLOCK_BYTES):
             if not chunk.endswith(b"\n"):
                 chunk += stream.readline()
+            if line == 1:
+                _require_text(chunk, file)
             yield chunk.removeprefix(b"\xef\xbb\xbf") if line == 1 else chunk, line, raw.tell()
             line += _count_lines(chunk)
+
+
+def _require_text(start: bytes, file: SourceFile) -> None:
+    for first_bytes, what in _PACKED.items():
+        if start.startswith(first_bytes):
+            raise SourceError(f"Expected lines of UTF-8 text in {file}, but it {what}.")
+
+
+def _other_format(data: bytes, source: SourceSettings, file: SourceFile) -> str:
+    """A sentence on the format that a file seems to have; empty where that is the one that is set, or none fits."""
+    head = data.split(b"\n", _LINES_TO_GUESS)[:_LINES_TO_GUESS]
+    for name in ("yoochoose", "gru4rec", "movielens", "csv", "jsonl"):
+        with suppress(SourceError, pa.ArrowException, UnicodeDecodeError):
+            layout = _layout_of(head[0].decode().rstrip("\r"), source.model_copy(update={"format": name}), file)
+            lines = [line for line in head[layout.has_header :] if line.strip()]
+            if layout.has_header or _parse_all(b"\n".join(lines) + b"\n", layout):
+                return "" if name == source.format else f" It looks like {name}: try --format {name}."
+    return ""
 
 
 def _count_lines(data: bytes) -> int:

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from sbr_tasks.ahead import one_ahead
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
-from sbr_tasks.clicks.formats import click_schema, read_blocks
+from sbr_tasks.clicks.formats import Block, click_schema, read_blocks
 from sbr_tasks.clicks.rejects import Rejects
 from sbr_tasks.clicks.sessions import cut_sessions
 from sbr_tasks.clicks.sources import SourceFile, files_of, size_of, source_fingerprint
@@ -194,13 +194,33 @@ def _read_blocks(files: list[SourceFile], source: SourceSettings, rejects: Rejec
     with Progress(f"Reading {what}", total, "B", logger) as progress:
         for file in files:
             before = 0
-            for block in read_blocks(file, source):
+            for block in _read_one_of(files, file, source):
                 rows += len(block.table)
                 rejects.add(block.lines, block.rejects)
                 progress.advance(block.bytes_read - before, f"{rows:,} clicks")
                 before = block.bytes_read
                 yield block.table
-    rejects.require_few()
+    try:
+        rejects.require_few()
+    except SourceError as error:
+        raise SourceError(f"{error}{_leave_out(files)}") from None
+
+
+def _read_one_of(files: list[SourceFile], file: SourceFile, source: SourceSettings) -> Iterator[Block]:
+    try:
+        yield from read_blocks(file, source)
+    except SourceError as error:
+        raise SourceError(f"{error}{_leave_out(files)}") from error
+
+
+def _leave_out(files: list[SourceFile]) -> str:
+    """How a file that holds no clicks is left out, where there are several."""
+    if len(files) == 1:
+        return ""
+    return (
+        f" It is one of {len(files)} files of the source: to leave it out, move it away, let its name begin with '_' (in a "
+        "folder), or name the others by a glob such as '*.dat'."
+    )
 
 
 class _Spill:

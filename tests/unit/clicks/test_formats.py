@@ -224,7 +224,8 @@ def test_file_without_one_right_line_is_of_another_format(tmp_path: Path) -> Non
         list(read_blocks(file, SourceSettings()))
     assert str(caught.value) == (
         f"{file} isn't laid out as yoochoose: line 1: expected 4 fields ('session_id,clicked_at,item_id,category'), found 1: "
-        "'1::31::2.5::1260759144', and none of the next 19 lines is right either. Check the format (source.format or --format)."
+        "'1::31::2.5::1260759144', and none of the next 19 lines is right either. Check the format (source.format or --format). "
+        "It looks like movielens: try --format movielens."
     )
 
 
@@ -235,7 +236,8 @@ def test_wrong_format_is_told_by_the_header(tmp_path: Path) -> None:
         list(read_blocks(file, SourceSettings(format="gru4rec")))
     assert str(caught.value) == (
         f"Expected a tab-separated header with SessionId, ItemId, Time in {file}, found {GOOD.strip()}; "
-        "missing: SessionId, ItemId, Time. Check the format (source.format) and the column names (source.columns)."
+        "missing: SessionId, ItemId, Time. Check the format (source.format) and the column names (source.columns). "
+        "It looks like yoochoose: try --format yoochoose."
     )
 
 
@@ -252,3 +254,45 @@ def test_truncated_gzip_is_refused(tmp_path: Path) -> None:
     file.write_bytes(gzip.compress(GOOD.encode() * 1000)[:-12])
     with pytest.raises(SourceError, match=r"can't be read: .*Check that the file is complete"):
         list(read_blocks(file, SourceSettings()))
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (gzip.compress(GOOD.encode()), r"is a gzip file; give it a name that ends with \.gz"),
+        (GOOD.encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+        (b"PK\x03\x04rest", "is a zip archive"),
+        (b"PAR1rest", "is a Parquet file; read it as such"),
+    ],
+)
+def test_file_of_another_kind_is_called_what_it_is(tmp_path: Path, content: bytes, what: str) -> None:
+    file = tmp_path / "clicks.dat"
+    file.write_bytes(content)
+    with pytest.raises(SourceError, match=rf"clicks\.dat, but it {what}"):
+        rows(file, SourceSettings())
+
+
+@pytest.mark.parametrize(
+    ("format_name", "given", "text"),
+    [
+        ("gru4rec", "yoochoose", "SessionId\tItemId\tTime\n1\t10\t1411552712\n1\t11\t1411552713\n"),
+        ("movielens", "yoochoose", "1::31::2.5::1260759144\n1::32::2.5::1260759145\n"),
+        ("csv", "yoochoose", "clicked_at,item_id,session_id\n2014-09-24T09:58:32Z,10,1\n2014-09-24T09:58:33Z,11,1\n"),
+        ("jsonl", "gru4rec", '{"session_id":1,"item_id":10,"clicked_at":"2014-09-24T09:58:32Z"}\n'),
+        ("yoochoose", "movielens", GOOD * 2),
+        ("yoochoose", "csv", GOOD * 2),
+    ],
+)
+def test_file_that_looks_like_another_format_is_told_so(tmp_path: Path, format_name: str, given: str, text: str) -> None:
+    file = tmp_path / "clicks"
+    file.write_text(text)
+    with pytest.raises(SourceError, match=rf"It looks like {format_name}: try --format {format_name}\."):
+        rows(file, SourceSettings(format=given))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["Delivered by night.\n", "Delivered by night.\nAll of it.\n"])
+def test_stray_file_among_clicks_is_named_with_how_to_leave_it_out(tmp_path: Path, text: str) -> None:
+    (tmp_path / "clicks.dat").write_text(GOOD * 3)
+    (tmp_path / "NOTES.txt").write_text(text)
+    with pytest.raises(SourceError, match=r"NOTES\.txt.*to leave it out, move it away, let its name begin with '_'"):
+        list(read_files([tmp_path / "NOTES.txt", tmp_path / "clicks.dat"], SourceSettings()))
