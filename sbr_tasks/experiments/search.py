@@ -152,7 +152,7 @@ def search(
             f"Expected events from {first} to {last}, found none, so no setting can be judged. "
             "Choose another day (--as-of) or more days (--judging-days)."
         )
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a trial that the deadline ends would be shown with its traceback
     deadline = monotonic() + 60 * minutes
     with _alone(journal):
         study = _open_study(journal, window, settings, max_units, judging_days)
@@ -161,7 +161,7 @@ def search(
         while found is None or (monotonic() < deadline and (n_trials is None or found.n_trials < n_trials)):
             if found:
                 _enqueue(study, found, settings, max_units)
-            study.optimize(objective, n_trials=1)
+            study.optimize(objective, n_trials=1, catch=_OutOfTimeError)
             found = _found(study, settings.model)
             if found:
                 _log(found, deadline)
@@ -184,6 +184,10 @@ def hold_out(data: WindowData, start_us: int) -> WindowData:
     return replace(data, train=kept, validation=validation, index=ItemIndex.of_clicks(kept.item_ids))
 
 
+class _OutOfTimeError(Exception):
+    """The time of a search is over. Says nothing about the setting at work, so that trial counts as failed, not as pruned."""
+
+
 class _Objective:
     """Trains one setting; gives it up where it is worse than the median of the others at the same epoch, or time is up."""
 
@@ -202,7 +206,11 @@ class _Objective:
 
         def judge(epoch: Epoch) -> None:
             trial.report(_value(epoch), epoch.number)
-            if not is_start and (trial.should_prune() or monotonic() >= self._deadline):
+            if is_start:
+                return
+            if monotonic() >= self._deadline:
+                raise _OutOfTimeError
+            if trial.should_prune():
                 raise TrialPruned
 
         logger.info("Trial %d: %s", trial.number, "the present setting" if is_start else describe(suggested))

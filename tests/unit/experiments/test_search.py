@@ -271,3 +271,22 @@ def test_nothing_is_given_up_before_its_fourth_epoch(tmp_path: Path, learns: Cal
     (study,) = optuna.get_all_study_names(storage)
     pruned = [t for t in optuna.load_study(study_name=study, storage=storage).trials if t.state.name == "PRUNED"]
     assert {max(trial.intermediate_values) for trial in pruned} == {4}
+
+
+def test_setting_that_the_end_of_the_time_cuts_off_is_not_counted_as_given_up(
+    tmp_path: Path, learns: Callable[[Curve], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(search_module, "monotonic", lambda: now[0])
+
+    def over_at_the_third(model: ModelSettings) -> list[float]:
+        now[0] = 1000.0 if len(tried) == 3 else now[0]
+        return near_a_tenth(model)
+
+    tried = learns(over_at_the_third)
+    found = run(tmp_path, 9)
+    assert len(tried) == 3
+    assert (found.n_trials, found.n_pruned) == (2, 0)
+    now[0] = 0.0
+    tried = learns(near_a_tenth)
+    assert run(tmp_path, 3).n_trials == 3
