@@ -264,6 +264,7 @@ def test_truncated_gzip_is_refused(tmp_path: Path) -> None:
         (b"PK\x03\x04rest", "is a zip archive"),
         (b"PAR1rest", "is a Parquet file; read it as such"),
     ],
+    ids=["gzip", "utf-16", "zip", "parquet"],
 )
 def test_file_of_another_kind_is_called_what_it_is(tmp_path: Path, content: bytes, what: str) -> None:
     file = tmp_path / "clicks.dat"
