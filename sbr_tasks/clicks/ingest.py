@@ -41,10 +41,9 @@ _SORT = [("session_id", "ascending"), ("clicked_at", "ascending"), ("item_id", "
 
 
 _AT_ONCE = 2
-
+"""Days that are sorted and written at the same time."""
 _SHRUNK = 0.5
 """A day that is replaced by less than this share of its clicks was probably delivered in part."""
-"""Days that are sorted and written at the same time."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ _NEXT_ITEMS = re.compile(r"recommendations/([^/]+)/next_items\.parquet")
 
 _COPY_AGAIN = "Run `sbr store copy` again, as it was run before: it goes on from there."
 _BACKUP = "Restore it from a backup: nothing else holds it."
-_AGAIN = "`sbr store forget {day}`, then the run of the day again: its clicks come from the source again."
+_AGAIN = "`sbr store forget {day} --reason WHY`, then the run of the day again: its clicks come from the source again."
 _REMEDIES = {
     "commits": _BACKUP,
     "promotions": _BACKUP,
