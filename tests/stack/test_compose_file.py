@@ -60,6 +60,7 @@ def test_what_asks_for_no_login_is_on_the_inner_network_alone(stack: dict[str, A
     assert stack["networks"]["inside"] == {"internal": True}
     for name in ("postgres", "redis", "mlflow"):
         assert stack["services"][name]["networks"] == ["inside"]
+        assert "ports" not in stack["services"][name], name
 
 
 def test_every_service_is_bounded_and_not_root(stack: dict[str, Any]) -> None:
@@ -108,3 +109,10 @@ def test_the_image_is_named_after_the_release(stack: dict[str, Any]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     built = {service["image"] for service in stack["services"].values() if "build" in service}
     assert built == {f"sbr:{project['version']}"}
+
+
+def test_serving_has_the_minor_release_of_the_tensorflow_that_exports(stack: dict[str, Any]) -> None:
+    lock = (ROOT / "requirements.lock").read_text("utf-8")
+    locked = re.search(r"^tensorflow==(\d+\.\d+)\.", lock, re.MULTILINE)
+    assert locked
+    assert stack["services"]["serving"]["image"].startswith(f"tensorflow/serving:{locked[1]}.")
