@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -13,9 +16,16 @@ import pytest
 import yaml
 from stack_secrets import new_secrets
 
-from .compose import ComposeError, read
+from .compose import ComposeError, read, services
 from .runner import COMPLETED, COMPOSE_FILE, HEALTHY, ROOT
 
+CELERY = """
+from airflow.providers.celery.executors.celery_executor import app
+
+conf = app.conf
+accepted = conf.result_accept_content or conf.accept_content
+print(conf.accept_content, accepted, conf.task_serializer, conf.result_serializer, type(app.backend).__name__)
+"""
 SECRETS = new_secrets()
 ONE_SHOT = {"init"}
 
@@ -116,3 +126,12 @@ def test_serving_has_the_minor_release_of_the_tensorflow_that_exports(stack: dic
     locked = re.search(r"^tensorflow==(\d+\.\d+)\.", lock, re.MULTILINE)
     assert locked
     assert stack["services"]["serving"]["image"].startswith(f"tensorflow/serving:{locked[1]}.")
+
+
+def test_celery_reads_json_and_no_pickles(tmp_path: Path) -> None:
+    environment = services(COMPOSE_FILE, SECRETS)["worker"].environment
+    environment = {**environment, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", CELERY], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # A database would keep results as pickles, whatever their serializer.
+    assert done.stdout.splitlines()[-1] == "['json'] ['json'] json json RedisBackend"
