@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ from stack_secrets import new_secrets
 from sbr_tasks.settings import Settings, load_settings
 from tests.integration.conftest import wait_for
 
+from .leaks import files_below, leaks, rows_of
 from .runner import Stack
 
 DAG = "daily_retrain"
+USERS = {"nobody": "Public", "viewer": "Viewer", "op": "Op", "admin": "Admin"}
+"""The stack's users, with the role of each."""
 EXTRA = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
     "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",  # past clicks: no runs by the clock
@@ -34,7 +38,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class RunningStack:
-    """The stack, its secrets, and its users, each with the role of its name."""
+    """The stack, its secrets, and the passwords of its `USERS`."""
 
     stack: Stack
     url: str
@@ -61,6 +65,11 @@ class RunningStack:
         """Airflow's API, for a user who logs in."""
         return Api(self.url, self.passwords, user)
 
+    def token(self, user: str) -> str:
+        """What a user who logged in shows with each request."""
+        api = self.api(user)
+        return str(api.post("/auth/token", {"username": user, "password": api.password()})["access_token"])
+
     def status(self, path: str, token: str | None = None) -> int:
         """The HTTP status of GET `path`, without following where it leads."""
         request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310
@@ -70,6 +79,15 @@ class RunningStack:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
+
+    def leaks(self) -> list[tuple[str, str]]:
+        """(name, where) of each secret that lies in something that the stack wrote until now."""
+        folders = [self.stack.folder, self.stack.volume("postgres")]
+        return leaks(self.secrets, chain(files_below(folders, without=frozenset({self.passwords})), self.rows()))
+
+    def rows(self) -> Iterator[tuple[str, bytes]]:
+        """All that the databases hold, as text."""
+        return rows_of("127.0.0.1", self.stack.port("postgres", 5432), self.secrets["POSTGRES_PASSWORD"])
 
     def retrain(self, user: str, day: date) -> str:
         """Triggers the daily run of a day by hand; returns the run's id."""
@@ -135,7 +153,9 @@ def prepared(
         "SETTINGS_FOLDER": str(settings.parent),
     }
     stack = Stack(folder, variables | dict(more or {}), EXTRA)
-    passwords = {"admin": made["AIRFLOW_ADMIN_PASSWORD"]} | {name: secrets.token_urlsafe(16) for name in ("op", "viewer")}
+    passwords = {"admin": made["AIRFLOW_ADMIN_PASSWORD"]} | {
+        name: secrets.token_urlsafe(16) for name in USERS if name != "admin"
+    }
     file = folder / "passwords.json"
     file.write_text(json.dumps(passwords), encoding="utf-8")
     where = dict(store or {"store": str(stack.volume("store"))})
@@ -147,8 +167,7 @@ def started(stack: RunningStack) -> Iterator[RunningStack]:
     """Runs it with its users, until the block ends."""
     stack.stack.start()
     try:
-        for name in ("op", "viewer"):
-            create_user(stack, name, json.loads(stack.passwords.read_text(encoding="utf-8"))[name], role=name.title())
+        create_users(stack)
         wait_for_the_dag(stack)
         yield stack
     finally:
@@ -158,6 +177,13 @@ def started(stack: RunningStack) -> Iterator[RunningStack]:
 def wait_for_the_dag(running: RunningStack) -> None:
     """Waits until Airflow has read the daily run."""
     wait_for(lambda: any(dag["dag_id"] == DAG for dag in running.api("admin").get("dags")["dags"]))
+
+
+def create_users(running: RunningStack) -> None:
+    """Creates all `USERS` but the admin, whom the initialisation made."""
+    passwords = json.loads(running.passwords.read_text(encoding="utf-8"))
+    for name in USERS.keys() - {"admin"}:
+        create_user(running, name, passwords[name], role=USERS[name])
 
 
 def create_user(running: RunningStack, name: str, password: str, *, role: str) -> None:

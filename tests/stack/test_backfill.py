@@ -52,6 +52,7 @@ def test_a_week_side_by_side_on_two_workers_gives_the_models_of_one_day_after_th
         assert files[0] == files[1], day
     assert_explained(entries, settings)
     assert_projections_follow(store, settings)
+    assert running.leaks() == []
 
 
 def trained_at_once(running: RunningStack) -> int:

@@ -44,6 +44,7 @@ def assert_as_if_undisturbed(running: RunningStack, run_id: str, day: date, retr
     assert files[0] == files[1]
     assert_explained(entries, settings)
     assert_projections_follow(store, settings)
+    assert running.leaks() == []  # nor did what was said of the fault hold a secret
 
 
 def test_a_worker_killed_in_training_is_replaced_and_training_goes_on(

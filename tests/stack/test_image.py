@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from stack_secrets import new_secrets
 
-from .conftest import ROOT
+from .runner import ROOT
 
 UV = Path(sys.executable).with_name("uv")
 LOCK = ROOT / "requirements.lock"

@@ -1,7 +1,8 @@
-"""How secrets are made, and which ones the stack refuses."""
+"""How secrets are made, which ones the stack refuses, and how they are looked for."""
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from stack_init import StackError, require_secrets
 from stack_secrets import new_secrets
 
 from .compose import services
+from .leaks import files_below, leaks
 from .runner import COMPOSE_FILE, ROOT
 
 
@@ -83,3 +85,15 @@ def test_initialisation_ends_with_the_sentence_before_it_touches_anything(tmp_pa
     assert done.returncode == 1
     assert "JWT_SECRET is not set" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
+@pytest.mark.parametrize("is_encoded", [False, True])
+def test_a_secret_is_found_wherever_it_lies_in_a_file(tmp_path: Path, before: str, is_encoded: bool) -> None:
+    secret = new_secrets()["REDIS_PASSWORD"]
+    content = f"{before}redis://:{secret}@redis".encode()
+    file = tmp_path / "deep" / "worker.log"
+    file.parent.mkdir()
+    file.write_bytes(base64.b64encode(content) if is_encoded else content)
+    (tmp_path / "other.log").write_text(new_secrets()["REDIS_PASSWORD"], "utf-8")
+    assert leaks({"REDIS_PASSWORD": secret}, files_below([tmp_path])) == [("REDIS_PASSWORD", str(file))]

@@ -1,11 +1,15 @@
-"""Logging in to Airflow."""
+"""Who reaches Airflow, and logs in to it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
+
+from tests.integration.conftest import Platform
 
 from .conftest import keep_screen
 
@@ -19,3 +23,14 @@ def test_a_user_logs_in_and_sees_the_dags(page_of: Callable[[str], Page], user: 
     page.goto("/dags")
     page.get_by_role("link", name="daily_retrain").first.wait_for()
     keep_screen(page, f"dags-{user}")
+
+
+def test_nothing_of_a_local_airflow_listens_beyond_this_machine(platform: Platform) -> None:
+    assert platform.airflow.is_running()
+    listening = set[tuple[str, str]]()
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            ports = [found for found in process.net_connections("inet") if found.status == psutil.CONN_LISTEN]
+            listening |= {(process.name(), port.laddr.ip) for port in ports}
+    assert listening
+    assert {ip for _, ip in listening} == {"127.0.0.1"}, listening
