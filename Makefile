@@ -13,7 +13,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 # Each task of Airflow is a new process: without bytecode it compiles TensorFlow and the rest again, for longer than it works.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run stop lint check test test-long test-stack soak format lock bench bench-gru4rec clean
+.PHONY: help setup run stop lint check test test-long test-stack soak format lock audit bench bench-gru4rec clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,9 @@ format: setup ## Lay out the code
 lock: setup ## Pin the newest versions that pyproject.toml allows
 	@.venv/bin/uv pip compile pyproject.toml --extra dev --extra spark --extra stack --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
+
+audit: setup ## Look up what is locked in a feed of known vulnerabilities
+	@$(PY) tools/audit.py
 
 bench: setup ## Measure, each figure against a peer in the same run
 	@$(PY) -m benchmarks.run
