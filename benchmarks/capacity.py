@@ -72,7 +72,7 @@ def main() -> None:
     """Measures and prints a table a size, as soon as it is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clicks-per-day", type=_numbers, default=(200_000, 1_000_000, 5_000_000))
-    parser.add_argument("--window-days", type=int, default=30)
+    parser.add_argument("--window-days", type=int, default=30, help="4 or more")
     parser.add_argument(
         "--training-days", type=_numbers, default=(30, 7, 3), help="one number, or one for each size; 3 or more"
     )
