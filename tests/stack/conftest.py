@@ -18,6 +18,7 @@ from .runner import missing_programs
 from .running import RunningStack, prepared, started
 
 DAY = date(2014, 9, 20)
+CLICKS = "clicks.dat"
 DEMO_WORDS = ["demo-clicks", "--days", "20", "--sessions-per-day", "300"]
 
 
@@ -32,7 +33,7 @@ def new_stack(folder: Path, more: Mapping[str, str] | None = None, store: Mappin
     """A stack that isn't started yet, in an empty folder, with generated clicks; see `prepared`."""
     if missing := missing_programs():
         pytest.skip(f"no {' and no '.join(missing)} on this machine (install Debian's postgresql, redis-server, curl)")
-    clicks = folder / "clicks" / "clicks.dat"
+    clicks = folder / "clicks" / CLICKS
     clicks.parent.mkdir()
     run_sbr(*DEMO_WORDS, "--out", str(clicks))
     return prepared(folder, clicks.parent, demo_settings(clicks, "store"), more, store)
@@ -51,7 +52,7 @@ def without_airflow(running: RunningStack, tmp_path_factory: pytest.TempPathFact
     """Does a day by `sbr retrain` on the same clicks, in a shop of its own."""
 
     def retrain(day: date) -> Path:
-        return run_days(new_shop(tmp_path_factory.mktemp("plain") / "shop", running.clicks), retrain=[day])
+        return run_days(new_shop(tmp_path_factory.mktemp("plain") / "shop", running.clicks / CLICKS), retrain=[day])
 
     return retrain
 

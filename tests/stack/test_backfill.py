@@ -17,7 +17,7 @@ from tests.integration.conftest import midnight
 from tests.integration.history import assert_explained, assert_projections_follow, store_of
 from tests.integration.shops import new_shop, run_days
 
-from .conftest import DAY
+from .conftest import CLICKS, DAY
 from .running import DAG, RunningStack
 
 WEEK = [DAY - timedelta(days=7 - i) for i in range(7)]
@@ -42,7 +42,7 @@ def test_a_week_side_by_side_on_two_workers_gives_the_models_of_one_day_after_th
     assert trained_at_once(running) > 1
 
     settings = running.settings()
-    store, plain = Store.open(settings), store_of(run_days(new_shop(tmp_path / "shop", running.clicks), train=WEEK))
+    store, plain = Store.open(settings), store_of(run_days(new_shop(tmp_path / "shop", running.clicks / CLICKS), train=WEEK))
     entries = PromotionLog(store).entries()
     versions = {entry.as_of: entry.version for entry in entries if getattr(entry, "as_of", None) in WEEK}
     decisions = Counter(getattr(entry, "as_of", None) for entry in entries)

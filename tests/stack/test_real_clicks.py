@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.shops import run_days
 
-from .conftest import RunningStack
+from .running import RunningStack
 from .test_faults import assert_as_if_undisturbed
 
 DAY = date(2020, 6, 30)
@@ -27,7 +27,7 @@ def delivered(running: RunningStack, shared_data: Path) -> Iterator[Path]:
     """bol.com's clicks, delivered beside the others, while the stack has the settings for them."""
     settings = running.stack.folder / "settings" / "sbr.toml"
     before = settings.read_text("utf-8")
-    file = running.clicks.with_name("bolcom.dat")
+    file = running.clicks / "bolcom.dat"
     with file.open("w", encoding="utf-8") as out:
         for part in ("train", "valid", "test"):
             with (shared_data / "bolcom-serenade" / f"{part}.txt").open(encoding="utf-8") as lines:
