@@ -55,6 +55,11 @@ class ReturnedLink(BaseOperatorLink):
 _day = {"day": ("resolve_day", None)}
 DATA_DOCS = ReturnedLink("Data Docs of the day", f"{PAGES}/data-docs/{{day}}", _day)
 REPORT = ReturnedLink("Report of the run", f"{PAGES}/reports/{{version}}", {"version": ("train_gru4rec", "model_version")})
+VERSION = ReturnedLink(
+    "Version on the Models page",
+    "/plugin/models/sbr-models/version?name={version}",
+    {"version": ("train_gru4rec", "model_version")},
+)
 MLFLOW = ReturnedLink("MLflow version", "{url}", {"url": ("train_gru4rec", "mlflow_url")})
 
 

@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from sbr_web import html, new_app, store_of_now
 
 from sbr_tasks.errors import DayError, RegistryError, SbrError
+from sbr_tasks.report import stored
 from sbr_tasks.report.models import STATIC, overview, session, version
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import Store
@@ -98,9 +99,9 @@ def get_recommendations(
 
 
 @app.get("/report")
-def show_report(entry: int, store: OpenStore) -> Response:
-    """The page that a run wrote about its decision."""
-    return html(version.report_page(store, entry))
+def show_report(name: str, store: OpenStore) -> Response:
+    """The page that a version's run wrote about it."""
+    return html(stored.report_of(store, name))
 
 
 @app.get("/data-docs")

@@ -14,12 +14,11 @@ def report_of(store: Store, version: str) -> bytes:
     """The page of the last decision on a version; of its run, where nothing was decided.
 
     Raises:
-        RegistryError: There is no such version.
+        RegistryError: Neither the log nor the store knows such a version.
         DamagedError: Its page isn't there.
     """
-    as_of = load_version(store, version).as_of
-    decided = PromotionLog(store).state().decisions.get(version)
-    return store.get(decided.page if decided else undecided_page(as_of, version))
+    decided = PromotionLog(store).state().decisions.get(version)  # known even where the version's files are lost
+    return store.get(decided.page if decided else undecided_page(load_version(store, version).as_of, version))
 
 
 def data_docs_of(store: Store, day: str) -> bytes:

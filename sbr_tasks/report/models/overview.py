@@ -31,13 +31,17 @@ def overview(store: Store, today: date) -> Json:
 
     Returns:
         `champion` (None while there is none) and `decisions`, one a log entry, newest first; see `champion_facts` and
-        `decision_rows`.
+        `decision_rows`. `log`: where they were looked for.
 
     Raises:
         DamagedError: The log can't be read.
     """
     entries = PromotionLog(store).entries()
-    return {"champion": champion_facts(store, entries, today), "decisions": decision_rows(entries)}
+    return {
+        "champion": champion_facts(store, entries, today),
+        "decisions": decision_rows(entries),
+        "log": store.where("promotions"),
+    }
 
 
 def decision_rows(entries: Sequence[Entry]) -> list[Json]:

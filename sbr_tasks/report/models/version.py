@@ -9,7 +9,7 @@ from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.errors import DamagedError, DayError, RegistryError
 from sbr_tasks.evaluation.metrics import METRICS
 from sbr_tasks.evaluation.slices import LENGTHS
-from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, fold
+from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, fold, undecided_page
 from sbr_tasks.registry.mlflow_projection import model_url
 from sbr_tasks.registry.versions import ModelVersion, load_version
 from sbr_tasks.report.models.overview import decision_rows, describe, may_return
@@ -55,24 +55,10 @@ def version_page(store: Store, settings: Settings, name: str) -> Json:
         "profile": _profile(store, version) if version else None,
         "warnings": _warnings(days, revisions),
         "data_docs": [day for day, rev in sorted(revisions.items()) if _data_docs_key(days, day, rev)],
-        "report": promotion.number if promotion and store.exists(promotion.page) else None,
+        "report": store.exists(promotion.page if promotion else undecided_page(date.fromisoformat(name[:10]), name)),
         "mlflow": model_url(settings),
         "mlflow_model": settings.mlflow.model_name,
     }
-
-
-def report_page(store: Store, number: int) -> bytes:
-    """The page that a run wrote about the decision in log entry `number`.
-
-    Raises:
-        RegistryError: There is no such decision.
-        DamagedError: Its page isn't there.
-    """
-    entries = PromotionLog(store).entries()
-    entry = entries[number - 1] if 0 < number <= len(entries) else None
-    if not isinstance(entry, Promotion):
-        raise RegistryError(f"Expected the number of a decision in the log, from 1 to {len(entries)}; found {number}.")
-    return store.get(entry.page)
 
 
 def data_docs_page(store: Store, name: str, day: str) -> bytes:

@@ -39,7 +39,7 @@ ROUTES = [
     "api/stale?name=x",
     "api/recommend?items=1",
 ]
-ROUTES += ["report?entry=1", "data-docs?name=x&day=2026-11-27", "plot?name=x&plot=y"]
+ROUTES += ["report?name=x", "data-docs?name=x&day=2026-11-27", "plot?name=x&plot=y"]
 
 
 @pytest.fixture
@@ -310,4 +310,5 @@ def test_what_cannot_be_shown_is_said_in_a_sentence(page_of: PageOf, platform: P
         settled(page, DIRECT)
         assert page.get_by_text("There is no champion yet").is_visible()
         assert page.get_by_text("Nothing was decided yet.").is_visible()
+        assert page.locator("#table code").inner_text().endswith("/new/store/promotions")
         keep_screen(page, "models-empty")

@@ -118,10 +118,16 @@ def _look_at_links(platform: Platform, page: Page, run_id: str) -> None:
     report.wait_for()
     keep_screen(page, "task-links")
     docs = str(page.get_by_role("link", name="Data Docs of the day").get_attribute("href"))
+    version = str(page.get_by_role("link", name="Version on the Models page").get_attribute("href"))
     report.click()
     page.get_by_text("was asked not to promote").first.wait_for()
     keep_screen(page, "report-never")
     place = page.url
+    page.goto(version)
+    frame = page.frame_locator('iframe[title="Models"]')
+    frame.get_by_text("asked not to promote it").wait_for()
+    keep_screen(page, "version-never")
+    assert frame.get_by_role("link", name="Report of its run").count() == 1
     page.goto(docs)
     page.get_by_text(f"{NEW} is accepted").wait_for()
     keep_screen(page, "data-docs")

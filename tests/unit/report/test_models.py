@@ -19,7 +19,8 @@ from sbr_tasks.registry.recommend import recommend
 from sbr_tasks.report.models import STATIC
 from sbr_tasks.report.models.overview import decision_rows, overview, shared_store, stale_in_words
 from sbr_tasks.report.models.session import MOST_ITEMS, parse_session, side_by_side
-from sbr_tasks.report.models.version import data_docs_page, report_page, version_page
+from sbr_tasks.report.models.version import data_docs_page, version_page
+from sbr_tasks.report.stored import report_of
 from sbr_tasks.settings import ModelSettings, Settings, load_settings
 from sbr_tasks.store import Store, to_json
 from sbr_tasks.window.sessions import ItemIndex
@@ -92,7 +93,11 @@ def test_every_log_entry_is_a_row_newest_first(store: Store) -> None:
 
 
 def test_an_empty_store_has_no_champion_and_no_decisions(tmp_path: Path) -> None:
-    assert overview(Store(str(tmp_path / "empty")), TODAY) == {"champion": None, "decisions": []}
+    assert overview(Store(str(tmp_path / "empty")), TODAY) == {
+        "champion": None,
+        "decisions": [],
+        "log": str(tmp_path / "empty/promotions"),
+    }
 
 
 def test_a_champion_whose_manifest_is_lost_is_shown_with_the_reason(store: Store) -> None:
@@ -166,15 +171,26 @@ def test_only_a_server_of_mlflow_has_an_address_and_it_shows_no_password(setting
 def test_reports_and_data_docs_are_served_as_they_were_written(store: Store) -> None:
     entry = PromotionLog(store).entries()[2]
     with pytest.raises(DamagedError, match="is missing"):
-        report_page(store, entry.number)
+        report_of(store, entry.version)
     store.replace(f"reports/as_of={entry.as_of}/{entry.number:08d}.html", b"<h1>report</h1>")
-    assert report_page(store, entry.number) == b"<h1>report</h1>"
+    assert report_of(store, entry.version) == b"<h1>report</h1>"
     store.replace(f"validation/day={entry.as_of}/data_docs.html", b"<h1>docs</h1>")
     assert data_docs_page(store, entry.version, str(entry.as_of)) == b"<h1>docs</h1>"
-    with pytest.raises(RegistryError, match="from 1 to 21; found 99"):
-        report_page(store, 99)
+    with pytest.raises(RegistryError, match="no model version '2026-11-27-99999999'"):
+        report_of(store, "2026-11-27-99999999")
     with pytest.raises(DayError, match="no Data Docs of 1999-01-01"):
         data_docs_page(store, entry.version, "1999-01-01")
+    store.delete(f"models/{entry.version}/manifest.json")
+    assert report_of(store, entry.version) == b"<h1>report</h1>", "it outlives the version's files"
+
+
+def test_the_report_of_a_version_that_was_not_to_be_promoted_is_found(store: Store, settings: Settings) -> None:
+    name = "2026-11-27-00000000"
+    write_manifest(store, name)
+    assert (version_page(store, settings, name)["report"], version_page(store, settings, name)["decisions"]) == (False, [])
+    store.replace(f"reports/as_of=2026-11-27/{name}.html", b"<h1>not asked</h1>")
+    assert version_page(store, settings, name)["report"] is True
+    assert report_of(store, name) == b"<h1>not asked</h1>"
 
 
 def test_lateness_is_told_in_words(store: Store) -> None:

@@ -290,10 +290,12 @@ function moved(item, i, other) {
   return el("span", { class: "same" }, there === i ? "same rank" : `there: ${there + 1}`);
 }
 
-function showDecisions(rows) {
+function showDecisions(rows, log) {
   byId("decisions").hidden = false;
   if (!rows.length) {
     byId("table").append(el("p", { class: "calm" }, "Nothing was decided yet."));
+    const hint = ". If runs did decide, the api-server has another store in its settings (SBR_STORE) than the workers.";
+    byId("table").append(el("p", { class: "calm" }, "Looked in ", el("code", {}, log), hint));
     byId("find").closest("label").hidden = true;
     return;
   }
@@ -345,12 +347,12 @@ function byOutcome(rows) {
 }
 
 try {
-  const { champion, decisions, may_roll_back: mayRollBack } = await ask("api/overview");
+  const { champion, decisions, log, may_roll_back: mayRollBack } = await ask("api/overview");
   showChampion(champion, mayRollBack);
   showLast(decisions, champion);
   showCharts(decisions);
   if (champion) showTry(decisions, champion);
-  showDecisions(decisions);
+  showDecisions(decisions, log);
   document.querySelector("main").removeAttribute("aria-busy");
   performance.mark("drawn");
 } catch (error) {

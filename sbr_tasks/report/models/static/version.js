@@ -44,10 +44,10 @@ function showHead(found) {
   );
   const name = encodeURIComponent(found.version);
   const links = [
-    found.report && outLink(`report?entry=${found.report}`, "Report of its run", { tab: true }),
+    found.report && outLink(`report?name=${name}`, "Report of its run", { tab: true }),
     found.data_docs.includes(found.day) &&
       outLink(`data-docs?name=${name}&day=${found.day}`, `Data Docs of ${found.day}`, { tab: true }),
-    found.mlflow && outLink(found.mlflow, "MLflow", { tab: true }),
+    found.mlflow && outLink(found.mlflow, "All versions in MLflow", { tab: true }),
     found.champion && !found.is_champion && el("a", { href: `./?beside=${name}#try` }, "Recommend beside the champion"),
     found.may_roll_back &&
       found.may_return &&
@@ -249,7 +249,13 @@ function show(found) {
   }
   const decided = found.decisions.length
     ? decisionTable(found.decisions, { withVersion: found.decisions.some((row) => row.version !== found.version) })
-    : el("p", {}, "Nobody decided on it yet: the run of its day goes on with evaluate_models.");
+    : el(
+        "p",
+        {},
+        found.report
+          ? "Its run was asked not to promote it (promote: Never). Its report has the scores, and what the gate says."
+          : "Nothing was decided on it: its run still goes on, failed before promote_if_better, or was asked not to promote it.",
+      );
   content.append(card("Decisions", decided));
   const compared = [
     found.comparison.length && card("Comparison", showComparison(found)),
