@@ -95,6 +95,7 @@ class LocalAirflow:
         return {
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__DEFAULT_WRAP": "True",  # of a long error the log shows all, not what fits into one line
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW__API__WORKERS": "1",

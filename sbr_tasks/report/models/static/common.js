@@ -280,7 +280,7 @@ async function rollBack(to, reason, say) {
       return true;
     }
     if (state === "failed") {
-      say(el("div", { class: "problem" }, "The rollback failed; the last line of its task's log says why. See ", link, "."));
+      say(el("div", { class: "problem" }, "The rollback failed; the error in its task's log says why. See ", link, "."));
       return false;
     }
     const { is_paused: isPaused } = await ask(`${DAGS}/${ROLLBACK}`);
