@@ -58,7 +58,7 @@ from sbr_tasks.store import Store
 from tests.integration.conftest import midnight, wait_for
 from tests.integration.shops import demo_settings
 from tests.stack.runner import missing_programs
-from tests.stack.running import DAG, RunningStack, prepared, started
+from tests.stack.running import DAG, ApiError, RunningStack, prepared, started
 
 FIRST = date(2014, 9, 1)
 WINDOW_DAYS = 5
@@ -353,8 +353,10 @@ def main() -> int:
             try:
                 for number in range(1, options.days + 1):
                     soak.do(number)
-            except (SoakError, TimeoutError) as error:
+            except (SoakError, ApiError, TimeoutError) as error:
                 soak.faults.append(str(error))
+            except KeyboardInterrupt:
+                soak.faults.append(f"Interrupted after {len(soak.samples)} of {options.days} days.")
             faults = soak.check()
             figures = soak.figures() | {"faults": faults, "took_s": round(time.monotonic() - began)}
     print(f"\n{table(soak)}\n")
