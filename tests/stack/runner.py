@@ -29,6 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+import psutil
 from local_airflow.server import free_port, members_of, send_signal, tail
 
 from .compose import Service, services
@@ -85,8 +86,12 @@ class Stack:
         return self._postgres / "data" if name == "postgres" else self.folder / "volumes" / name
 
     def processes(self, name: str) -> set[int]:
-        """The processes of a service that run now."""
-        return members_of({self._running[name].pid})
+        """The processes of a service that run now; those of PostgreSQL have sessions of their own."""
+        leader = self._running[name].pid
+        found = members_of({leader})
+        with suppress(psutil.NoSuchProcess):
+            found |= {child.pid for child in psutil.Process(leader).children(recursive=True)}
+        return found
 
     def start(self, names: Collection[str] | None = None) -> None:
         """Starts each service when what it depends on is healthy or done, and returns when all are.
@@ -173,7 +178,7 @@ class Stack:
         if keep_down:
             self._kept_down.add(name)
         process = self._running[name]
-        while left := self.processes(name):
+        while left := members_of({process.pid}):
             for pid in left:
                 send_signal(pid, signal.SIGKILL)
             time.sleep(0.05)
