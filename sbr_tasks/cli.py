@@ -15,8 +15,8 @@ import typer
 from tabulate import tabulate
 
 from sbr_tasks.days import describe_days, parse_day, window_days
-from sbr_tasks.errors import SbrError, SettingsError, system_error
-from sbr_tasks.settings import Settings, absolute_place, load_settings
+from sbr_tasks.errors import SbrError, SettingsError, StoreError, system_error
+from sbr_tasks.settings import Settings, absolute_place, is_url, load_settings
 from sbr_tasks.store import Store
 
 _INTERRUPTED = 130
@@ -455,6 +455,8 @@ def copy_store(
     settings = load_settings(overrides or ())
     source, target = (absolute_place(place, Path.cwd()) for place in [settings.store, *places][-2:])
     options = dict(option.split("=", 1) for option in to_options) if to_options else settings.store_options
+    if not is_url(source) and not Path(source).is_dir():
+        raise StoreError(f"Expected a store in {source}, found no such folder. Nothing was copied.")
     copied = run(Store(source, settings.store_options), Store(target, options))
     if as_json:
         _print(copied.as_dict(), as_json)

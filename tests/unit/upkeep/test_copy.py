@@ -286,6 +286,9 @@ def test_command_copies_the_store_of_the_settings_or_the_one_that_is_named(sbr: 
     assert code == 0
     assert "The copy is whole: 6 log entries, champion 2020-" in out
     assert_is_copy(store, Store(str(tmp_path / "two")))
+    code, _, err = sbr("store", "copy", "mistyped", "three")
+    assert (code, "found no such folder. Nothing was copied." in err) == (1, True)
+    assert not any((tmp_path / name).exists() for name in ("mistyped", "three"))
     code, _, err = sbr("store", "copy", "one", "two", "three")
     assert (code, "Expected [FROM] TO, found 3 places." in err) == (2, True)
     code, _, err = sbr("store", "copy", "s3://clicks/x", "--to-option", "endpoint")
