@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,20 @@ def settings(tmp_path: Path) -> Settings:
     return settings_of(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a source and a store in which six runs were decided on."""
+    folder = tmp_path_factory.mktemp("shop")
+    settings = settings_of(folder)
+    new_shop(folder, Store.open(settings), settings)
+    return folder
+
+
 @pytest.fixture
-def store(tmp_path: Path, settings: Settings) -> Store:
+def store(shop: Path, tmp_path: Path, settings: Settings) -> Store:
     """A local store in which six runs were decided on."""
-    found = Store.open(settings)
-    new_shop(tmp_path, found, settings)
-    return found
+    shutil.copytree(shop, tmp_path, dirs_exist_ok=True)
+    return Store.open(settings)
 
 
 @pytest.fixture
