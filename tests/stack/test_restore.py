@@ -86,7 +86,7 @@ def test_what_was_lost_is_restored_and_goes_on(in_a_bucket: RunningStack, tmp_pa
     store = Store.open(first.settings())
     copy_store(store, Store(str(backup / "store")))
     for volume in VOLUMES:
-        shutil.copytree(stack.volume(volume), backup / volume)
+        shutil.copytree(stack.volume(volume), backup / volume, symlinks=True)
 
     stack.stop()
     shutil.rmtree(tmp_path / "volumes")
@@ -98,7 +98,7 @@ def test_what_was_lost_is_restored_and_goes_on(in_a_bucket: RunningStack, tmp_pa
     second = replace(first, stack=again)
     try:
         for volume in VOLUMES:
-            shutil.copytree(backup / volume, again.volume(volume))
+            shutil.copytree(backup / volume, again.volume(volume), symlinks=True)
         copy_store(Store(str(backup / "store")), store)
         again.start(("postgres", "redis", "init"))
         for database in DATABASES:
