@@ -120,6 +120,10 @@ function outLink(href, text, { tab = false } = {}) {
   return el("a", { href, target: tab ? "_blank" : null, rel: tab ? "noopener" : null, click: follow }, text, tab ? " ↗" : "");
 }
 
+function dagLink(dag) {
+  return outLink(`${BASE}/dags/${dag}`, dag);
+}
+
 /** Who or which run decided: a link where it was a run of Airflow. */
 function runLink(run, outcome) {
   if (!/^(scheduled|manual|backfill|asset_triggered)__/.test(run)) return el("span", {}, run);
@@ -299,6 +303,7 @@ export {
   badge,
   byId,
   count,
+  dagLink,
   dayInWords,
   decisionTable,
   el,

@@ -8,6 +8,7 @@ import {
   badge,
   byId,
   count,
+  dagLink,
   dayInWords,
   decisionTable,
   el,
@@ -40,7 +41,13 @@ function showChampion(champion, mayRollBack) {
   if (!champion) {
     place.append(
       el("p", { class: "name" }, "None yet"),
-      el("p", {}, "There is no champion yet: the first run of daily_retrain whose model passes the gate makes one."),
+      el(
+        "p",
+        {},
+        "There is no champion yet: the first run of ",
+        dagLink("daily_retrain"),
+        " whose model passes the gate makes one.",
+      ),
     );
     return;
   }
