@@ -52,7 +52,7 @@ function showChampion(champion, mayRollBack) {
     return;
   }
   const { facts: made, metrics } = champion;
-  const how = champion.outcome === "rollback" ? "Rolled back to" : outcomeLabel(champion.outcome);
+  const how = champion.outcome === "rollback" ? "Champion again by a rollback" : outcomeLabel(champion.outcome);
   const about = [
     el("p", { class: "name" }, versionLink(champion.version)),
     el(
