@@ -5,13 +5,14 @@ missing), builds the window of 30 days, trains a challenger, lets challenger and
 and promotes the challenger if it is better. *Not promoted* is a success; *could not decide* is a failure.
 
 **Which day?** Scheduled and backfill runs: the day at which their data interval starts. Runs by hand need `day`. Runs may
-come in any order and side by side; a run that is repeated finds what is done already.
+come in any order and side by side; a run that is repeated finds what is done already. Airflow names a run by the end of its
+interval: `backfill__2014-09-30T00:00:00+00:00` is the run for 29 September.
 
 **Parameters** (*Trigger*; empty: as the settings say). What can't be is refused by the form, or by `resolve_day` in a sentence.
 
 | | |
 |---|---|
-| `day` | the day whose clicks are new; needed by hand, left empty in a backfill |
+| `day` | the day (`YYYY-MM-DD`) whose clicks are new; needed by hand, left empty in a backfill |
 | `promote` | `gate`: if the gate finds it better; `never`: train, score and report only; `force`: whatever the metrics |
 | `reason` | why it is forced, for the promotion log; needed with `force`, refused without |
 | `n_epochs`, `batch_size`, `learning_rate`, `loss`, `seed`, `warm_start`, `window_days` | settings of this run only: they \

@@ -16,8 +16,11 @@ from sbr_tasks.trigger import FIELDS, Asked, read_form, schema_of
 
 logger = logging.getLogger(__name__)
 
-_DAY = "The day (YYYY-MM-DD) whose clicks are new. Runs by hand need it; backfills and scheduled runs know their day."
-_PROMOTE = "By the gate: if it is better than the champion. Never: train, score and report only. Force: whatever the metrics."
+_DAY = "The day whose clicks are new. Runs by hand need it, the logical date is no substitute; in a backfill leave it empty."
+_PROMOTE = (
+    "By the gate: if it is better than the champion. Never: train, score and report only. Force: whatever the metrics, unless "
+    "the champion is of a newer day."
+)
 _REASON = "Why the promotion is forced, for whoever reads the log later; only with Force, and needed then."
 _LABELS = {"gate": "By the gate", "never": "Never", "force": "Force, with a reason"}
 
