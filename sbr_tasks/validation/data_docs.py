@@ -11,13 +11,24 @@ from typing import Any
 
 from sbr_tasks.store import Json
 
-_DROPPED = frozenset({"script", "style", "nav", "button", "svg", "iframe", "head", "object", "video", "audio"})
+_DROPPED = frozenset({"script", "style", "nav", "button", "svg", "iframe", "head", "object", "video", "audio", "footer"})
 _DROPPED_VOID = frozenset({"link", "img", "input", "meta", "base", "embed", "source"})
 _VOID = frozenset({"br", "hr", "col", "wbr", "area"})
 _SHELL = frozenset({"html", "body"})
 _NEEDS_SCRIPT = frozenset({"card", "modal", "btn", "collapse", "sticky"})
 _KEPT_ATTRIBUTES = frozenset({"id", "colspan", "rowspan", "hidden"})
 _SIGNS = {"fa-check-circle": ("met", "✓"), "fa-times": ("unmet", "✗"), "fa-exclamation-triangle": ("unmet", "!")}
+
+_FACTS = {
+    "one_click_sessions": "share of sessions of one click",
+    "length_p50": "clicks that 50 % of sessions don't exceed",
+    "length_p99": "clicks that 99 % of sessions don't exceed",
+    "length_p999": "clicks that 99.9 % of sessions don't exceed",
+    "top_item": "share of clicks on the most clicked item",
+    "hours": "hours with clicks",
+    "hours_of_day": "hours of the day",
+    "new_items": "share of items that are new",
+}
 
 _STYLE = """
 :root { color-scheme: light dark; --edge: #8884; --good: #18794e; --bad: #c62a2f; --calm: #57606a; }
@@ -61,7 +72,7 @@ def render_page(result: Any, *, day: date, failures: Sequence[str], warnings: Se
     ]
     if facts:
         rows = "".join(
-            f"<tr><td>{escape(name.replace('_', ' '))}</td><td>{_number(value)}</td></tr>" for name, value in facts.items()
+            f"<tr><td>{escape(_FACTS.get(name, name))}</td><td>{_number(value)}</td></tr>" for name, value in facts.items()
         )
         parts.append(f'<h2>Facts</h2><table class="facts">{rows}</table>')
     return (
