@@ -94,6 +94,7 @@ def test_run_with_a_setting_of_its_own_that_promotes_nothing(platform: Platform,
     form.locator("[name=element_day]").fill(str(NEW))
     choose(form, "promote", "Never")
     set_number(form, "n_epochs", 2)
+    page.wait_for_timeout(700)  # one section folds up while the other opens
     keep_screen(page, "trigger-form-settings")
     run_id = unquote(submit(form))
     assert platform.finished(run_id)["state"] == "success"
