@@ -152,7 +152,7 @@ def _decision(state: LogState, name: str, day: date, level: float, rng: np.rando
         differences={metric: found.as_dict() for metric, found in differences.items()},
         baselines=baselines,
         window=f"{day:%Y%m%d}00000000",
-        run=f"scheduled__{day}T00:00:00+00:00",
+        run=f"scheduled__{day + timedelta(days=1)}T00:00:00+00:00",  # Airflow names a run by the end of its interval
         at=f"{day + timedelta(days=1)}T00:35:00+00:00",
         by_length={name: _by_length(level)} | ({state.champion: _by_length(level - 0.001)} if state.champion else {}),
     )

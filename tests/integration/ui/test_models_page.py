@@ -288,6 +288,14 @@ def test_the_page_follows_airflows_theme(page_of: PageOf, seeded: Store) -> None
     frame.locator("html[data-theme=light]").wait_for(state="attached")
 
 
+def test_reasons_are_no_strip_beside_the_figures_in_a_window_of_800_pixels(page_of: PageOf, seeded: Store) -> None:
+    page = page_of("viewer")
+    page.set_viewport_size({"width": 800, "height": 900})
+    settled(page, DIRECT)
+    widths = page.locator(".rows [role=cell]:last-child").evaluate_all("found => found.map((one) => one.clientWidth)")
+    assert widths and min(widths) > 400
+
+
 def test_pages_fit_a_narrow_screen(page_of: PageOf, shop: Path) -> None:
     newest = entries_of(shop)[-1].version
     page = page_of("viewer")
