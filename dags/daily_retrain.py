@@ -22,8 +22,8 @@ make a version of their own, and the decision names them |
 that are done, which costs little where nothing changed. Parameters of a backfill count only if *Override parameters on existing
 runs* is ticked, for new runs too; `promote` *Never* then scores past days and moves nothing.
 
-**When a task fails**, the line *Task failed with exception* of its log says what was found and what to do (key `w` wraps lines);
-then clear the task, and the run goes on.
+**When a task fails**, the line *Task failed with exception* of its log says what was found and what to do
+(key `w` wraps lines); then clear the task, and the run goes on.
 What is the same at every try fails at once; all else (a store or a server out of reach) is tried three more times within two
 minutes.
 
