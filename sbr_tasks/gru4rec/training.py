@@ -181,7 +181,8 @@ def _restore(network: Network, batches: Batches, saved: Checkpoint) -> Slots:
 
 
 def _new_network(model: ModelSettings, n_items: int, batches: Batches, *, seed: int) -> Network:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings only; the rest would look like errors in a task's log
+    # What it writes of graphics cards that aren't there would look like errors in a task's log.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from sbr_tasks.gru4rec._network import Network  # here, because TensorFlow takes seconds to import
 
     # Compilation takes one or two seconds: what a small window takes without it.
