@@ -209,7 +209,7 @@ def test_a_session_gets_what_champion_and_another_version_recommend(page_of: Pag
 
     frame.get_by_label("Item ids of the session").fill("shoe")
     frame.get_by_role("button", name="Recommend").click()
-    frame.get_by_text("Expected 64-bit integer item ids").first.wait_for()
+    frame.get_by_text("Expected non-negative 64-bit integers as item ids").first.wait_for()
 
 
 def test_an_op_rolls_back_with_a_reason(page_of: PageOf, platform: Platform, shop: Path) -> None:

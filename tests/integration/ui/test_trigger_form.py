@@ -111,7 +111,7 @@ def test_run_with_a_setting_of_its_own_that_promotes_nothing(platform: Platform,
 
     _look_at_links(platform, page, run_id)
     page.goto(f"/sbr-models/version?name={version.name}")
-    page.get_by_text("its run was asked to train and score only").wait_for()
+    page.get_by_text("Its run was asked not to promote it").wait_for()
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Report of its run").click()
     opened.value.get_by_text("was asked not to promote").first.wait_for()
