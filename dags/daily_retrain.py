@@ -46,16 +46,18 @@ from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, PokeReturnValue, TaskGroup, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
-from sbr_alerts import deadline, require_notifier
+from sbr_alerts import deadline
 from sbr_dag_parts import CHAMPION, DEFAULT_ARGS, spark_overrides, waits
 from sbr_run_parts import asked, resolve_run, run_as_asked, trigger_form
 from sbr_task_links import DATA_DOCS, MLFLOW, REPORT, VERSION, with_links
 
 from sbr_tasks import steps
+from sbr_tasks.report.notifier import notifier_of
 from sbr_tasks.settings import load_settings
 
 SETTINGS = load_settings()
-require_notifier(SETTINGS.alerts)
+if SETTINGS.alerts.on:
+    notifier_of(SETTINGS.alerts)  # a misspelt one is an error of this file, and not found out when a run fails
 
 
 @dag(

@@ -9,13 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import timedelta
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback
 
-from sbr_tasks.errors import SettingsError
+from sbr_tasks.report.notifier import notifier_of
 from sbr_tasks.settings import SMTP_NOTIFIER, AlertSettings, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -81,23 +80,6 @@ ALERTS: dict[str, Any] = {"on_failure_callback": on_failure, "on_success_callbac
 """Arguments of every task."""
 
 
-def require_notifier(alerts: AlertSettings) -> None:
-    """Checks, where anybody is told anything, that the notifier is there: found out when a DAG is parsed, not when a run fails.
-
-    Raises:
-        SettingsError: There is no such class.
-    """
-    try:
-        found = resolve_name(alerts.notifier) if alerts.on else None
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SettingsError(
-            f"Setting 'alerts.notifier' is {alerts.notifier!r}: expected the dotted path of a notifier's class, such as "
-            f"{SMTP_NOTIFIER}; {error}. Correct it, or install the provider that has it."
-        ) from error
-    if alerts.on and not callable(found):
-        raise SettingsError(f"Setting 'alerts.notifier' is {alerts.notifier!r}, which isn't a class, such as {SMTP_NOTIFIER}.")
-
-
 def _tell(context: dict[str, Any], due: Callable[[Settings], list[Alert]]) -> None:
     try:
         settings = load_settings()
@@ -115,7 +97,7 @@ def _tell(context: dict[str, Any], due: Callable[[Settings], list[Alert]]) -> No
 def _send(alert: Alert, settings: AlertSettings, context: dict[str, Any]) -> None:
     """Hands a message to the notifier, whose templated arguments know it as `alert`."""
     defaults = MAIL | {"to": list(settings.recipients)} if settings.notifier == SMTP_NOTIFIER else {}
-    notifier = resolve_name(settings.notifier)(**(defaults | settings.arguments))
+    notifier = notifier_of(settings)(**(defaults | settings.arguments))
     # Without the DAG, templates are filled in a sandbox.
     notifier({name: value for name, value in context.items() if name != "dag"} | {"alert": alert})
 

@@ -200,7 +200,7 @@ def test_nobody_is_told_unless_it_was_asked_for(call: Call, box: Mailbox) -> Non
     ("environment", "reason"),
     [
         ({"AIRFLOW_CONN_SMTP_DEFAULT": smtp_connection(port=1)}, "ConnectionRefusedError"),
-        ({"SBR_ALERTS__NOTIFIER": "no.such.Notifier"}, "ModuleNotFoundError"),
+        ({"SBR_ALERTS__NOTIFIER": "no.such.Notifier"}, "SettingsError"),
         ({"SBR_ALERTS__ARGUMENTS": '{"colour": "red"}'}, "TypeError"),
         ({"SBR_ALERTS__ON": '["fire"]'}, "SettingsError"),
     ],

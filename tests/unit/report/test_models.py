@@ -226,7 +226,7 @@ def test_a_version_that_cannot_be_asked_says_why_beside_the_champion(store: Stor
     assert first["items"] == [20]
     assert "There is no model version '2020-01-01-00000001'" in second["fault"]
     (only,) = side_by_side(store, "shoe", None, k=1)
-    assert only["fault"] == "Expected 64-bit integer item ids, such as 1,2,3; found 'shoe'."
+    assert only["fault"] == "Expected non-negative 64-bit integers as item ids, such as 1,2,3; found 'shoe'."
 
 
 def test_nothing_is_recommended_without_a_champion_or_items(store: Store, tmp_path: Path) -> None:
