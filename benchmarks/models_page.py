@@ -136,8 +136,8 @@ def handler_of(settings: Settings) -> type[BaseHTTPRequestHandler]:
 
 def drawn(program: str, url: str, rounds: int) -> list[float]:
     """Milliseconds from the navigation's start to the page's mark `drawn`."""
-    with browser_page(program) as page:
-        return drawn_on(page, url, rounds)
+    with browser_page(program, url) as page:
+        return drawn_on(page, "/", rounds)
 
 
 def drawn_by_airflow(program: str, settings: Settings, rounds: int) -> dict[str, list[float]]:
@@ -145,42 +145,41 @@ def drawn_by_airflow(program: str, settings: Settings, rounds: int) -> dict[str,
     sys.path.insert(0, str(ROOT / "tools"))
     from local_airflow.server import LocalAirflow, free_port, stop
 
+    from tests.integration.ui.conftest import log_in
+
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         given = {"SBR_STORE": settings.store, "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True"}
         airflow = LocalAirflow(folder, folder / "home", ROOT, free_port(), given)
         airflow.start(lambda line: print(line, file=sys.stderr))
         try:
-            with browser_page(program) as page:
-                page.goto(airflow.url)
-                page.get_by_label("Username").fill("admin")
-                page.get_by_label("Password").fill(json.loads((folder / "passwords.json").read_text(encoding="utf-8"))["admin"])
-                page.get_by_role("button", name="Sign in").click()
-                page.get_by_role("link", name="Dags", exact=True).first.wait_for()
+            password = json.loads((folder / "passwords.json").read_text(encoding="utf-8"))["admin"]
+            with browser_page(program, airflow.url) as page:
+                log_in(page, "admin", password)
                 return {
-                    "drawn by Airflow": drawn_on(page, f"{airflow.url}/sbr-models/", rounds),
-                    "in Airflow's frame": drawn_on(page, f"{airflow.url}/plugin/models", rounds, framed=True),
+                    "drawn by Airflow": drawn_on(page, "/sbr-models/", rounds),
+                    "in Airflow's frame": drawn_on(page, "/plugin/models", rounds, framed=True),
                 }
         finally:
             stop(folder)
 
 
 @contextmanager
-def browser_page(program: str) -> Iterator[Page]:
-    """A page of a headless Chromium."""
+def browser_page(program: str, url: str) -> Iterator[Page]:
+    """A page of a headless Chromium, on which paths are those of the site `url`."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        yield browser.new_page(viewport={"width": 1280, "height": 900})
+        yield browser.new_page(base_url=url, viewport={"width": 1280, "height": 900})
         browser.close()
 
 
-def drawn_on(page: Page, url: str, rounds: int, *, framed: bool = False) -> list[float]:
+def drawn_on(page: Page, path: str, rounds: int, *, framed: bool = False) -> list[float]:
     """When the page, or the frame in it, was drawn, in milliseconds from its navigation on; a first visit isn't counted."""
     found = []
     for _ in range(rounds + 1):
-        page.goto(url)
+        page.goto(path)
         inside = page.frame_locator('iframe[title="Models"]') if framed else page
         inside.locator("main:not([aria-busy])").wait_for()
         mark = "performance.getEntriesByName('drawn')[0].startTime"

@@ -2,8 +2,7 @@
 
 import sys
 
-INTERRUPTED = 130
-"""The exit code of what Ctrl-C ended."""
+from sbr_tasks.errors import INTERRUPTED
 
 
 def main() -> None:

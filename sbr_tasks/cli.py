@@ -15,11 +15,10 @@ import typer
 from tabulate import tabulate
 
 from sbr_tasks.days import describe_days, parse_day, window_days
-from sbr_tasks.errors import SbrError, SettingsError, StoreError, system_error
+from sbr_tasks.errors import INTERRUPTED, SbrError, SettingsError, StoreError, system_error
 from sbr_tasks.settings import Settings, absolute_place, is_url, load_settings
 from sbr_tasks.store import Store
 
-_INTERRUPTED = 130
 """The exit code with which Typer ends after Ctrl-C."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -62,7 +61,7 @@ def main() -> None:
         )
         sys.exit(1)
     except SystemExit as stop:
-        if stop.code == _INTERRUPTED:
+        if stop.code == INTERRUPTED:
             typer.echo("sbr: interrupted; what was committed before stays, and the same command goes on from there.", err=True)
         raise
 

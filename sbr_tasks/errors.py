@@ -1,5 +1,8 @@
 """The errors a person may meet. Each message says what was expected, what was found, where, and what to do."""
 
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended."""
+
 
 class SbrError(Exception):
     """Base of every error that this package raises on purpose; its text is meant for people."""

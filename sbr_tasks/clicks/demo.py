@@ -461,7 +461,9 @@ def _replacing(out: Path) -> Iterator[BinaryIO]:
             yield file
         part.replace(out)
     except OSError as error:
-        raise SourceError(f"Demo clicks could not be written to {out} ({system_error(error)}). Free space or name another file (--out).") from error
+        raise SourceError(
+            f"Demo clicks could not be written to {out} ({system_error(error)}). Free space or name another file (--out)."
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 

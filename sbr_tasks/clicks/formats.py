@@ -129,11 +129,11 @@ def _read_lines(file: SourceFile, source: SourceSettings) -> Iterator[Block]:
     for data, first_line, bytes_read in _line_blocks(file):
         body, line = data, first_line
         if layout is None:
-            judged.hint = _other_format(data, source, file)
+            judged.head = data.split(b"\n", _LINES_TO_GUESS)[:_LINES_TO_GUESS]
             try:
                 layout = _find_layout(data, source, file)
             except SourceError as error:
-                raise SourceError(f"{error}{judged.hint}") from None
+                raise SourceError(f"{error}{_other_format(judged.head, source, file)}") from None
             if layout.has_header:
                 body, line = data.partition(b"\n")[2], first_line + 1
         if not body or body.isspace():
@@ -150,8 +150,8 @@ class _Judged:
 
     def __init__(self, file: SourceFile, source: SourceSettings) -> None:
         self.file = file
-        self.hint = ""
-        self._format = source.format
+        self.head: list[bytes] = []
+        self._source = source
         self._first: Reject | None = None
         self._lines = 0
         self._is_judged = False
@@ -168,8 +168,9 @@ class _Judged:
         if self._is_judged or not self._first or self._lines == 1:
             return
         raise SourceError(
-            f"{self.file} isn't laid out as {self._format}: line {self._first.line}: {self._first.reason}, "
-            f"and none of the next {self._lines - 1:,} lines is right either. Check the format (source.format or --format).{self.hint}"
+            f"{self.file} isn't laid out as {self._source.format}: line {self._first.line}: {self._first.reason}, "
+            f"and none of the next {self._lines - 1:,} lines is right either. Check the format (source.format or --format)."
+            f"{_other_format(self.head, self._source, self.file)}"
         )
 
 
@@ -192,9 +193,8 @@ def _require_text(start: bytes, file: SourceFile) -> None:
             raise SourceError(f"Expected lines of UTF-8 text in {file}, but it {what}.")
 
 
-def _other_format(data: bytes, source: SourceSettings, file: SourceFile) -> str:
-    """A sentence on the format that a file seems to have; empty where that is the one that is set, or none fits."""
-    head = data.split(b"\n", _LINES_TO_GUESS)[:_LINES_TO_GUESS]
+def _other_format(head: list[bytes], source: SourceSettings, file: SourceFile) -> str:
+    """A sentence on the format that a file with these first lines seems to have; empty where it is the one set, or none fits."""
     for name in ("yoochoose", "gru4rec", "movielens", "csv", "jsonl"):
         with suppress(SourceError, pa.ArrowException, UnicodeDecodeError):
             layout = _layout_of(head[0].decode().rstrip("\r"), source.model_copy(update={"format": name}), file)
