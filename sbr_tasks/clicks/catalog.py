@@ -248,12 +248,12 @@ class ClickCatalog:
         except DamagedError as error:
             if revision.file.key in removed_files(self._log.entries()):
                 raise DamagedError(
-                    f"The clicks of {revision.day} were removed (`sbr store gc` or `forget`) after this run had looked for them. "
-                    "Run the day again, from ingest_clicks on: it ingests them again."
+                    f"The clicks of {revision.day} were removed (`sbr store gc` or `forget`) after this run had looked for "
+                    "them. Run the day again, from ingest_clicks on: it ingests them again."
                 ) from error
             raise DamagedError(
-                f"{error} Without a backup, `sbr store forget {revision.day} --reason WHY` and the run of the day again take its "
-                "clicks from the source; `sbr store check` names all that is damaged."
+                f"{error} Without a backup, `sbr store forget {revision.day} --reason WHY` and the run of the day again take "
+                "its clicks from the source; `sbr store check` names all that is damaged."
             ) from error
 
 

@@ -194,7 +194,7 @@ def _require_text(start: bytes, file: SourceFile) -> None:
 
 
 def _other_format(head: list[bytes], source: SourceSettings, file: SourceFile) -> str:
-    """A sentence on the format that a file with these first lines seems to have; empty where it is the one set, or none fits."""
+    """A sentence on the format that a file with these first lines seems to have; empty where it is the one set or none."""
     for name in ("yoochoose", "gru4rec", "movielens", "csv", "jsonl"):
         with suppress(SourceError, pa.ArrowException, UnicodeDecodeError):
             layout = _layout_of(head[0].decode().rstrip("\r"), source.model_copy(update={"format": name}), file)

@@ -224,8 +224,8 @@ def test_file_without_one_right_line_is_of_another_format(tmp_path: Path) -> Non
         list(read_blocks(file, SourceSettings()))
     assert str(caught.value) == (
         f"{file} isn't laid out as yoochoose: line 1: expected 4 fields ('session_id,clicked_at,item_id,category'), found 1: "
-        "'1::31::2.5::1260759144', and none of the next 19 lines is right either. Check the format (source.format or --format). "
-        "It looks like movielens: try --format movielens."
+        "'1::31::2.5::1260759144', and none of the next 19 lines is right either. Check the format (source.format or "
+        "--format). It looks like movielens: try --format movielens."
     )
 
 

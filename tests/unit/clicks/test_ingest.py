@@ -140,9 +140,7 @@ def test_folder_and_glob_are_read_as_one_source(write_source: WriteSource, store
         assert ingest(store, settings).rows == 4
 
 
-def test_a_day_that_shrinks_is_warned_about(
-    write_source: WriteSource, store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_day_that_shrinks_is_warned_about(write_source: WriteSource, store: Store, caplog: pytest.LogCaptureFixture) -> None:
     whole = "".join(f"{session},2014-09-24T09:00:00.000Z,10,0\n" for session in range(5))
     ingest(store, write_source(whole))
     ingest(store, write_source(whole))
