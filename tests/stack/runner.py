@@ -178,7 +178,11 @@ class Stack:
         if keep_down:
             self._kept_down.add(name)
         process = self._running[name]
-        while left := members_of({process.pid}):
+        sessions = {process.pid}
+        for pid in self.processes(name):
+            with suppress(ProcessLookupError):
+                sessions.add(os.getsid(pid))
+        while left := members_of(sessions):
             for pid in left:
                 send_signal(pid, signal.SIGKILL)
             time.sleep(0.05)
