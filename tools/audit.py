@@ -1,7 +1,7 @@
 """Looks up every package of `requirements.lock` in a feed of known vulnerabilities: `make audit`.
 
 It needs such a feed: OSV's, or that of PyPI, asked by `pip-audit`, which uv runs apart from the packages of the lock. Where
-neither can be reached it says so and ends with exit code 2: nothing was audited then. Exit code 1: something is vulnerable.
+neither can be reached it says so. Exit code 1: something is vulnerable; 2: nothing was audited, or not all.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def require_secrets(environment: Mapping[str, str]) -> None:
     faults = [f"{name} {fault}" for name, value in sorted(found.items()) if (fault := _fault(name, value, found))]
     if faults:
         raise StackError(
-            f"The stack doesn't start with these secrets: {'; '.join(faults)}. Take such lines out of .env and run `python "
+            f"The stack doesn't start with these secrets: {'; '.join(faults)}. Take such lines out of .env and run `python3 "
             "tools/stack_secrets.py`, which makes what is missing (docs/operations.md, The production stack)."
         )
 
@@ -89,7 +89,9 @@ def _fault(name: str, value: str, found: Mapping[str, str]) -> str | None:
             if all(_is_fernet_key(key) for key in value.split(","))
             else "is not a Fernet key (32 random bytes in URL-safe base64)"
         )
-    if not all(letter.isascii() and (letter.isalnum() or letter in "-_.~") for letter in value):
+    if name != "AIRFLOW_ADMIN_PASSWORD" and not all(
+        letter.isascii() and (letter.isalnum() or letter in "-_.~") for letter in value
+    ):
         return "has characters other than letters, digits and -_.~, which can't stand in a URL"
     if len(value) < SHORTEST or len(set(value)) < FEWEST_LETTERS:
         return f"can be guessed (expected {SHORTEST} random characters or more)"
@@ -105,7 +107,9 @@ def _is_fernet_key(value: str) -> bool:
 
 
 def _password(url: str) -> str:
-    return urlsplit(url).password or ""
+    """What stands for the password in a URL, even if it has characters that can't stand there."""
+    before, _, _ = url.rpartition("@")
+    return before.partition("://")[2].partition(":")[2]
 
 
 def create_databases(environment: Mapping[str, str]) -> None:
@@ -143,8 +147,9 @@ def create_databases(environment: Mapping[str, str]) -> None:
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
             if not cursor.fetchone():
                 cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
-                cursor.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(role))
                 _log.info("Created the database %s.", name)
+            # Each time: a run that was killed may have created the database and not come to this.
+            cursor.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(role))
     connection.close()
 
 
@@ -174,21 +179,42 @@ def create_connections(text: str) -> None:
     Raises:
         StackError: It isn't that.
     """
+    from airflow.exceptions import AirflowException
     from airflow.models.connection import Connection
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    try:
-        wanted = {str(name): str(uri) for name, uri in json.loads(text).items()}
-    except (ValueError, AttributeError):
-        raise StackError(
-            'AIRFLOW_CONNECTIONS is not a JSON object of URIs, such as {"smtp_default": "smtp://user:password@host:587"}.'
-        ) from None
     with create_session() as session:
         there = set(session.scalars(select(Connection.conn_id)))
-        for name in wanted.keys() - there:
-            session.add(Connection(conn_id=name, uri=wanted[name]))
+        for name, uri in wanted_connections(text).items():
+            if name in there:
+                continue
+            try:
+                session.add(Connection(conn_id=name, uri=uri))
+            except (ValueError, AirflowException):
+                # What was raised may quote the password.
+                raise StackError(
+                    f"The connection {name} in AIRFLOW_CONNECTIONS is not a URI such as smtp://user:password@host:587; in user "
+                    "and password, characters other than letters, digits and -_.~ are written as %XX."
+                ) from None
             _log.info("Created the connection %s.", name)
+
+
+def wanted_connections(text: str) -> dict[str, str]:
+    """The URI of each connection.
+
+    Raises:
+        StackError: The text is no JSON object of texts.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(uri, str) for uri in found.values()):
+        raise StackError(
+            'AIRFLOW_CONNECTIONS is not a JSON object of URIs, such as {"smtp_default": "smtp://user:password@host:587"}.'
+        )
+    return found
 
 
 def create_admin(name: str, password: str) -> None:

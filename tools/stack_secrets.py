@@ -1,4 +1,4 @@
-"""Makes the secrets of the production stack: `python tools/stack_secrets.py [FILE]`.
+"""Makes the secrets of the production stack: `python3 tools/stack_secrets.py [FILE]`.
 
 They go into `.env` beside `docker-compose.yaml`, which compose reads, unless another file is named (then: `docker compose
 --env-file FILE up`). Only its owner can read the file. What it holds already stays; what is missing is added. No value is
@@ -37,8 +37,8 @@ def add_missing(file: Path) -> list[str]:
     The file is replaced as a whole, so that there is never a moment at which others could read it, or a half of it.
     """
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    kept = [line for line in lines if line.partition("=")[0].strip() not in new_secrets() or line.partition("=")[2].strip()]
-    present = {line.partition("=")[0].strip() for line in kept}
+    kept = [line for line in lines if _name(line) not in new_secrets() or line.partition("=")[2].strip(" \t'\"")]
+    present = {_name(line) for line in kept}
     added = {name: value for name, value in new_secrets().items() if name not in present}
     new = file.with_name(f"{file.name}.new")
     new.unlink(missing_ok=True)
@@ -46,6 +46,11 @@ def add_missing(file: Path) -> list[str]:
         out.write("\n".join([*kept, *(f"{name}={value}" for name, value in added.items())]) + "\n")
     new.replace(file)
     return list(added)
+
+
+def _name(line: str) -> str:
+    """What a line of the file sets; compose takes `export NAME=value` too."""
+    return line.partition("=")[0].strip().removeprefix("export ").strip()
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,12 +44,13 @@ def test_two_installations_share_no_secret(tmp_path: Path) -> None:
 
 def test_what_a_file_holds_stays_and_what_it_lacks_is_added(tmp_path: Path) -> None:
     file = tmp_path / ".env"
-    file.write_text("# ours\nAIRFLOW_PORT=9090\nJWT_SECRET=\nREDIS_PASSWORD=kept-0123456789-kept\n", "utf-8")
+    kept = "# ours\nAIRFLOW_PORT=9090\nREDIS_PASSWORD=kept-0123456789-kept\nexport FERNET_KEY='kept too'\n"
+    file.write_text(f'JWT_SECRET=\n{kept}API_SECRET_KEY=""\n', "utf-8")
     file.chmod(0o644)
     make(file)
     first = file.read_text("utf-8")
-    assert first.startswith("# ours\nAIRFLOW_PORT=9090\nREDIS_PASSWORD=kept-0123456789-kept\n")
-    assert first.count("JWT_SECRET=") == 1
+    assert first.startswith(kept)
+    assert [first.count(f"{name}=") for name in ("JWT_SECRET", "API_SECRET_KEY", "FERNET_KEY")] == [1, 1, 1]
     assert file.stat().st_mode & 0o777 == 0o600
     make(file)
     assert file.read_text("utf-8") == first
@@ -60,6 +62,8 @@ def test_what_a_file_holds_stays_and_what_it_lacks_is_added(tmp_path: Path) -> N
         ("REDIS_PASSWORD", "redis", "REDIS_PASSWORD can be guessed"),
         ("AIRFLOW_ADMIN_PASSWORD", "aaaaaaaaaaaaaaaaaaaa", "AIRFLOW_ADMIN_PASSWORD can be guessed"),
         ("POSTGRES_PASSWORD", "with spaces and more", "POSTGRES_PASSWORD has characters other than"),
+        ("REDIS_PASSWORD", "with/slash@and#more?", "REDIS_PASSWORD has characters other than"),
+        ("AIRFLOW_DB_PASSWORD", "with/slash@and#more?", "AIRFLOW_DB_PASSWORD has characters other than"),
         ("FERNET_KEY", "not-a-key", "FERNET_KEY is not a Fernet key"),
         ("FERNET_KEY", "A" * 43 + "=", "FERNET_KEY is not a Fernet key"),
     ],
@@ -68,8 +72,35 @@ def test_initialisation_refuses_a_weak_secret_with_what_to_do(name: str, value: 
     environment = services(COMPOSE_FILE, new_secrets() | {name: value})["init"].environment
     with pytest.raises(StackError, match=reason) as refused:
         require_secrets(environment)
-    assert "run `python tools/stack_secrets.py`" in str(refused.value)
+    assert "run `python3 tools/stack_secrets.py`" in str(refused.value)
     assert value not in str(refused.value)
+
+
+def test_the_admin_may_have_any_long_password() -> None:
+    made = new_secrets() | {"AIRFLOW_ADMIN_PASSWORD": "correct horse/battery?staple"}
+    require_secrets(services(COMPOSE_FILE, made)["init"].environment)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('["smtp://user:S3CRET@host"]', "is not a JSON object of URIs"),
+        ('{"smtp_default": {"conn_type": "smtp", "password": "S3CRET"}}', "is not a JSON object of URIs"),
+        (
+            '{"smtp_default": "smtp://user:S3CRET/and@host:587"}',
+            "The connection smtp_default in AIRFLOW_CONNECTIONS is not a URI",
+        ),
+    ],
+)
+def test_a_connection_that_cant_be_read_is_refused_without_its_password(tmp_path: Path, text: str, reason: str) -> None:
+    database = f"sqlite:///{tmp_path / 'airflow.db'}"
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}
+    program = "import sys, stack_init as i; from airflow.utils.db import initdb; initdb(); i.create_connections(sys.argv[1])"
+    words = [sys.executable, "-c", program, text]
+    done = subprocess.run(words, env=environment, cwd=ROOT / "tools", capture_output=True, text=True, check=False)
+    assert "StackError: " in done.stderr
+    assert reason in done.stderr.splitlines()[-1]
+    assert "S3CRET" not in done.stderr + done.stdout
 
 
 def test_initialisation_refuses_one_secret_for_two_things() -> None:
