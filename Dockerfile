@@ -1,6 +1,6 @@
 # The platform on the official Airflow image of the locked version. The services' whole commands stand in docker-compose.yaml.
 # With `--build-arg SPARK=1` it can also build windows on Spark: PySpark, and Java, which Spark runs in.
-FROM apache/airflow:3.3.2-python3.12
+FROM apache/airflow:3.3.2-python3.11
 ARG SPARK=
 
 USER root

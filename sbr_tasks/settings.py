@@ -279,6 +279,9 @@ class MlflowSettings(_Section):
 
     tracking_uri: str | None = Field(None, description="MLflow tracking and registry URI; none: SQLite inside a local store.")
     artifact_root: str | None = Field(None, description="Folder or URI of MLflow's artifacts; none: inside a local store.")
+    pages_uri: str | None = Field(
+        None, description="Where browsers reach MLflow's pages; none: tracking_uri, if it is http; empty: nowhere, no links."
+    )
     experiment: str = Field("daily_retrain", description="MLflow experiment of the training runs.")
     model_name: str = Field("gru4rec", description="Registered model whose versions the runs create.")
 

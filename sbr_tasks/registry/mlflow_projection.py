@@ -312,15 +312,16 @@ def _create_or(create: Callable[[], Any], get: Callable[[], Any]) -> str:
 
 
 def model_url(settings: Settings) -> str | None:
-    """Where MLflow's server lists the versions, without credentials; None where MLflow is no server but a database."""
-    uri = str(settings.mlflow.tracking_uri)
+    """Where browsers see MLflow's list of versions, without credentials; None if they can't, or if MLflow is no server."""
+    pages = settings.mlflow.pages_uri
+    uri = str(settings.mlflow.tracking_uri) if pages is None else pages
     if not uri.startswith(("http://", "https://")):
         return None
     return f"{_CREDENTIALS.sub('://', uri).rstrip('/')}/#/models/{quote(settings.mlflow.model_name, safe='')}"
 
 
 def version_url(settings: Settings, number: str) -> str | None:
-    """Where MLflow's server shows a version; see `model_url`."""
+    """Where browsers see MLflow's page of a version; see `model_url`."""
     model = model_url(settings)
     return model and f"{model}/versions/{number}"
 

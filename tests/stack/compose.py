@@ -30,7 +30,6 @@ class Service:
     check: tuple[str, ...]
     check_timeout_s: float
     check_pause_s: float
-    check_retries: int
     ports: tuple[int, ...]
     published: Mapping[int, int]
     volumes: Mapping[str, str]
@@ -76,7 +75,6 @@ def _service(name: str, given: Mapping[str, Any], variables: Mapping[str, str]) 
         check=tuple(check.get("test", [])),
         check_timeout_s=_seconds(check.get("timeout", "30s")),
         check_pause_s=_seconds(check.get("start_interval", check.get("interval", "30s"))),
-        check_retries=int(check.get("retries", 3)),
         ports=tuple(int(port) for port in given.get("expose", [])),
         published={int(outside): int(inside) for _, outside, inside in published},
         volumes=dict(_volume(text) for text in given.get("volumes", [])),

@@ -46,7 +46,7 @@ def test_it_keeps_the_schema_of_compose_files(stack: dict[str, Any]) -> None:
 @pytest.mark.parametrize("value", [None, ""])
 def test_nothing_starts_without_a_secret(name: str, value: str | None) -> None:
     variables = {other: its for other, its in SECRETS.items() if other != name} | ({name: value} if value is not None else {})
-    with pytest.raises(ComposeError, match=f"{name} is missing a value: run python tools/stack_secrets.py first"):
+    with pytest.raises(ComposeError, match=f"{name} is missing a value: run python3 tools/stack_secrets.py first"):
         read(COMPOSE_FILE, variables)
 
 
@@ -66,7 +66,7 @@ def test_ports_are_open_to_this_machine_only_unless_a_variable_says_otherwise(st
     assert addresses(everywhere) == {"api-server": {"10.0.0.7"}, "serving": {"10.0.0.7"}}
 
 
-def test_what_asks_for_no_login_is_on_the_inner_network_alone(stack: dict[str, Any]) -> None:
+def test_databases_and_mlflow_which_asks_for_no_login_are_on_the_inner_network_alone(stack: dict[str, Any]) -> None:
     assert stack["networks"]["inside"] == {"internal": True}
     for name in ("postgres", "redis", "mlflow"):
         assert stack["services"][name]["networks"] == ["inside"]
@@ -83,8 +83,9 @@ def test_every_service_is_bounded_and_not_root(stack: dict[str, Any]) -> None:
         assert re.search(r":[\d.]+", service["image"]), name
 
 
-def test_every_service_but_the_last_waits_for_health_or_completion(stack: dict[str, Any]) -> None:
+def test_every_service_of_ours_waits_for_health_or_completion(stack: dict[str, Any]) -> None:
     services = stack["services"]
+    assert {name for name, service in services.items() if "depends_on" not in service} == {"postgres", "redis", "serving"}
     for name, service in services.items():
         for other, rule in service.get("depends_on", {}).items():
             assert rule == {"condition": COMPLETED if other in ONE_SHOT else HEALTHY}, (name, other)
@@ -112,7 +113,14 @@ def test_temporary_files_lie_in_no_volume(stack: dict[str, Any]) -> None:
 def test_the_image_is_of_the_locked_airflow() -> None:
     locked = re.search(r"^apache-airflow==(\S+)", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE)
     assert locked
-    assert f"FROM apache/airflow:{locked[1]}-python" in (ROOT / "Dockerfile").read_text("utf-8")
+    [version] = re.findall(r"--python-version (\S+)", (ROOT / "Makefile").read_text("utf-8"))
+    assert f"FROM apache/airflow:{locked[1]}-python{version}\n" in (ROOT / "Dockerfile").read_text("utf-8")
+
+
+def test_one_service_builds_the_image_that_all_use(stack: dict[str, Any]) -> None:
+    ours = {name for name, service in stack["services"].items() if service["image"].startswith("sbr:")}
+    assert len(ours) > 5
+    assert [name for name in ours if "build" in stack["services"][name]] == ["init"]
 
 
 def test_the_image_is_named_after_the_release(stack: dict[str, Any]) -> None:

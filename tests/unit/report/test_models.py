@@ -168,6 +168,14 @@ def test_only_a_server_of_mlflow_has_an_address_and_it_shows_no_password(setting
     assert model_url(served) == "https://mlflow.example/base/#/models/gru4rec"
 
 
+def test_pages_of_mlflow_are_where_browsers_reach_them_or_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SBR_MLFLOW__TRACKING_URI", "http://mlflow:5000")
+    monkeypatch.setenv("SBR_MLFLOW__PAGES_URI", "http://localhost:5000")
+    assert model_url(load_settings()) == "http://localhost:5000/#/models/gru4rec"
+    monkeypatch.setenv("SBR_MLFLOW__PAGES_URI", "")
+    assert model_url(load_settings()) is None
+
+
 def test_reports_and_data_docs_are_served_as_they_were_written(store: Store) -> None:
     entry = PromotionLog(store).entries()[2]
     with pytest.raises(DamagedError, match="is missing"):
