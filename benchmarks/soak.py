@@ -9,21 +9,20 @@ Besides:
 
 - On the days 3 and 8 the training worker is killed (SIGKILL to all its processes) after an epoch: the training must be tried
   again by the worker that replaces it, and go on after that epoch.
-- The file of day 5 arrives after the run of day 7. The run of day 5 must fail for want of it, that of day 6 for want of a day
-  to validate on; that of day 7 does without it. Then both are cleared and must succeed, and the version of day 7 must be told
-  as stale.
+- The file of day 5 arrives after the run of day 7. The runs of the days 5 and 6 must fail and say that day 5 has no clicks;
+  that of day 7 does without it. Then both are cleared and must succeed, and the version of day 7 must be told as stale.
 
 After each day, when no run is at work, memory (by service, its processes together, shared pages divided among them) and disk
 are sampled. `benchmarks/soak_checks.py` says what is allowed. Exit code 1, with sentences, if a day isn't decided exactly once,
-the store isn't whole, log, MLflow's alias and serving copy differ, a run is left failed or unfinished, or memory or disk grows
-beyond that.
+the store isn't whole, log, MLflow's alias and serving copy differ, a run is left failed or unfinished, memory grows or disk
+grows faster than that, or `store_upkeep` leaves clicks that no kept run needs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import logging
 import subprocess
 import sys
 import tempfile
@@ -49,15 +48,18 @@ from benchmarks.soak_checks import (
     growth_of_disk,
     growth_of_memory,
     memory_faults,
+    retention_faults,
 )
 from sbr_tasks.clicks.demo import write_demo_clicks
+from sbr_tasks.errors import SbrError
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
 from sbr_tasks.registry.serving import served
 from sbr_tasks.store import Store
 from tests.integration.conftest import midnight, wait_for
-from tests.integration.shops import demo_settings
-from tests.stack.runner import missing_programs
+from tests.integration.shops import demo_settings, environment
+from tests.stack.leaks import paths_below
+from tests.stack.runner import StackError, missing_programs
 from tests.stack.running import DAG, ApiError, RunningStack, prepared, started
 
 FIRST = date(2014, 9, 1)
@@ -65,16 +67,23 @@ WINDOW_DAYS = 5
 KILLS = (3, 8)
 LATE, DELIVERED = 5, 7
 TRAIN = "train_gru4rec"
-SETTINGS = """
-training = { warm_start = "parent", warm_epochs = 6 }
-upkeep = { keep_days = 3, grace_hours = 0 }
+KEEP_DAYS = 3
+SETTINGS = f"""
+training = {{ warm_start = "parent", warm_epochs = 6 }}
+upkeep = {{ keep_days = {KEEP_DAYS}, grace_hours = 0 }}
 """
 
 Json = dict[str, Any]
 
+_log = logging.getLogger("soak")
+
 
 class SoakError(Exception):
     """Something didn't happen as it has to; the text says what."""
+
+
+FAILURES = (SoakError, SbrError, ApiError, StackError, TimeoutError, psycopg2.Error, redis.RedisError, OSError)
+"""What ends a soak with a fault, and with the figures until then."""
 
 
 @dataclass
@@ -110,6 +119,8 @@ class Soak:
             self.kill_training(self.runs[day])
             notes.append("worker killed in training")
         self.expect(self.runs[day], "failed" if LATE <= number < DELIVERED else "success")
+        if LATE <= number < DELIVERED:
+            self.require_named_lateness(self.runs[day])
         if number in KILLS:
             self.require_resumed(self.runs[day])
         if LATE <= number < DELIVERED:
@@ -119,6 +130,7 @@ class Soak:
             notes.append(f"{day_of(LATE)} delivered, days since then cleared")
         if number % WEEK == 0:
             self.expect(self.trigger("store_upkeep", {}), "success", "store_upkeep")
+            self.faults += retention_faults(self.days_with_clicks(), day, WINDOW_DAYS + KEEP_DAYS)
             notes.append("store checked and cleared")
         self.wait_until_idle()
         self.samples.append(sample(self.running))
@@ -146,6 +158,20 @@ class Soak:
                 f"`sbr models` must tell that the version of {following} is stale by {late}, which came later; found {stale}."
             )
 
+    def require_named_lateness(self, run_id: str) -> None:
+        """Notes a fault unless the run failed because the late day has no clicks, and says so."""
+        failed = [task for task in self.running.tasks(run_id).values() if task["state"] == "failed"]
+        logs = [self.running.log_of(run_id, task["task_id"], task["try_number"]) for task in failed]
+        expected = f"{day_of(LATE)} has no clicks in"
+        if not any(expected in log for log in logs):
+            names = ", ".join(task["task_id"] for task in failed) or "none"
+            self.faults.append(f"A task of {run_id} must fail and say `{expected} ...`; failed: {names}, without these words.")
+
+    def days_with_clicks(self) -> set[date]:
+        """The days whose accepted clicks the store holds."""
+        keys = Store.open(self.running.settings()).keys("clicks")
+        return {date.fromisoformat(key.split("day=")[1][:10]) for key in keys if key.endswith(".parquet")}
+
     def kill_training(self, run_id: str) -> None:
         """Kills the training worker once an epoch of the run is over."""
         folder = self.running.stack.volume("store") / "checkpoints"
@@ -162,9 +188,8 @@ class Soak:
 
     def require_resumed(self, run_id: str) -> None:
         """Notes a fault unless the training was tried twice and the second try went on from the first."""
-        api, tries = self.running.api("admin"), self.running.tasks(run_id)[TRAIN]["try_number"]
-        log = api.get(f"dags/{DAG}/dagRuns/{run_id}/taskInstances/{TRAIN}/logs/{tries}", full_content="true")
-        went_on = "Going on after epoch" in json.dumps(log)
+        tries = self.running.tasks(run_id)[TRAIN]["try_number"]
+        went_on = "Going on after epoch" in self.running.log_of(run_id, TRAIN, tries)
         if tries != 2 or not went_on:
             self.faults.append(
                 f"After the kill, the second try of the training of {run_id} must go on from the first; it took {tries} tries, "
@@ -263,9 +288,8 @@ def sbr(running: RunningStack, *words: str) -> Json:
     """What `sbr WORDS --json` prints of the stack's store."""
     overrides = [word for override in running.overrides for word in ("--set", override)]
     command = [sys.executable, "-m", "sbr_tasks.cli", *words, "--json", *overrides]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SBR_")}
     done = subprocess.run(
-        command, cwd=running.stack.folder / "settings", env=environment, capture_output=True, text=True, check=False
+        command, cwd=running.stack.folder / "settings", env=environment(), capture_output=True, text=True, check=False
     )
     if not done.stdout:
         raise SoakError(
@@ -282,9 +306,9 @@ def _memory_of(pid: int) -> int:
 
 def _size_of(folder: Path) -> int:
     total = 0
-    for file in folder.rglob("*"):
+    for file in paths_below(folder):
         with suppress(FileNotFoundError):  # a service may remove what it wrote
-            total += file.stat().st_size if file.is_file() else 0
+            total += file.stat().st_size
     return total
 
 
@@ -322,7 +346,10 @@ def table(soak: Soak) -> str:
 @contextmanager
 def _folder(kept: Path | None) -> Iterator[Path]:
     if kept:
-        kept.mkdir(parents=True)
+        try:
+            kept.mkdir(parents=True)
+        except FileExistsError:
+            raise SystemExit(f"Expected a new folder for --keep, found that {kept} is there. Name another one.") from None
         yield kept.resolve()
     else:
         with tempfile.TemporaryDirectory(prefix="sbr-soak-", ignore_cleanup_errors=True) as folder:
@@ -353,11 +380,16 @@ def main() -> int:
             try:
                 for number in range(1, options.days + 1):
                     soak.do(number)
-            except (SoakError, ApiError, TimeoutError) as error:
-                soak.faults.append(str(error))
+            except FAILURES as error:
+                _log.exception("Day %d could not be lived through:", len(soak.samples) + 1)
+                soak.faults.append(f"Day {len(soak.samples) + 1} ended with {type(error).__name__}: {error}")
             except KeyboardInterrupt:
                 soak.faults.append(f"Interrupted after {len(soak.samples)} of {options.days} days.")
-            faults = soak.check()
+            try:
+                faults = soak.check()
+            except FAILURES as error:
+                _log.exception("What the days left could not be checked:")
+                faults = [*soak.faults, f"What the days left could not be checked: {type(error).__name__}: {error}"]
             figures = soak.figures() | {"faults": faults, "took_s": round(time.monotonic() - began)}
     print(f"\n{table(soak)}\n")
     if options.json:

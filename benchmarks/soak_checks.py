@@ -14,7 +14,8 @@ MEMORY_SHARE, MEMORY_FLOOR = 0.1, 32 * MB
 """A service may grow by this share over the last seven days, or by the floor where that is more: allocators keep free pages."""
 
 DISK_FACTOR, DISK_FLOOR = 1.25, 4 * MB
-"""The second week may add this many times what the first added, plus the floor: a database grows in steps of pages."""
+"""The second week may add this many times what the first added, plus the floor: a database grows in steps of pages.
+That it grows at all is as it should be: every decision stays in the log, with its version."""
 
 WEEK = 7
 _AT_AN_END = 3
@@ -45,6 +46,18 @@ def decision_faults(decided: Sequence[date], expected: Collection[date]) -> list
     doubled = [f"{day} has {n} decisions in the promotion log; expected one." for day, n in sorted(counts.items()) if n > 1]
     unknown = [f"{day} has a decision in the promotion log, but was not run." for day in sorted(set(counts) - set(expected))]
     return missing + doubled + unknown
+
+
+def retention_faults(held: Collection[date], newest: date, most: int) -> list[str]:
+    """A sentence if the store holds clicks of more days than the runs that are kept need.
+
+    Args:
+        held: The days whose clicks the store holds after it was cleared.
+        newest: The last day that was run.
+        most: How many days, `newest` included, the windows of the kept runs have.
+    """
+    old = sorted(day for day in held if (newest - day).days >= most)
+    return [f"After store_upkeep of {newest} clicks of {most} days may be held; those of {old[0]} still are."] if old else []
 
 
 def growth_of_memory(samples: Sequence[Sample]) -> dict[str, tuple[float, float]]:

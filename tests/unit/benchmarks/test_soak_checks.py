@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from benchmarks.soak_checks import MB, Sample, decision_faults, disk_faults, memory_faults
+from benchmarks.soak_checks import MB, Sample, decision_faults, disk_faults, memory_faults, retention_faults
 
 DAYS = [date(2014, 9, 1) + timedelta(days=n) for n in range(14)]
 
@@ -37,6 +37,12 @@ def test_a_day_without_a_decision_is_named() -> None:
 def test_a_decision_on_a_day_that_was_not_run_is_named() -> None:
     [fault] = decision_faults(DAYS, DAYS[:-1])
     assert fault.startswith("2014-09-14 has a decision in the promotion log, but was not run")
+
+
+def test_clicks_that_no_kept_run_needs_are_named() -> None:
+    assert retention_faults(DAYS[-8:], DAYS[-1], most=8) == []
+    [fault] = retention_faults(DAYS[-10:], DAYS[-1], most=8)
+    assert fault.startswith("After store_upkeep of 2014-09-14 clicks of 8 days may be held; those of 2014-09-05 still are")
 
 
 def test_a_service_that_grows_day_by_day_is_named() -> None:
