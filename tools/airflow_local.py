@@ -122,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
             raise
         _sbr(airflow, "runs", *(word for day in days for word in ("--day", str(day))))
     for failure in failures:
-        _log.info("\nThe log of the failed task %s:\n%s", failure.task_id, backfill.task_log(airflow.api, failure))
+        _log.info("\nThe log of the failed task %s:\n%s", failure.task_id, backfill.task_log(airflow.api, failure.log))
     if options.oneshot:
         stop(FOLDER)
         _log.info("\nAirflow was stopped.")

@@ -109,7 +109,7 @@ class Platform:
     def log(self, run_id: str, task_id: str, attempt: int = 1) -> list[str]:
         """The lines of a task's log."""
         path = f"dags/{backfill.DAG}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
-        return backfill.task_log(self.airflow.api, backfill.Failure(task_id, path)).splitlines()
+        return backfill.task_log(self.airflow.api, path).splitlines()
 
     def backfill(self, first: date, last: date) -> list[backfill.Failure]:
         """Runs a backfill to its end; returns the tasks that failed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.shops import demo_settings, new_shop, run_days
+from tests.integration.shops import demo_settings, environment, new_shop, run_days
 
 from .runner import missing_programs
 from .running import RunningStack, prepared, started
@@ -57,18 +56,17 @@ def daily_run(running: RunningStack) -> str:
 
 @pytest.fixture(scope="package")
 def without_airflow(running: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Callable[[date], Path]:
-    """Does a day by `sbr retrain` on the same clicks, in a shop of its own."""
+    """Does a day by `sbr retrain` on the same clicks, in a shop that has done `DAY` and what was asked for before."""
+    shop = run_days(new_shop(tmp_path_factory.mktemp("plain") / "shop", running.clicks / CLICKS), retrain=[DAY])
 
     def retrain(day: date) -> Path:
-        return run_days(new_shop(tmp_path_factory.mktemp("plain") / "shop", running.clicks / CLICKS), retrain=[day])
+        return run_days(shop, retrain=[day])
 
     return retrain
 
 
 def run_sbr(*words: str) -> None:
     """Runs `sbr WORDS`, without settings."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SBR_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "sbr_tasks.cli", *words], env=environment, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "sbr_tasks.cli", *words]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 
@@ -20,11 +21,17 @@ def leaks(secrets: Mapping[str, str], contents: Iterable[tuple[str, bytes]]) -> 
 
 def files_below(folders: Iterable[Path], without: frozenset[Path] = frozenset()) -> Iterator[tuple[str, bytes]]:
     """The files of a running stack, by path; one that is gone before it is read holds nothing any more."""
-    for folder in folders:
-        for file in folder.rglob("*"):
-            with suppress(FileNotFoundError):
-                if file.is_file() and file not in without:
-                    yield str(file), file.read_bytes()
+    for file in chain.from_iterable(map(paths_below, folders)):
+        with suppress(FileNotFoundError):
+            if file.is_file() and file not in without:
+                yield str(file), file.read_bytes()
+
+
+def paths_below(folder: Path) -> Iterator[Path]:
+    """All but folders, while some are added and removed: `Path.rglob` fails when a folder goes that it is about to enter."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            yield Path(parent, name)
 
 
 def rows_of(host: str, port: int, password: str) -> Iterator[tuple[str, bytes]]:

@@ -1,13 +1,17 @@
 """Runs the services of `docker-compose.yaml` as processes of this machine, for tests where there is no container engine.
 
 What it proves: the commands, the variables, the health checks and the order of the services, as they stand in the file. What it
-can't prove: images, users, memory limits and networks. How the two differ, and nothing else does:
+can't prove: images, users, memory limits and networks. How the two differ:
 
 - Each service's ports become free ports on loopback: `redis:6379` and the like in commands, variables and checks,
   `localhost:PORT`, and a service's own port numbers are rewritten; so is 0.0.0.0 as the address to listen on.
 - Paths of volumes, of the checkout (/opt/sbr) and of Airflow's home (/opt/airflow) become folders of this machine.
-- A container's name (`%h`, $HOSTNAME) is the service's. A process sees the service's variables and no others.
-- PostgreSQL and Redis are Debian's; PostgreSQL's image has a start script that is stood in for here.
+- A container's name (`%h`, $HOSTNAME) is the service's. A process sees the service's variables, what a test adds to them, HOME,
+  LANG, PATH and OPENBLAS_*, and no others.
+- PostgreSQL and Redis are Debian's. PostgreSQL's image has a start script that is stood in for here; it doesn't wait for the
+  disk.
+- A health check counts only until it first passes, and comes every three seconds or more often; retries, start periods and the
+  grace of a stop are the runner's own.
 - The restart policy is stood in for: once all are up, a service that ends is started again about a second later.
 """
 
@@ -86,12 +90,8 @@ class Stack:
         return self._postgres / "data" if name == "postgres" else self.folder / "volumes" / name
 
     def processes(self, name: str) -> set[int]:
-        """The processes of a service that run now; those of PostgreSQL have sessions of their own."""
-        leader = self._running[name].pid
-        found = members_of({leader})
-        with suppress(psutil.NoSuchProcess):
-            found |= {child.pid for child in psutil.Process(leader).children(recursive=True)}
-        return found
+        """The processes of a service that run now."""
+        return members_of(self._sessions_of(name))
 
     def start(self, names: Collection[str] | None = None) -> None:
         """Starts each service when what it depends on is healthy or done, and returns when all are.
@@ -106,26 +106,32 @@ class Stack:
         deadline = time.monotonic() + UP_TIMEOUT_S
         up: dict[str, Future[None]] = {}
         reached = threading.Event()
-        with ThreadPoolExecutor(len(wanted)) as pool:
 
-            def bring_up(service: Service) -> None:
-                reached.wait()
-                for other in service.depends_on.keys() & up.keys():
-                    up[other].result()
-                running = self._running.get(service.name)
-                if running is None or running.poll() is not None:
-                    self.launch(service.name)
-                self._wait_until_up(service, deadline)
+        def bring_up(service: Service) -> None:
+            reached.wait()
+            for other in service.depends_on.keys() & up.keys():
+                up[other].result()
+            if self._is_over.is_set():
+                raise StackError(f"{service.name} was not started, as another service failed.")
+            running = self._running.get(service.name)
+            if running is None or running.poll() is not None:
+                self.launch(service.name)
+            self._wait_until_up(service, deadline)
 
-            for name, service in wanted.items():
-                up[name] = pool.submit(bring_up, service)
-            reached.set()
-            try:
-                for future in up.values():
-                    future.result()
-            except BaseException:
-                self.stop()
-                raise
+        try:
+            with ThreadPoolExecutor(len(wanted)) as pool:
+                for name, service in wanted.items():
+                    up[name] = pool.submit(bring_up, service)
+                reached.set()
+                try:
+                    for future in up.values():
+                        future.result()
+                except BaseException:
+                    self._is_over.set()
+                    raise
+        except BaseException:
+            self.stop()
+            raise
         if names is None:
             self._restarts.start()
 
@@ -177,16 +183,7 @@ class Stack:
         """
         if keep_down:
             self._kept_down.add(name)
-        process = self._running[name]
-        sessions = {process.pid}
-        for pid in self.processes(name):
-            with suppress(ProcessLookupError):
-                sessions.add(os.getsid(pid))
-        while left := members_of(sessions):
-            for pid in left:
-                send_signal(pid, signal.SIGKILL)
-            time.sleep(0.05)
-            process.poll()
+        self._kill(self._sessions_of(name))
 
     def is_healthy(self, name: str) -> bool:
         """Whether a service's own health check passes now."""
@@ -206,6 +203,27 @@ class Stack:
             )
             return done.returncode == 0
         return False
+
+    def run(self, name: str, *words: str) -> str:
+        """What a command prints with a service's environment, as `docker compose exec` does it.
+
+        Raises:
+            StackError: It failed.
+        """
+        service = self.services[name]
+        command = [self._here(service, word) for word in words]
+        done = subprocess.run(
+            command,
+            env=self._environment(service),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise StackError(f"{' '.join(words)} ended with {done.returncode}: {done.stderr[-3000:]}")
+        return done.stdout
 
     def postgres_command(self, program: str, *words: str, stdin: IO[bytes] | None = None) -> bytes:
         """What a program of PostgreSQL prints that runs beside the server as its superuser, as `docker compose exec` does it.
@@ -227,24 +245,41 @@ class Stack:
             self._restarts.join()
         databases = [name for name in self._running if name in ("postgres", "redis")]
         for names in ([name for name in self._running if name not in databases], databases):
+            sessions = set().union(*map(self._sessions_of, names))
             for name in names:
-                send_signal(self._running[name].pid, signal.SIGINT if name == "postgres" else signal.SIGTERM)
-            sessions = {self._running[name].pid for name in names}
+                self._running[name].send_signal(signal.SIGINT if name == "postgres" else signal.SIGTERM)
             deadline = time.monotonic() + STOP_GRACE_S
             while self._alive(sessions) and time.monotonic() < deadline:
                 time.sleep(0.1)
-            while left := self._alive(sessions):
-                for pid in left:
-                    send_signal(pid, signal.SIGKILL)
-                time.sleep(0.1)
+            self._kill(sessions)
+        self._running.clear()
         shutil.rmtree(self._postgres, ignore_errors=True)
 
     def _restart_what_ended(self) -> None:
         while not self._is_over.wait(1):
             for name, process in list(self._running.items()):
                 is_due = self.services[name].is_restarted and name not in self._kept_down
-                if is_due and process.poll() is not None and not members_of({process.pid}):
+                if is_due and process.poll() is not None and not self.processes(name):
                     self.launch(name)
+
+    def _sessions_of(self, name: str) -> set[int]:
+        """The sessions in which a service's processes are: its own, and those that descendants made, as PostgreSQL's do."""
+        leader = self._running[name]
+        if leader.poll() is not None:
+            # A number isn't given anew while a session goes by it: if another process has it, the session is over.
+            return set() if psutil.pid_exists(leader.pid) else {leader.pid}
+        sessions = {leader.pid}
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(leader.pid).children(recursive=True):
+                with suppress(ProcessLookupError):
+                    sessions.add(os.getsid(child.pid))
+        return sessions
+
+    def _kill(self, sessions: set[int]) -> None:
+        while left := self._alive(sessions):
+            for pid in left:
+                send_signal(pid, signal.SIGKILL)
+            time.sleep(0.05)
 
     def _alive(self, sessions: set[int]) -> set[int]:
         for process in self._running.values():

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from local_airflow.api import Api, ApiError
-from local_airflow.backfill import UNFINISHED
+from local_airflow.backfill import UNFINISHED, task_log
 from local_airflow.server import free_port
 from stack_secrets import new_secrets
 
@@ -111,6 +111,10 @@ class RunningStack:
         """The task instances of a run, by task."""
         found = self.api("admin").get(f"dags/{dag}/dagRuns/{run_id}/taskInstances")["task_instances"]
         return {task["task_id"]: task for task in found}
+
+    def log_of(self, run_id: str, task: str, attempt: int) -> str:
+        """The log of one attempt of a task, from 1, as plain lines."""
+        return task_log(self.api("admin"), f"dags/{DAG}/dagRuns/{run_id}/taskInstances/{task}/logs/{attempt}")
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):

@@ -30,9 +30,9 @@ def test_a_week_side_by_side_on_two_workers_gives_the_models_of_one_day_after_th
 ) -> None:
     api = running.api("admin")
     pool = {"pool": "training", "include_deferred": False}
-    api.patch("pools/training", pool | {"slots": 2})
     other = running.stack.replicate("training-worker")
     try:
+        api.patch("pools/training", pool | {"slots": 2})
         span = {"from_date": midnight(WEEK[0]), "to_date": midnight(WEEK[-1])}
         backfill.create(api, {**span, "max_active_runs": 2})
         assert backfill.follow(api, WEEK, ZoneInfo("UTC"), print) == []

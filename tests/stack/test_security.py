@@ -6,8 +6,10 @@ import json
 import pickle
 import re
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from local_airflow.api import ApiError
 
@@ -122,11 +124,14 @@ def test_a_connection_is_stored_but_its_password_is_shown_to_nobody(running: Run
 
 
 def test_nothing_that_a_day_leaves_is_a_pickle(running: RunningStack, daily_run: str) -> None:
-    """Pickles begin with 0x80 and their protocol, and end with a dot."""
+    """Those of protocols 2 to 5, which begin with 0x80 and the protocol and end with a dot; inside NumPy's archives too."""
     del daily_run
     contents = dict(files_below([running.stack.volume(name) for name in ("store", "mlflow")]))
     assert {"saved_model.pb", "weights.npz"} <= {Path(name).name for name in contents}
     assert [name for name, found in contents.items() if re.match(rb"\x80[\x02-\x05].*\.\Z", found, re.DOTALL)] == []
+    for found in (found for name, found in contents.items() if name.endswith(".npz")):
+        with np.load(BytesIO(found), allow_pickle=False) as archive:
+            assert all(archive[name].dtype != object for name in archive.files)  # reading an object would raise an error
     [(_, rows)] = running.rows()
     # Airflow itself pickles a task's `executor_config`, which no task here has.
     assert set(re.findall(rb"\\\\x(800[2-5]\w*2e)\b", rows)) == {pickle.dumps({}, 5).hex().encode()}

@@ -130,10 +130,10 @@ def _failure(run: dict[str, Any], task: dict[str, Any]) -> Failure:
     return Failure(task["task_id"], f"{_path(run)}/taskInstances/{task['task_id']}/logs/{task['try_number']}")
 
 
-def task_log(api: Api, failure: Failure) -> str:
-    """The log of a task's last attempt as plain lines; an error ends with its sentence."""
+def task_log(api: Api, path: str) -> str:
+    """The log of one attempt of a task, which the API has at `path`, as plain lines; an error ends with its sentence."""
     lines = []
-    for entry in api.get(failure.log, full_content="true")["content"]:
+    for entry in api.get(path, full_content="true")["content"]:
         if isinstance(entry, str):
             lines.append(entry)
             continue
