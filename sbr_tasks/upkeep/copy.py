@@ -32,11 +32,15 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 4
 """Files under way at once; each is held in memory."""
 _LOGS = (COMMITS, PROMOTIONS)
+_FIRST_LOG = 4
+"""The stage of the first log, after those of files, graphs, manifests and other records."""
 _MARKS = tuple(f"{log}/{INCOMPLETE}" for log in _LOGS)
 _LEFT_OUT = "checkpoints/"
 """Work in progress; without it a training starts afresh."""
 _LOADED_WHEN_THERE = "/saved_model.pb"
-"""TF Serving loads a folder as soon as it holds this file, so it comes after the others."""
+"""TF Serving loads a folder as soon as it holds this file, so it comes after the others and before the record of the copy."""
+_MANIFESTS = ("windows/", "profiles/", "models/")
+"""Where records lie that others refer to: a version is of a window, and is what is scored, served and recommended from."""
 
 
 @dataclass(frozen=True)
@@ -205,18 +209,23 @@ def _copy(source: Store, target: Store, todo: Sequence[Named], listed: dict[str,
 
 
 def _in_order(todo: Sequence[Named]) -> list[tuple[list[Named], int]]:
-    """Files, then the records that name them, then the logs entry by entry; each with how many may be copied at once."""
+    """Files, graphs, manifests, other records, then the logs entry by entry; each with how many may be copied at once.
 
-    def stage(named: Named) -> int:
-        for number, log in enumerate(_LOGS, start=2):
-            if named.key.startswith(f"{log}/"):
-                return number
-        return int(named.key == named.record or named.key.endswith(_LOADED_WHEN_THERE))
-
-    stages: list[list[Named]] = [[] for _ in range(2 + len(_LOGS))]
+    What is copied at once lands in any order, so nothing is copied together with what names it or refers to it.
+    """
+    stages: dict[int, list[Named]] = {}
     for named in sorted(todo, key=lambda one: one.key):
-        stages[stage(named)].append(named)
-    return [(some, _AT_ONCE if number < 2 else 1) for number, some in enumerate(stages)]
+        stages.setdefault(_stage(named), []).append(named)
+    return [(stages[number], _AT_ONCE if number < _FIRST_LOG else 1) for number in sorted(stages)]
+
+
+def _stage(named: Named) -> int:
+    for number, log in enumerate(_LOGS, start=_FIRST_LOG):
+        if named.key.startswith(f"{log}/"):
+            return number
+    if named.key == named.record:
+        return 2 if named.key.startswith(_MANIFESTS) else 3
+    return 1 if named.key.endswith(_LOADED_WHEN_THERE) else 0
 
 
 def _map(work: Callable[[Named], int | None], some: Sequence[Named], at_once: int) -> Iterable[tuple[Named, int | None]]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -74,6 +75,22 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, store: Store, n_writes: int) -> 
         monkeypatch.setattr(store, name, counted(getattr(store, name)))
 
 
+def stop_at(monkeypatch: pytest.MonkeyPatch, store: Store, stopped: str) -> None:
+    """Ends the copy at one file, once those that are under way at the same time are there."""
+
+    def until(write: Callable[..., Any]) -> Callable[..., Any]:
+        def run(key: str, data: bytes) -> Any:
+            if key == stopped:
+                time.sleep(0.1)
+                raise KeyboardInterrupt
+            return write(key, data)
+
+        return run
+
+    for name in ("replace", "put_new"):
+        monkeypatch.setattr(store, name, until(getattr(store, name)))
+
+
 def test_copy_holds_all_that_the_store_holds(store: Store, anywhere: Store) -> None:
     copied = copy_store(store, anywhere)
     assert_is_copy(store, anywhere)
@@ -134,6 +151,9 @@ def test_records_come_after_what_they_name(store: Store, target: Store, monkeypa
     for record in (key for key in written if key.startswith("models/") and key.endswith("/manifest.json")):
         folder = record.removesuffix("manifest.json")
         assert max(written.index(key) for key in store.keys(folder)) == written.index(record)
+    manifests = [written.index(key) for key in written if key.startswith(("models/", "windows/")) and key.endswith("t.json")]
+    referring = [written.index(key) for key in written if key.startswith(("evaluations/", "serving/pub")) and ".json" in key]
+    assert max(manifests) < min(referring)
 
 
 @pytest.mark.parametrize("harm", ["deleted", "changed"])
@@ -171,7 +191,7 @@ def test_copy_is_brought_up_to_date_and_is_whole_meanwhile(
 ) -> None:
     copy_store(store, anywhere)
     window = bring_window(store, settings, DAYS[6])
-    decide(store, window, write_version(store, window), Outcome.WOULD_KEEP)
+    decide(store, window, write_version(store, window), Outcome.PROMOTE)
     before = log_rows(anywhere)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_after(patch, anywhere, 3)
@@ -182,6 +202,30 @@ def test_copy_is_brought_up_to_date_and_is_whole_meanwhile(
     assert 0 < copied.files < copied.present
     assert_is_copy(store, anywhere)
     assert copy_store(store, anywhere).files == 0
+
+
+def test_copy_is_whole_wherever_bringing_it_up_to_date_stops(
+    store: Store, settings: Settings, target: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_store(store, target)
+    earlier = shutil.copytree(target.url, tmp_path / "earlier")
+    window = bring_window(store, settings, DAYS[6])
+    decide(store, window, write_version(store, window), Outcome.PROMOTE)
+    news = sorted(set(store.keys("")) - set(target.keys("")))
+    assert "serving/gru4rec/7/saved_model.pb" in news
+    for key in news:
+        shutil.rmtree(target.url)
+        shutil.copytree(earlier, target.url)
+        stopped = Store(target.url)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            stop_at(patch, stopped, key)
+            copy_store(store, stopped)
+        left = Store(target.url)
+        assert not left.exists(key)
+        assert check_store(left).faults == (), key
+        assert log_rows(left) == log_rows(store)[:6]
+    copy_store(store, Store(target.url))
+    assert_is_copy(store, target)
 
 
 def test_day_that_was_forgotten_is_forgotten_in_the_copy_too(store: Store, target: Store) -> None:
