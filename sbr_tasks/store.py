@@ -33,6 +33,9 @@ Json = dict[str, Any]
 _CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "timeout")
 """Options of the HTTP client and not of the object store; obstore wants them apart."""
 
+_SERVICE_OPTIONS = ("endpoint", "account_name")
+"""Options, as obstore names them, that tell where a bucket lies. A bucket has one region, and keys only open it."""
+
 _READ_AT_ONCE = 16
 _CHUNK = 8 << 20
 _HALF_WRITTEN = re.compile(r"#\d+$")
@@ -97,6 +100,12 @@ class Store:
                     raise NotADirectoryError(f"expected a folder, but {nearest} is a file; name another place (setting store)")
         except (BaseError, OSError, ValueError) as error:
             raise StoreError(f"The store {url!r} can't be opened: {first_line(error)}") from error
+
+    @property
+    def service(self) -> tuple[str, ...]:
+        """What tells this object store from others with a bucket of that name: endpoint and account, empty where not given."""
+        given = getattr(self._opened, "config", {})
+        return tuple(given.get(name, "").rstrip("/") for name in _SERVICE_OPTIONS)
 
     @property
     def _backend(self) -> Any:

@@ -113,7 +113,7 @@ def copied_table(copied: Copied) -> str:
 
 def _require_apart(source: Store, target: Store) -> None:
     places = [f"{store.url.rstrip('/')}/" for store in (source, target)]
-    if places[0].startswith(places[1]) or places[1].startswith(places[0]):
+    if source.service == target.service and (places[0].startswith(places[1]) or places[1].startswith(places[0])):
         raise StoreError(f"A store can't be copied to itself or into itself: from {source.url} to {target.url}.")
 
 

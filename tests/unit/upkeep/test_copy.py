@@ -311,6 +311,31 @@ def test_store_is_not_copied_into_itself(store: Store, place: str) -> None:
         copy_store(store, target)
 
 
+@pytest.mark.parametrize(
+    ("url", "options", "is_same"),
+    [
+        ("s3://clicks/x", {"endpoint": "http://127.0.0.1:9"}, False),
+        ("s3://clicks/x", {"aws_endpoint_url": "http://127.0.0.1:9"}, False),
+        ("s3://clicks/x", {"access_key_id": "another", "secret_access_key": "another", "region": "eu-west-1"}, True),
+        ("s3://clicks/x/inside", {}, True),
+        ("s3://clicks/xy", {}, False),
+    ],
+)
+def test_bucket_is_another_at_another_endpoint(
+    s3_options: dict[str, str], url: str, options: dict[str, str], is_same: bool
+) -> None:
+    given = {name: value for name, value in s3_options.items() if name != "endpoint" or "aws_endpoint_url" not in options}
+    with pytest.raises(StoreError, match="to itself or into itself" if is_same else "there is nothing to copy"):
+        copy_store(Store("s3://clicks/x", s3_options), Store(url, given | options))
+
+
+def test_account_of_an_object_store_tells_it_from_others() -> None:
+    stores = [Store("az://clicks/x", {"account_name": name, "account_key": "a2V5"}) for name in ("one", "two", "one")]
+    with pytest.raises(StoreError, match="to itself or into itself"):
+        copy_store(stores[0], stores[2])
+    assert stores[0].service != stores[1].service
+
+
 def test_empty_store_is_not_copied(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is nothing to copy"):
         copy_store(Store(str(tmp_path / "empty")), Store(str(tmp_path / "copy")))
