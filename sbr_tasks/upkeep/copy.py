@@ -6,6 +6,8 @@ What makes a copy safe to stop, to repeat and to run beside work:
 - Until all is there and was verified once more, a mark lies beside the logs of a new copy, with which nobody can read them: a
   copy that was stopped never passes for a whole store, nor for an older state of it.
 - A copy that is whole is brought up to date without a mark: whatever it is stopped at, its logs name only what is there.
+- Where something comes or goes in the source meanwhile, its records are read again: a file that `sbr store gc` removed is
+  missing only if one still names it.
 - The logs of the target must be a beginning of those of the source. So another store's content, or a copy that went on by
   itself, is never written over.
 """
@@ -35,12 +37,22 @@ _LOGS = (COMMITS, PROMOTIONS)
 _FIRST_LOG = 4
 """The stage of the first log, after those of files, graphs, manifests and other records."""
 _MARKS = tuple(f"{log}/{INCOMPLETE}" for log in _LOGS)
+_LOOKS = 10
+"""How often the source is looked at because it changes under way, before the copy is given up."""
 _LEFT_OUT = "checkpoints/"
 """Work in progress; without it a training starts afresh."""
 _LOADED_WHEN_THERE = "/saved_model.pb"
 """TF Serving loads a folder as soon as it holds this file, so it comes after the others and before the record of the copy."""
 _MANIFESTS = ("windows/", "profiles/", "models/")
 """Where records lie that others refer to: a version is of a window, and is what is scored, served and recommended from."""
+
+
+class _GoneError(Exception):
+    """A file of the source isn't there any more; it was when the source was listed."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
 
 
 @dataclass(frozen=True)
@@ -70,11 +82,14 @@ class Copied:
 
 
 def copy_store(source: Store, target: Store) -> Copied:
-    """Copies a store, or goes on with a copy, or brings one up to date. What is committed meanwhile is copied too.
+    """Copies a store, or goes on with a copy, or brings one up to date.
+
+    What is committed meanwhile is copied too, and what is removed meanwhile isn't.
 
     Raises:
         DamagedError: A file of the source, or what was written, isn't what its record says.
-        StoreError: The target holds something else, the source holds nothing, or one of them is out of reach.
+        StoreError: The target holds something else, the source holds nothing or doesn't come to rest, or one of them is out of
+            reach.
     """
     _require_apart(source, target)
     found = _whole(source)
@@ -83,8 +98,15 @@ def copy_store(source: Store, target: Store) -> Copied:
     if not _is_whole_copy(source, target):
         _mark(source, target)
     done: dict[str, int | None] = {}
+    n_gone = 0
     while todo := [named for named in found.named.values() if named.key not in done and not named.key.startswith(_LEFT_OUT)]:
-        done |= _copy(source, target, todo, found.stats)
+        try:
+            _copy(source, target, todo, found.stats, done)
+        except _GoneError as error:
+            n_gone += 1
+            if n_gone == _LOOKS:
+                raise _restless(source, error.key) from error
+            logger.info("%s went during the copy; looking again at what the source holds.", source.where(error.key))
         found = _whole(source)
     _verify(source, target, found)
     for mark in _MARKS:
@@ -117,14 +139,34 @@ def _require_apart(source: Store, target: Store) -> None:
         raise StoreError(f"A store can't be copied to itself or into itself: from {source.url} to {target.url}.")
 
 
-def _whole(store: Store) -> Inventory:
-    """What lies in a store of which every record can be read and no file is missing."""
-    found = take_inventory(store)
-    lost = (one for key, one in found.named.items() if key not in found.stats and not store.exists(key))
-    fault = next(iter([*found.faults, *(fault_of("missing", one.key, "It isn't there.", one.record) for one in lost)]), None)
-    if fault:
-        raise _damaged(store, fault)
-    return found
+def _whole(source: Store) -> Inventory:
+    """What lies in a store of which every record can be read and everything that is named was listed.
+
+    Work beside it may name or remove something between two listings; what is at fault in two looks one after the other is.
+
+    Raises:
+        DamagedError: A record can't be read, or a file is missing.
+        StoreError: Something else is at fault in every look.
+    """
+    suspects = set[str]()
+    for _ in range(_LOOKS):
+        found = take_inventory(source)
+        lost = (one for key, one in found.named.items() if key not in found.stats)
+        faults = [*found.faults, *(fault_of("missing", one.key, "It isn't there.", one.record) for one in lost)]
+        if not faults:
+            return found
+        for fault in faults:
+            if fault.key in suspects:
+                raise _damaged(source, fault)
+        suspects = {fault.key for fault in faults}
+    raise _restless(source, min(suspects))
+
+
+def _restless(source: Store, key: str) -> StoreError:
+    return StoreError(
+        f"{source.url} was looked at {_LOOKS} times, and each time something had come or gone meanwhile, {key} the last. "
+        "Run the same command again once `sbr store gc` has ended there."
+    )
 
 
 def _damaged(source: Store, fault: Fault) -> DamagedError:
@@ -180,8 +222,19 @@ def _mark(source: Store, target: Store) -> None:
         target.replace(mark, to_json({"store": _identity(source), "from": source.url}))
 
 
-def _copy(source: Store, target: Store, todo: Sequence[Named], listed: dict[str, Stat]) -> dict[str, int | None]:
-    """Copies some files, those first that others name; returns the bytes written of each, None where it was there already."""
+def _copy(source: Store, target: Store, todo: Sequence[Named], listed: dict[str, Stat], done: dict[str, int | None]) -> None:
+    """Copies some files, those first that others name.
+
+    Args:
+        source: Where they lie.
+        target: Where they go.
+        todo: The files.
+        listed: What lies in the source.
+        done: Takes the bytes written of each file, None where it was there already, up to one that is gone too.
+
+    Raises:
+        _GoneError: A file isn't there any more; nothing that comes after it was written.
+    """
     there = {key: stat for area in AREAS for key, stat in target.stats(area).items()}
 
     def transfer(named: Named) -> int | None:
@@ -197,15 +250,15 @@ def _copy(source: Store, target: Store, todo: Sequence[Named], listed: dict[str,
             target.replace(named.key, data)
         return len(data)
 
-    done: dict[str, int | None] = {}
+    def work(named: Named) -> None:
+        done[named.key] = transfer(named)
+
     total = sum(listed[named.key].size for named in todo if named.key in listed)
     with Progress("Copying the store", total, "B", logger) as progress:
         for some, at_once in _in_order(todo):
-            for named, size in _map(transfer, some, at_once):
-                done[named.key] = size
+            for named in _map(work, some, at_once):
                 own = listed.get(named.key)
                 progress.advance(own.size if own else 0)
-    return done
 
 
 def _in_order(todo: Sequence[Named]) -> list[tuple[list[Named], int]]:
@@ -228,16 +281,21 @@ def _stage(named: Named) -> int:
     return 1 if named.key.endswith(_LOADED_WHEN_THERE) else 0
 
 
-def _map(work: Callable[[Named], int | None], some: Sequence[Named], at_once: int) -> Iterable[tuple[Named, int | None]]:
+def _map(work: Callable[[Named], None], some: Sequence[Named], at_once: int) -> Iterable[Named]:
+    """Yields each file once the work on it is done."""
     pool = ThreadPoolExecutor(at_once)
     try:
-        yield from zip(some, pool.map(work, some), strict=True)
+        for named, _ in zip(some, pool.map(work, some), strict=True):
+            yield named
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _read(source: Store, named: Named) -> bytes:
-    data = source.get(named.key)
+    try:
+        data = source.get(named.key)
+    except DamagedError as error:
+        raise _GoneError(named.key) from error
     fault = content_fault(named, data)
     if fault:
         raise _damaged(source, fault_of("damaged", named.key, fault, named.record))

@@ -255,6 +255,92 @@ def test_decision_that_is_made_during_the_copy_is_copied_too(
     assert_is_copy(store, target)
 
 
+def test_decision_that_is_made_while_the_store_is_listed_comes_after_what_it_names(
+    store: Store, settings: Settings, target: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, written = [DAYS[6]], list[str]()
+    stats, replace, put_new = store.stats, target.replace, target.put_new
+
+    def stats_beside_work(prefix: str) -> Any:
+        if prefix == "promotions" and runs:  # the models were listed before
+            window = bring_window(store, settings, runs.pop())
+            decide(store, window, write_version(store, window), Outcome.PROMOTE)
+        return stats(prefix)
+
+    monkeypatch.setattr(store, "stats", stats_beside_work)
+    monkeypatch.setattr(target, "replace", lambda key, data: (written.append(key), replace(key, data))[1])
+    monkeypatch.setattr(target, "put_new", lambda key, data: (written.append(key), put_new(key, data))[1])
+    copy_store(store, target)
+    assert written[-1] == "promotions/00000007.json"
+    assert_is_copy(store, target)
+
+
+def clear(store: Store, settings: Settings) -> None:
+    clear_store(store, settings, keep_days=6, now=NOW)
+
+
+def forget(store: Store, settings: Settings) -> None:
+    forget_day(store, LAST, why="wrong", now=NOW)
+
+
+def on_first_read(monkeypatch: pytest.MonkeyPatch, store: Store, prefix: str, act: Callable[[], object]) -> None:
+    """Does something just before the first file below a folder is read, after the store was listed."""
+    get, acts = store.get, [act]
+
+    def run(key: str) -> bytes:
+        if key.startswith(prefix) and acts:
+            acts.pop()()
+        return get(key)
+
+    monkeypatch.setattr(store, "get", run)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "work"),
+    [("clicks/", clear), ("evaluations/", clear), ("clicks/", forget)],
+)
+def test_what_is_removed_during_the_copy_does_not_stop_it(
+    store: Store,
+    settings: Settings,
+    target: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    prefix: str,
+    work: Callable[[Store, Settings], None],
+) -> None:
+    other = Store(store.url)
+    with monkeypatch.context() as patch:
+        on_first_read(patch, store, prefix, lambda: work(other, settings))
+        copied = copy_store(store, target)
+    assert (copied.files, copied.present) == (len(target.keys("")), 0)
+    assert check_store(target).faults == ()
+    assert log_rows(target) == log_rows(store)
+    assert [row.as_dict() for row in run_rows(target)] == [row.as_dict() for row in run_rows(store)]
+    kept = everything(store)
+    assert {key: content for key, content in everything(target).items() if key in kept} == kept
+
+
+def test_file_that_is_lost_during_the_copy_stops_it(
+    store: Store, target: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = one(tmp_path, "models/*/*/weights.*.npz")
+    on_first_read(monkeypatch, store, "models/", lost.unlink)
+    with pytest.raises(DamagedError, match=r"The copy stopped: .*weights\.\w+\.npz is missing"):
+        copy_store(store, target)
+
+
+def test_store_that_never_comes_to_rest_ends_the_copy(store: Store, target: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    get = store.get
+
+    def listed_and_gone(key: str) -> bytes:
+        if key.startswith("validation/"):
+            raise DamagedError(f"{key} is missing.")
+        return get(key)
+
+    monkeypatch.setattr(store, "get", listed_and_gone)
+    with pytest.raises(StoreError, match=r"each time something had come or gone meanwhile, validation/.* Run the same command"):
+        copy_store(store, target)
+
+
 def other_shop(store: Store) -> None:
     store.put_new("commits/clicks/00000001.json", b'{"kind": "import", "days": {}}')
 
