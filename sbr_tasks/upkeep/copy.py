@@ -5,7 +5,8 @@ What makes a copy safe to stop, to repeat and to run beside work:
 - Each file is compared with its record on the way. Files go before the records that name them, and the logs go last, in order.
 - Until all is there and was verified once more, a mark lies beside the logs of a new copy, with which nobody can read them: a
   copy that was stopped never passes for a whole store, nor for an older state of it.
-- A copy that is whole is brought up to date without a mark: whatever it is stopped at, its logs name only what is there.
+- A copy that is whole is brought up to date without a mark: whatever it is stopped at, its logs name only what is there. Only
+  if an entry that it lacks names what was removed since does the mark lie there meanwhile.
 - Where something comes or goes in the source meanwhile, its records are read again: a file that `sbr store gc` removed is
   missing only if one still names it.
 - The logs of the target must be a beginning of those of the source. So another store's content, or a copy that went on by
@@ -21,10 +22,11 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from sbr_tasks.clicks.catalog import COMMITS
+from sbr_tasks.clicks.catalog import COMMITS, named_files
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError
 from sbr_tasks.progress import Progress
 from sbr_tasks.registry.log import PROMOTIONS, fold
+from sbr_tasks.registry.serving import RECORDS
 from sbr_tasks.store import INCOMPLETE, Json, Stat, Store, to_json
 from sbr_tasks.upkeep.check import check_store, content_fault
 from sbr_tasks.upkeep.inventory import AREAS, Fault, Inventory, Named, fault_of, take_inventory
@@ -101,7 +103,7 @@ def copy_store(source: Store, target: Store) -> Copied:
     n_gone = 0
     while todo := [named for named in found.named.values() if named.key not in done and not named.key.startswith(_LEFT_OUT)]:
         try:
-            _copy(source, target, todo, found.stats, done)
+            _copy(source, target, todo, found, done)
         except _GoneError as error:
             n_gone += 1
             if n_gone == _LOOKS:
@@ -222,20 +224,23 @@ def _mark(source: Store, target: Store) -> None:
         target.replace(mark, to_json({"store": _identity(source), "from": source.url}))
 
 
-def _copy(source: Store, target: Store, todo: Sequence[Named], listed: dict[str, Stat], done: dict[str, int | None]) -> None:
+def _copy(source: Store, target: Store, todo: Sequence[Named], found: Inventory, done: dict[str, int | None]) -> None:
     """Copies some files, those first that others name.
 
     Args:
         source: Where they lie.
         target: Where they go.
         todo: The files.
-        listed: What lies in the source.
+        found: What lies in the source.
         done: Takes the bytes written of each file, None where it was there already, up to one that is gone too.
 
     Raises:
         _GoneError: A file isn't there any more; nothing that comes after it was written.
     """
     there = {key: stat for area in AREAS for key, stat in target.stats(area).items()}
+    listed = found.stats
+    if not there.keys() & {*_MARKS} and not _can_stop_at_any_entry(found, there):
+        _mark(source, target)
 
     def transfer(named: Named) -> int | None:
         stat, own = there.get(named.key), listed.get(named.key)
@@ -261,6 +266,20 @@ def _copy(source: Store, target: Store, todo: Sequence[Named], listed: dict[str,
                 progress.advance(own.size if own else 0)
 
 
+def _can_stop_at_any_entry(found: Inventory, there: dict[str, Stat]) -> bool:
+    """Whether all that the entries which aren't there yet name lies here or there, whichever of them is the last one.
+
+    A later entry of the same log may have removed clicks again, or made another version champion, so that a serving copy went.
+    """
+    new = (entry.body for entry in found.commits if f"{COMMITS}/{entry.number:08d}.json" not in there)
+    needed = {key for body in new if body["kind"] != "removal" for key in named_files(body)}
+    for entry in found.promotions:
+        champion = fold(found.promotions[: entry.number]).champion_entry
+        if champion and f"{PROMOTIONS}/{entry.number:08d}.json" not in there:
+            needed.add(f"{RECORDS}/{champion:08d}.json")
+    return needed <= found.named.keys() | there.keys()
+
+
 def _in_order(todo: Sequence[Named]) -> list[tuple[list[Named], int]]:
     """Files, graphs, manifests, other records, then the logs entry by entry; each with how many may be copied at once.
 
@@ -282,7 +301,12 @@ def _stage(named: Named) -> int:
 
 
 def _map(work: Callable[[Named], None], some: Sequence[Named], at_once: int) -> Iterable[Named]:
-    """Yields each file once the work on it is done."""
+    """Yields each file once the work on it is done; one at a time, none is begun after one that failed."""
+    if at_once == 1:
+        for named in some:
+            work(named)
+            yield named
+        return
     pool = ThreadPoolExecutor(at_once)
     try:
         for named, _ in zip(some, pool.map(work, some), strict=True):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.upkeep.clear import clear_store, forget_day
 from sbr_tasks.upkeep.copy import copy_store
 
-from .shop import DAYS, LAST, NOW, bring_window, decide, write_version
+from .shop import DAYS, LAST, NOW, bring_window, decide, write_days, write_version
 from .test_check import one
 
 Sbr = Callable[..., tuple[int, str, str]]
@@ -226,6 +227,52 @@ def test_copy_is_whole_wherever_bringing_it_up_to_date_stops(
         assert log_rows(left) == log_rows(store)[:6]
     copy_store(store, Store(target.url))
     assert_is_copy(store, target)
+
+
+def test_no_entry_of_a_log_is_written_after_one_that_failed(
+    store: Store, target: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(patch, target, "promotions/00000003.json")
+        copy_store(store, target)
+    assert target.keys("promotions") == [f"promotions/{name}" for name in ("00000001.json", "00000002.json", INCOMPLETE)]
+
+
+def clicks_that_came_and_went(store: Store, settings: Settings, folder: Path) -> str:
+    day = LAST + timedelta(days=1)
+    write_days(folder, [day])
+    bring_window(store, settings, day)
+    forget_day(store, day, why="wrong", now=NOW)
+    return store.keys("commits")[-1]
+
+
+def champion_whose_serving_copy_went(store: Store, settings: Settings, folder: Path) -> str:
+    for day in DAYS[6:9]:
+        window = bring_window(store, settings, day)
+        decide(store, window, write_version(store, window, seed=1), Outcome.PROMOTE)
+    clear_store(store, settings, keep_days=100, now=NOW)
+    return store.keys("promotions")[-2]
+
+
+@pytest.mark.parametrize("history", [clicks_that_came_and_went, champion_whose_serving_copy_went])
+def test_copy_that_is_stopped_where_it_lacks_what_went_since_is_no_store_until_it_goes_on(
+    store: Store,
+    settings: Settings,
+    target: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    history: Callable[[Store, Settings, Path], str],
+) -> None:
+    copy_store(store, target)
+    entry = history(store, settings, tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(patch, target, entry)
+        copy_store(store, target)
+    with pytest.raises(DamagedError, match="is a copy that isn't complete"):
+        PromotionLog(target).state()
+    copy_store(store, target)
+    assert check_store(target).faults == ()
+    assert log_rows(target) == log_rows(store)
 
 
 def test_day_that_was_forgotten_is_forgotten_in_the_copy_too(store: Store, target: Store) -> None:
