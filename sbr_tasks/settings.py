@@ -242,6 +242,11 @@ class TrainingSettings(_Section):
 
     seed: int = Field(42, ge=0, lt=2**31, description="All random numbers are drawn from (seed, epoch, step).")
     patience: int = Field(3, ge=1, description="Epochs without a better validation Recall@20 before training stops.")
+    validation_events: int = Field(
+        500_000,
+        ge=1,
+        description="About how many events validate each epoch, of evenly chosen sessions; all, if there are fewer.",
+    )
     warm_start: Literal["off", "parent"] = Field(
         "off", description="parent: go on from the champion of an earlier day, if its layers and loss are the same."
     )

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from sbr_tasks.ahead import one_ahead
 from sbr_tasks.errors import TrainingError
-from sbr_tasks.evaluation.ranking import evaluate
+from sbr_tasks.evaluation.ranking import evaluate, event_clicks
 from sbr_tasks.evaluation.scorer import Indices
 from sbr_tasks.gru4rec.batches import Batches, Chunk
 from sbr_tasks.gru4rec.checkpoint import Checkpoint, Checkpoints, bind, load_checkpoint, save_checkpoint
@@ -106,9 +106,9 @@ def train(
     Args:
         sessions: What is trained on, all transitions; `is_target` doesn't count.
         index: All items of `sessions`, with their support there.
-        validation: What the best epoch is chosen by; may be empty.
+        validation: What the best epoch is chosen by, or what `training.validation_events` leaves of it; may be empty.
         model: Hyperparameters.
-        training: Seed and patience.
+        training: Seed, patience and size of the validation.
         evaluation: How validation is scored.
         parent: A model that fits `model`, to go on from; None starts from random weights.
         on_progress: Called every second or so, and at the end of an epoch.
@@ -130,6 +130,7 @@ def train(
             "Widen the window (window.days) or lower window.least_click."
         )
     batches = Batches(schedule, items, index.support, model, seed=training.seed)
+    validation = _some_of(validation, training.validation_events)
     network = _new_network(model, len(index), batches, seed=training.seed)
     if parent:
         network.restore(carry_over(network.slots(), parent, index, decay=_DECAY))
@@ -162,6 +163,22 @@ def train(
     if len(curve) < model.n_epochs:
         logger.info("Stopped early: no better validation Recall@20 since epoch %d", best_epoch(curve))
     return Trained(weights_of(best, model, index), squares_of(best), tuple(curve), best_epoch(curve), schedule.n_events)
+
+
+def _some_of(validation: Sessions, most: int) -> Sessions:
+    """The validation sessions, or some that are spread evenly over the day and have about `most` events."""
+    n_events, n_sessions = len(event_clicks(validation)), validation.n_sessions
+    if n_events <= most:
+        return validation
+    n_kept = max(1, n_sessions * most // n_events)
+    keep = np.zeros(n_sessions, bool)
+    keep[np.arange(n_kept) * n_sessions // n_kept] = True
+    some = validation.where(keep)
+    logger.info(
+        "The best epoch is chosen by %s of %s validation events (training.validation_events)",
+        f"{len(event_clicks(some)):,}", f"{n_events:,}",
+    )  # fmt: skip
+    return some
 
 
 def _binding(

@@ -30,13 +30,21 @@ def index_of(sessions: Sessions) -> ItemIndex:
     return ItemIndex(*np.unique(sessions.item_ids, return_counts=True))
 
 
-def run(sessions: Sessions, validation: Sessions, *, seed: int = 1, patience: int = 3, **hyperparameters: object) -> Trained:
+def run(
+    sessions: Sessions,
+    validation: Sessions,
+    *,
+    seed: int = 1,
+    patience: int = 3,
+    validation_events: int = 1_000,
+    **hyperparameters: object,
+) -> Trained:
     return train(
         sessions,
         index_of(sessions),
         validation,
         model=ModelSettings(**{**SMALL, **hyperparameters}),
-        training=TrainingSettings(seed=seed, patience=patience),
+        training=TrainingSettings(seed=seed, patience=patience, validation_events=validation_events),
         evaluation=EvaluationSettings(batch_size=64),
     )
 
@@ -150,6 +158,28 @@ def test_validation_is_scored_by_real_ranking(sessions_of: Build) -> None:
     epoch = trained.curve[trained.best_epoch - 1]
     assert epoch.validation_recall_at_20 == pytest.approx(found.recall_at(20))
     assert epoch.validation_mrr_at_20 == pytest.approx(found.mrr_at(20))
+
+
+def test_a_large_validation_is_thinned_evenly(sessions_of: Build, caplog: pytest.LogCaptureFixture) -> None:
+    sessions = cycle(sessions_of, 40)
+    validation = sessions_of([[1, 2, 3] if n % 4 else [3, 1, 2] for n in range(100)])
+    with caplog.at_level("INFO"):
+        trained = run(sessions, validation, validation_events=50)
+    assert "chosen by 50 of 200 validation events (training.validation_events)" in caplog.text
+    fourth = validation.where(np.arange(100) % 4 == 0)
+    found = evaluate(GRU4RecScorer(trained.weights), fourth, batch_size=3)
+    epoch = trained.curve[trained.best_epoch - 1]
+    assert epoch.validation_mrr_at_20 == pytest.approx(found.mrr_at(20))
+    assert found.mrr_at(20) != pytest.approx(evaluate(GRU4RecScorer(trained.weights), validation, batch_size=3).mrr_at(20))
+
+
+@pytest.mark.parametrize(("most", "n_events"), [(200, 200), (199, 198), (1, 2)])
+def test_a_validation_is_thinned_to_one_session_at_most(
+    sessions_of: Build, caplog: pytest.LogCaptureFixture, most: int, n_events: int
+) -> None:
+    with caplog.at_level("INFO"):
+        run(cycle(sessions_of, 40), sessions_of([[1, 2, 3]] * 100), validation_events=most, n_epochs=1)
+    assert (f"chosen by {n_events} of 200" in caplog.text) == (most < 200)
 
 
 def test_diverging_loss_stops_with_what_to_lower(sessions_of: Build) -> None:
