@@ -185,6 +185,12 @@ class Stack:
             self._kept_down.add(name)
         self._kill(self._sessions_of(name))
 
+    def remove(self, name: str) -> None:
+        """Ends a replica for good, as scaling down does, but at once."""
+        self.kill(name, keep_down=True)
+        del self._running[name]
+        del self.services[name]
+
     def is_healthy(self, name: str) -> bool:
         """Whether a service's own health check passes now."""
         service = self.services[name]
@@ -258,7 +264,7 @@ class Stack:
     def _restart_what_ended(self) -> None:
         while not self._is_over.wait(1):
             for name, process in list(self._running.items()):
-                is_due = self.services[name].is_restarted and name not in self._kept_down
+                is_due = name not in self._kept_down and self.services[name].is_restarted
                 if is_due and process.poll() is not None and not self.processes(name):
                     self.launch(name)
 

@@ -37,7 +37,7 @@ def test_a_week_side_by_side_on_two_workers_gives_the_models_of_one_day_after_th
         backfill.create(api, {**span, "max_active_runs": 2})
         assert backfill.follow(api, WEEK, ZoneInfo("UTC"), print) == []
     finally:
-        running.stack.kill(other, keep_down=True)
+        running.stack.remove(other)
         api.patch("pools/training", pool | {"slots": 1})
     assert trained_at_once(running) > 1
 
