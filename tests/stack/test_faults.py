@@ -34,15 +34,28 @@ def wait_for_a_checkpoint(running: RunningStack) -> None:
 
 
 def assert_as_if_undisturbed(running: RunningStack, run_id: str, day: date, retrain: Callable[[date], Path]) -> None:
-    """The run succeeded, with the weights and the one decision of an undisturbed one; MLflow and the serving copy follow it."""
+    """The run came to what an undisturbed one comes to after the same days: the decision with all that it rests on."""
+    decision, undisturbed = decided_on_the_same_model(running, run_id, day, retrain)
+    # The number in the log isn't that of the other shop, where the week of the backfill wasn't done.
+    assert told([replace(decision, number=undisturbed.number)]) == told([undisturbed])
+
+
+def decided_on_the_same_model(
+    running: RunningStack, run_id: str, day: date, retrain: Callable[[date], Path]
+) -> tuple[Promotion, Promotion]:
+    """The one decision of the run on the day and that of `retrain`.
+
+    Asserts that the run succeeded with the same weights and scores, that nothing is lost or doubled in the store or MLflow,
+    and that MLflow and the serving copy follow the log.
+    """
     assert running.finished(run_id)["state"] == "success"
     settings = running.settings()
     store, plain = Store.open(settings), store_of(retrain(day))
     entries = PromotionLog(store).entries()
     [decision] = decisions_on(day, store)
     [undisturbed] = decisions_on(day, plain)
-    # The number in the log isn't that of the other shop, where other days were done before.
-    assert told([replace(decision, number=undisturbed.number)]) == told([undisturbed])
+    assert decision.version == undisturbed.version
+    assert decision.challenger_metrics == undisturbed.challenger_metrics
     files = [load_version(where, decision.version).manifest["files"] for where in (store, plain)]
     assert files[0] == files[1]
     assert_explained(entries, settings)
@@ -50,6 +63,7 @@ def assert_as_if_undisturbed(running: RunningStack, run_id: str, day: date, retr
     assert check_store(store).faults == ()
     assert_each_version_once_in_mlflow(store, settings)
     assert running.leaks() == []  # nor did what was said of the fault hold a secret
+    return decision, undisturbed
 
 
 def decisions_on(day: date, store: Store) -> list[Promotion]:

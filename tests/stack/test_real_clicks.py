@@ -13,7 +13,7 @@ import pytest
 from tests.integration.shops import run_days
 
 from .running import RunningStack
-from .test_faults import assert_as_if_undisturbed
+from .test_faults import decided_on_the_same_model
 
 DAY = date(2020, 6, 30)
 SETTINGS = """
@@ -50,4 +50,4 @@ def test_a_day_with_its_window_of_30_gives_what_the_commands_give(
         return run_days(tmp_path, retrain=[day])
 
     run_id = running.retrain("op", DAY)
-    assert_as_if_undisturbed(running, run_id, DAY, without_airflow)
+    decided_on_the_same_model(running, run_id, DAY, without_airflow)
