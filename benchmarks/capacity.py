@@ -1,12 +1,13 @@
 """What each task of a daily run costs: processor, memory and time, by clicks a day.
 
     python -m benchmarks.capacity [--clicks-per-day 200000,1000000,5000000] [--window-days 30] [--training-days 30,7,3]
-                                  [--until STEP,STEP,STEP] [--set KEY=VALUE ...] [--cache FOLDER]
+                                  [--until STEP,STEP,STEP] [--without-champion] [--set KEY=VALUE ...] [--cache FOLDER]
 
 For each number of clicks a day a shop gets a history of all days of the window but the last, whose import and validation are
-the rows `first import` and `first validation`, and a champion, trained for one epoch on three days, which isn't measured. Then
-comes the day that is measured, in a file of its own: the functions that the tasks call, each in a process of its own, so
-that imports and the start of Python count. Not counted is what Airflow itself takes for a task.
+the rows `first import` and `first validation`, and a champion, trained for one epoch on three days, which isn't measured;
+`--without-champion` spares it, and then `evaluate_models` scores one model less. Then comes the day that is measured, in a
+file of its own: the functions that the tasks call, each in a process of its own, so that imports and the start of Python
+count. Not counted is what Airflow itself takes for a task.
 
 A window of millions of clicks a day trains for hours on two cores. What is measured instead is told, never extrapolated: the
 window is built of `--window-days`, then what follows works on a window of the last `--training-days` (a number for each
@@ -76,7 +77,8 @@ def main() -> None:
     parser.add_argument(
         "--training-days", type=_numbers, default=(30, 7, 3), help="one number, or one for each size; 3 or more"
     )
-    parser.add_argument("--until", type=lambda text: text.split(","), default=[STEPS[-1]], help=f"one of {', '.join(STEPS)}")
+    parser.add_argument("--until", type=_steps, default=[STEPS[-1]], help=f"one of {', '.join(STEPS)}")
+    parser.add_argument("--without-champion", action="store_true")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "sbr-benchmark-capacity")
     options = parser.parse_args()
@@ -84,7 +86,7 @@ def main() -> None:
     for clicks, days, last in zip(sizes, _each(options.training_days, sizes), _each(options.until, sizes), strict=True):
         files = _generated(options.cache, clicks, options.window_days)
         with tempfile.TemporaryDirectory(dir=options.cache) as folder:
-            rows = _measure(Path(folder), files, options.window_days, days, last, options.overrides)
+            rows = _measure(Path(folder), files, options.window_days, days, last, options.overrides, options.without_champion)
         headers = [f"{clicks:,} clicks a day", "window, days", "did", "wall s", "CPU s", "peak MB"]
         print(
             tabulate(rows, headers=headers, floatfmt=("", "", "", ".1f", ".1f", ".0f"), intfmt=",", missingval="-"), flush=True
@@ -94,6 +96,13 @@ def main() -> None:
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in text.split(","))
+
+
+def _steps(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := set(names) - set(STEPS):
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(STEPS)}; found {', '.join(sorted(unknown))}")
+    return names
 
 
 def _each(given: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
@@ -119,7 +128,13 @@ def _generated(cache: Path, clicks: int, window_days: int) -> tuple[Path, Path]:
 
 
 def _measure(
-    shop: Path, files: tuple[Path, Path], window_days: int, training_days: int, last: str, overrides: Sequence[str]
+    shop: Path,
+    files: tuple[Path, Path],
+    window_days: int,
+    training_days: int,
+    last: str,
+    overrides: Sequence[str],
+    is_first_day: bool,
 ) -> list[list[Any]]:
     """A row for each step, in the order of a run."""
     history, newest = files
@@ -131,7 +146,7 @@ def _measure(
         cost = _run(shop, step, first, before)
         rows.append([name, window_days - 1, *_told(step, cost)])
     steps = STEPS[: STEPS.index(last) + 1]
-    if "evaluate_models" in steps:
+    if "evaluate_models" in steps and not is_first_day:
         _run_all(shop, STEPS[2:6], [*first, "window.days=3"], before)
     daily, short = [*given, f"source.path={newest}"], [*given, f"source.path={newest}", f"window.days={training_days}"]
     rows += _run_all(shop, steps[:3], daily, str(AS_OF))
