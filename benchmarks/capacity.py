@@ -1,7 +1,8 @@
 """What each task of a daily run costs: processor, memory and time, by clicks a day.
 
     python -m benchmarks.capacity [--clicks-per-day 200000,1000000,5000000] [--window-days 30] [--training-days 30,7,3]
-                                  [--until STEP,STEP,STEP] [--without-champion] [--set KEY=VALUE ...] [--cache FOLDER]
+                                  [--until STEP,STEP,STEP] [--without-champion] [--stop-training-after SECONDS]
+                                  [--set KEY=VALUE ...] [--cache FOLDER]
 
 For each number of clicks a day a shop gets a history of all days of the window but the last, whose import and validation are
 the rows `first import` and `first validation`, and a champion, trained for one epoch on three days, which isn't measured;
@@ -12,6 +13,7 @@ count. Not counted is what Airflow itself takes for a task.
 A window of millions of clicks a day trains for hours on two cores. What is measured instead is told, never extrapolated: the
 window is built of `--window-days`, then what follows works on a window of the last `--training-days` (a number for each
 size), for `n_epochs` of 1 unless `--set` says otherwise; both stand in the table. `--until` names the last step of each size.
+`--stop-training-after` shows what memory a training takes that isn't waited for; nothing follows it.
 
 CPU is user and system time of the process and its children. The peak of memory is that of the process, or the sum over it and
 its children if that was more when it was looked at, 20 times a second. The clicks are synthetic; the catalogue grows with them
@@ -69,6 +71,14 @@ class Cost:
     returned: Json
 
 
+@dataclass(frozen=True)
+class _Shop:
+    """A folder with a store, and how long a training may take there before it is stopped."""
+
+    folder: Path
+    training_s: float | None
+
+
 def main() -> None:
     """Measures and prints a table a size, as soon as it is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,14 +89,18 @@ def main() -> None:
     )
     parser.add_argument("--until", type=_steps, default=[STEPS[-1]], help=f"one of {', '.join(STEPS)}")
     parser.add_argument("--without-champion", action="store_true")
+    parser.add_argument("--stop-training-after", type=float, metavar="SECONDS")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "sbr-benchmark-capacity")
     options = parser.parse_args()
+    if options.stop_training_after:
+        options.until, options.without_champion = ["train_gru4rec"], True
     sizes = options.clicks_per_day
     for clicks, days, last in zip(sizes, _each(options.training_days, sizes), _each(options.until, sizes), strict=True):
         files = _generated(options.cache, clicks, options.window_days)
         with tempfile.TemporaryDirectory(dir=options.cache) as folder:
-            rows = _measure(Path(folder), files, options.window_days, days, last, options.overrides, options.without_champion)
+            shop = _Shop(Path(folder), options.stop_training_after)
+            rows = _measure(shop, files, options.window_days, days, last, options.overrides, options.without_champion)
         headers = [f"{clicks:,} clicks a day", "window, days", "did", "wall s", "CPU s", "peak MB"]
         print(
             tabulate(rows, headers=headers, floatfmt=("", "", "", ".1f", ".1f", ".0f"), intfmt=",", missingval="-"), flush=True
@@ -128,7 +142,7 @@ def _generated(cache: Path, clicks: int, window_days: int) -> tuple[Path, Path]:
 
 
 def _measure(
-    shop: Path,
+    shop: _Shop,
     files: tuple[Path, Path],
     window_days: int,
     training_days: int,
@@ -156,7 +170,7 @@ def _measure(
     return rows
 
 
-def _run_all(shop: Path, steps: Iterable[str], overrides: Sequence[str], day: str) -> list[list[Any]]:
+def _run_all(shop: _Shop, steps: Iterable[str], overrides: Sequence[str], day: str) -> list[list[Any]]:
     """A row for each of the steps, which come one after the other from `build_window` on at the latest."""
     rows, window, names = [], "", [day]
     days = next(one.partition("=")[2] for one in reversed(overrides) if one.startswith("window.days="))
@@ -166,7 +180,7 @@ def _run_all(shop: Path, steps: Iterable[str], overrides: Sequence[str], day: st
         if step == "build_window":
             window = cost.returned["window"]
             names = [day, window]
-        elif step == "train_gru4rec":
+        elif step == "train_gru4rec" and cost.returned:
             names = [day, window, cost.returned["model_version"]]
     return rows
 
@@ -181,10 +195,12 @@ def _told(step: str, cost: Cost) -> list[Any]:
         "evaluate_models": lambda: f"{len(found) - 1} scorers",
         "promote_if_better": lambda: str(found["outcome"]),
     }
+    if step in did and not found:
+        return ["stopped", cost.wall_s, cost.cpu_s, cost.peak_mb]
     return [did[step]() if step in did else None, cost.wall_s, cost.cpu_s, cost.peak_mb]
 
 
-def _run(shop: Path, step: str, overrides: Sequence[str], *names: str) -> Cost:
+def _run(shop: _Shop, step: str, overrides: Sequence[str], *names: str) -> Cost:
     """What a step costs in a process of its own.
 
     Raises:
@@ -193,11 +209,15 @@ def _run(shop: Path, step: str, overrides: Sequence[str], *names: str) -> Cost:
     used, started = _cpu_s(), time.perf_counter()
     command = [sys.executable, "-c", _STEP, step, json.dumps(list(overrides)), *names]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as said:
-        process = psutil.Popen(command, cwd=shop, env=_environment(), stdout=out, stderr=said)
+        process = psutil.Popen(command, cwd=shop.folder, env=_environment(), stdout=out, stderr=said)
         peak = 0.0
         while process.poll() is None:
             peak = max(peak, _memory_mb(process))
             time.sleep(1 / LOOKS_PER_S)
+            if step == "train_gru4rec" and shop.training_s and time.perf_counter() - started > shop.training_s:
+                process.kill()
+                process.wait()
+                return Cost(time.perf_counter() - started, _cpu_s() - used, peak, {})
         took = time.perf_counter() - started
         out.seek(0)
         said.seek(0)
