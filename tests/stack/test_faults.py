@@ -21,7 +21,7 @@ from tests.mlflow_view import all_shown
 from .running import RunningStack
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("daily_run")]
-TRAIN, PROMOTE = "train_gru4rec", "promote_if_better"
+TRAIN = "train_gru4rec"
 
 
 def wait_until_running(running: RunningStack, run_id: str, task: str) -> None:
