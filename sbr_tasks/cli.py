@@ -19,8 +19,6 @@ from sbr_tasks.errors import INTERRUPTED, SbrError, SettingsError, StoreError, s
 from sbr_tasks.settings import Settings, absolute_place, is_url, load_settings
 from sbr_tasks.store import Store
 
-"""The exit code with which Typer ends after Ctrl-C."""
-
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
 models = typer.Typer(help="The model versions.")

@@ -37,9 +37,10 @@ def add_missing(file: Path) -> list[str]:
     The file is replaced as a whole, so that there is never a moment at which others could read it, or a half of it.
     """
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    kept = [line for line in lines if _name(line) not in new_secrets() or line.partition("=")[2].strip(" \t'\"")]
+    made = new_secrets()
+    kept = [line for line in lines if _name(line) not in made or line.partition("=")[2].strip(" \t'\"")]
     present = {_name(line) for line in kept}
-    added = {name: value for name, value in new_secrets().items() if name not in present}
+    added = {name: value for name, value in made.items() if name not in present}
     new = file.with_name(f"{file.name}.new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:

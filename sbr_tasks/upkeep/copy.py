@@ -274,8 +274,9 @@ def _can_stop_at_any_entry(found: Inventory, there: dict[str, Stat]) -> bool:
     new = (entry.body for entry in found.commits if f"{COMMITS}/{entry.number:08d}.json" not in there)
     needed = {key for body in new if body["kind"] != "removal" for key in named_files(body)}
     for entry in found.promotions:
-        champion = fold(found.promotions[: entry.number]).champion_entry
-        if champion and f"{PROMOTIONS}/{entry.number:08d}.json" not in there:
+        if f"{PROMOTIONS}/{entry.number:08d}.json" in there:
+            continue
+        if champion := fold(found.promotions[: entry.number]).champion_entry:
             needed.add(f"{RECORDS}/{champion:08d}.json")
     return needed <= found.named.keys() | there.keys()
 

@@ -26,7 +26,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -194,42 +194,19 @@ class Stack:
     def is_healthy(self, name: str) -> bool:
         """Whether a service's own health check passes now."""
         service = self.services[name]
-        command = [self._here(service, word) for word in service.check[1:]]
-        if service.check[0] == "CMD-SHELL":
-            command = ["sh", "-c", *command]
+        kind, *words = service.check
+        shell = ["sh", "-c"] if kind == "CMD-SHELL" else []
         with self.log(f"{name}-check").open("ab") as out, suppress(subprocess.TimeoutExpired):
-            done = subprocess.run(
-                command,
-                env=self._environment(service),
-                cwd=ROOT,
-                timeout=service.check_timeout_s,
-                stdout=out,
-                stderr=out,
-                check=False,
-            )
-            return done.returncode == 0
+            return self._inside(service, [*shell, *words], out, out, service.check_timeout_s).returncode == 0
         return False
 
-    def run(self, name: str, *words: str) -> str:
+    def run(self, name: str, *words: str) -> bytes:
         """What a command prints with a service's environment, as `docker compose exec` does it.
 
         Raises:
             StackError: It failed.
         """
-        service = self.services[name]
-        command = [self._here(service, word) for word in words]
-        done = subprocess.run(
-            command,
-            env=self._environment(service),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise StackError(f"{' '.join(words)} ended with {done.returncode}: {done.stderr[-3000:]}")
-        return done.stdout
+        return _printed(" ".join(words), self._inside(self.services[name], words))
 
     def postgres_command(self, program: str, *words: str, stdin: IO[bytes] | None = None) -> bytes:
         """What a program of PostgreSQL prints that runs beside the server as its superuser, as `docker compose exec` does it.
@@ -240,9 +217,7 @@ class Stack:
         command = [str(_newest_postgres() / program), "--host=127.0.0.1", f"--port={self.port('postgres', 5432)}"]
         environment = {"PGUSER": "postgres", "PGPASSWORD": self.services["postgres"].environment["POSTGRES_PASSWORD"]}
         done = subprocess.run([*command, *words], env=environment, stdin=stdin, capture_output=True, check=False)
-        if done.returncode:
-            raise StackError(f"{program} ended with {done.returncode}: {done.stderr.decode()}")
-        return done.stdout
+        return _printed(program, done)
 
     def stop(self) -> None:
         """Ends all that was started, with all descendants, and removes PostgreSQL's files; what doesn't end is killed."""
@@ -306,6 +281,26 @@ class Stack:
             self._is_over.wait(0.2 if is_one_shot else min(service.check_pause_s, 3))
         raise StackError(f"{service.name} was not up in time; the end of its log:\n{tail(self.log(service.name), 30)}")
 
+    def _inside(
+        self,
+        service: Service,
+        words: Iterable[str],
+        out: int | IO[bytes] = subprocess.PIPE,
+        err: int | IO[bytes] = subprocess.PIPE,
+        timeout_s: float | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """A command, run to its end as one in a service's container is."""
+        return subprocess.run(
+            [self._here(service, word) for word in words],
+            env=self._environment(service),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            timeout=timeout_s,
+            check=False,
+        )
+
     def _home(self, name: str) -> Path:
         return self.folder / "containers" / name
 
@@ -361,6 +356,17 @@ class Stack:
         settings = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self._postgres}", "-c", "fsync=off"]
         port = str(self._ports[service.name, 5432])
         return [str(programs / "postgres"), "-D", str(data), "-p", port, *settings], user
+
+
+def _printed(command: str, done: subprocess.CompletedProcess[bytes]) -> bytes:
+    """What a command printed.
+
+    Raises:
+        StackError: It failed.
+    """
+    if done.returncode:
+        raise StackError(f"{command} ended with {done.returncode}: {done.stderr.decode()}")
+    return done.stdout
 
 
 def _newest_postgres() -> Path:
