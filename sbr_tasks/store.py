@@ -383,7 +383,7 @@ class NumberedLog:
         Raises:
             AlreadyExistsError: Another writer was first; nothing was changed.
         """
-        self._store.put_new(f"{self._prefix}/{number:08d}.json", to_json(body))
+        self._store.put_new(entry_key(self._prefix, number), to_json(body))
 
     def append(self, build: Callable[[Sequence[LogEntry]], Mapping[str, Any] | None]) -> LogEntry | None:
         """Appends the entry that `build` makes of the entries so far, and asks it again whenever another writer was first.
@@ -402,6 +402,11 @@ class NumberedLog:
             except AlreadyExistsError:
                 continue
             return LogEntry(number, dict(body))
+
+
+def entry_key(prefix: str, number: int) -> str:
+    """The key of an entry of the log `prefix`, or of another record below `prefix` that bears the number of an entry."""
+    return f"{prefix}/{number:08d}.json"
 
 
 def incomplete_copy(store: Store) -> str:

@@ -14,7 +14,7 @@ from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.versions import ModelVersion, load_weights
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Store, to_json
+from sbr_tasks.store import FileRecord, Store, entry_key, to_json
 from sbr_tasks.window.build import Window, read_window
 from sbr_tasks.window.sessions import Sessions
 
@@ -48,7 +48,7 @@ def check_serving(store: Store, settings: Settings, version: ModelVersion, windo
 
 def is_published(store: Store, entry: int, name: str) -> bool:
     """Whether the record of a log entry says that the copy of that version is complete."""
-    key = _record_key(entry)
+    key = entry_key(RECORDS, entry)
     try:
         return store.exists(key) and store.get_json(key).get("version") == name
     except DamagedError as error:
@@ -75,7 +75,7 @@ def publish_serving(store: Store, entry: int, version: ModelVersion) -> None:
         store.delete(key)
     last = sorted(files, key=lambda key: (key == f"{folder}/{_GRAPH}", key))
     published = [store.replace(key, files[key]).as_dict() for key in last]
-    store.replace(_record_key(entry), to_json({"version": version.name, "entry": entry, "files": published}))
+    store.replace(entry_key(RECORDS, entry), to_json({"version": version.name, "entry": entry, "files": published}))
     logger.info("%s is served as %s/%d.", version.name, SERVING, entry)
 
 
@@ -86,10 +86,6 @@ def served(store: Store) -> tuple[int, str] | None:
         return None
     record = store.get_json(keys[-1], ("entry", "version"))
     return int(record["entry"]), str(record["version"])
-
-
-def _record_key(entry: int) -> str:
-    return f"{RECORDS}/{entry:08d}.json"
 
 
 def _files(version: ModelVersion) -> dict[str, FileRecord]:

@@ -27,7 +27,7 @@ from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError
 from sbr_tasks.progress import Progress
 from sbr_tasks.registry.log import PROMOTIONS, fold
 from sbr_tasks.registry.serving import RECORDS
-from sbr_tasks.store import INCOMPLETE, Json, Stat, Store, to_json
+from sbr_tasks.store import INCOMPLETE, Json, Stat, Store, entry_key, to_json
 from sbr_tasks.upkeep.check import check_store, content_fault
 from sbr_tasks.upkeep.inventory import AREAS, Fault, Inventory, Named, fault_of, take_inventory
 
@@ -271,13 +271,13 @@ def _can_stop_at_any_entry(found: Inventory, there: dict[str, Stat]) -> bool:
 
     A later entry of the same log may have removed clicks again, or made another version champion, so that a serving copy went.
     """
-    new = (entry.body for entry in found.commits if f"{COMMITS}/{entry.number:08d}.json" not in there)
+    new = (entry.body for entry in found.commits if entry_key(COMMITS, entry.number) not in there)
     needed = {key for body in new if body["kind"] != "removal" for key in named_files(body)}
     for entry in found.promotions:
-        if f"{PROMOTIONS}/{entry.number:08d}.json" in there:
+        if entry_key(PROMOTIONS, entry.number) in there:
             continue
         if champion := fold(found.promotions[: entry.number]).champion_entry:
-            needed.add(f"{RECORDS}/{champion:08d}.json")
+            needed.add(entry_key(RECORDS, champion))
     return needed <= found.named.keys() | there.keys()
 
 

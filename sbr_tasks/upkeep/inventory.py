@@ -16,7 +16,7 @@ from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.log import PROMOTIONS, Entry, Promotion, fold, read_entry
 from sbr_tasks.registry.serving import RECORDS, SERVING
 from sbr_tasks.registry.versions import VERSION_FIELDS
-from sbr_tasks.store import INCOMPLETE, FileRecord, Json, LogEntry, Stat, Store, file_records, fingerprint
+from sbr_tasks.store import INCOMPLETE, FileRecord, Json, LogEntry, Stat, Store, entry_key, file_records, fingerprint
 from sbr_tasks.window.build import WINDOW_FIELDS, removed_key
 
 AREAS = (
@@ -209,7 +209,7 @@ def _log_keys(found: Inventory, prefix: str) -> Iterator[tuple[int, str]]:
         if number in keys:
             yield number, keys[number]
         else:
-            key = f"{prefix}/{number:08d}.json"
+            key = entry_key(prefix, number)
             found.faults.append(fault_of("missing", key, "The log has later entries, and not this one.", prefix))
 
 
@@ -236,7 +236,7 @@ def _commit_files(body: Json) -> list[FileRecord]:
 
 def _read_promotions(store: Store, found: Inventory) -> None:
     def parse(number: int, body: Json) -> list[FileRecord]:
-        found.promotions.append(read_entry(LogEntry(number, body), f"{PROMOTIONS}/{number:08d}.json"))
+        found.promotions.append(read_entry(LogEntry(number, body), entry_key(PROMOTIONS, number)))
         return []
 
     for number, key in _log_keys(found, PROMOTIONS):
@@ -274,7 +274,7 @@ def _require_fingerprint(found: Inventory, key: str, body: Json, name: str) -> N
 def _add_what_the_log_needs(found: Inventory) -> None:
     """Versions and windows that decisions name, and the champion's serving copy; they are missing if they aren't there."""
     for entry in found.promotions:
-        record = f"{PROMOTIONS}/{entry.number:08d}.json"
+        record = entry_key(PROMOTIONS, entry.number)
         needed = [f"models/{entry.version}/manifest.json"]
         if isinstance(entry, Promotion):
             window = f"windows/as_of={entry.as_of}/{entry.window}/manifest.json"
@@ -283,8 +283,8 @@ def _add_what_the_log_needs(found: Inventory) -> None:
             found.named.setdefault(key, Named(key, record))
     champion = fold(found.promotions).champion_entry
     if champion:
-        key = f"{RECORDS}/{champion:08d}.json"
-        found.named.setdefault(key, Named(key, f"{PROMOTIONS}/{champion:08d}.json"))
+        key = entry_key(RECORDS, champion)
+        found.named.setdefault(key, Named(key, entry_key(PROMOTIONS, champion)))
 
 
 def _add_self_explaining(found: Inventory) -> None:
