@@ -169,11 +169,16 @@ class WindowSettings(_Section):
     """What a training window holds."""
 
     days: int = Field(30, ge=3, le=3660, description="Length of the window in days; it ends with the day of the run.")
-    shortest: int = Field(2, ge=2, description="Sessions with fewer clicks are dropped.")
-    least_click: int = Field(5, ge=1, description="Items with fewer clicks are dropped.")
-    longest: int | None = Field(None, ge=2, description="Most clicks of a session; none: sessions may be of any length.")
+    cleanse: Literal["training", "window"] = Field(
+        "training",
+        description="Which clicks are cleansed: those that are trained on, or, as notebooks do, the whole window before it is "
+        "split. With window, the test day helps to choose the items, so scores are too high.",
+    )
+    shortest: int = Field(2, ge=2, description="Cleansing drops sessions with fewer clicks.")
+    least_click: int = Field(5, ge=1, description="Cleansing drops items with fewer clicks.")
+    longest: int | None = Field(None, ge=2, description="Maximum clicks of a session to cleanse. Default: no limit.")
     longest_action: Literal["drop", "cut"] = Field(
-        "drop", description="What becomes of longer sessions, before cleansing; cut: their first `longest` clicks are kept."
+        "drop", description="What happens to longer sessions, before cleansing; cut: their first `longest` clicks are kept."
     )
     max_missing_days: int = Field(
         7, ge=0, description="Earlier days of the window that may be empty or in quarantine before the run fails."
@@ -264,7 +269,10 @@ class GateSettings(_Section):
 
     min_delta: float = Field(0.0, ge=0, description="Recall@20 and MRR@20 must both be better by more than this.")
     confidence: float | None = Field(
-        None, gt=0.5, lt=1, description="If set, e.g. 0.95: the lower bounds of both differences must exceed min_delta."
+        None,
+        gt=0.5,
+        lt=1,
+        description="If set, e.g. 0.95: the one-sided lower bounds of both differences at this level must exceed min_delta.",
     )
     min_events: int = Field(100, ge=1, description="Fewest test events a decision may rest on.")
     min_sessions: int = Field(20, ge=1, description="Fewest test sessions a decision may rest on.")

@@ -15,6 +15,8 @@ from sbr_tasks.evaluation.metrics import Ranks, reciprocal_ranks
 from sbr_tasks.evaluation.ranking import Evaluation
 
 N_RESAMPLES = 1000
+INTERVAL = 0.95
+"""Coverage of the two-sided interval that is shown."""
 
 
 @dataclass(frozen=True)
@@ -23,24 +25,31 @@ class Difference:
 
     Attributes:
         value: The difference on all events.
-        lower: The quantile 1 - confidence of the resampled differences: the one-sided lower bound.
-        upper: The quantile `confidence`.
+        lower: Lower end of the two-sided 95% interval (`INTERVAL`): the quantile 0.025 of the resampled differences.
+        upper: Its upper end, the quantile 0.975.
         probability: Share of the resamples in which the challenger is better; equal ones count half.
-        confidence: Of each bound.
+        gate_bound: The one-sided lower bound that `gate.confidence` asks for: the quantile 1 - confidence. None: not asked for.
     """
 
     value: float
     lower: float
     upper: float
     probability: float
-    confidence: float
+    gate_bound: float | None = None
 
     def as_dict(self) -> dict[str, float]:
-        return asdict(self)
+        """The numbers by name, without the bound that wasn't asked for."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def compare(
-    challenger: Evaluation, champion: Evaluation, *, k: int = 20, confidence: float, seed: int, n_resamples: int = N_RESAMPLES
+    challenger: Evaluation,
+    champion: Evaluation,
+    *,
+    k: int = 20,
+    confidence: float | None,
+    seed: int,
+    n_resamples: int = N_RESAMPLES,
 ) -> dict[str, Difference]:
     """Compares two evaluations of the same events.
 
@@ -48,7 +57,7 @@ def compare(
         challenger: Ranks of the new model.
         champion: Ranks of the old one, event by event the same.
         k: Cut-off of both metrics.
-        confidence: Of each one-sided bound, above 0.5 and below 1.
+        confidence: Of the gate's one-sided bound, above 0.5 and below 1; None: without it.
         seed: Of the draws; the same arguments give the same numbers.
         n_resamples: How many times sessions are drawn.
 
@@ -95,7 +104,8 @@ def _resample(
     return result
 
 
-def _difference(value: float, drawn: npt.NDArray[np.float64], confidence: float) -> Difference:
-    lower, upper = np.quantile(drawn, [1 - confidence, confidence])
+def _difference(value: float, drawn: npt.NDArray[np.float64], confidence: float | None) -> Difference:
+    lower, upper = np.quantile(drawn, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
     better = np.mean(drawn > 0) + np.mean(drawn == 0) / 2
-    return Difference(value, float(lower), float(upper), float(better), confidence)
+    gate_bound = None if confidence is None else float(np.quantile(drawn, 1 - confidence))
+    return Difference(value, float(lower), float(upper), float(better), gate_bound)

@@ -13,13 +13,24 @@ CUT_OFFS = (1, 5, 10, 20)
 METRICS = tuple(f"{metric}_at_{k}" for metric in ("recall", "mrr") for k in CUT_OFFS)
 """The names under which records keep what was measured."""
 
+KNOWN_TARGETS, KNOWN_INPUTS, RECALL_AMONG_KNOWN = "known_targets", "known_inputs", "recall_at_20_among_known"
+
+KNOWLEDGE = (KNOWN_TARGETS, KNOWN_INPUTS, RECALL_AMONG_KNOWN)
+"""What is shown beside the metrics, and never compared: the share of events whose target, and whose current item, the model
+knows, and Recall@20 of those whose target it knows."""
+
 Ranks = npt.NDArray[np.int32] | npt.NDArray[np.float64]
 """1 for the item with the highest score, shape `(n_events,)`; or `UNRANKED`. Whole numbers, or halves between tied items."""
 
 
 def metric_title(metric: str) -> str:
-    """What people call one of `METRICS`: `Recall@20` for `recall_at_20`."""
-    return metric.replace("recall_at_", "Recall@").replace("mrr_at_", "MRR@")
+    """What people call one of `METRICS` or `KNOWLEDGE`: `Recall@20` for `recall_at_20`."""
+    titles = {
+        KNOWN_TARGETS: "Share of known targets",
+        KNOWN_INPUTS: "Share of known inputs",
+        RECALL_AMONG_KNOWN: "Recall@20 among known targets",
+    }
+    return titles.get(metric, metric.replace("recall_at_", "Recall@").replace("mrr_at_", "MRR@"))
 
 
 def recall_at(ranks: Ranks, k: int) -> float:

@@ -13,12 +13,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sbr_tasks.evaluation.metrics import CUT_OFFS, UNRANKED, Ranks, mrr_at, recall_at
+from sbr_tasks.evaluation.metrics import (
+    CUT_OFFS,
+    KNOWN_INPUTS,
+    KNOWN_TARGETS,
+    RECALL_AMONG_KNOWN,
+    UNRANKED,
+    Ranks,
+    mrr_at,
+    recall_at,
+)
 from sbr_tasks.evaluation.scorer import Indices, Scorer, Scores
 from sbr_tasks.window.sessions import Sessions
 
 TIE_MODES = ("conservative", "standard", "median")
 
+_Bools = npt.NDArray[np.bool_]
 _Counts = npt.NDArray[np.int32]
 _Count = Callable[[Scores, Indices], _Counts]
 """Counts what is in the way of one item in each row of scores; shape `(n,)` or `(n, n_counts)`."""
@@ -38,10 +48,14 @@ class Evaluation:
         ranks: Shape `(n_events,)`; 1 is best, `UNRANKED` where the target can't be ranked. int32, but float64 in the tie mode
             `median`, whose ranks may be halves.
         session: Shape `(n_events,)`, int64; the session of each event.
+        knows_target: Shape `(n_events,)`, bool; whether the scorer knows the target. None: not recorded.
+        knows_input: Shape `(n_events,)`, bool; whether it knows the click just before the target. None: not recorded.
     """
 
     ranks: Ranks
     session: npt.NDArray[np.int64]
+    knows_target: _Bools | None = None
+    knows_input: _Bools | None = None
 
     @property
     def n_events(self) -> int:
@@ -61,10 +75,24 @@ class Evaluation:
         return mrr_at(self.ranks, k)
 
     def metrics(self) -> dict[str, float]:
-        """`recall_at_K` and `mrr_at_K` for K = 1, 5, 10, 20 (NaN without events), `n_events` and `n_sessions`."""
+        """Returns the metrics by name; NaN where there are no events to average.
+
+        Returns:
+            `recall_at_K` and `mrr_at_K` for K = 1, 5, 10, 20; `n_events` and `n_sessions`; and, where it is recorded what the
+            scorer knows, the names of `metrics.KNOWLEDGE`.
+        """
         recalls = {f"recall_at_{k}": self.recall_at(k) for k in CUT_OFFS}
         mrrs = {f"mrr_at_{k}": self.mrr_at(k) for k in CUT_OFFS}
-        return {**recalls, **mrrs, "n_events": self.n_events, "n_sessions": self.n_sessions}
+        return {**recalls, **mrrs, "n_events": self.n_events, "n_sessions": self.n_sessions, **self._knowledge()}
+
+    def _knowledge(self) -> dict[str, float]:
+        if self.knows_target is None or self.knows_input is None:
+            return {}
+        return {
+            KNOWN_TARGETS: float(np.mean(self.knows_target)) if self.n_events else float("nan"),
+            KNOWN_INPUTS: float(np.mean(self.knows_input)) if self.n_events else float("nan"),
+            RECALL_AMONG_KNOWN: recall_at(self.ranks[self.knows_target], 20),
+        }
 
 
 def evaluate(
@@ -82,7 +110,9 @@ def evaluate(
         batch_size: Sessions scored side by side; bounds the memory, doesn't change the ranks.
         on_progress: Called with the number of events that were just ranked.
     """
-    return Evaluation(*_count_events(scorer, sessions, batch_size, conservative_ranks, UNRANKED, on_progress))
+    ranks, session = _count_events(scorer, sessions, batch_size, conservative_ranks, UNRANKED, on_progress)
+    is_known, targets = scorer.index.encode(sessions.item_ids) >= 0, event_clicks(sessions)
+    return Evaluation(ranks, session, knows_target=is_known[targets], knows_input=is_known[targets - 1])
 
 
 def evaluate_ties(

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from sbr_tasks.errors import RegistryError
 from sbr_tasks.evaluation.comparison import Difference
-from sbr_tasks.evaluation.metrics import metric_title
+from sbr_tasks.evaluation.metrics import KNOWN_TARGETS, metric_title
 from sbr_tasks.settings import GateSettings
 
 Metrics = Mapping[str, float]
@@ -18,6 +18,8 @@ Metrics = Mapping[str, float]
 COMPARED = ("recall_at_20", "mrr_at_20")
 _ROUNDING = 1e-12  # the same fractions, summed in another order, differ by less
 _MOST_DIGITS = 12
+_KNOWLEDGE_GAP = 0.02
+"""Contenders whose shares of known targets differ by more differ in what they know, not only in how well they rank it."""
 
 
 class Outcome(StrEnum):
@@ -61,7 +63,7 @@ class Champion:
     Attributes:
         version: Its name.
         metrics: What it scored on the same events; None when it can't be used.
-        differences: Challenger minus champion by metric, with bounds; empty when it can't be used.
+        differences: Challenger minus champion by metric, with intervals; empty when it can't be used.
         fault: Why it can't be used; None when it can.
     """
 
@@ -192,15 +194,31 @@ def _compare(
     better, sentences = True, []
     for name in COMPARED:
         difference, old = champion.differences[name], champion.metrics[name]
-        decisive = difference.value if settings.confidence is None else difference.lower
-        wins = decisive - settings.min_delta > _ROUNDING
+        wins = _decisive(difference, settings) - settings.min_delta > _ROUNDING
         better = better and wins
         new_text, old_text = _apart(challenger.metrics[name], old)
         sentences.append(
             f"{metric_title(name)} {new_text} {'beats' if wins else 'does not beat'} {old_text} of the {who}"
             f"{_bar(settings)} ({_change(difference, old)})."
         )
-    return better, tuple(sentences)
+    return better, (*sentences, *_knowledge_gap(challenger.metrics, champion.metrics))
+
+
+def _decisive(difference: Difference, settings: GateSettings) -> float:
+    """What must exceed the margin: the difference, or its lower bound where a confidence is set."""
+    if settings.confidence is None:
+        return difference.value
+    if difference.gate_bound is None:
+        raise ValueError(f"gate.confidence is {settings.confidence}, but the difference has no bound for it")
+    return difference.gate_bound
+
+
+def _knowledge_gap(challenger: Metrics, champion: Metrics) -> tuple[str, ...]:
+    """That the two know different shares of the targets, where they do."""
+    new, old = challenger.get(KNOWN_TARGETS), champion.get(KNOWN_TARGETS)
+    if new is None or old is None or abs(new - old) <= _KNOWLEDGE_GAP + _ROUNDING:
+        return ()
+    return (f"The challenger knows the target of {100 * new:.0f}% of the test events, the champion of {100 * old:.0f}%.",)
 
 
 def _bar(settings: GateSettings) -> str:
@@ -210,8 +228,9 @@ def _bar(settings: GateSettings) -> str:
 
 def _change(difference: Difference, old: float) -> str:
     relative = f", {100 * difference.value / old:+.1f} %" if old else ""
-    bounds = f"{_percent(difference.confidence)} bounds {_signed(difference.lower)} and {_signed(difference.upper)}"
-    return f"{_signed(difference.value)}{relative}; {bounds}; better with probability {difference.probability:.2f}"
+    interval = f"95% interval {_signed(difference.lower)} to {_signed(difference.upper)}"
+    bound = "" if difference.gate_bound is None else f"; one-sided lower bound {_signed(difference.gate_bound)}"
+    return f"{_signed(difference.value)}{relative}; {interval}{bound}; better with probability {difference.probability:.2f}"
 
 
 def _scores(challenger: Contender) -> str:

@@ -33,7 +33,7 @@ class Promotion:
         champion: The champion after this entry; None while there is none.
         challenger_metrics: What the challenger scored.
         opponent_metrics: What the opponent scored on the same events; None when there was none, or it couldn't be used.
-        differences: Challenger minus opponent with bounds, by metric; see `evaluation.comparison.Difference`.
+        differences: Challenger minus opponent with intervals, by metric; see `evaluation.comparison.Difference`.
         baselines: What each baseline scored on the same events, by name.
         window: Fingerprint of the window whose test part they were scored on.
         run: The run that decided, or who.

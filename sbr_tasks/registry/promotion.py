@@ -23,6 +23,7 @@ from sbr_tasks.registry.versions import ModelVersion, load_squares, load_version
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store
 from sbr_tasks.window.build import Window
+from sbr_tasks.window.coverage import coverage_notes
 
 logger = logging.getLogger(__name__)
 
@@ -328,7 +329,11 @@ def _decide(
         version=name,
         as_of=window.as_of,
         outcome=decision.outcome,
-        reasons=(*decision.reasons, *([f"Settings of this run only: {', '.join(overridden)}."] if overridden else [])),
+        reasons=(
+            *decision.reasons,
+            *coverage_notes(window.manifest),
+            *([f"Settings of this run only: {', '.join(overridden)}."] if overridden else []),
+        ),
         opponent=opponent,
         before=state.champion,
         champion=name if decision.outcome.moves_champion else state.champion,

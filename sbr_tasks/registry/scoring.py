@@ -27,7 +27,6 @@ from sbr_tasks.window.sessions import Sessions
 logger = logging.getLogger(__name__)
 
 BASELINES = ("popularity", "markov")
-_SHOWN_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,8 @@ class Score:
     """What a model scored on the test day of a window.
 
     Attributes:
-        metrics: Recall and MRR at each K, `n_events` and `n_sessions`; without events only the counts.
+        metrics: Recall and MRR at each K, `n_events` and `n_sessions`, and what the model knows (`metrics.KNOWLEDGE`); without
+            events only the counts.
         by_length: Recall@20, MRR@20 and `n_events` by length of the session.
         ranks: The Parquet file with the rank of each event.
     """
@@ -76,11 +76,11 @@ def score_models(store: Store, settings: Settings, window: Window, names: list[s
 def compare_scores(
     store: Store, settings: Settings, window: Window, challenger: Score, champion: Score
 ) -> dict[str, Difference]:
-    """Challenger minus champion with bootstrap bounds; the draws follow from the window, so a repetition gives the same."""
+    """Challenger minus champion with bootstrap intervals; the draws follow from the window, so a repetition gives the same."""
     return compare(
         _read_ranks(store, challenger),
         _read_ranks(store, champion),
-        confidence=settings.gate.confidence or _SHOWN_CONFIDENCE,
+        confidence=settings.gate.confidence,
         seed=int(window.fingerprint[:8], 16),
     )
 
@@ -111,6 +111,8 @@ def _record(store: Store, key: str, evaluation: Evaluation, test: Sessions) -> S
             "session_clicks": pa.array(test.lengths[evaluation.session]),
             "target_item_id": pa.array(test.item_ids[event_clicks(test)]),
             "rank": pa.array(evaluation.ranks),
+            "knows_target": pa.array(evaluation.knows_target),
+            "knows_input": pa.array(evaluation.knows_input),
         }
     )
     body: Json = {

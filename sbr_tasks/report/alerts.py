@@ -210,8 +210,8 @@ def _numbers(promotion: Promotion) -> dict[str, str]:
             found[metric_title(metric)] = f"{promotion.challenger_metrics[metric]:.4f}{old}"
         if metric in promotion.differences:
             by = promotion.differences[metric]
-            bounds = f"{100 * by['confidence']:g} % bounds {by['lower']:+.4f} and {by['upper']:+.4f}"
-            found[f"{metric_title(metric)}, difference"] = f"{by['value']:+.4f} ({bounds})"
+            interval = f"95% interval {by['lower']:+.4f} to {by['upper']:+.4f}"
+            found[f"{metric_title(metric)}, difference"] = f"{by['value']:+.4f} ({interval})"
     if "n_events" in promotion.challenger_metrics:
         found["test events"] = f"{int(promotion.challenger_metrics['n_events']):,}"
     return found | {"champion": promotion.champion or "none yet", "log entry": str(promotion.number), "run": promotion.run}

@@ -99,7 +99,7 @@ def _data(before: Facts, now: Facts) -> list[Change]:
     old, new = before.window, now.window
     revisions: list[Mapping[str, str]] = [facts["inputs"]["revisions"] for facts in (old, new)]
     replaced = [day for day, rev in revisions[0].items() if revisions[1].get(day, rev) != rev]
-    counts = {"clicks before cleansing": [window["clicks_before_cleansing"] for window in (old, new)]}
+    counts = {"accepted clicks": [window["clicks"] for window in (old, new)]}
     counts |= {f"sessions to {part}": [window["parts"][part]["sessions"] for window in (old, new)] for part in PARTS}
     counts["items in the index"] = [window["n_items"] for window in (old, new)]
     return [

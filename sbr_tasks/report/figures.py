@@ -38,7 +38,7 @@ def scores_figures(promotion: Promotion) -> list[str]:
 
 
 def differences_figure(promotion: Promotion) -> str:
-    """Challenger minus champion, with bounds; empty where they weren't compared."""
+    """Challenger minus champion, with 95% intervals; empty where they weren't compared."""
     if any(metric not in promotion.differences for metric in COMPARED):
         return ""
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.days import describe_days
 from sbr_tasks.errors import DamagedError, RegistryError, TrackingError
-from sbr_tasks.evaluation.metrics import METRICS, metric_title
+from sbr_tasks.evaluation.metrics import KNOWLEDGE, METRICS, metric_title
 from sbr_tasks.evaluation.slices import LENGTHS
 from sbr_tasks.registry.gate import COMPARED, Metrics
 from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, Rollback
@@ -27,6 +27,7 @@ from sbr_tasks.report.words import headline
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store
 from sbr_tasks.window.build import PARTS, Window, window_record
+from sbr_tasks.window.coverage import describe_cleansing
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +133,7 @@ def _render(store: Store, settings: Settings, entries: Sequence[Entry], report: 
         window=window.manifest,
         parts=PARTS,
         metrics=METRICS,
+        knowledge=KNOWLEDGE,
         named=metric_title,
         key_metrics=COMPARED,
         compared=list(promotion.scored.items()),
@@ -145,7 +147,8 @@ def _render(store: Store, settings: Settings, entries: Sequence[Entry], report: 
         warnings=warnings,
         stale=describe_days(stale.days),
         stale_ancestors={name: describe_days(of_ancestor) for name, of_ancestor in stale.ancestors.items()},
-        too_long=window.manifest.get("too_long"),
+        cleansing=describe_cleansing(window.manifest),
+        too_long=window.manifest["cleansing"]["too_long"],
         key_numbers=key_numbers(profile.numbers) if profile else {},
         plots=[(title, Markup(svg)) for title, svg in inline_plots(store, profile)] if profile else [],  # noqa: S704
         timezone=settings.timezone,

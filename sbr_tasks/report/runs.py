@@ -12,9 +12,11 @@ from tabulate import tabulate
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.errors import DamagedError
+from sbr_tasks.evaluation.metrics import KNOWN_TARGETS
 from sbr_tasks.registry.log import Promotion, PromotionLog, fold
 from sbr_tasks.store import Json, Store
-from sbr_tasks.window.build import window_record
+from sbr_tasks.window.build import Window, window_record
+from sbr_tasks.window.coverage import describe_cleansing
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +29,13 @@ _HEADERS = (
     "Recall@20\nchampion",
     "MRR@20\nchallenger",
     "MRR@20\nchampion",
+    "known targets\nchallenger",
+    "known targets\nchampion",
     "decision",
     "reason",
 )
 _REASON_WIDTHS = (24, 48)
-_OTHER_COLUMNS_WIDTH = 122
+_OTHER_COLUMNS_WIDTH = 154
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,15 @@ class RunRow:
         clicks: Clicks of the day that were ingested.
         validation: `accepted`, perhaps with `, released` and `, n warnings`; `quarantined`, `empty`, `incoming`, `removed` or
             `unknown`.
-        window_clicks: Clicks of the cleansed window.
+        window_clicks: Clicks of the window's parts.
+        cleansing: What cleansing keeps, in a sentence.
         challenger: Name of the version that was decided on.
         recall_at_20: The challenger's, on the test day.
         champion_recall_at_20: That of the version it was compared with.
         mrr_at_20: The challenger's.
         champion_mrr_at_20: That of the version it was compared with.
+        known_targets: The share of test events whose target the challenger knows.
+        champion_known_targets: That of the version it was compared with.
         decision: The gate's outcome.
         is_retired: Whether the challenger was rolled back from since.
         reason: Its reasons, in sentences.
@@ -58,11 +65,14 @@ class RunRow:
     clicks: int | None
     validation: str
     window_clicks: int | None = None
+    cleansing: str | None = None
     challenger: str | None = None
     recall_at_20: float | None = None
     champion_recall_at_20: float | None = None
     mrr_at_20: float | None = None
     champion_mrr_at_20: float | None = None
+    known_targets: float | None = None
+    champion_known_targets: float | None = None
     decision: str | None = None
     is_retired: bool = False
     reason: str | None = None
@@ -87,7 +97,7 @@ def run_rows(store: Store, days: Sequence[date] | None = None) -> list[RunRow]:
 
 
 def run_table(rows: Sequence[RunRow]) -> str:
-    """The rows as a table for people, as wide as the terminal allows."""
+    """The rows as a table for people, as wide as the terminal allows, and what cleansing keeps on the last of these days."""
     cells = [
         [
             row.day,
@@ -98,6 +108,8 @@ def run_table(rows: Sequence[RunRow]) -> str:
             row.champion_recall_at_20,
             row.mrr_at_20,
             row.champion_mrr_at_20,
+            _percent(row.known_targets),
+            _percent(row.champion_known_targets),
             f"{row.decision or 'none'}{', rolled back since' if row.is_retired else ''}",
             row.reason,
         ]
@@ -106,9 +118,15 @@ def run_table(rows: Sequence[RunRow]) -> str:
     narrow, wide = _REASON_WIDTHS
     left = get_terminal_size((_OTHER_COLUMNS_WIDTH + wide, 24)).columns - _OTHER_COLUMNS_WIDTH
     widths = [None] * (len(_HEADERS) - 1) + [min(max(left, narrow), wide)]
-    return tabulate(
+    table = tabulate(
         cells, headers=_HEADERS, intfmt=",", floatfmt=".4f", missingval="-", maxcolwidths=widths, tablefmt="simple_grid"
     )
+    costs = [f"{row.day}: {row.cleansing}" for row in rows if row.cleansing]
+    return "\n".join([table, *costs[-1:]])
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.1f}%"
 
 
 def _row(store: Store, day: date, state: DayState, promotion: Promotion | None, retired: Set[str]) -> RunRow:
@@ -117,27 +135,31 @@ def _row(store: Store, day: date, state: DayState, promotion: Promotion | None, 
     if promotion is None:
         return found
     challenger, opponent = promotion.challenger_metrics, promotion.opponent_metrics or {}
+    window = _window(store, day, promotion.window)
     return RunRow(
         day=found.day,
         clicks=found.clicks,
         validation=found.validation,
-        window_clicks=_window_clicks(store, day, promotion.window),
+        window_clicks=window.clicks if window else None,
+        cleansing=describe_cleansing(window.manifest) if window else None,
         challenger=promotion.version,
         recall_at_20=challenger.get("recall_at_20"),
         champion_recall_at_20=opponent.get("recall_at_20"),
         mrr_at_20=challenger.get("mrr_at_20"),
         champion_mrr_at_20=opponent.get("mrr_at_20"),
+        known_targets=challenger.get(KNOWN_TARGETS),
+        champion_known_targets=opponent.get(KNOWN_TARGETS),
         decision=promotion.outcome.value,
         is_retired=promotion.version in retired,
         reason=" ".join(promotion.reasons),
     )
 
 
-def _window_clicks(store: Store, day: date, window: str) -> int | None:
+def _window(store: Store, day: date, key: str) -> Window | None:
     try:
-        return window_record(store, day, window).clicks
+        return window_record(store, day, key)
     except DamagedError as error:
-        logger.warning("The clicks of the window of %s aren't shown: %s", day, error)
+        logger.warning("The window of %s isn't shown: %s", day, error)
         return None
 
 

@@ -1,4 +1,4 @@
-"""Building a window: accepted days in, cleansed sessions split by day out, as Parquet with a manifest."""
+"""Building a window: accepted days in, sessions split by day and cleansed for training out, as Parquet with a manifest."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
 from sbr_tasks.validation.checkpoint import require_days
-from sbr_tasks.window.cleanse import CleansingPass
 from sbr_tasks.window.coded import CodedClicks, Coder
-from sbr_tasks.window.memory import cleanse_coded, limit_coded, split_coded
-from sbr_tasks.window.parts import Part, Split
+from sbr_tasks.window.coverage import describe_cleansing
+from sbr_tasks.window.memory import cleanse_part, in_order_coded, split_coded
+from sbr_tasks.window.parts import Cleansing, Part, Split, clicks_on
 from sbr_tasks.window.sessions import ItemIndex, Sessions, plain_ids, to_sessions
 from sbr_tasks.window.stages import Stages
 
@@ -42,7 +42,7 @@ class Window:
     Attributes:
         fingerprint: Stands for its inputs: revisions, settings and code.
         as_of: The day it ends with.
-        manifest: Parts with their files and counts, revisions, missing days, cleansing passes.
+        manifest: Parts with their files and counts, revisions, missing days, what cleansing did.
     """
 
     fingerprint: str
@@ -55,7 +55,7 @@ class Window:
         return sum(int(self.manifest["parts"][part]["clicks"]) for part in PARTS)
 
 
-WINDOW_FIELDS = ("inputs", "parts", "items", "n_items", "cleansing", "clicks_before_cleansing", "missing_days")
+WINDOW_FIELDS = ("inputs", "parts", "items", "n_items", "cleansing", "clicks", "missing_days")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def build_window(store: Store, settings: Settings, as_of: date, stages: Stages |
         store: Holds the days and takes the window.
         settings: `window` says how.
         as_of: The last day.
-        stages: Told how long reading, encoding (or starting Spark), cleansing, splitting, indexing and writing take.
+        stages: Told how long reading, encoding (or starting Spark), splitting, cleansing, indexing and writing take.
 
     Raises:
         DayError: Days are missing (see `require_days`).
@@ -102,21 +102,13 @@ def build_window(store: Store, settings: Settings, as_of: date, stages: Stages |
         logger.info("The window of %s was built before from the same inputs (%s).", as_of, key)
         return load_window(store, as_of, key)
     stages = stages or Stages()
-    n_before = sum(revision.rows for revision in revisions.values())
+    n_clicks = sum(revision.rows for revision in revisions.values())
     split_by = {"memory": _split_in_memory, "spark": _split_on_spark}[settings.window.engine]
     with split_by(catalog, revisions, settings, as_of, stages) as found:
         if not found.parts["train"].n_clicks:
-            raise WindowError(_nothing_left(as_of, n_before, found.passes, settings))
-        window = _publish(store, as_of, key, inputs, found, n_before, missing, stages)
-    logger.info(
-        "Window of %s: %d of %d clicks are left after %d passes of cleansing (%s).\n%s",
-        as_of,
-        window.clicks,
-        n_before,
-        len(found.passes),
-        stages,
-        window_table(window),
-    )
+            raise WindowError(_nothing_left(as_of, n_clicks, found.cleansing, settings))
+        window = _publish(store, as_of, key, inputs, found, n_clicks, missing, stages)
+    logger.info("Window of %s: %d accepted clicks (%s).\n%s", as_of, n_clicks, stages, window_table(window))
     return window
 
 
@@ -160,13 +152,14 @@ def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
 
 
 def window_table(window: Window) -> str:
-    """The parts of a window as a table for people, and what `window.longest` took away before."""
+    """The parts of a window as a table for people, and what cleansing and `window.longest` cost."""
     rows = []
     for name in PARTS:
         part = window.manifest["parts"][name]
         rows.append([name, part["clicks"], part["events"], part["sessions"], part["items"], part["first"], part["last"]])
     table = tabulate(rows, headers=["part", "clicks", "events", "sessions", "items", "first click", "last click"], intfmt=",")
-    too_long = window.manifest.get("too_long")
+    table = f"{table}\n{describe_cleansing(window.manifest)}"
+    too_long = window.manifest["cleansing"]["too_long"]
     if too_long is None:
         return table
     asked = window.manifest["inputs"]["window"]
@@ -181,17 +174,20 @@ def window_table(window: Window) -> str:
 def _split_in_memory(
     catalog: ClickCatalog, revisions: Mapping[date, Revision], settings: Settings, as_of: date, stages: Stages
 ) -> Iterator[Split]:
-    window, too_long = settings.window, None
     clicks = _read(catalog, revisions, as_of, stages)
-    with stages("cleanse"):
-        if window.longest is not None:
-            clicks, too_long = limit_coded(clicks, longest=window.longest, action=window.longest_action)
-        kept, passes = cleanse_coded(clicks, shortest=window.shortest, least_click=window.least_click)
-    del clicks
+    if settings.window.cleanse == "window":
+        with stages("cleanse"):
+            clicks, cleansing = cleanse_part(clicks, settings.window, None)
     with stages("split"):
-        parts = split_coded(kept, **_starts(settings, as_of))
-    del kept
-    yield Split(parts, passes, too_long)
+        parts = split_coded(clicks, **_starts(settings, as_of))
+    del clicks
+    if settings.window.cleanse == "training":
+        with stages("cleanse"):
+            parts["train"], cleansing = cleanse_part(parts["train"], settings.window, parts["test"])
+    with stages("split"):
+        for name in PARTS:
+            parts[name] = in_order_coded(parts[name])
+    yield Split(parts, cleansing)
 
 
 @contextmanager
@@ -265,7 +261,7 @@ def _publish(
     key: str,
     inputs: Mapping[str, Any],
     split: Split,
-    n_before: int,
+    n_clicks: int,
     missing: list[date],
     stages: Stages,
 ) -> Window:
@@ -283,9 +279,8 @@ def _publish(
         "fingerprint": key,
         "inputs": dict(inputs),
         "missing_days": [str(day) for day in missing],
-        "clicks_before_cleansing": n_before,
-        "too_long": asdict(split.too_long) if split.too_long else None,
-        "cleansing": [asdict(step) for step in split.passes],
+        "clicks": n_clicks,
+        "cleansing": _describe_cleansing(split),
         "parts": described,
         "items": item_file.as_dict(),
         "n_items": len(items),
@@ -326,11 +321,29 @@ def _describe(part: Part) -> Json:
     }
 
 
-def _nothing_left(as_of: date, n_before: int, passes: list[CleansingPass], settings: Settings) -> str:
+def _describe_cleansing(split: Split) -> Json:
+    found, test = split.cleansing, split.parts["test"]
+    return {
+        "before": asdict(found.before),
+        "too_long": asdict(found.too_long) if found.too_long else None,
+        "passes": [asdict(counts) for counts in found.passes],
+        "levels": [
+            {
+                "least_click": level.least_click,
+                "clicks": level.clicks,
+                "items": len(level.items),
+                "test_clicks": clicks_on(test, level.items),
+            }
+            for level in found.levels
+        ],
+    }
+
+
+def _nothing_left(as_of: date, n_clicks: int, cleansing: Cleansing, settings: Settings) -> str:
     most = "" if settings.window.longest is None else f", {settings.window.longest} at most"
     return (
-        f"The window of {as_of} has {n_before:,} clicks, but cleansing "
+        f"The window of {as_of} has {n_clicks:,} clicks, {cleansing.before.clicks:,} of them to cleanse, but cleansing "
         f"(sessions of {settings.window.shortest} or more clicks{most}, "
-        f"items of {settings.window.least_click} or more) left {passes[-1].clicks:,}, and no session to train on that ends "
+        f"items of {settings.window.least_click} or more) left {cleansing.passes[-1].clicks:,}, and none to train on "
         f"before {as_of - timedelta(days=1)}. Lower window.least_click, or lengthen the window (window.days)."
     )

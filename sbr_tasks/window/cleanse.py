@@ -1,4 +1,4 @@
-"""Cleansing and splitting of a window, written once for pandas in memory and for Spark beyond it (Narwhals).
+"""Splitting and cleansing of a window in Narwhals: what Spark runs, and the specification of the engine in memory.
 
 Frames have the columns `session` and `item` (ids or integer codes) and `clicked_at` (microseconds since 1970, UTC). They may be
 lazy: what is counted on the way is computed then, and `keep` says how an engine holds on to what it must not compute again.
@@ -6,24 +6,47 @@ lazy: what is counted on the way is computed then, and `keep` says how an engine
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import narwhals as nw
+import pyarrow as pa
 from narwhals.typing import FrameT
 
 Keep = Callable[[Any], Any]
 """Takes a frame and returns one with the same rows in the same order."""
 
 
+Clicks = TypeVar("Clicks")
+"""Clicks as an engine holds them."""
+
+MIN_CLICKS = 2
+"""A session of fewer clicks has nothing to predict."""
+
+
 @dataclass(frozen=True)
-class CleansingPass:
-    """What was left after one round of both rules."""
+class Counts:
+    """How much there is of some clicks."""
 
     clicks: int
     sessions: int
     items: int
+
+
+@dataclass(frozen=True)
+class Level:
+    """What cleansing leaves with one value of `least_click`.
+
+    Attributes:
+        least_click: The value.
+        clicks: Clicks that are left.
+        items: Ids of the items that are left, in no particular order.
+    """
+
+    least_click: int
+    clicks: int
+    items: pa.Array
 
 
 @dataclass(frozen=True)
@@ -57,9 +80,7 @@ def limit_length(frame: FrameT, *, longest: int, action: Literal["drop", "cut"])
     return frame, TooLong(sessions, clicks - sessions * longest)
 
 
-def cleanse(
-    frame: FrameT, *, shortest: int, least_click: int, keep: Keep = lambda frame: frame
-) -> tuple[FrameT, list[CleansingPass]]:
+def cleanse(frame: FrameT, *, shortest: int, least_click: int, keep: Keep = lambda frame: frame) -> tuple[FrameT, list[Counts]]:
     """Drops sessions shorter than `shortest` and items clicked less than `least_click` times, until neither rule drops a row.
 
     What is left is the largest part of the frame that keeps both rules, so it doesn't depend on which rule goes first.
@@ -71,46 +92,83 @@ def cleanse(
         keep: Called on what each pass left.
 
     Returns:
-        The rows that are left (none, when the rules leave none), and a record per pass; the last pass dropped nothing.
+        The rows that are left (none, when the rules leave none), and what each pass left; the last pass dropped nothing.
     """
-    passes: list[CleansingPass] = []
+    passes: list[Counts] = []
     (left,) = _numbers(frame, nw.len())
     while True:
         before = left
         frame = frame.filter(nw.len().over("session") >= shortest)
         frame = keep(frame.filter(nw.len().over("item") >= least_click))
-        left, sessions, items = _numbers(frame, nw.len(), nw.col("session").n_unique(), nw.col("item").n_unique())
-        passes.append(CleansingPass(left, sessions, items))
+        passes.append(counts_of(frame))
+        left = passes[-1].clicks
         if left == before:
             return frame, passes
+
+
+def cleanse_by_levels(
+    clicks: Clicks,
+    levels: Iterable[int],
+    cleanse: Callable[[Clicks, int], tuple[Clicks, list[Counts]]],
+    items_of: Callable[[Clicks], pa.Array],
+) -> tuple[Clicks, list[Counts], list[Level]]:
+    """Cleanses with one `least_click` after another, each on what the one before left, which gives what each alone would give.
+
+    Args:
+        clicks: What is cleansed.
+        levels: Rising values of `least_click`.
+        cleanse: The engine's `cleanse` with a given `least_click`.
+        items_of: The engine's distinct item ids.
+
+    Returns:
+        What the last level leaves, all passes, and the levels.
+    """
+    passes: list[Counts] = []
+    found = []
+    for least_click in levels:
+        clicks, of_level = cleanse(clicks, least_click)
+        passes += of_level
+        found.append(Level(least_click, passes[-1].clicks, items_of(clicks)))
+    return clicks, passes, found
 
 
 def split(
     frame: FrameT, *, validation_start_us: int, test_start_us: int, keep: Keep = lambda frame: frame
 ) -> dict[str, FrameT]:
-    """Tells sessions apart by their last click; no session is in two parts.
+    """Splits sessions by day, each part seeing them as they were when its days were over.
+
+    So no click of the test day changes what is trained on or validated with, and none of the validation day what is trained on.
 
     Args:
-        frame: Cleansed clicks.
-        validation_start_us: Where the day before the test day starts, microseconds since 1970.
+        frame: Clicks with the columns `session`, `item`, `clicked_at`.
+        validation_start_us: Where the validation day starts, microseconds since 1970.
         test_start_us: Where the test day starts.
-        keep: Called on all clicks in their order, before they are told apart.
+        keep: Called on all clicks before they are split.
 
     Returns:
-        `test` (last click on the test day), `validation` (on the day before) and `train` (earlier). In each, sessions
-        follow each other by their first click (ties: by session), and clicks by time (ties: by item).
+        `train`: the clicks before the validation day. `validation`: the sessions with a click on the validation day, up to its
+        end. `test`: the sessions with a click on the test day, whole. Each without sessions of one click.
     """
-    frame = frame.with_columns(
-        first=nw.col("clicked_at").min().over("session"), last=nw.col("clicked_at").max().over("session")
-    )
-    frame = keep(frame.sort("first", "session", "clicked_at", "item"))
-    last = nw.col("last")
-    conditions = {
-        "train": last < validation_start_us,
-        "validation": (last >= validation_start_us) & (last < test_start_us),
-        "test": last >= test_start_us,
+    frame = keep(frame.with_columns(last=nw.col("clicked_at").max().over("session")))
+    clicked_at = nw.col("clicked_at")
+    before_test = frame.filter(clicked_at < test_start_us)
+    parts = {
+        "train": frame.filter(clicked_at < validation_start_us),
+        "validation": before_test.filter(clicked_at.max().over("session") >= validation_start_us),
+        "test": frame.filter(nw.col("last") >= test_start_us),
     }
-    return {name: frame.filter(condition).drop("first", "last") for name, condition in conditions.items()}
+    return {name: part.filter(nw.len().over("session") >= MIN_CLICKS).drop("last") for name, part in parts.items()}
+
+
+def in_order(frame: FrameT) -> FrameT:
+    """Sorts sessions by their first click (ties: by session), and clicks of a session by time (ties: by item)."""
+    frame = frame.with_columns(first=nw.col("clicked_at").min().over("session"))
+    return frame.sort("first", "session", "clicked_at", "item").drop("first")
+
+
+def counts_of(frame: nw.DataFrame[Any] | nw.LazyFrame[Any]) -> Counts:
+    """Counts clicks, sessions and items."""
+    return Counts(*_numbers(frame, nw.len(), nw.col("session").n_unique(), nw.col("item").n_unique()))
 
 
 def _numbers(frame: nw.DataFrame[Any] | nw.LazyFrame[Any], *of_rows: nw.Expr) -> tuple[int, ...]:

@@ -27,9 +27,9 @@ import pyarrow.parquet as pq
 
 from sbr_tasks.errors import SparkError, WindowError
 from sbr_tasks.settings import WindowSettings
-from sbr_tasks.window.cleanse import Keep, cleanse, limit_length, split
+from sbr_tasks.window.cleanse import Keep, cleanse, cleanse_by_levels, counts_of, in_order, limit_length, split
 from sbr_tasks.window.coded import Int64s
-from sbr_tasks.window.parts import Split
+from sbr_tasks.window.parts import Cleansing, Split, levels_to_try
 from sbr_tasks.window.stages import Stages
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def split_on_spark(
     scratch: Path,
     stages: Stages,
 ) -> Split:
-    """Limits, cleanses and splits clicks on Spark; see `cleanse.py`.
+    """Splits and cleanses clicks on Spark; see `cleanse.py`.
 
     Args:
         files: Parquet files of clicks, verified, each with `session_id` and `item_id` of the same types.
@@ -123,18 +123,47 @@ def split_on_spark(
     with ExitStack() as until_split:
         with stages("start"):
             session = until_split.enter_context(spark_session(window, scratch))
-        keep, too_long = keep_on(session), None
-        with stages("cleanse"):
-            clicks = _read(session, files)
-            if window.longest is not None:
-                clicks, too_long = limit_length(clicks, longest=window.longest, action=window.longest_action)
-            kept, passes = cleanse(clicks, shortest=window.shortest, least_click=window.least_click, keep=keep)
+        keep = keep_on(session)
+        clicks, parts = _read(session, files), dict[str, SparkPart]()
+
+        def write(name: str, part: nw.LazyFrame[Any]) -> None:
+            in_order(part).to_native().write.parquet(f"file://{scratch / name}")
+            parts[name] = SparkPart.of(scratch / name, schema)
+
+        if window.cleanse == "window":
+            with stages("cleanse"):
+                clicks, cleansing = _cleanse(clicks, window, None, keep)
         with stages("split"):
-            parts = split(kept, validation_start_us=validation_start_us, test_start_us=test_start_us, keep=keep)
-            for name, part in parts.items():
-                part.to_native().write.parquet(f"file://{scratch / name}")
-    with stages("split"):
-        return Split({name: SparkPart.of(scratch / name, schema) for name in parts}, passes, too_long)
+            split_clicks = split(clicks, validation_start_us=validation_start_us, test_start_us=test_start_us, keep=keep)
+            train = split_clicks.pop("train")
+            for name, part in split_clicks.items():
+                write(name, part)
+        if window.cleanse == "training":
+            with stages("cleanse"):
+                train, cleansing = _cleanse(train, window, parts["test"], keep)
+        with stages("split"):
+            write("train", train)
+        return Split(parts, cleansing)
+
+
+def _cleanse(
+    clicks: nw.LazyFrame[Any], window: WindowSettings, test: SparkPart | None, keep: Keep
+) -> tuple[nw.LazyFrame[Any], Cleansing]:
+    """Limits and cleanses; with the test part, also with lower values of `least_click` where the one that is set costs much."""
+    before, too_long, levels = counts_of(clicks), None, [window.least_click]
+    if window.longest is not None:
+        clicks, too_long = limit_length(clicks, longest=window.longest, action=window.longest_action)
+    if test is not None:
+        support = clicks.group_by("item").agg(clicks=nw.len()).collect().to_arrow()
+        item_ids = support.column("item").combine_chunks()
+        levels = list(levels_to_try(item_ids, support.column("clicks").to_numpy(), test, window.least_click))
+    kept, passes, found = cleanse_by_levels(
+        clicks,
+        levels,
+        lambda left, least_click: cleanse(left, shortest=window.shortest, least_click=least_click, keep=keep),
+        lambda left: left.select("item").unique().collect().to_arrow().column("item").combine_chunks(),
+    )
+    return kept, Cleansing(before, too_long, passes, found)
 
 
 @contextmanager

@@ -39,8 +39,8 @@ def test_mlflow_and_scratch_lie_inside_a_local_store_by_default(tmp_path: Path) 
         (
             "window.dayz=3",
             "Unknown setting 'window.dayz' in the overrides (--set). Did you mean 'window.days'? "
-            "Known here: days, shortest, least_click, longest, longest_action, max_missing_days, engine, spark_master, "
-            "spark_memory.",
+            "Known here: days, cleanse, shortest, least_click, longest, longest_action, max_missing_days, engine, "
+            "spark_master, spark_memory.",
         ),
         ("window.days=1", "Setting 'window.days' in the overrides (--set) is 1: input should be greater than or equal to 3."),
         ("model.layers=[0]", "Setting 'model.layers' in the overrides (--set) is [0]: every layer needs at least 1 unit."),

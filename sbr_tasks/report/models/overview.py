@@ -47,7 +47,7 @@ def overview(store: Store, today: date) -> Json:
 def decision_rows(entries: Sequence[Entry]) -> list[Json]:
     """One row a log entry, newest first.
 
-    Each metric of a decision has `challenger`, `champion` and `difference` (challenger minus champion with its bounds, see
+    Each metric of a decision has `challenger`, `champion` and `difference` (challenger minus champion with its interval, see
     `evaluation.comparison.Difference`), the latter two None without an opponent. A rollback has no metrics.
     """
     state = fold(entries)

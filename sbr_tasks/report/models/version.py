@@ -7,7 +7,7 @@ from datetime import date
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.errors import DamagedError, DayError, RegistryError
-from sbr_tasks.evaluation.metrics import METRICS
+from sbr_tasks.evaluation.metrics import KNOWLEDGE, KNOWN_INPUTS, KNOWN_TARGETS, METRICS, metric_title
 from sbr_tasks.evaluation.slices import LENGTHS
 from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, fold, undecided_page
 from sbr_tasks.registry.mlflow_projection import model_url
@@ -104,8 +104,13 @@ def _settings(version: ModelVersion) -> dict[str, Json]:
 def _comparison(promotion: Promotion) -> list[Json]:
     """One row a metric: what the challenger, its opponent and the baselines scored on the same events."""
     return [
-        {"metric": metric, "scores": {who: scored.get(metric) for who, scored in promotion.scored.items()}}
-        for metric in METRICS
+        {
+            "metric": metric,
+            "title": metric_title(metric),
+            "is_share": metric in (KNOWN_TARGETS, KNOWN_INPUTS),
+            "scores": {who: scored.get(metric) for who, scored in promotion.scored.items()},
+        }
+        for metric in (*METRICS, *KNOWLEDGE)
         if promotion.challenger_metrics.get(metric) is not None
     ]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_equal_models_are_as_likely_better_as_worse() -> None:
     assert (found.value, found.lower, found.upper, found.probability) == (0, 0, 0, 0.5)
 
 
-def test_same_seed_gives_the_same_bounds() -> None:
+def test_same_seed_gives_the_same_intervals() -> None:
     rng = np.random.default_rng(5)
     new, old = simulate(rng, {"new": 0.5, "old": 0.5}, np.repeat(np.arange(300), 3)).values()
     assert compare(new, old, confidence=0.95, seed=7) == compare(new, old, confidence=0.95, seed=7)
@@ -59,6 +60,26 @@ def test_nothing_compares_to_nothing() -> None:
     assert compare(evaluation([], []), evaluation([], []), confidence=0.95, seed=1) == {}
 
 
+def test_interval_is_two_sided_and_the_bound_of_the_gate_one_sided() -> None:
+    rng = np.random.default_rng(11)
+    new, old = simulate(rng, {"new": 0.52, "old": 0.5}, np.repeat(np.arange(4000), 2)).values()
+    found = compare(new, old, confidence=0.95, seed=3, n_resamples=4000)["recall_at_20"]
+    spread = (found.upper - found.lower) / (2 * NormalDist().inv_cdf(0.975))
+    assert found.gate_bound is not None
+    assert found.value - found.gate_bound == pytest.approx(NormalDist().inv_cdf(0.95) * spread, rel=0.05)
+    assert "gate_bound" not in compare(new, old, confidence=None, seed=3, n_resamples=50)["recall_at_20"].as_dict()
+
+
+def test_interval_covers_the_true_difference_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(2020)
+    n_comparisons, covered = 400, 0
+    for _ in range(n_comparisons):
+        models = simulate(rng, {"old": 0.5, "equal": 0.5}, np.repeat(np.arange(800), 2))
+        found = compare(models["equal"], models["old"], confidence=None, seed=int(rng.integers(2**31)), n_resamples=300)
+        covered += found["recall_at_20"].lower <= 0 <= found["recall_at_20"].upper
+    assert 0.92 <= covered / n_comparisons <= 0.98
+
+
 def test_bound_is_passed_by_chance_as_often_as_it_says_and_by_a_better_model_almost_always() -> None:
     rng = np.random.default_rng(2018)
     n_comparisons = 400
@@ -68,7 +89,7 @@ def test_bound_is_passed_by_chance_as_often_as_it_says_and_by_a_better_model_alm
         for model in ("equal", "better"):
             seed = int(rng.integers(2**31))
             found = compare(models[model], models["old"], confidence=0.95, seed=seed, n_resamples=300)
-            passed.update((model, metric) for metric, difference in found.items() if difference.lower > 0)
+            passed.update((model, metric) for metric, difference in found.items() if (difference.gate_bound or 0) > 0)
     for metric in ("recall_at_20", "mrr_at_20"):
         assert 0.02 <= passed["equal", metric] / n_comparisons <= 0.09
         assert passed["better", metric] / n_comparisons > 0.95

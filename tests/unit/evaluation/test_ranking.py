@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sbr_tasks.evaluation.baselines import Markov
-from sbr_tasks.evaluation.metrics import UNRANKED
+from sbr_tasks.evaluation.metrics import KNOWLEDGE, METRICS, UNRANKED
 from sbr_tasks.evaluation.ranking import TIE_MODES, Evaluation, conservative_ranks, evaluate, evaluate_ties
 from sbr_tasks.window.sessions import ItemIndex, Sessions
 
@@ -131,9 +131,22 @@ def test_no_event_gives_nan_metrics(sessions_of: Build) -> None:
 
 def test_metrics_are_named_after_their_cut_off(sessions_of: Build) -> None:
     metrics = evaluate(TableScorer(THREE), sessions_of([[0, 10, 20], [20, 10]]), batch_size=8).metrics()
-    assert set(metrics) == {f"{m}_at_{k}" for m in ("recall", "mrr") for k in (1, 5, 10, 20)} | {"n_events", "n_sessions"}
+    assert set(metrics) == {*METRICS, *KNOWLEDGE, "n_events", "n_sessions"}
     assert metrics["recall_at_1"] == pytest.approx(1 / 3)
     assert metrics["mrr_at_20"] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+
+
+def test_shares_of_known_targets_and_inputs_are_counted_by_hand(sessions_of: Build) -> None:
+    # Events: 0 to 99, 99 to 10, 10 to 98; 97 to 20. Of the two known targets 10 ranks first after 0, 20 can't be ranked.
+    metrics = evaluate(TableScorer(THREE), sessions_of([[0, 99, 10, 98], [97, 20]]), batch_size=8).metrics()
+    assert (metrics["known_targets"], metrics["known_inputs"]) == (0.5, 0.5)
+    assert metrics["recall_at_20_among_known"] == 0.5
+    assert metrics["recall_at_20"] == 0.25
+
+
+def test_knowledge_of_no_events_is_undefined(sessions_of: Build) -> None:
+    metrics = evaluate(TableScorer(THREE), sessions_of([[0]]), batch_size=8).metrics()
+    assert all(math.isnan(metrics[name]) for name in KNOWLEDGE)
 
 
 def ranks_by_mode(found: dict[str, Evaluation]) -> dict[str, list[float]]:

@@ -20,12 +20,12 @@ def metrics(recall: float, mrr: float, n_events: int = 500, n_sessions: int = 20
 
 
 def champion(challenger: Metrics, recall: float, mrr: float, *, spread: float = 0.02) -> Champion:
-    """A champion that scores so, with bounds `spread` below and above the differences."""
+    """A champion that scores so, with an interval `spread` around the differences, and half of it below as the gate's bound."""
     scored = metrics(recall, mrr, int(challenger["n_events"]), int(challenger["n_sessions"]))
     differences = {}
     for name in ("recall_at_20", "mrr_at_20"):
         value = challenger[name] - scored[name]
-        differences[name] = Difference(value, value - spread, value + spread, 0.9, 0.95)
+        differences[name] = Difference(value, value - spread, value + spread, 0.9, value - spread / 2)
     return Champion("old", scored, differences)
 
 
@@ -92,12 +92,12 @@ def test_margin_must_be_exceeded_by_both(recall: float, mrr: float, outcome: Out
         (0.54, 0.34, 0.01, Outcome.PROMOTE),
     ],
 )
-def test_with_confidence_the_lower_bounds_must_exceed_the_margin(
+def test_with_confidence_the_one_sided_bounds_must_exceed_the_margin(
     recall: float, mrr: float, min_delta: float, outcome: Outcome
 ) -> None:
     new = metrics(recall, mrr)
     settings = replace_settings(confidence=0.95, min_delta=min_delta)
-    assert ask(new, champion(new, 0.50, 0.30, spread=0.0201), settings=settings).outcome is outcome
+    assert ask(new, champion(new, 0.50, 0.30, spread=0.0402), settings=settings).outcome is outcome
 
 
 def test_first_good_model_bootstraps() -> None:
@@ -205,9 +205,9 @@ def test_reasons_say_by_how_much_and_how_sure() -> None:
     new = metrics(0.55, 0.27)
     assert ask(new, champion(new, 0.50, 0.30)).reasons == (
         "Recall@20 0.5500 beats 0.5000 of the champion old "
-        "(+0.0500, +10.0 %; 95 % bounds +0.0300 and +0.0700; better with probability 0.90).",
+        "(+0.0500, +10.0 %; 95% interval +0.0300 to +0.0700; one-sided lower bound +0.0400; better with probability 0.90).",
         "MRR@20 0.2700 does not beat 0.3000 of the champion old "
-        "(-0.0300, -10.0 %; 95 % bounds -0.0500 and -0.0100; better with probability 0.90).",
+        "(-0.0300, -10.0 %; 95% interval -0.0500 to -0.0100; one-sided lower bound -0.0400; better with probability 0.90).",
     )
 
 
@@ -244,9 +244,11 @@ def test_numbers_that_decided_are_never_rounded_to_the_same() -> None:
     close = champion(new, 0.5, 0.3 - 1e-9, spread=0)
     assert ask(new, close).reasons == (
         "Recall@20 0.500001 beats 0.500000 of the champion old "
-        "(+0.000001, +0.0 %; 95 % bounds +0.000001 and +0.000001; better with probability 0.90).",
+        "(+0.000001, +0.0 %; 95% interval +0.000001 to +0.000001; one-sided lower bound +0.000001; "
+        "better with probability 0.90).",
         "MRR@20 0.3000000000 beats 0.2999999990 of the champion old "
-        "(+0.0000000010, +0.0 %; 95 % bounds +0.0000000010 and +0.0000000010; better with probability 0.90).",
+        "(+0.0000000010, +0.0 %; 95% interval +0.0000000010 to +0.0000000010; one-sided lower bound +0.0000000010; "
+        "better with probability 0.90).",
     )
 
 
@@ -255,6 +257,27 @@ def test_confidence_is_shown_as_it_was_set(confidence: float, text: str) -> None
     new = metrics(0.55, 0.35)
     reason = ask(new, champion(new, 0.50, 0.30), settings=replace_settings(confidence=confidence)).reasons[0]
     assert f"of the champion old with {text} confidence (" in reason
+
+
+@pytest.mark.parametrize(("old_share", "is_told"), [(0.62, True), (0.88, True), (0.89, False), (0.92, False), (None, False)])
+def test_reasons_say_when_the_contenders_know_different_shares_of_the_targets(old_share: float | None, is_told: bool) -> None:
+    new = metrics(0.55, 0.35) | {"known_targets": 0.91}
+    old = champion(new, 0.50, 0.30)
+    old = replace(old, metrics=old.metrics | ({} if old_share is None else {"known_targets": old_share}))
+    decision = ask(new, old)
+    assert decision.outcome is Outcome.PROMOTE
+    told = [reason for reason in decision.reasons if "knows the target" in reason]
+    assert bool(told) is is_told
+    if old_share == 0.62:
+        assert told == ["The challenger knows the target of 91% of the test events, the champion of 62%."]
+
+
+def test_gate_with_a_confidence_refuses_a_difference_without_its_bound() -> None:
+    new = metrics(0.55, 0.35)
+    old = champion(new, 0.50, 0.30)
+    unbounded = {name: replace(found, gate_bound=None) for name, found in old.differences.items()}
+    with pytest.raises(ValueError, match="has no bound for it"):
+        ask(new, replace(old, differences=unbounded), settings=replace_settings(confidence=0.95))
 
 
 def test_every_outcome_moves_the_champion_or_does_not() -> None:

@@ -81,7 +81,7 @@ def score(_store: Store, _settings: Settings, _window: Window, names: list[str])
 
 def compare(_store: Store, _settings: Settings, _window: Window, new: Score, old: Score) -> dict[str, Difference]:
     gains = {metric: new.metrics[metric] - old.metrics[metric] for metric in COMPARED}
-    return {metric: Difference(gain, gain, gain, 0.5, 0.95) for metric, gain in gains.items()}
+    return {metric: Difference(gain, gain, gain, 0.5) for metric, gain in gains.items()}
 
 
 @contextmanager
@@ -92,6 +92,7 @@ def injected() -> Iterator[None]:
         patch.setattr(promotion_module, "score_models", score)
         patch.setattr(promotion_module, "compare_scores", compare)
         patch.setattr(promotion_module, "check_serving", lambda *_: None)
+        patch.setattr(promotion_module, "coverage_notes", lambda _: [])
         patch.setattr(promotion_module, "MlflowProjection", Alias)
         yield
 

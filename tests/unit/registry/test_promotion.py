@@ -959,7 +959,9 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
         "window": window.manifest["inputs"]["window"] | {"longest": 3, "longest_action": "cut"}
     }
     limited = replace(
-        window, manifest=window.manifest | {"inputs": inputs, "too_long": {"sessions": 1200, "clicks_lost": 3400}}
+        window,
+        manifest=window.manifest
+        | {"inputs": inputs, "cleansing": window.manifest["cleansing"] | {"too_long": {"sessions": 1200, "clicks_lost": 3400}}},
     )
     monkeypatch.setattr("sbr_tasks.report.page.window_record", lambda *_: limited)
     page = store.get(write_report(store, settings, D).key).decode()

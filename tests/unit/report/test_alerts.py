@@ -31,7 +31,7 @@ def decision(entries: list[Entry], day: date, outcome: Outcome, run: str = "run-
     state = fold(entries)
     name = f"{day}-{len(entries):08x}"
     scores = {"recall_at_20": 0.25, "mrr_at_20": 0.125, "n_events": 1234}
-    difference = {"value": 0.03, "lower": 0.01, "upper": 0.05, "probability": 0.99, "confidence": 0.95}
+    difference = {"value": 0.03, "lower": 0.01, "upper": 0.05, "probability": 0.99}
     entry = Promotion(
         number=len(entries) + 1,
         version=name,
@@ -78,7 +78,7 @@ def test_promotion_is_told_with_its_numbers_and_both_links() -> None:
     assert alert.subject == f"Promoted: {promoted.version} replaces {promoted.before} as champion."
     assert "Recall@20 0.2500 beats 0.2200." in alert.lines
     assert alert.numbers["Recall@20"] == "0.2500 (champion 0.2200)"
-    assert alert.numbers["Recall@20, difference"] == "+0.0300 (95 % bounds +0.0100 and +0.0500)"
+    assert alert.numbers["Recall@20, difference"] == "+0.0300 (95% interval +0.0100 to +0.0500)"
     assert alert.numbers["test events"] == "1,234"
     assert alert.numbers["report"] == "/store/reports/x.html"
     assert alert.text.endswith(f"\n\n{LINK}")

@@ -101,9 +101,10 @@ def decide(shop: tuple[Store, Settings], trained: Trained) -> Decide:
         state = log.state()
         window, version = trained[1][day]
         scores = {f"{metric}_at_{k}": 0.25 for metric in ("recall", "mrr") for k in (1, 5, 10, 20)}
-        metrics = scores | {"n_events": 120, "n_sessions": 40}
+        knowledge = {"known_targets": 0.58, "known_inputs": 0.6, "recall_at_20_among_known": 0.25 / 0.58}
+        metrics = scores | {"n_events": 120, "n_sessions": 40} | knowledge
         opponent = state.opponent_for(day)
-        difference = Difference(0.03125, -0.0125, 0.0725, 0.875, 0.95).as_dict()
+        difference = Difference(0.03125, -0.0125, 0.0725, 0.875).as_dict()
         entry = Promotion(
             number=state.n_entries + 1,
             version=version.name,
@@ -168,9 +169,12 @@ def test_page_of_a_promotion_has_intervals_slices_baselines_and_curve(shop: tupl
     promotion = decide(D, Outcome.PROMOTE)
     page, html = page_of(shop, D)
     assert f"Promoted: {promotion.version} replaces {promotion.before} as champion." in page.text
-    assert ["Recall@20", "+0.0312", "+12.5 %", "-0.0125", "+0.0725", "95 %", "0.88"] in page.rows
+    assert ["metric", "difference", "relative", "95% interval", "better with probability"] in page.rows
+    assert ["Recall@20", "+0.0312", "+12.5 %", "-0.0125 to +0.0725", "0.88"] in page.rows
     assert ["metric", "challenger", "champion", "popularity"] in page.rows
     assert ["Recall@20", "0.2500", "0.2500", "0.1000"] in page.rows
+    assert ["Share of known targets", "58.0%", "58.0%", "58.0%"] in page.rows
+    assert ["Recall@20 among known targets", "0.4310", "0.4310", "0.4310"] in page.rows
     assert ["3-5", "120", "0.2600", "0.2400"] in page.rows
     assert [row[0] for row in page.rows if row[0] in ("epoch", "1", "2", "3")] == ["epoch", "1", "2"]
     assert html.count("<svg") == 2 + 1 + 3 + 7  # scores, differences, the learning curve, clicks
@@ -196,7 +200,7 @@ def test_page_says_what_changed_since_the_run_before(shop: tuple[Store, Settings
     assert ["model.n_epochs", "1", "2"] in page.rows
     assert ["days", "2020-06-02 to 2020-06-05", "2020-06-03 to 2020-06-06", ""] in page.rows
     assert ["days with other clicks since", "", "none", ""] in page.rows
-    assert ["clicks before cleansing", "680", "664", "-2.4 %"] in page.rows
+    assert ["accepted clicks", "680", "664", "-2.4 %"] in page.rows
     assert ["test events", "120", "120", "+0.0 %"] in page.rows
     assert "package.numpy" not in page.text
 

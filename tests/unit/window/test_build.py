@@ -13,6 +13,7 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import build_window, read_window, window_table
+from sbr_tasks.window.coverage import coverage_notes
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
 D = date(2020, 6, 4)
@@ -120,42 +121,68 @@ def test_window_with_nothing_to_train_on_says_what_to_change(tmp_path: Path) -> 
     with pytest.raises(WindowError) as caught:
         build_window(store, settings, D)
     assert str(caught.value) == (
-        "The window of 2020-06-04 has 11 clicks, but cleansing (sessions of 2 or more clicks, items of 6 or more) left 0, "
-        "and no session to train on that ends before 2020-06-03. "
+        "The window of 2020-06-04 has 11 clicks, 4 of them to cleanse, but cleansing (sessions of 2 or more clicks, "
+        "items of 6 or more) left 0, and none to train on before 2020-06-03. "
         "Lower window.least_click, or lengthen the window (window.days)."
     )
 
 
 def test_manifest_says_how_many_sessions_were_too_long(tmp_path: Path) -> None:
-    store, settings = stored(tmp_path, shop(), "window.longest=2", "window.longest_action=cut")
+    more: list[Click] = [(60, item, at(DAYS[1], item)) for item in (1, 2, 1)]
+    store, settings = stored(tmp_path, [*shop(), *more], "window.longest=2", "window.longest_action=cut")
     window = build_window(store, settings, D)
-    assert window.manifest["too_long"] == {"sessions": 1, "clicks_lost": 1}
-    assert (window.manifest["clicks_before_cleansing"], window.clicks) == (11, 10)
+    assert window.manifest["cleansing"]["too_long"] == {"sessions": 1, "clicks_lost": 1}
+    assert (window.manifest["clicks"], window.clicks) == (14, 13)
     dropping = parquet_settings(tmp_path, *OVERRIDES, "window.longest=2")
     dropped = build_window(store, dropping, D)
-    assert dropped.manifest["too_long"] == {"sessions": 1, "clicks_lost": 3}
+    assert dropped.manifest["cleansing"]["too_long"] == {"sessions": 1, "clicks_lost": 3}
     said = "1 sessions of more than 2 clicks were {}, {} clicks lost (window.longest)."
     assert window_table(window).splitlines()[-1] == said.format("cut", 1)
     assert window_table(dropped).splitlines()[-1] == said.format("dropped", 3)
-    assert dropped.clicks == 8
-    assert dropped.manifest["parts"]["test"]["sessions"] == 1
+    assert dropped.manifest["parts"]["train"]["sessions"] == 2
+    assert dropped.manifest["parts"]["test"]["clicks"] == 5, "the test keeps sessions of any length"
 
 
-def test_session_that_was_cut_comes_into_the_part_of_its_last_kept_click(tmp_path: Path) -> None:
-    before_midnight: list[Click] = [(60, 1, at(D, -30)), (60, 2, at(D, -20)), (60, 1, at(D, 20))]
-    store, settings = stored(tmp_path, [*shop(), *before_midnight], "window.longest=2", "window.longest_action=cut")
+def test_only_what_is_trained_on_is_cleansed(tmp_path: Path) -> None:
+    rare: list[Click] = [(70, 9, at(DAYS[0], 9)), (70, 1, at(DAYS[0], 10)), (70, 2, at(DAYS[0], 11))]
+    store, settings = stored(tmp_path, [*shop(), *rare], "window.least_click=2")
     window = build_window(store, settings, D)
-    assert {name: part["sessions"] for name, part in window.manifest["parts"].items()} == {
-        "train": 2,
-        "validation": 2,
-        "test": 2,
-    }
+    data = read_window(store, window, settings.zone)
+    assert data.index.ids.tolist() == [1, 2]
+    assert data.test.item_ids.tolist() == [7, 1, 9, 1, 2]
+    cleansing = window.manifest["cleansing"]
+    assert cleansing["before"] == {"clicks": 7, "sessions": 3, "items": 3}
+    assert cleansing["levels"] == [
+        {"least_click": 1, "clicks": 7, "items": 3, "test_clicks": 4},
+        {"least_click": 2, "clicks": 6, "items": 2, "test_clicks": 3},
+    ]
+    assert coverage_notes(window.manifest) == [
+        "40% of the test clicks are on items below window.least_click=2; with 1 it would be 20%."
+    ]
+    assert window_table(window).splitlines()[-1] == (
+        "Cleansing (window.least_click=2) keeps 86% of the clicks to train on and 67% of their items; 60% of the test clicks "
+        "are on items that it keeps. With window.least_click=1: 100%, 100% and 80%."
+    )
+
+
+def test_window_cleansed_as_a_whole_lets_the_test_day_choose_items_and_says_so(tmp_path: Path) -> None:
+    """Item 7 has one click before the test day and one on it."""
+    seven: list[Click] = [(70, 7, at(DAYS[0], 9)), (70, 1, at(DAYS[0], 10)), (80, 7, at(D, 10)), (80, 1, at(D, 11))]
+    store, settings = stored(tmp_path, [*shop(), *seven], "window.least_click=2")
+    fair = build_window(store, settings, D)
+    as_notebooks_do = build_window(
+        store, parquet_settings(tmp_path, *OVERRIDES, "window.least_click=2", "window.cleanse=window"), D
+    )
+    ids = [read_window(store, window, settings.zone).index.ids.tolist() for window in (fair, as_notebooks_do)]
+    assert ids == [[1, 2], [1, 2, 7]]
+    assert any("scores are too high" in note for note in coverage_notes(as_notebooks_do.manifest))
+    assert not any("scores are too high" in note for note in coverage_notes(fair.manifest))
 
 
 def test_action_on_long_sessions_is_no_input_of_a_window_that_has_no_limit(tmp_path: Path) -> None:
     store, settings = stored(tmp_path, shop())
     window = build_window(store, settings, D)
-    assert window.manifest["too_long"] is None
+    assert window.manifest["cleansing"]["too_long"] is None
     assert not {"longest", "longest_action"} & window.manifest["inputs"]["window"].keys()
     assert build_window(store, parquet_settings(tmp_path, *OVERRIDES, "window.longest_action=cut"), D) == window
 

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import narwhals as nw
 import pandas as pd
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sbr_tasks.window.cleanse import CleansingPass, TooLong, cleanse, limit_length, split
+from sbr_tasks.window.cleanse import Counts, TooLong, cleanse, cleanse_by_levels, counts_of, in_order, limit_length, split
 
 Clicks = list[tuple[int, int, int]]
 
@@ -23,13 +24,13 @@ def test_cleansing_goes_on_until_nothing_changes() -> None:
     clicks = [(1, 1, 0), (1, 1, 1), (2, 1, 2), (2, 2, 3), (3, 2, 4), (3, 3, 5)]
     kept, passes = cleanse(frame(clicks), shortest=2, least_click=2)
     assert rows(kept) == [(1, 1, 0), (1, 1, 1)]
-    assert passes == [CleansingPass(5, 3, 2), CleansingPass(3, 2, 1), CleansingPass(2, 1, 1), CleansingPass(2, 1, 1)]
+    assert passes == [Counts(5, 3, 2), Counts(3, 2, 1), Counts(2, 1, 1), Counts(2, 1, 1)]
 
 
 def test_cleansing_may_leave_nothing() -> None:
     kept, passes = cleanse(frame([(1, 1, 0), (1, 2, 1)]), shortest=2, least_click=2)
     assert rows(kept) == []
-    assert passes[-1] == CleansingPass(0, 0, 0)
+    assert passes[-1] == Counts(0, 0, 0)
 
 
 LONG = [(1, 9, 5), (1, 8, 3), (1, 7, 5), (2, 1, 1), (2, 2, 2), (1, 6, 4)]
@@ -70,21 +71,56 @@ def test_cleansing_is_a_fixed_point_and_the_largest_one(clicks: Clicks, shortest
     assert sorted(kept) == sorted(left)
 
 
+@given(clicks_of_a_shop, st.integers(1, 5))
+def test_levels_one_after_another_keep_what_each_alone_keeps(clicks: Clicks, least_click: int) -> None:
+    def of_level(left: nw.DataFrame[pd.DataFrame], level: int) -> tuple[nw.DataFrame[pd.DataFrame], list[Counts]]:
+        return cleanse(left, shortest=2, least_click=level)
+
+    def items_of(left: nw.DataFrame[pd.DataFrame]) -> pa.Array:
+        return pa.array(left["item"].unique().to_list(), pa.int64())
+
+    kept, _, levels = cleanse_by_levels(frame(clicks), range(1, least_click + 1), of_level, items_of)
+    assert rows(kept) == rows(of_level(frame(clicks), least_click)[0])
+    for number, level in enumerate(levels, 1):
+        alone = rows(of_level(frame(clicks), number)[0])
+        assert (level.least_click, level.clicks) == (number, len(alone))
+        assert set(level.items.to_pylist()) == {item for _, item, _ in alone}
+
+
+BOUNDS = {"validation_start_us": 60, "test_start_us": 80}
+
+
+def split_rows(clicks: Clicks) -> dict[str, Clicks]:
+    return {name: sorted(rows(part)) for name, part in split(frame(clicks), **BOUNDS).items()}
+
+
 @given(clicks_of_a_shop)
-def test_each_session_is_whole_in_the_part_of_its_last_click(clicks: Clicks) -> None:
-    parts = {name: rows(part) for name, part in split(frame(clicks), validation_start_us=60, test_start_us=80).items()}
-    assert sorted(click for part in parts.values() for click in part) == sorted(clicks)
-    sessions = {name: {session for session, _, _ in part} for name, part in parts.items()}
-    assert sum(map(len, sessions.values())) == len({session for session, _, _ in clicks})
-    for name, low, high in (("train", 0, 59), ("validation", 60, 79), ("test", 80, 100)):
-        for session in sessions[name]:
-            assert low <= max(at for s, _, at in clicks if s == session) <= high
+def test_each_part_sees_sessions_as_they_were_when_its_days_were_over(clicks: Clicks) -> None:
+    parts = split_rows(clicks)
+    for name, start, end in (("train", 0, 60), ("validation", 60, 80), ("test", 80, 101)):
+        so_far = [click for click in clicks if click[2] < end]
+        for session in {session for session, _, _ in clicks}:
+            seen = sorted(click for click in so_far if click[0] == session)
+            is_in = len(seen) >= 2 and any(at >= start for _, _, at in seen)
+            assert [click for click in parts[name] if click[0] == session] == (seen if is_in else [])
+
+
+@given(clicks_of_a_shop, clicks_of_a_shop)
+def test_clicks_of_later_days_change_no_earlier_part(clicks: Clicks, others: Clicks) -> None:
+    before = split_rows(clicks)
+    for start, unchanged in ((80, ("train", "validation")), (60, ("train",))):
+        replaced = [c for c in clicks if c[2] < start] + [(s, i, at) for s, i, at in others if at >= start]
+        after = split_rows(replaced)
+        assert {name: after[name] for name in unchanged} == {name: before[name] for name in unchanged}
+
+
+def test_counts_are_of_clicks_sessions_and_items() -> None:
+    assert counts_of(frame([(5, 1, 9), (5, 2, 3), (2, 1, 4)])) == Counts(3, 2, 2)
 
 
 def test_sessions_follow_each_other_by_first_click_and_clicks_by_time() -> None:
     clicks = [(5, 1, 9), (5, 2, 3), (2, 9, 4), (2, 8, 4), (7, 1, 3)]
-    parts = split(frame(clicks), validation_start_us=50, test_start_us=60)
-    assert rows(parts["train"]) == [(5, 2, 3), (5, 1, 9), (7, 1, 3), (2, 8, 4), (2, 9, 4)]
+    assert rows(in_order(frame(clicks))) == [(5, 2, 3), (5, 1, 9), (7, 1, 3), (2, 8, 4), (2, 9, 4)]
 
 
 @given(clicks_of_a_shop, st.integers(1, 5))

@@ -11,9 +11,16 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sbr_tasks.window.cleanse import CleansingPass, cleanse, limit_length, split
+from sbr_tasks.window.cleanse import Counts, cleanse, counts_of, in_order, limit_length, split
 from sbr_tasks.window.coded import CodedClicks
-from sbr_tasks.window.memory import cleanse_coded, limit_coded, split_coded
+from sbr_tasks.window.memory import (
+    cleanse_coded,
+    clicked_items,
+    counts_of_coded,
+    in_order_coded,
+    limit_coded,
+    split_coded,
+)
 from tests.unit.window.test_coded import Clicks, coded, rows, small_clicks, table
 
 
@@ -26,7 +33,7 @@ def test_cleansing_goes_on_until_nothing_changes() -> None:
     clicks = of([(1, 1, 0), (1, 1, 1), (2, 1, 2), (2, 2, 3), (3, 2, 4), (3, 3, 5)])
     kept, passes = cleanse_coded(clicks, shortest=2, least_click=2)
     assert rows(kept) == [(1, 1, 0), (1, 1, 1)]
-    assert passes == [CleansingPass(5, 3, 2), CleansingPass(3, 2, 1), CleansingPass(2, 1, 1), CleansingPass(2, 1, 1)]
+    assert passes == [Counts(5, 3, 2), Counts(3, 2, 1), Counts(2, 1, 1), Counts(2, 1, 1)]
 
 
 def test_cleansing_leaves_its_input_as_it_was() -> None:
@@ -42,13 +49,15 @@ def frame(clicks: Clicks) -> nw.DataFrame[Any]:
 
 @given(small_clicks, st.integers(2, 4), st.integers(1, 4))
 def test_both_engines_keep_the_same_rows_in_the_same_order(clicks: Clicks, shortest: int, least_click: int) -> None:
-    expected, expected_passes = cleanse(frame(clicks), shortest=shortest, least_click=least_click)
-    kept, passes = cleanse_coded(of(clicks), shortest=shortest, least_click=least_click)
+    bounds = {"validation_start_us": 60, "test_start_us": 80}
+    expected, parts = split(frame(clicks), **bounds), split_coded(of(clicks), **bounds)
+    assert {name: counts_of_coded(part) for name, part in parts.items()} == {n: counts_of(p) for n, p in expected.items()}
+    expected["train"], expected_passes = cleanse(expected["train"], shortest=shortest, least_click=least_click)
+    parts["train"], passes = cleanse_coded(parts["train"], shortest=shortest, least_click=least_click)
     assert passes == expected_passes
-    expected_parts = split(expected, validation_start_us=60, test_start_us=80)
-    parts = split_coded(kept, validation_start_us=60, test_start_us=80)
-    assert {name: rows(part) for name, part in parts.items()} == {
-        name: [tuple(row) for row in part.rows()] for name, part in expected_parts.items()
+    assert set(clicked_items(parts["train"]).to_pylist()) == set(expected["train"]["item"].to_list())
+    assert {name: rows(in_order_coded(part)) for name, part in parts.items()} == {
+        name: [tuple(row) for row in in_order(part).rows()] for name, part in expected.items()
     }
 
 

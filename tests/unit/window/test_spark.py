@@ -26,8 +26,8 @@ from sbr_tasks.settings import Settings, WindowSettings, load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.window import build
 from sbr_tasks.window.build import Window, build_window
-from sbr_tasks.window.cleanse import cleanse, limit_length, split
-from sbr_tasks.window.memory import cleanse_coded, limit_coded, split_coded
+from sbr_tasks.window.cleanse import cleanse, in_order, limit_length, split
+from sbr_tasks.window.memory import cleanse_coded, in_order_coded, limit_coded, split_coded
 from sbr_tasks.window.spark import keep_on, spark_session
 from tests.unit.days import at, parquet_settings, write_parquet
 from tests.unit.window.test_build import DAYS, OVERRIDES, D, shop
@@ -100,21 +100,20 @@ def test_both_engines_keep_the_same_rows_in_the_same_order(
     action: Literal["drop", "cut"],
 ) -> None:
     named = [(names(session), names(item), at_us) for session, item, at_us in clicks]
-    limited, expected_loss = limit_coded(
-        coded(table(named, pa.int64() if names is int else pa.string())), longest=longest, action=action
-    )
-    kept, expected_passes = cleanse_coded(limited, shortest=shortest, least_click=least_click)
-    expected = split_coded(kept, validation_start_us=60, test_start_us=80)
+    bounds = {"validation_start_us": 60, "test_start_us": 80}
+    expected = split_coded(coded(table(named, pa.int64() if names is int else pa.string())), **bounds)
+    limited, expected_loss = limit_coded(expected["train"], longest=longest, action=action)
+    expected["train"], expected_passes = cleanse_coded(limited, shortest=shortest, least_click=least_click)
 
     ids = "long" if names is int else "string"
     frame = nw.from_native(spark.createDataFrame(named, f"session {ids}, item {ids}, clicked_at long"))
-    frame, loss = limit_length(frame, longest=longest, action=action)
-    frame, passes = cleanse(frame, shortest=shortest, least_click=least_click, keep=keep_on(spark))
-    parts = split(frame, validation_start_us=60, test_start_us=80, keep=keep_on(spark))
+    parts = split(frame, **bounds, keep=keep_on(spark))
+    found = {name: in_order(parts[name]).collect().rows() for name in ("validation", "test")}
+    train, loss = limit_length(parts["train"], longest=longest, action=action)
+    train, passes = cleanse(train, shortest=shortest, least_click=least_click, keep=keep_on(spark))
+    found["train"] = in_order(train).collect().rows()
     assert (loss, passes) == (expected_loss, expected_passes)
-    assert {name: part.collect().rows() for name, part in parts.items()} == {
-        name: rows(part) for name, part in expected.items()
-    }
+    assert found == {name: rows(in_order_coded(part)) for name, part in expected.items()}
 
 
 @pytest.mark.usefixtures("spark")
@@ -123,7 +122,16 @@ def test_real_clicks_give_the_same_window(shared_data: Path, tmp_path: Path) -> 
     overrides = [f"store={tmp_path / 'store'}", *source, "window.least_click=2"]
     in_memory, on_spark = built_by_both(accepted(load_settings(overrides)), overrides, date(2020, 6, 29))
     assert on_spark == in_memory
-    assert on_spark.clicks == 111_372
+    assert on_spark.clicks == 111_104
+    assert [level["least_click"] for level in on_spark.manifest["cleansing"]["levels"]] == [1, 2]
+
+
+@pytest.mark.usefixtures("spark")
+def test_window_that_is_cleansed_as_a_whole_is_the_same_too(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "in" / "clicks.parquet", shop())
+    overrides = [*OVERRIDES, f"store={tmp_path / 'store'}", f"source.path={tmp_path / 'in'}", "source.format=parquet"]
+    in_memory, on_spark = built_by_both(accepted(load_settings(overrides)), [*overrides, "window.cleanse=window"], D)
+    assert on_spark == in_memory
 
 
 @pytest.mark.usefixtures("spark")
@@ -134,7 +142,7 @@ def test_generated_clicks_with_long_sessions_give_the_same_window(tmp_path: Path
     overrides += ["window.longest=12", "window.longest_action=cut", "timezone=Europe/Amsterdam"]
     in_memory, on_spark = built_by_both(accepted(load_settings(overrides)), overrides, date(2014, 9, 30))
     assert on_spark == in_memory
-    assert on_spark.manifest["too_long"]["sessions"] > 0
+    assert on_spark.manifest["cleansing"]["too_long"]["sessions"] > 0
 
 
 @pytest.mark.usefixtures("spark")
@@ -174,7 +182,7 @@ def test_damaged_day_is_refused_before_spark_reads_it(tmp_path: Path) -> None:
 def test_ids_of_different_types_and_nothing_to_train_on_are_refused_as_in_memory(tmp_path: Path) -> None:
     write_parquet(tmp_path / "in" / "clicks.parquet", shop())
     store = accepted(parquet_settings(tmp_path))
-    with pytest.raises(WindowError, match=r"cleansing .* left 0, and no session to train on"):
+    with pytest.raises(WindowError, match=r"cleansing .* left 0, and none to train on"):
         build_window(store, parquet_settings(tmp_path, *OVERRIDES, *ON_SPARK, "window.least_click=6"), D)
     write_parquet(tmp_path / "in" / "clicks.parquet", [("a", "x", at(D, 1)), ("a", "y", at(D, 2))])
     accepted(parquet_settings(tmp_path, "source.id_type=string"))

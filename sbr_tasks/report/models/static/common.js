@@ -67,7 +67,7 @@ function showProblem(error) {
 const count = (n) => (n === null || n === undefined ? "–" : Math.round(n).toLocaleString("en"));
 const score = (value) => (value === null || value === undefined ? "–" : value.toFixed(4));
 const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(4)}`;
-const percent = (share) => `${+(100 * share).toFixed(4)} %`;
+const percent = (share) => `${(100 * share).toFixed(1)}%`;
 const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 
 function dayInWords(day) {

@@ -16,7 +16,6 @@ import {
   instant,
   noteStale,
   outcomeLabel,
-  percent,
   plural,
   runLink,
   score,
@@ -157,7 +156,7 @@ function showCharts(rows) {
   plots.show(points.at(-1).at - shown[1] * DAY_MS, Infinity);
 }
 
-/** Where the challenger would stand beside this champion: its score plus the bounds of the difference. */
+/** The champion's score plus the 95% interval of the difference. */
 function interval({ champion, difference }) {
   return difference && champion !== null ? [champion + difference.lower, champion + difference.upper] : null;
 }
@@ -181,7 +180,7 @@ function legend() {
     [[line("champion")], "Champion on the same events"],
     [
       [svg("line", { class: "whisker", x1: 13, x2: 13, y1: 2, y2: 12 })],
-      "Bounds of the difference, drawn on the champion's score",
+      "Champion's score plus the 95% interval of the difference",
     ],
     [[svg("path", { class: "mark", d: "M7 12L19 12L13 2Z" })], "Became champion"],
   ];
@@ -215,7 +214,7 @@ function tooltip(point) {
     {},
     ["", "challenger", "champion", "difference"].map((text) => el("th", {}, text)),
   );
-  const confidence = point.recall_at_20.difference?.confidence;
+  const isCompared = Boolean(point.recall_at_20.difference);
   return [
     el("strong", {}, dayInWords(point.day)),
     badge(point),
@@ -224,7 +223,7 @@ function tooltip(point) {
     el(
       "p",
       {},
-      `${point.version}, ${plural(point.n_events, "test event")}${confidence ? `; bounds of ${percent(confidence)} each` : ""}`,
+      `${point.version}, ${plural(point.n_events, "test event")}${isCompared ? "; 95% intervals" : ""}`,
     ),
   ];
 }

@@ -23,7 +23,6 @@ import {
 
 const SECTIONS = { model: "Model", training: "Training", window: "Window" };
 const COLUMNS = { challenger: "This version", champion: "Its champion", popularity: "Popularity", markov: "Markov" };
-const EVERY_METRIC = (name) => name.replace("recall_at_", "Recall@").replace("mrr_at_", "MRR@");
 
 function card(title, ...content) {
   return el("section", { class: "card" }, el("h2", {}, title), content);
@@ -90,12 +89,12 @@ function showComparison(found) {
     el("th", { scope: "col" }, "Metric"),
     columns.map((name) => el("th", { scope: "col" }, COLUMNS[name] ?? name)),
   );
-  const rows = found.comparison.map(({ metric, scores }) =>
+  const rows = found.comparison.map(({ metric, title, is_share, scores }) =>
     el(
       "tr",
       { class: METRICS[metric] ? "key" : null },
-      el("th", { scope: "row" }, EVERY_METRIC(metric)),
-      columns.map((name) => el("td", {}, score(scores[name]))),
+      el("th", { scope: "row" }, title),
+      columns.map((name) => el("td", {}, is_share && scores[name] !== null ? percent(scores[name]) : score(scores[name]))),
     ),
   );
   return table("All on the same events, every item ranked, ties counted against the model.", head, rows);

@@ -1,0 +1,86 @@
+"""What cleansing costs on the data at hand, in words: what it keeps, and what of the test day a model can know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sbr_tasks.window.parts import LOW_SHARE
+
+Manifest = Mapping[str, Any]
+"""The manifest of a window."""
+
+
+def describe_cleansing(manifest: Manifest) -> str:
+    """What the setting `window.least_click` keeps, and a lower value where it keeps little.
+
+    Such as "Cleansing (window.least_click=5) keeps 56% of the clicks to train on and 19% of their items; 42% of the test
+    clicks are on items that it keeps. With window.least_click=2: 86%, 60% and 62%."
+    """
+    set_level, lower = _levels(manifest)
+    clicks, items, test_clicks = _shares(manifest, set_level)
+    what = "to train on " if is_fair(manifest) else ""
+    said = (
+        f"Cleansing (window.least_click={set_level['least_click']}) keeps {clicks} of the clicks {what}and {items} of their "
+        f"items; {test_clicks} of the test clicks are on items that it keeps."
+    )
+    if lower is None:
+        return said
+    clicks, items, test_clicks = _shares(manifest, lower)
+    return f"{said} With window.least_click={lower['least_click']}: {clicks}, {items} and {test_clicks}."
+
+
+def coverage_notes(manifest: Manifest) -> list[str]:
+    """What a reader of a decision must know about the items of its window: empty where they are most of the test's.
+
+    Returns:
+        That the scores are too high, where the test day helped to choose the items; and the share of the test's clicks that are
+        on other items, where it is high.
+    """
+    if not is_fair(manifest):
+        return [
+            "These scores are too high: the clicks of the test day helped to choose the items that the challenger knows "
+            "(window.cleanse=window), and tomorrow's can't. Use them only to compare with notebooks that cleanse this way."
+        ]
+    n_clicks = manifest["parts"]["test"]["clicks"]
+    set_level, lower = _levels(manifest)
+    if not n_clicks or set_level["test_clicks"] >= LOW_SHARE * n_clicks:
+        return []
+    least_click = set_level["least_click"]
+    below = f"{_percent(n_clicks - set_level['test_clicks'], n_clicks)} of the test clicks are on items "
+    if least_click == 1:
+        return [f"{below}that nobody clicked in the training days."]
+    hint = (
+        ""
+        if lower is None
+        else f"; with {lower['least_click']} it would be {_percent(n_clicks - lower['test_clicks'], n_clicks)}"
+    )
+    return [f"{below}below window.least_click={least_click}{hint}."]
+
+
+def is_fair(manifest: Manifest) -> bool:
+    """Whether the items were chosen without the test day's clicks."""
+    return bool(manifest["inputs"]["window"]["cleanse"] == "training")
+
+
+def _levels(manifest: Manifest) -> tuple[Manifest, Manifest | None]:
+    """The level that is set, and the one to suggest in its place where lower ones were counted and one knows more."""
+    *lower, set_level = manifest["cleansing"]["levels"]
+    suggested = 2 if set_level["least_click"] > 2 else 1
+    helping = (level for level in lower if level["test_clicks"] > set_level["test_clicks"])
+    return set_level, next((level for level in helping if level["least_click"] == suggested), None)
+
+
+def _shares(manifest: Manifest, level: Manifest) -> tuple[str, str, str]:
+    before = manifest["cleansing"]["before"]
+    pairs = (
+        (level["clicks"], before["clicks"]),
+        (level["items"], before["items"]),
+        (level["test_clicks"], manifest["parts"]["test"]["clicks"]),
+    )
+    clicks, items, test_clicks = (_percent(part, whole) for part, whole in pairs)
+    return clicks, items, test_clicks
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f}%" if whole else "none"
