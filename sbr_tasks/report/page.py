@@ -22,7 +22,7 @@ from sbr_tasks.registry.staleness import staleness
 from sbr_tasks.registry.versions import load_version, parameters_of
 from sbr_tasks.report.changes import Facts, changes_between, previous_run
 from sbr_tasks.report.figures import curve_figures, differences_figure, scores_figures
-from sbr_tasks.report.profile.build import Profile, inline_plots, key_numbers, profile_of_window
+from sbr_tasks.report.profile.build import Profile, cleansing_rows, inline_plots, key_numbers, profile_of_window
 from sbr_tasks.report.words import headline
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store
@@ -150,6 +150,7 @@ def _render(store: Store, settings: Settings, entries: Sequence[Entry], report: 
         cleansing=describe_cleansing(window.manifest),
         too_long=window.manifest["cleansing"]["too_long"],
         key_numbers=key_numbers(profile.numbers) if profile else {},
+        cleansing_rows=cleansing_rows(profile.numbers) if profile else [],
         plots=[(title, Markup(svg)) for title, svg in inline_plots(store, profile)] if profile else [],  # noqa: S704
         timezone=settings.timezone,
     )

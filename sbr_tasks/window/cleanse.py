@@ -149,15 +149,14 @@ def split(
         `train`: the clicks before the validation day. `validation`: the sessions with a click on the validation day, up to its
         end. `test`: the sessions with a click on the test day, whole. Each without sessions of one click.
     """
-    frame = keep(frame.with_columns(last=nw.col("clicked_at").max().over("session")))
-    clicked_at = nw.col("clicked_at")
-    before_test = frame.filter(clicked_at < test_start_us)
+    frame = keep(frame)
+    clicked_at, last = nw.col("clicked_at"), nw.col("clicked_at").max().over("session")
     parts = {
         "train": frame.filter(clicked_at < validation_start_us),
-        "validation": before_test.filter(clicked_at.max().over("session") >= validation_start_us),
-        "test": frame.filter(nw.col("last") >= test_start_us),
+        "validation": frame.filter(clicked_at < test_start_us).filter(last >= validation_start_us),
+        "test": frame.filter(last >= test_start_us),
     }
-    return {name: part.filter(nw.len().over("session") >= MIN_CLICKS).drop("last") for name, part in parts.items()}
+    return {name: part.filter(nw.len().over("session") >= MIN_CLICKS) for name, part in parts.items()}
 
 
 def in_order(frame: FrameT) -> FrameT:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sbr_tasks.settings import WindowSettings
-from sbr_tasks.window.cleanse import MIN_CLICKS, Counts, TooLong, cleanse_by_levels
+from sbr_tasks.window.cleanse import MIN_CLICKS, Counts, Level, TooLong, cleanse_by_levels
 from sbr_tasks.window.coded import BLOCK, CodedClicks, offsets_of
 from sbr_tasks.window.parts import Cleansing, levels_to_try
 
@@ -90,6 +91,22 @@ def cleanse_part(clicks: CodedClicks, window: WindowSettings, test: CodedClicks 
         clicked_items,
     )
     return kept, Cleansing(before, too_long, passes, found)
+
+
+def kept_by_least_click(clicks: CodedClicks, *, shortest: int, levels: Iterable[int]) -> list[Level]:
+    """What cleansing keeps with each of some rising values of `least_click`.
+
+    Args:
+        clicks: Used up.
+        shortest: Fewest clicks of a session.
+        levels: The values.
+    """
+    return cleanse_by_levels(
+        clicks,
+        levels,
+        lambda left, least_click: cleanse_coded(left, shortest=shortest, least_click=least_click),
+        clicked_items,
+    )[2]
 
 
 def _moved_up(values: npt.NDArray[_Number], kept: npt.NDArray[np.bool_]) -> npt.NDArray[_Number]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -19,10 +19,15 @@ from sbr_tasks.report.profile.plots import draw_plots
 from sbr_tasks.report.profile.style import to_element
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
+from sbr_tasks.window.coded import Coder
+from sbr_tasks.window.memory import counts_of_coded, kept_by_least_click
 
 logger = logging.getLogger(__name__)
 
 _COLUMNS = ("session_id", "item_id", "clicked_at")
+_LEVELS = range(1, 11)
+_MAX_CLICKS_TO_CLEANSE = 50_000_000
+"""Cleansing them takes about a gigabyte; more may be a window that Spark makes because this machine can't hold it."""
 _FIELDS = ("inputs", "missing_days", "numbers", "plots")
 
 
@@ -66,7 +71,7 @@ def profile_window(store: Store, settings: Settings, as_of: date) -> Profile:
             f"Expected accepted days from {wanted[0]} to {as_of} to profile, found none. "
             "Ingest and validate them first (`sbr ingest`, `sbr validate`)."
         )
-    return _profile(store, as_of, settings.window.days, revisions, settings.timezone)
+    return _profile(store, as_of, settings.window.days, settings.window.shortest, revisions, settings.timezone)
 
 
 def profile_of_window(store: Store, as_of: date, inputs: Mapping[str, Json]) -> Profile:
@@ -83,7 +88,8 @@ def profile_of_window(store: Store, as_of: date, inputs: Mapping[str, Json]) -> 
     days = ClickCatalog(store).days()
     named = {date.fromisoformat(day): rev for day, rev in inputs["revisions"].items()}
     revisions = {day: _find(days.get(day, DayState()), day, rev) for day, rev in sorted(named.items())}
-    return _profile(store, as_of, int(inputs["window"]["days"]), revisions, str(inputs["timezone"]))
+    window = inputs["window"]
+    return _profile(store, as_of, int(window["days"]), int(window["shortest"]), revisions, str(inputs["timezone"]))
 
 
 def find_profile(store: Store, as_of: date, inputs: Mapping[str, Json]) -> Profile | None:
@@ -135,9 +141,9 @@ def key_numbers(numbers: Json) -> dict[str, str]:
         "items": f"{numbers['items']:,}",
         "clicks of a session": f"{length['mean']:.2f} on average, {length['longest']:,} at most",
         "sessions of one click": _percent(length["share_of_one_click"]),
-        **{f"{100 * float(q):g} % of sessions have at most": _clicks(most) for q, most in quantiles.items()},
-        "clicks on the top 1 % of items": _percent(popularity["share_of_top_percent"]["1"]),
-        "clicks on the top 10 % of items": _percent(popularity["share_of_top_percent"]["10"]),
+        **{f"{100 * float(q):g}% of sessions have at most": _clicks(most) for q, most in quantiles.items()},
+        "clicks on the top 1% of items": _percent(popularity["share_of_top_percent"]["1"]),
+        "clicks on the top 10% of items": _percent(popularity["share_of_top_percent"]["10"]),
         "busiest hour of day": f"{busiest:02d}:00, {_percent(hours[busiest] / numbers['clicks'])} of clicks",
     }
     if last["new_items"] is not None:
@@ -151,12 +157,56 @@ def _clicks(n: int) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f}%"
 
 
 def profile_table(profile: Profile) -> str:
-    """The key numbers as a table for people."""
-    return tabulate(list(key_numbers(profile.numbers).items()), disable_numparse=True, tablefmt="plain")
+    """The key numbers as a table for people, and what cleansing keeps."""
+    numbers = profile.numbers
+    table = tabulate(list(key_numbers(numbers).items()), disable_numparse=True, tablefmt="plain")
+    if numbers["cleansing"] is None:
+        return table
+    kept = tabulate(cleansing_rows(numbers), headers=CLEANSING_HEADERS, disable_numparse=True, stralign="right")
+    return f"{table}\n\nWhat cleansing keeps of the clicks to train on, by window.least_click:\n\n{kept}"
+
+
+CLEANSING_HEADERS = ("least_click", "clicks", "", "items", "")
+
+
+def cleansing_rows(numbers: Json) -> list[tuple[str, ...]]:
+    """For each `least_click`, the clicks and the items that cleansing keeps, as numbers and shares; empty where not counted."""
+    cleansing = numbers["cleansing"]
+    if cleansing is None:
+        return []
+    all_clicks, all_items = cleansing["clicks"], cleansing["items"]
+    return [
+        (
+            str(level["least_click"]),
+            f"{level['clicks']:,}",
+            _percent(level["clicks"] / max(1, all_clicks)),
+            f"{level['items']:,}",
+            _percent(level["items"] / max(1, all_items)),
+        )
+        for level in cleansing["levels"]
+    ]
+
+
+def _cleansing(catalog: ClickCatalog, as_of: date, revisions: Mapping[date, Revision], shortest: int) -> Json | None:
+    """What cleansing keeps of the clicks to train on, those before the validation day; None where they are too many."""
+    before = [revision for day, revision in revisions.items() if day < as_of - timedelta(days=1)]
+    if not before or sum(revision.rows for revision in before) > _MAX_CLICKS_TO_CLEANSE:
+        return None
+    coder = Coder()
+    for revision in before:
+        coder.add(catalog.read(revision, _COLUMNS, dictionaries=_COLUMNS[:2]))
+    clicks = coder.finish()
+    counts = counts_of_coded(clicks)
+    levels = kept_by_least_click(clicks, shortest=shortest, levels=_LEVELS)
+    return {
+        "clicks": counts.clicks,
+        "items": counts.items,
+        "levels": [{"least_click": level.least_click, "clicks": level.clicks, "items": len(level.items)} for level in levels],
+    }
 
 
 def _find(state: DayState, day: date, rev: str) -> Revision:
@@ -167,13 +217,16 @@ def _find(state: DayState, day: date, rev: str) -> Revision:
     return Revision.from_dict(day, state.decided[rev]["revision"])
 
 
-def _profile(store: Store, as_of: date, n_days: int, revisions: Mapping[date, Revision], timezone: str) -> Profile:
+def _profile(
+    store: Store, as_of: date, n_days: int, shortest: int, revisions: Mapping[date, Revision], timezone: str
+) -> Profile:
     inputs = {
         "as_of": str(as_of),
         "days": n_days,
+        "shortest": shortest,
         "revisions": {str(day): revision.rev for day, revision in revisions.items()},
         "timezone": timezone,
-        "code": code_version("report/profile"),
+        "code": code_version("report/profile", "window"),
     }
     key = fingerprint(inputs)
     if store.exists(_manifest_key(as_of, key)):
@@ -182,7 +235,7 @@ def _profile(store: Store, as_of: date, n_days: int, revisions: Mapping[date, Re
     catalog, builder = ClickCatalog(store), ProfileBuilder(ZoneInfo(timezone))
     for day, revision in revisions.items():
         builder.add(day, catalog.read(revision, _COLUMNS))
-    numbers = builder.numbers()
+    numbers = builder.numbers() | {"cleansing": _cleansing(catalog, as_of, revisions, shortest)}
     folder = f"profiles/as_of={as_of}/{key}"
     plots = {
         name: {

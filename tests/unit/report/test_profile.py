@@ -170,7 +170,7 @@ def bring_in(settings: Settings) -> Store:
 def test_profile_is_made_once_of_the_same_clicks(shop: tuple[Store, Settings], monkeypatch: pytest.MonkeyPatch) -> None:
     store, settings = shop
     first = profile_window(store, settings, D)
-    assert first.numbers == numbers_of(TWO_DAYS)
+    assert first.numbers == numbers_of(TWO_DAYS) | {"cleansing": None}
     assert first.manifest["missing_days"] == ["2020-06-01"]
     monkeypatch.setattr(build, "draw_plots", None)
     assert profile_window(store, settings, D) == first
@@ -221,6 +221,32 @@ def test_inline_plots_are_bare_elements(shop: tuple[Store, Settings]) -> None:
     assert all(svg.startswith("<svg") and svg.endswith("</svg>") and "<metadata" not in svg for _, svg in plots)
 
 
+def test_profile_counts_what_each_least_click_keeps_of_the_clicks_to_train_on(tmp_path: Path) -> None:
+    earlier = D - timedelta(days=2)
+    # Item 1 has three clicks, 2 and 3 have two; without 4, session 3 is short, and then 3 has one click.
+    items_of = {1: (1, 2), 2: (1, 2), 3: (3, 4), 4: (1, 3), 5: (9,)}
+    clicks: list[Click] = [(s, item, at(earlier, 10 * s + i)) for s, items in items_of.items() for i, item in enumerate(items)]
+    later: list[Click] = [(100 * n + s, 4, at(day, s)) for n, day in enumerate((BEFORE, D), 1) for s in range(9)]
+    write_parquet(tmp_path / "in" / "clicks.parquet", [*clicks, *later])
+    settings = parquet_settings(tmp_path, "window.days=3")
+    store = Store.open(settings)
+    ingest(store, settings)
+    validate_pending(store, settings)
+    profile = profile_window(store, settings, D)
+    cleansing = profile.numbers["cleansing"]
+    assert (cleansing["clicks"], cleansing["items"]) == (9, 5)
+    kept = {level["least_click"]: (level["clicks"], level["items"]) for level in cleansing["levels"]}
+    assert list(kept) == list(range(1, 11))
+    assert {level: kept[level] for level in (1, 2, 3)} == {1: (8, 4), 2: (4, 2), 3: (0, 0)}
+    assert profile_table(profile).splitlines()[-10].split() == ["1", "8", "88.9%", "4", "80.0%"]
+
+
+def test_clicks_too_many_to_cleanse_are_not_counted(shop: tuple[Store, Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "_MAX_CLICKS_TO_CLEANSE", 1)
+    monkeypatch.setattr(build, "code_version", lambda *_: "another")
+    assert profile_window(*shop, D + timedelta(days=2)).numbers["cleansing"] is None
+
+
 def test_table_says_what_is_asked_first(shop: tuple[Store, Settings]) -> None:
     store, settings = shop
     lines = profile_table(profile_window(store, settings, D)).splitlines()
@@ -230,12 +256,12 @@ def test_table_says_what_is_asked_first(shop: tuple[Store, Settings]) -> None:
         ["sessions", "4"],
         ["items", "3"],
         ["clicks of a session", "2.00 on average, 4 at most"],
-        ["sessions of one click", "50.0 %"],
-        ["50 % of sessions have at most", "1 click"],
-        ["99 % of sessions have at most", "4 clicks"],
-        ["99.9 % of sessions have at most", "4 clicks"],
-        ["clicks on the top 1 % of items", "50.0 %"],
-        ["clicks on the top 10 % of items", "50.0 %"],
-        ["busiest hour of day", "00:00, 50.0 % of clicks"],
-        ["new items on 2020-06-03", "1, 40.0 % of the day's clicks"],
+        ["sessions of one click", "50.0%"],
+        ["50% of sessions have at most", "1 click"],
+        ["99% of sessions have at most", "4 clicks"],
+        ["99.9% of sessions have at most", "4 clicks"],
+        ["clicks on the top 1% of items", "50.0%"],
+        ["clicks on the top 10% of items", "50.0%"],
+        ["busiest hour of day", "00:00, 50.0% of clicks"],
+        ["new items on 2020-06-03", "1, 40.0% of the day's clicks"],
     ]
