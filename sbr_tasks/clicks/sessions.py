@@ -27,7 +27,8 @@ def cut_sessions(clicks: pa.Table, gap_minutes: float) -> pa.Table:
     """
     if not len(clicks):
         return clicks
-    clicks = clicks.sort_by([("session_id", "ascending"), ("clicked_at", "ascending"), ("item_id", "ascending")])
+    order = pc.sort_indices(clicks, [("session_id", "ascending"), ("clicked_at", "ascending")])
+    clicks = clicks.take(order)  # a stable sort: ratings of the same second stay in the order of the source
     users = clicks.column("session_id").combine_chunks().dictionary_encode()
     users = users.combine_chunks() if isinstance(users, pa.ChunkedArray) else users
     user_codes = users.indices.to_numpy()

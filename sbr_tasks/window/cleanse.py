@@ -1,7 +1,8 @@
 """Splitting and cleansing of a window in Narwhals: what Spark runs, and the specification of the engine in memory.
 
-Frames have the columns `session` and `item` (ids or integer codes) and `clicked_at` (microseconds since 1970, UTC). They may be
-lazy: what is counted on the way is computed then, and `keep` says how an engine holds on to what it must not compute again.
+Frames have the columns `session` and `item` (ids or integer codes), `clicked_at` (microseconds since 1970, UTC) and `place`,
+which orders clicks of a session with equal times as the source does. They may be lazy: what is counted on the way is computed
+then, and `keep` says how an engine holds on to what it must not compute again.
 """
 
 from __future__ import annotations
@@ -58,12 +59,12 @@ class TooLong:
 
 
 def limit_length(frame: FrameT, *, longest: int, action: Literal["drop", "cut"]) -> tuple[FrameT, TooLong]:
-    """Drops sessions of more than `longest` clicks, or cuts them to their first `longest` clicks (ties in time: by item).
+    """Drops sessions of more than `longest` clicks, or cuts them to their first `longest` clicks (ties in time: by place).
 
     A session that was cut ends with the last click that it keeps, so that click's day decides which part it comes into.
 
     Args:
-        frame: Clicks with the columns `session`, `item`, `clicked_at`.
+        frame: Clicks with the columns `session`, `item`, `clicked_at`, `place`.
         longest: Most clicks of a session.
         action: What becomes of longer sessions.
     """
@@ -75,8 +76,8 @@ def limit_length(frame: FrameT, *, longest: int, action: Literal["drop", "cut"])
         return frame.filter(~is_long), TooLong(sessions, clicks)
     if isinstance(frame, nw.DataFrame):
         # Narwhals 2.29 numbers rows of pandas wrongly unless they are in the order asked for.
-        frame = frame.sort("session", "clicked_at", "item")
-    frame = frame.filter(nw.col("item").cum_count().over("session", order_by=("clicked_at", "item")) <= longest)
+        frame = frame.sort("session", "clicked_at", "place")
+    frame = frame.filter(nw.col("item").cum_count().over("session", order_by=("clicked_at", "place")) <= longest)
     return frame, TooLong(sessions, clicks - sessions * longest)
 
 
@@ -86,7 +87,7 @@ def cleanse(frame: FrameT, *, shortest: int, least_click: int, keep: Keep = lamb
     What is left is the largest part of the frame that keeps both rules, so it doesn't depend on which rule goes first.
 
     Args:
-        frame: Clicks with the columns `session`, `item`, `clicked_at`.
+        frame: Clicks with the columns `session`, `item`, `clicked_at`, `place`.
         shortest: Fewest clicks of a session.
         least_click: Fewest clicks of an item.
         keep: Called on what each pass left.
@@ -140,7 +141,7 @@ def split(
     So no click of the test day changes what is trained on or validated with, and none of the validation day what is trained on.
 
     Args:
-        frame: Clicks with the columns `session`, `item`, `clicked_at`.
+        frame: Clicks with the columns `session`, `item`, `clicked_at`, `place`.
         validation_start_us: Where the validation day starts, microseconds since 1970.
         test_start_us: Where the test day starts.
         keep: Called on all clicks before they are split.
@@ -160,9 +161,9 @@ def split(
 
 
 def in_order(frame: FrameT) -> FrameT:
-    """Sorts sessions by their first click (ties: by session), and clicks of a session by time (ties: by item)."""
+    """Sorts sessions by their first click (ties: by session), and clicks of a session by time (ties: by place)."""
     frame = frame.with_columns(first=nw.col("clicked_at").min().over("session"))
-    return frame.sort("first", "session", "clicked_at", "item").drop("first")
+    return frame.sort("first", "session", "clicked_at", "place").drop("first", "place")
 
 
 def counts_of(frame: nw.DataFrame[Any] | nw.LazyFrame[Any]) -> Counts:

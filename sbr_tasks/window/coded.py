@@ -24,7 +24,7 @@ Int64s = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class CodedClicks:
-    """Whole sessions, one after the other; within a session, clicks by time (ties: by item).
+    """Whole sessions, one after the other; within a session, clicks by time (ties: in the order of the source).
 
     Attributes:
         offsets: Shape `(n_sessions + 1,)`, int64; session i is `items[offsets[i]:offsets[i + 1]]`.
@@ -103,7 +103,8 @@ class CodedClicks:
 class Coder:
     """Makes `CodedClicks` of tables of clicks that come one by one; only the codes of a table are kept.
 
-    Any order of rows gives the same result; rows sorted by session and time, as the days of the store are, cost no sorting.
+    Clicks of a session with equal times stay in the order in which they come. Rows sorted by session and time, as the days of
+    the store are, cost no sorting.
     """
 
     def __init__(self) -> None:
@@ -221,20 +222,19 @@ def _ascending(ids: pa.Array) -> npt.NDArray[np.integer[Any]]:
 
 
 def _in_time(clicks: CodedClicks) -> CodedClicks:
-    """The same sessions, clicks of each by time and item; costs a sort only where they aren't so already."""
+    """The same sessions, clicks of each by time; costs a sort only where they aren't so already."""
     at_us, items = clicks.at_us, clicks.items
     if all(_is_in_time(clicks, first, last) for first, last in _blocks(clicks.offsets)):
         return clicks
     session = np.repeat(np.arange(clicks.n_sessions), clicks.lengths)
-    order = np.lexsort((items, at_us, session))
+    order = np.lexsort((at_us, session))
     return CodedClicks(clicks.offsets, items[order], at_us[order], clicks.session_ids, clicks.item_ids)
 
 
 def _is_in_time(clicks: CodedClicks, first: int, last: int) -> bool:
-    """Whether the clicks of each session from `first` to `last` - 1 are by time and item."""
+    """Whether the clicks of each session from `first` to `last` - 1 are by time."""
     offsets = clicks.offsets[first : last + 1]
-    at_us, items = clicks.at_us[offsets[0] : offsets[-1]], clicks.items[offsets[0] : offsets[-1]]
+    at_us = clicks.at_us[offsets[0] : offsets[-1]]
     wrong = at_us[1:] < at_us[:-1]
-    wrong |= (at_us[1:] == at_us[:-1]) & (items[1:] < items[:-1])
     wrong[offsets[1:-1] - offsets[0] - 1] = False
     return not wrong.any()

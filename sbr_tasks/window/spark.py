@@ -231,8 +231,13 @@ def _read(session: SparkSession, files: Sequence[Path]) -> nw.LazyFrame[Any]:
     from pyspark.sql import functions as spark
 
     paths = [f"file://{_PATTERN.sub(_ESCAPED, str(file))}" for file in files]
-    at_us = spark.unix_micros("clicked_at").alias("clicked_at")
-    columns = (spark.col("session_id").alias("session"), spark.col("item_id").alias("item"), at_us)
+    columns = (
+        spark.col("session_id").alias("session"),
+        spark.col("item_id").alias("item"),
+        spark.unix_micros("clicked_at").alias("clicked_at"),
+        # Clicks with equal times are of one day, so of one file, whose rows are in the order of the source.
+        spark.col("_metadata.row_index").alias("place"),
+    )
     clicks: nw.LazyFrame[Any] = nw.from_native(session.read.parquet(*paths).select(*columns))
     return clicks
 

@@ -225,7 +225,7 @@ def test_yoochoose_sample_arrives_complete_to_the_millisecond(shared_data: Path,
 
 @pytest.mark.parametrize("id_type", ["integer", "string"])
 @pytest.mark.parametrize("largest", [3, 2**62])
-def test_clicks_are_sorted_by_session_time_item_and_category(id_type: str, largest: int) -> None:
+def test_clicks_are_sorted_by_session_and_time_and_else_stay_in_order(id_type: str, largest: int) -> None:
     draw = random.Random(3)
     sessions = [draw.choice([0, 1, 2, largest]) for _ in range(2000)]
     columns = [
@@ -235,8 +235,27 @@ def test_clicks_are_sorted_by_session_time_item_and_category(id_type: str, large
         pa.array([draw.choice(["", "S", "0"]) for _ in sessions]),
     ]
     clicks = pa.table(columns, schema=click_schema(id_type))
-    by = ["session_id", "clicked_at", "item_id", "category"]
-    assert sort_clicks(clicks).equals(clicks.sort_by([(name, "ascending") for name in by]).combine_chunks())
+    rows = clicks.to_pylist()
+    assert sort_clicks(clicks).to_pylist() == sorted(rows, key=lambda row: (row["session_id"], row["clicked_at"]))
+
+
+def test_clicks_with_equal_times_are_stored_in_the_order_of_the_source(write_source: WriteSource, store: Store) -> None:
+    items = [7, 3, 9, 1, 8, 2]
+    lines = [f"{session},2014-09-24T09:00:00Z,{item},{item % 2}\n" for item in items for session in (2, 1)]
+    settings = write_source("".join([*lines[:5], "2,never,7,0\n", *lines[5:]]))
+    forgiving = settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"max_rejected": 0.5})})
+    (revision,) = ingest(store, forgiving).revisions
+    stored = ClickCatalog(store).read(revision)
+    assert stored.column("item_id").to_pylist() == items * 2
+
+
+def test_files_of_a_folder_follow_each_other_by_name(tmp_path: Path, store: Store) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, item in (("b.csv", 1), ("a.csv", 2), ("c.csv", 0)):
+        (folder / name).write_text(f"1,2014-09-24T09:00:00Z,{item},0\n")
+    (revision,) = ingest(store, load_settings([f"source.path={folder}", "source.format=yoochoose"])).revisions
+    assert ClickCatalog(store).read(revision).column("item_id").to_pylist() == [2, 1, 0]
 
 
 def test_days_more_than_65536_apart_are_told_apart(write_source: WriteSource, store: Store) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sbr_tasks.clicks.ingest import ingest
@@ -55,7 +56,20 @@ def test_sessions_are_in_the_order_of_their_first_clicks_whatever_their_ids(tmp_
     of_training = [(92, 1, first), (92, 2, late), (90, 3, second), (90, 4, second), (91, 5, third), (91, 6, third)]
     store, settings = stored(tmp_path, [*shop(), *reversed(of_training)])
     train = read_window(store, build_window(store, settings, D), settings.zone).train
-    assert train.item_ids[train.offsets[:-1]].tolist() == [1, 1, 1, 3, 5]
+    assert train.item_ids[train.offsets[:-1]].tolist() == [1, 1, 1, 4, 6], (
+        "clicks with equal times stay in the order of the source"
+    )
+
+
+def test_training_sees_clicks_with_equal_times_in_the_order_of_the_source(tmp_path: Path) -> None:
+    """Ordered by item, random sessions would hold a pattern to learn: a next item is a larger one."""
+    rng = np.random.default_rng(3)
+    of_session = {s: rng.permutation(9).tolist() for s in range(60, 90)}
+    clicks: list[Click] = [(s, items[i], at(DAYS[0], s)) for i in range(9) for s, items in of_session.items()]
+    store, settings = stored(tmp_path, [*shop(), *clicks])
+    train = read_window(store, build_window(store, settings, D), settings.zone).train
+    sessions = [part.tolist() for part in np.split(train.item_ids, train.offsets[1:-1])]
+    assert [session for session in sessions if len(session) == 9] == list(of_session.values())
 
 
 def test_sessions_know_when_they_ended(tmp_path: Path) -> None:

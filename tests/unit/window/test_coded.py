@@ -43,14 +43,14 @@ small_clicks = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 8), st.inte
 @pytest.mark.parametrize("as_dictionary", [False, True])
 @pytest.mark.parametrize("name", [int, "{:x}-item".format])
 @given(clicks=small_clicks, cut=st.integers(0, 60))
-def test_codes_stand_for_the_same_clicks_sorted_by_session_time_and_item(
+def test_codes_stand_for_the_same_clicks_sorted_by_session_and_time(
     name: Callable[[int], Any], as_dictionary: bool, clicks: Clicks, cut: int
 ) -> None:
     ids = pa.int64() if name is int else pa.string()
     named = [(name(session), name(item), at) for session, item, at in clicks]
     tables = [table(part, ids, as_dictionary=as_dictionary and name is not int) for part in (named[:cut], named[cut:])]
     found = coded(*tables)
-    assert rows(found) == sorted(named, key=lambda click: (click[0], click[2], click[1]))
+    assert rows(found) == sorted(named, key=lambda click: (click[0], click[2]))
     assert found.session_ids.to_pylist() == sorted({session for session, _, _ in named})
     assert found.item_ids.to_pylist() == sorted({item for _, item, _ in named})
     assert found.offsets[-1] == len(named)

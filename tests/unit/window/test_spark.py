@@ -25,7 +25,7 @@ from sbr_tasks.errors import DamagedError, SparkError, WindowError
 from sbr_tasks.settings import Settings, WindowSettings, load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.window import build
-from sbr_tasks.window.build import Window, build_window
+from sbr_tasks.window.build import Window, build_window, read_window
 from sbr_tasks.window.cleanse import cleanse, in_order, limit_length, split
 from sbr_tasks.window.memory import cleanse_coded, in_order_coded, limit_coded, split_coded
 from sbr_tasks.window.spark import keep_on, spark_session
@@ -100,13 +100,14 @@ def test_both_engines_keep_the_same_rows_in_the_same_order(
     action: Literal["drop", "cut"],
 ) -> None:
     named = [(names(session), names(item), at_us) for session, item, at_us in clicks]
+    placed = [(*click, place) for place, click in enumerate(named)]
     bounds = {"validation_start_us": 60, "test_start_us": 80}
     expected = split_coded(coded(table(named, pa.int64() if names is int else pa.string())), **bounds)
     limited, expected_loss = limit_coded(expected["train"], longest=longest, action=action)
     expected["train"], expected_passes = cleanse_coded(limited, shortest=shortest, least_click=least_click)
 
     ids = "long" if names is int else "string"
-    frame = nw.from_native(spark.createDataFrame(named, f"session {ids}, item {ids}, clicked_at long"))
+    frame = nw.from_native(spark.createDataFrame(placed, f"session {ids}, item {ids}, clicked_at long, place long"))
     parts = split(frame, **bounds, keep=keep_on(spark))
     found = {name: in_order(parts[name]).collect().rows() for name in ("validation", "test")}
     train, loss = limit_length(parts["train"], longest=longest, action=action)
@@ -114,6 +115,18 @@ def test_both_engines_keep_the_same_rows_in_the_same_order(
     found["train"] = in_order(train).collect().rows()
     assert (loss, passes) == (expected_loss, expected_passes)
     assert found == {name: rows(in_order_coded(part)) for name, part in expected.items()}
+
+
+@pytest.mark.usefixtures("spark")
+def test_clicks_with_equal_times_keep_the_order_of_the_source(tmp_path: Path) -> None:
+    items = [5, 1, 9, 1, 7, 3]
+    clicks = [(s, items[(s + i) % 6], at(day, 60 * s)) for day in DAYS for s in range(40) for i in range(4)]
+    write_parquet(tmp_path / "in" / "clicks.parquet", [(1000 * t.day + s, item, t) for s, item, t in clicks])
+    source = [f"store={tmp_path / 'store'}", f"source.path={tmp_path / 'in'}", "source.format=parquet"]
+    in_memory, on_spark = built_by_both(accepted(load_settings([*OVERRIDES, *source])), [*OVERRIDES, *source], D)
+    assert on_spark == in_memory
+    data = read_window(Store.open(load_settings(source)), in_memory, load_settings().zone)
+    assert data.test.item_ids.tolist() == [items[(s + i) % 6] for s in range(40) for i in range(4)]
 
 
 @pytest.mark.usefixtures("spark")
