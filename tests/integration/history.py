@@ -15,10 +15,18 @@ from sbr_tasks.registry.scoring import BASELINES
 from sbr_tasks.registry.serving import served
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
+from sbr_tasks.window.build import load_window
+from sbr_tasks.window.coverage import coverage_notes
 
 
-def assert_explained(entries: Sequence[Entry], settings: Settings) -> None:
-    """Each decision is what the gate says of the scores in it, against the champion that the entries before it tell."""
+def assert_explained(entries: Sequence[Entry], settings: Settings, windows: Store | None = None) -> None:
+    """Each decision is what the gate says of the scores in it, against the champion that the entries before it tell.
+
+    Args:
+        entries: The log.
+        settings: Those of the gate.
+        windows: Where the windows are that decisions may have notes on; None: there are none to note anything on.
+    """
     for n, entry in enumerate(entries):
         state = fold(entries[:n])
         assert (entry.number, entry.before) == (n + 1, state.champion)
@@ -36,7 +44,8 @@ def assert_explained(entries: Sequence[Entry], settings: Settings) -> None:
             live_day=state.champion_day,
             settings=settings.gate,
         )
-        assert (entry.outcome, entry.reasons) == (decision.outcome, decision.reasons)
+        notes = coverage_notes(load_window(windows, entry.as_of, entry.window).manifest) if windows else ()
+        assert (entry.outcome, entry.reasons) == (decision.outcome, (*decision.reasons, *notes))
         assert entry.champion == (entry.version if decision.outcome.moves_champion else state.champion)
 
 

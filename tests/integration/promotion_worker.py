@@ -65,8 +65,13 @@ def write_version(store: Store, name: str) -> None:
 
 
 def window_of(name: str) -> Window:
-    """The window that a version was trained on."""
-    return Window(name, date.fromisoformat(name[:10]), {})
+    """The window that a version was trained on, whose test has no click that anything could be noted on."""
+    manifest = {
+        "inputs": {"window": {"cleanse": "training"}},
+        "parts": {"test": {"clicks": 0}},
+        "cleansing": {"levels": [{"least_click": 1, "test_clicks": 0}]},
+    }
+    return Window(name, date.fromisoformat(name[:10]), manifest)
 
 
 def metrics_of(name: str, on: str) -> Metrics:
@@ -88,7 +93,7 @@ def metrics_of(name: str, on: str) -> Metrics:
 def differences(new: Metrics, old: Metrics) -> dict[str, Difference]:
     """By how much one scores more than the other."""
     gains = {metric: new[metric] - old[metric] for metric in COMPARED}
-    return {metric: Difference(gain, gain, gain, 0.5, 0.95) for metric, gain in gains.items()}
+    return {metric: Difference(gain, gain, gain, 0.5) for metric, gain in gains.items()}
 
 
 def _score_models(_store: Store, _settings: Settings, window: Window, names: Iterable[str]) -> dict[str, Score]:

@@ -31,7 +31,7 @@ def demo_settings(clicks: Path, store: Path | str, *, wait_minutes: int = 0) -> 
         store = {json.dumps(str(store))}
         source = {{ path = {json.dumps(str(clicks))}, wait_minutes = {wait_minutes}, check_every_minutes = 0.25 }}
         window = {{ days = 5, least_click = 2 }}
-        model = {{ n_epochs = 6, layers = [32], batch_size = 32 }}
+        model = {{ n_epochs = 10, layers = [32], batch_size = 32 }}
         """
 
 

@@ -202,7 +202,7 @@ def test_other_orders_give_the_same_models_and_a_log_that_explains_itself(
 def assert_follows(shop: Path) -> None:
     """The log explains itself, and MLflow and the serving copy follow it."""
     settings = load_settings(cwd=shop)
-    assert_explained(entries_of(shop), settings)
+    assert_explained(entries_of(shop), settings, store_of(shop))
     assert_projections_follow(store_of(shop), settings)
 
 

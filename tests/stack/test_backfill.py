@@ -50,7 +50,7 @@ def test_a_week_side_by_side_on_two_workers_gives_the_models_of_one_day_after_th
     for day in WEEK:
         files = [load_version(where, versions[day]).manifest["files"] for where in (store, plain)]
         assert files[0] == files[1], day
-    assert_explained(entries, settings)
+    assert_explained(entries, settings, store)
     assert_projections_follow(store, settings)
     assert running.leaks() == []
 

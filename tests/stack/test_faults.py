@@ -58,7 +58,7 @@ def decided_on_the_same_model(
     assert decision.challenger_metrics == undisturbed.challenger_metrics
     files = [load_version(where, decision.version).manifest["files"] for where in (store, plain)]
     assert files[0] == files[1]
-    assert_explained(entries, settings)
+    assert_explained(entries, settings, store)
     assert_projections_follow(store, settings)
     assert check_store(store).faults == ()
     assert_each_version_once_in_mlflow(store, settings)
