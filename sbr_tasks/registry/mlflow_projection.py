@@ -22,7 +22,7 @@ from sbr_tasks.registry.log import Entry, LogState, Promotion, Rollback, undecid
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of, version_files
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, is_url
-from sbr_tasks.store import Store
+from sbr_tasks.store import Store, file_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -237,7 +237,7 @@ class MlflowProjection:
         self._client.log_dict(run.info.run_id, manifest["lineage"], "lineage.json")
         with scratch_folder(self._settings, "mlflow") as folder:
             for name, content in version_files(self._store, version).items():
-                (folder / name).write_bytes(content)
+                (folder / file_name(name)).write_bytes(content)
             self._client.log_artifacts(run.info.run_id, str(folder), "model")
         return str(run.info.run_id)
 
