@@ -16,6 +16,7 @@ from tabulate import tabulate
 
 from sbr_tasks.days import describe_days, parse_day, window_days
 from sbr_tasks.errors import INTERRUPTED, SbrError, SettingsError, StoreError, system_error
+from sbr_tasks.plain_text import PrintableFormatter, masked, printable
 from sbr_tasks.settings import Settings, absolute_place, is_url, load_settings
 from sbr_tasks.store import Store
 
@@ -45,14 +46,16 @@ Format = Annotated[
 def main() -> None:
     """Runs the command line; an error that a person can mend is one sentence on standard error and exit code 1."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         app()
     except SbrError as error:
-        typer.echo(f"sbr: {error}", err=True)
+        _echo(f"sbr: {error}", err=True)
         sys.exit(1)
     except OSError as error:
-        typer.echo(
+        _echo(
             f"sbr: The system refused ({system_error(error)}). Check that the place is right and may be read and written; "
             "`sbr settings` shows which store, scratch, mlflow and source are set.",
             err=True,
@@ -60,7 +63,7 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            typer.echo("sbr: interrupted; what was committed before stays, and the same command goes on from there.", err=True)
+            _echo("sbr: interrupted; what was committed before stays, and the same command goes on from there.", err=True)
         raise
 
 
@@ -90,9 +93,7 @@ def demo_clicks(
     )
     asked = parse_day(end) - timedelta(days=days - 1)
     if summary.first.date() > asked:
-        typer.echo(
-            f"So few clicks don't fill {days} days: the first one is of {summary.first:%Y-%m-%d}, not {asked}.", err=True
-        )
+        _echo(f"So few clicks don't fill {days} days: the first one is of {summary.first:%Y-%m-%d}, not {asked}.", err=True)
     _print(
         {
             "path": str(summary.path),
@@ -120,7 +121,7 @@ def ingest(source: From = None, format_name: Format = None, overrides: Overrides
         _print({**found, "rejects": where} if where else found, as_json)
     else:
         kept = f" (kept in {where})" if where else ""
-        typer.echo(f"{ingested.rows:,} clicks on {describe_days(ingested.days)}, {ingested.rejected:,} lines rejected{kept}.")
+        _echo(f"{ingested.rows:,} clicks on {describe_days(ingested.days)}, {ingested.rejected:,} lines rejected{kept}.")
 
 
 @app.command()
@@ -134,13 +135,13 @@ def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
         days = {"accepted": validated.accepted, "quarantined": validated.quarantined}
         _print({**{name: list(map(str, found)) for name, found in days.items()}, "warnings": warnings}, as_json)
         return
-    typer.echo(f"Accepted: {describe_days(validated.accepted) or 'no day'}.")
+    _echo(f"Accepted: {describe_days(validated.accepted) or 'no day'}.")
     if validated.quarantined:
-        typer.echo(f"In quarantine: {describe_days(validated.quarantined)}. `sbr quarantine show DAY` says why.")
+        _echo(f"In quarantine: {describe_days(validated.quarantined)}. `sbr quarantine show DAY` says why.")
     for day, sentences in warnings.items():
-        typer.echo(f"Warnings of {day}:")
+        _echo(f"Warnings of {day}:")
         for sentence in sentences:
-            typer.echo(indent(sentence, "  "))
+            _echo(indent(sentence, "  "))
 
 
 @quarantine.command("list")
@@ -154,9 +155,9 @@ def list_quarantine(overrides: Overrides = None, as_json: AsJson = False) -> Non
         _print({"quarantine": rows}, as_json)
     elif rows:
         shown = [{**row, "failures": "\n".join(row["failures"])} for row in rows]
-        typer.echo(tabulate(shown, headers="keys", intfmt=",", missingval="-", maxcolwidths=[None, None, None, 72, None]))
+        _echo(tabulate(shown, headers="keys", intfmt=",", missingval="-", maxcolwidths=[None, None, None, 72, None]))
     else:
-        typer.echo("No day is in quarantine.")
+        _echo("No day is in quarantine.")
 
 
 @quarantine.command("show")
@@ -166,7 +167,7 @@ def show_quarantine(day: Day, overrides: Overrides = None, as_json: AsJson = Fal
 
     store, _ = _open(overrides)
     found = run(store, parse_day(day))
-    typer.echo(json.dumps(found, ensure_ascii=False, indent=None if as_json else 2))
+    _echo(json.dumps(found, ensure_ascii=False, indent=None if as_json else 2))
 
 
 @quarantine.command("release")
@@ -194,7 +195,7 @@ def window(as_of: AsOf, overrides: Overrides = None, as_json: AsJson = False) ->
     if as_json:
         _print({"window": built.fingerprint, **built.manifest}, as_json)
     else:
-        typer.echo(window_table(built))
+        _echo(window_table(built))
 
 
 @app.command()
@@ -222,10 +223,10 @@ def retrain(
     if as_json:
         _print(decided, as_json)
     elif promote == "never":
-        typer.echo(f"{decided['model_version']}: {decided['outcome']}, but not recorded (--promote never).")
-        typer.echo("\n".join([*decided["reasons"], f"Report: {decided['report']}"]))
+        _echo(f"{decided['model_version']}: {decided['outcome']}, but not recorded (--promote never).")
+        _echo("\n".join([*decided["reasons"], f"Report: {decided['report']}"]))
     else:
-        typer.echo(run_table(run_rows(Store.open(load_settings(overrides)), [parse_day(as_of)])))
+        _echo(run_table(run_rows(Store.open(load_settings(overrides)), [parse_day(as_of)])))
 
 
 @app.command()
@@ -245,7 +246,7 @@ def runs(
         _print({"runs": [row.as_dict() for row in rows]}, as_json)
     else:
         nothing = f"No run has decided anything yet in {store.url}. Start a run with `sbr retrain --as-of DAY`."
-        typer.echo(run_table(rows) if rows else nothing)
+        _echo(run_table(rows) if rows else nothing)
 
 
 @models.callback(invoke_without_command=True)
@@ -266,9 +267,9 @@ def list_models(context: typer.Context, overrides: Overrides = None, as_json: As
         shown = [{**row, **{name: mark[i] for name, mark in marks.items()}} for i, row in enumerate(rows)]
         for row in shown:
             del row["stale_ancestors"]
-        typer.echo(tabulate(shown, headers="keys", floatfmt=".4f", missingval="-"))
+        _echo(tabulate(shown, headers="keys", floatfmt=".4f", missingval="-"))
     else:
-        typer.echo("There is no model yet. Train one with `sbr retrain --as-of DAY`.")
+        _echo("There is no model yet. Train one with `sbr retrain --as-of DAY`.")
 
 
 @models.command("show")
@@ -280,7 +281,7 @@ def show_model(
 
     store, _ = _open(overrides)
     found = describe_version(store, version)
-    typer.echo(json.dumps(found, ensure_ascii=False, indent=None if as_json else 2))
+    _echo(json.dumps(found, ensure_ascii=False, indent=None if as_json else 2))
 
 
 @models.command("diff")
@@ -298,7 +299,7 @@ def diff_models(
     if as_json:
         _print(found, as_json)
     else:
-        typer.echo(tabulate([[name, *pair] for name, pair in found.items()], headers=["", first, second], missingval="-"))
+        _echo(tabulate([[name, *pair] for name, pair in found.items()], headers=["", first, second], missingval="-"))
 
 
 @app.command("log")
@@ -312,12 +313,12 @@ def show_log(overrides: Overrides = None, as_json: AsJson = False) -> None:
         _print({"entries": rows}, as_json)
         return
     if not rows:
-        typer.echo(f"The promotion log of {store.url} has no entry yet. Start a run with `sbr retrain --as-of DAY`.")
+        _echo(f"The promotion log of {store.url} has no entry yet. Start a run with `sbr retrain --as-of DAY`.")
     for row in rows:
         moved = f"{row['from'] or 'none'} -> {row['to'] or 'none'}"
-        typer.echo(f"{row['entry']:>4}  {row['at']}  {row['version']}  {row['outcome']}  ({moved}, {row['run']})")
+        _echo(f"{row['entry']:>4}  {row['at']}  {row['version']}  {row['outcome']}  ({moved}, {row['run']})")
         for reason in row["reasons"]:
-            typer.echo(indent(reason, " " * 6))
+            _echo(indent(reason, " " * 6))
 
 
 @app.command()
@@ -351,11 +352,11 @@ def recommend(
         _print(found.as_dict(), as_json)
         return
     if found.unknown:
-        typer.echo(f"Not known to {found.model_version}: {', '.join(found.unknown)}.", err=True)
+        _echo(f"Not known to {found.model_version}: {', '.join(found.unknown)}.", err=True)
     if found.is_fallback:
-        typer.echo("No item of the session is known, so these are the most popular ones.", err=True)
+        _echo("No item of the session is known, so these are the most popular ones.", err=True)
     rows = list(zip(range(1, k + 1), found.items, found.scores, strict=False))
-    typer.echo(tabulate(rows, headers=["rank", "item", "score"], floatfmt=".4f"))
+    _echo(tabulate(rows, headers=["rank", "item", "score"], floatfmt=".4f"))
 
 
 @app.command()
@@ -367,7 +368,7 @@ def report(as_of: AsOf, overrides: Overrides = None, as_json: AsJson = False) ->
     if as_json:
         _print(found, as_json)
     else:
-        typer.echo(found["report"])
+        _echo(found["report"])
 
 
 @app.command()
@@ -386,8 +387,8 @@ def profile(
     if as_json:
         _print({"profile": store.where(found.key), "files": [str(file) for file in files], **found.numbers}, as_json)
         return
-    typer.echo(profile_table(found))
-    typer.echo(f"\nNumbers and plots: {out or store.where(found.key.rsplit('/', 1)[0])}")
+    _echo(profile_table(found))
+    _echo(f"\nNumbers and plots: {out or store.where(found.key.rsplit('/', 1)[0])}")
 
 
 @app.command()
@@ -402,7 +403,7 @@ def repair(overrides: Overrides = None, as_json: AsJson = False) -> None:
     faults = found["faults"] if as_json else found.pop("faults")
     _print(found, as_json)
     for fault in faults:
-        typer.echo(f"sbr: {fault}", err=True)
+        _echo(f"sbr: {fault}", err=True)
     if faults:
         raise typer.Exit(1)
 
@@ -421,7 +422,7 @@ def check_store(overrides: Overrides = None, as_json: AsJson = False) -> None:
     if as_json:
         _print(checked.as_dict(), as_json)
     else:
-        typer.echo(check_table(checked))
+        _echo(check_table(checked))
     if checked.faults:
         raise typer.Exit(1)
 
@@ -458,7 +459,7 @@ def copy_store(
     if as_json:
         _print(copied.as_dict(), as_json)
     else:
-        typer.echo(copied_table(copied))
+        _echo(copied_table(copied))
 
 
 @stored.command("gc")
@@ -480,7 +481,7 @@ def clear_store(
     if as_json:
         _print(cleared.as_dict(), as_json)
     else:
-        typer.echo(cleared_table(cleared))
+        _echo(cleared_table(cleared))
 
 
 @stored.command("forget")
@@ -542,7 +543,7 @@ def evaluate(
     if as_json:
         _print(found.as_dict(), as_json)
     else:
-        typer.echo(comparison_table(found))
+        _echo(comparison_table(found))
 
 
 @app.command()
@@ -599,16 +600,16 @@ def tune(
             as_json,
         )
         return
-    typer.echo(search_table(found))
-    typer.echo(f"{found.n_trials} settings tried, {found.n_pruned} given up early. Written to {out}.")
+    _echo(search_table(found))
+    _echo(f"{found.n_trials} settings tried, {found.n_pruned} given up early. Written to {out}.")
     if best.is_start:
-        typer.echo(f"None was better than the present setting, so {out} says the same as that one: there is nothing to change.")
+        _echo(f"None was better than the present setting, so {out} says the same as that one: there is nothing to change.")
 
 
 @app.command("settings")
 def show_settings(overrides: Overrides = None) -> None:
-    """Print the settings in force, as JSON."""
-    typer.echo(load_settings(overrides or ()).model_dump_json(indent=2))
+    """Print the settings in force, as JSON, with secrets masked."""
+    _echo(json.dumps(masked(load_settings(overrides or ()).model_dump(mode="json")), ensure_ascii=False, indent=2))
 
 
 def _with_source(overrides: list[str] | None, source: str | None, format_name: str | None) -> list[str]:
@@ -626,13 +627,18 @@ def _open(overrides: list[str] | None, source: str | None = None, format_name: s
     return Store.open(settings), settings
 
 
+def _echo(text: object, *, err: bool = False) -> None:
+    """Prints text in which ids and reasons can't control the terminal."""
+    typer.echo(printable(str(text)), err=err)
+
+
 def _print(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
+        _echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
         return
     for name, value in found.items():
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
-        typer.echo(f"{name}: {text}")
+        _echo(f"{name}: {text}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,18 @@
 """The errors a person may meet. Each message says what was expected, what was found, where, and what to do."""
 
+from __future__ import annotations
+
+from sbr_tasks.plain_text import in_one_line
+
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended."""
 
 
 class SbrError(Exception):
-    """Base of every error that this package raises on purpose; its text is meant for people."""
+    """Base of every error that this package raises on purpose; its text is one line for people, without secrets."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(in_one_line(text))
 
 
 def first_line(error: BaseException) -> str:

@@ -37,6 +37,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as SourceSettingsError
 
 from sbr_tasks.errors import SettingsError
+from sbr_tasks.plain_text import MASK
 
 SETTINGS_FILE = "sbr.toml"
 ENV_PREFIX = "SBR_"
@@ -511,7 +512,8 @@ def _explain(error: ValidationError, given: Mapping[str, Any], file: Path | None
         else:
             expected = _EXAMPLES.get(problem["type"])
             reason = f"expected {expected}" if expected else problem["msg"].removeprefix("Value error, ")
-            sentences.append(f"Setting {key!r} in {where} is {problem['input']!r}: {reason[0].lower()}{reason[1:]}.")
+            value = MASK if loc[0] == "store_options" or loc[:2] == ["source", "options"] else repr(problem["input"])
+            sentences.append(f"Setting {key!r} in {where} is {value}: {reason[0].lower()}{reason[1:]}.")
     return " ".join(sentences)
 
 

@@ -2,6 +2,7 @@
 
 - A key is written whole or not at all, and never changed afterwards (`put_new` refuses a second writer).
 - A `FileRecord` names a file with its size and hash; `read` refuses content that differs from it.
+- A record is a JSON object that carries a hash of its key and content; `get_json` refuses one that was changed.
 - A `NumberedLog` is a sequence of JSON entries in which entry n can be created once, by one writer.
 """
 
@@ -43,6 +44,10 @@ _HALF_WRITTEN = re.compile(r"#\d+$")
 _ENTRY_KEY = re.compile(r"/\d{8}\.json$")
 INCOMPLETE = "incomplete.json"
 """Lies beside the entries of a log while `sbr store copy` writes the store: nobody may read or extend that log."""
+_NAMED_DIGITS = 12
+"""Digits of a published file's hash that are in its name."""
+CHECKSUM = "checksum"
+"""The field of a record that holds the hash of its key and of its other fields."""
 _REMEDY = "Restore it from a backup; docs/operations.md says under Recovery what can be made again, and how."
 
 
@@ -147,7 +152,15 @@ class Store:
         """Writes a file under `key` with the hash of its content added to the name: no other content ever lies there."""
         path = PurePosixPath(key)
         digest = hashlib.sha256(data).hexdigest()
-        return self._put(str(path.with_name(f"{path.stem}.{digest[:12]}{path.suffix}")), data, digest)
+        return self._put(str(path.with_name(f"{path.stem}.{digest[:_NAMED_DIGITS]}{path.suffix}")), data, digest)
+
+    def create_record(self, key: str, body: Mapping[str, Any]) -> None:
+        """Creates a record atomically, with its checksum; see `put_new` for the errors."""
+        self.put_new(key, seal(key, body))
+
+    def replace_record(self, key: str, body: Mapping[str, Any]) -> None:
+        """Writes a record whole, with its checksum, whatever lay there."""
+        self.replace(key, seal(key, body))
 
     def replace(self, key: str, data: bytes | memoryview) -> FileRecord:
         """Writes `key` whole, whatever lay there. For what follows from other records; all else is `publish`ed."""
@@ -179,22 +192,40 @@ class Store:
             raise StoreError(f"{self.where(key)} can't be read: {first_line(error)}") from error
 
     def get_json(self, key: str, fields: Iterable[str] = ()) -> Json:
-        """The record that lies under `key`, with at least some fields.
+        """The record under `key`, verified, with at least some fields.
 
         Raises:
-            DamagedError: There is no such key, or it doesn't hold a JSON object with these fields.
+            DamagedError: There is no such key, it doesn't hold a JSON object with these fields, or its checksum says that it
+                was changed or belongs under another key.
             StoreError: It can't be read.
         """
         try:
             found = json.loads(self.get(key))
         except ValueError as error:
             raise DamagedError(f"{self.where(key)} is damaged: expected a JSON object ({error}). {_REMEDY}") from None
-        missing = set(fields) - set(found) if isinstance(found, dict) else {"a JSON object"}
+        missing = {*fields, CHECKSUM} - set(found) if isinstance(found, dict) else {"a JSON object"}
         if missing:
             raise DamagedError(
                 f"{self.where(key)} is damaged: expected {', '.join(sorted(missing))}, found {found!r:.60}. {_REMEDY}"
             )
+        recorded = found.pop(CHECKSUM)
+        if recorded != _checksum(key, found):
+            raise DamagedError(
+                f"{self.where(key)} is damaged: it was changed after it was written (its checksum doesn't match). {_REMEDY}"
+            )
         return dict(found)
+
+    def get_published(self, key: str) -> bytes:
+        """The content of a published file of which only the key is known, verified by the hash in its name.
+
+        Raises:
+            DamagedError: There is no such key, or its content isn't that of its name.
+            StoreError: It can't be read.
+        """
+        data = self.get(key)
+        if hashlib.sha256(data).hexdigest()[:_NAMED_DIGITS] != PurePosixPath(key).stem.rpartition(".")[2]:
+            raise DamagedError(f"{self.where(key)} is damaged: its content doesn't match the hash in its name. {_REMEDY}")
+        return data
 
     def read(self, record: FileRecord) -> bytes:
         """The content of a published file, verified.
@@ -383,7 +414,7 @@ class NumberedLog:
         Raises:
             AlreadyExistsError: Another writer was first; nothing was changed.
         """
-        self._store.put_new(entry_key(self._prefix, number), to_json(body))
+        self._store.create_record(entry_key(self._prefix, number), body)
 
     def append(self, build: Callable[[Sequence[LogEntry]], Mapping[str, Any] | None]) -> LogEntry | None:
         """Appends the entry that `build` makes of the entries so far, and asks it again whenever another writer was first.
@@ -455,6 +486,28 @@ def from_parquet(
 def to_json(body: Mapping[str, Any]) -> bytes:
     """Readable JSON with sorted keys: equal content gives equal bytes."""
     return json.dumps(body, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def seal(key: str, body: Mapping[str, Any]) -> bytes:
+    """A record as it is written under `key`: JSON with its checksum."""
+    return to_json({**body, CHECKSUM: _checksum(key, body)})
+
+
+def _checksum(key: str, body: Mapping[str, Any]) -> str:
+    """Equal before a record is written and after it was read, which turns tuples into lists and names into text."""
+    return hashlib.sha256(key.encode() + b"\0" + to_json(json.loads(to_json(body)))).hexdigest()
+
+
+def file_name(name: str) -> PurePosixPath:
+    """A name of a file within a folder that a record gives, once it is sure that it leads to no other place.
+
+    Raises:
+        DamagedError: It is absolute, empty, or leads out of the folder.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name or "\\" in name:
+        raise DamagedError(f"Expected the name of a file inside a folder, found {name!r}, which leads elsewhere. {_REMEDY}")
+    return path
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:

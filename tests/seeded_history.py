@@ -13,7 +13,7 @@ from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry.gate import COMPARED, Champion, Contender, Metrics, decide
 from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, Rollback, fold
 from sbr_tasks.settings import GateSettings
-from sbr_tasks.store import NumberedLog, Store, to_json
+from sbr_tasks.store import NumberedLog, Store
 
 WINDOW_DAYS = 30
 SETTINGS = GateSettings(confidence=0.95)
@@ -90,7 +90,7 @@ def write_manifest(store: Store, name: str, *, parent: str | None = None) -> Non
         "optimizer": {},
         "saved_model": {},
     }
-    store.put_new(f"models/{name}/manifest.json", to_json(manifest))
+    store.create_record(f"models/{name}/manifest.json", manifest)
 
 
 def revision_of(day: date) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,11 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from sbr_tasks.errors import DamagedError, RegistryError, TrackingError, first_line
+from sbr_tasks.plain_text import without_credentials
 from sbr_tasks.registry.log import Entry, LogState, Promotion, Rollback, undecided_page
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of, version_files
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, is_url
-from sbr_tasks.store import Store
+from sbr_tasks.store import Store, file_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,7 +35,6 @@ PAGE = "report.html"
 _NAME_TAG = "sbr.version"
 _CURSOR_TAG = "sbr.log_entries_shown"
 _ATTEMPTS = 5
-_CREDENTIALS = re.compile(r"://[^/@\s]*@")
 
 Result = TypeVar("Result")
 
@@ -237,7 +236,7 @@ class MlflowProjection:
         self._client.log_dict(run.info.run_id, manifest["lineage"], "lineage.json")
         with scratch_folder(self._settings, "mlflow") as folder:
             for name, content in version_files(self._store, version).items():
-                (folder / name).write_bytes(content)
+                (folder / file_name(name)).write_bytes(content)
             self._client.log_artifacts(run.info.run_id, str(folder), "model")
         return str(run.info.run_id)
 
@@ -317,7 +316,7 @@ def model_url(settings: Settings) -> str | None:
     uri = str(settings.mlflow.tracking_uri) if pages is None else pages
     if not uri.startswith(("http://", "https://")):
         return None
-    return f"{_CREDENTIALS.sub('://', uri).rstrip('/')}/#/models/{quote(settings.mlflow.model_name, safe='')}"
+    return f"{without_credentials(uri).rstrip('/')}/#/models/{quote(settings.mlflow.model_name, safe='')}"
 
 
 def version_url(settings: Settings, number: str) -> str | None:
@@ -335,8 +334,7 @@ def in_words(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
-        message = (
+        raise TrackingError(
             f"MLflow at {uri} can't be used: {first_line(error).removesuffix('.')}. Nothing is lost, the store has all "
-            "records: mend it or move it away, then run `sbr repair`."
-        )
-        raise TrackingError(_CREDENTIALS.sub("://", message)) from None
+            "records: repair MLflow or move it away, then run `sbr repair`."
+        ) from None

@@ -20,7 +20,7 @@ from sbr_tasks.progress import Progress
 from sbr_tasks.registry.gate import Metrics
 from sbr_tasks.registry.versions import load_scorer, load_version
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store, code_version, to_json
+from sbr_tasks.store import FileRecord, Json, Store, code_version
 from sbr_tasks.window.build import Window, WindowData, read_window
 from sbr_tasks.window.sessions import Sessions
 
@@ -121,13 +121,13 @@ def _record(store: Store, key: str, evaluation: Evaluation, test: Sessions) -> S
         "ranks": store.publish_table(key.removesuffix(".json") + ".parquet", ranks).as_dict(),
     }
     try:
-        store.put_new(key, to_json(body))
+        store.create_record(key, body)
     except AlreadyExistsError:
         kept = _load(store, key)
         if kept:
             logger.info("Another run recorded %s meanwhile.", key)
             return kept
-        store.replace(key, to_json(body))
+        store.replace_record(key, body)
     return _score(body)
 
 

@@ -14,7 +14,7 @@ from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.versions import ModelVersion, load_weights
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Store, entry_key, to_json
+from sbr_tasks.store import FileRecord, Store, entry_key, file_name
 from sbr_tasks.window.build import Window, read_window
 from sbr_tasks.window.sessions import Sessions
 
@@ -38,7 +38,7 @@ def check_serving(store: Store, settings: Settings, version: ModelVersion, windo
     sample = _sample(read_window(store, window, settings.zone).test)
     with scratch_folder(settings, "serving") as folder:
         for name, record in _files(version).items():
-            file = folder / name
+            file = folder / file_name(name)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(store.read(record))
         k = version.manifest["inputs"]["serving"]["k"]
@@ -70,12 +70,12 @@ def publish_serving(store: Store, entry: int, version: ModelVersion) -> None:
         DamagedError: Files of the version are missing or damaged; what lay there is untouched.
     """
     folder = f"{SERVING}/{entry}"
-    files = {f"{folder}/{name}": store.read(record) for name, record in _files(version).items()}
+    files = {f"{folder}/{file_name(name)}": store.read(record) for name, record in _files(version).items()}
     for key in set(store.keys(folder)) - files.keys():
         store.delete(key)
     last = sorted(files, key=lambda key: (key == f"{folder}/{_GRAPH}", key))
     published = [store.replace(key, files[key]).as_dict() for key in last]
-    store.replace(entry_key(RECORDS, entry), to_json({"version": version.name, "entry": entry, "files": published}))
+    store.replace_record(entry_key(RECORDS, entry), {"version": version.name, "entry": entry, "files": published})
     logger.info("%s is served as %s/%d.", version.name, SERVING, entry)
 
 

@@ -28,7 +28,7 @@ from sbr_tasks.gru4rec.weights import Floats, GRU4RecWeights, to_npz
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
+from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint
 from sbr_tasks.window.build import Window, read_window
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
         "saved_model": _publish_saved_model(store, settings, f"{folder}/saved_model", trained.weights),
     }
     try:
-        store.put_new(_manifest_key(name), to_json(manifest))
+        store.create_record(_manifest_key(name), manifest)
     except AlreadyExistsError:
         logger.info("Another run trained %s meanwhile.", name)
         checkpoints.delete()

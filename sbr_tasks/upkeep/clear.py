@@ -25,7 +25,7 @@ from sbr_tasks.clicks.catalog import ClickCatalog, Removed
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Json, LogEntry, Stat, Store, to_json
+from sbr_tasks.store import Json, LogEntry, Stat, Store
 from sbr_tasks.upkeep.inventory import take_inventory
 from sbr_tasks.upkeep.plan import Plan, add_days, make_plan, plan_days, revision_files
 from sbr_tasks.window.build import removed_key
@@ -164,7 +164,7 @@ def cleared_table(cleared: Cleared) -> str:
 
 def _keep_manifest(store: Store, key: str, manifest: Json) -> None:
     try:
-        store.put_new(key, to_json(manifest))
+        store.create_record(key, manifest)
     except AlreadyExistsError:
         logger.info("%s stands already.", store.where(key))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
@@ -50,7 +51,7 @@ def show_quarantine(store: Store, day: date) -> Json:
     revision = state.accepted if released else _quarantined(day, state)
     assert revision is not None  # noqa: S101 (narrows the type)
     decision = state.decided[revision.rev]
-    result = store.get_json(decision["result"], ("results",))
+    result = json.loads(store.get_published(decision["result"]))
     examples = {
         outcome["expectation_config"]["description"]: values
         for outcome in result["results"]

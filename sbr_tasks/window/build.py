@@ -19,7 +19,7 @@ from sbr_tasks.days import day_interval_us, describe_days, from_us, window_days
 from sbr_tasks.errors import AlreadyExistsError, WindowError
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
+from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint
 from sbr_tasks.validation.checkpoint import require_days
 from sbr_tasks.window.coded import CodedClicks, Coder
 from sbr_tasks.window.coverage import describe_cleansing
@@ -286,7 +286,7 @@ def _publish(
         "n_items": len(items),
     }
     try:
-        store.put_new(_manifest_key(as_of, key), to_json(manifest))
+        store.create_record(_manifest_key(as_of, key), manifest)
     except AlreadyExistsError:
         logger.info("Another run published the same window (%s) meanwhile.", key)
         return load_window(store, as_of, key)

@@ -14,7 +14,7 @@ from sbr_tasks.registry.mlflow_projection import MlflowProjection
 from sbr_tasks.registry.scoring import BASELINES, Score
 from sbr_tasks.registry.versions import load_version
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Store, to_json
+from sbr_tasks.store import FileRecord, Store
 from sbr_tasks.window.build import Window
 
 WAIT_S = 120
@@ -61,7 +61,7 @@ def write_version(store: Store, name: str) -> None:
         "optimizer": store.publish(f"models/{name}/optimizer.npz", name.encode()).as_dict(),
         "saved_model": records,
     }
-    store.put_new(f"models/{name}/manifest.json", to_json(manifest))
+    store.create_record(f"models/{name}/manifest.json", manifest)
 
 
 def window_of(name: str) -> Window:

@@ -66,7 +66,7 @@ def test_mlflow_and_scratch_lie_inside_a_local_store_by_default(tmp_path: Path) 
         ),
         (
             "store_options=eu-west-1",
-            "Setting 'store_options' in the overrides (--set) is 'eu-west-1': expected JSON such as "
+            "Setting 'store_options' in the overrides (--set) is ***: expected JSON such as "
             """'{"region": "eu-west-1"}'.""",
         ),
         ("window", "Expected --set key=value, such as --set window.days=7; found 'window'."),
@@ -94,7 +94,7 @@ def test_unknown_key_in_file_names_the_file(tmp_path: Path) -> None:
     [
         ("SBR_WINDOW__DAYZ", "Unknown setting 'window.dayz' in the environment. Did you mean 'window.days'?"),
         ("SBR_WINDOW_DAYS", "Unknown setting 'SBR_WINDOW_DAYS' in the environment. Did you mean SBR_WINDOW__DAYS?"),
-        ("SBR_STORE_OPTIONS", "Setting 'store_options' in the environment is 3: expected JSON such as"),
+        ("SBR_STORE_OPTIONS", "Setting 'store_options' in the environment is ***: expected JSON such as"),
         ("SBR_WINDOW", "Setting 'window' in the environment is 3: "),
         ("SBR_STOER", "Unknown setting 'SBR_STOER' in the environment. Did you mean SBR_STORE?"),
     ],

@@ -8,7 +8,17 @@ import pyarrow as pa
 import pytest
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError
-from sbr_tasks.store import FileRecord, NumberedLog, Store, code_version, content_hash, fingerprint, from_parquet, to_parquet
+from sbr_tasks.store import (
+    FileRecord,
+    NumberedLog,
+    Store,
+    code_version,
+    content_hash,
+    file_name,
+    fingerprint,
+    from_parquet,
+    to_parquet,
+)
 
 
 @pytest.fixture(params=["folder", "s3", "memory"])
@@ -53,6 +63,35 @@ def test_concurrent_appends_lose_nothing(store: Store) -> None:
     entries = log.entries()
     assert [entry.number for entry in entries] == list(range(1, 13))
     assert sorted(entry.body["writer"] for entry in entries) == list(range(12))
+
+
+def test_record_is_read_as_it_was_written(store: Store) -> None:
+    store.create_record("models/x/manifest.json", {"b": (1, 2.5), "a": {3: None}, "é": "ü"})
+    assert store.get_json("models/x/manifest.json", ["a", "b"]) == {"a": {"3": None}, "b": [1, 2.5], "é": "ü"}
+    with pytest.raises(AlreadyExistsError):
+        store.create_record("models/x/manifest.json", {})
+
+
+def test_record_under_another_key_is_refused(store: Store) -> None:
+    store.create_record("log/00000001.json", {"day": "2020-06-01"})
+    store.put_new("log/00000002.json", store.get("log/00000001.json"))
+    with pytest.raises(DamagedError, match=r"log/00000002\.json is damaged: it was changed after it was written"):
+        NumberedLog(store, "log").entries()
+
+
+def test_published_file_is_verified_by_its_name(store: Store) -> None:
+    record = store.publish("validation/result.json", b"{}")
+    assert store.get_published(record.key) == b"{}"
+    store.replace(record.key, b"{ }")
+    with pytest.raises(DamagedError, match="doesn't match the hash in its name"):
+        store.get_published(record.key)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../up", "a/../../up", "", "a\\b", "a\0b"])
+def test_names_that_lead_out_of_a_folder_are_refused(name: str) -> None:
+    with pytest.raises(DamagedError, match="which leads elsewhere"):
+        file_name(name)
+    assert str(file_name("variables/variables.index")) == "variables/variables.index"
 
 
 def test_damaged_file_is_refused(store: Store) -> None:

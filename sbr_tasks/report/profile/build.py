@@ -253,7 +253,7 @@ def _profile(
         "plots": plots,
     }
     try:
-        store.put_new(_manifest_key(as_of, key), to_json(manifest))
+        store.create_record(_manifest_key(as_of, key), manifest)
     except AlreadyExistsError:
         logger.info("Another run published the same profile (%s) meanwhile.", key)
         return _load(store, as_of, key)

@@ -9,7 +9,7 @@ from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError
 from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, Rollback, fold
 from sbr_tasks.registry.promotion import require_return
-from sbr_tasks.store import Store
+from sbr_tasks.store import Store, seal
 
 START = date(2020, 6, 1)
 
@@ -103,12 +103,17 @@ def test_only_an_earlier_champion_can_come_back(to: str, message: str) -> None:
     [
         (b"{", r"promotions/00000002\.json is damaged: expected a JSON object \(Expecting property name"),
         (b"[1]", r"promotions/00000002\.json is damaged: expected a JSON object, found \[1\]\. Restore it from a backup; docs"),
+        (b'{"kind": "decision"}', r"promotions/00000002\.json is damaged: expected checksum, found "),
         (
-            b'{"kind": "decision"}',
+            seal("promotions/00000001.json", {"kind": "decision"}),
+            r"promotions/00000002\.json is damaged: it was changed after it was written",
+        ),
+        (
+            seal("promotions/00000002.json", {"kind": "decision"}),
             r"^Entry 2 of .*promotions can't be read: KeyError\('as_of'\)\. It is damaged \(restore it from",
         ),
         (
-            b'{"kind": "wish", "as_of": "2020-06-01"}',
+            seal("promotions/00000002.json", {"kind": "wish", "as_of": "2020-06-01"}),
             r"^Entry 2 of .*promotions can't be read: it is of the unknown kind 'wish'\. ",
         ),
     ],

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import logging
 from datetime import date, timedelta
 from pathlib import Path
@@ -83,7 +82,7 @@ def child_of(store: Store, parent: ModelVersion, name: str) -> None:
         "inputs": parent.manifest["inputs"] | {"parent": parent.name},
         "lineage": {**lineage, "revisions": kept, "settings": {"window": {"days": 2}}},
     }
-    store.put_new(f"models/{name}/manifest.json", json.dumps(manifest).encode())
+    store.create_record(f"models/{name}/manifest.json", manifest)
 
 
 def test_version_that_went_on_from_a_stale_one_names_it(

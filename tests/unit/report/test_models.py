@@ -22,7 +22,7 @@ from sbr_tasks.report.models.session import MOST_ITEMS, parse_session, side_by_s
 from sbr_tasks.report.models.version import data_docs_page, version_page
 from sbr_tasks.report.stored import report_of
 from sbr_tasks.settings import ModelSettings, Settings, load_settings
-from sbr_tasks.store import Store, to_json
+from sbr_tasks.store import Store
 from sbr_tasks.window.sessions import ItemIndex
 from tests.seeded_history import revision_of, seed_history, write_manifest
 
@@ -58,7 +58,7 @@ def write_model(store: Store, name: str, favourite: int) -> None:
     write_manifest(store, name)
     key = f"models/{name}/manifest.json"
     files = {file: store.publish(f"models/{name}/f/{file}", content).as_dict() for file, content in weights.to_files().items()}
-    store.replace(key, to_json(store.get_json(key) | {"files": files}))
+    store.replace_record(key, store.get_json(key) | {"files": files})
 
 
 def test_the_champion_is_shown_with_its_age_its_scores_and_what_it_was_made_of(store: Store) -> None:
@@ -109,7 +109,7 @@ def test_a_champion_whose_manifest_is_lost_is_shown_with_the_reason(store: Store
 
 
 def test_a_damaged_log_entry_is_named(store: Store) -> None:
-    store.replace("promotions/00000003.json", b'{"kind": "decision"}')
+    store.replace_record("promotions/00000003.json", {"kind": "decision"})
     with pytest.raises(DamagedError, match=r"Entry 3 of .*promotions can't be read"):
         overview(store, TODAY)
 
@@ -208,7 +208,7 @@ def test_lateness_is_told_in_words(store: Store) -> None:
     manifest = store.get_json(key)
     manifest["lineage"]["revisions"]["2026-11-10"] = "older"
     assert revision_of(date(2026, 11, 10)) != "older"
-    store.replace(key, to_json(manifest))
+    store.replace_record(key, manifest)
     assert stale_in_words(store, entries[0].version) == {"stale": "2026-11-10"}
 
 

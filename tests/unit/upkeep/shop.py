@@ -83,10 +83,10 @@ def write_version(store: Store, window: Window, seed: int = 0) -> ModelVersion:
         "optimizer": store.publish(f"{folder}/optimizer.npz", b"squares" + name.encode()).as_dict(),
         "saved_model": {"saved_model.pb": store.publish(f"{folder}/saved_model/saved_model.pb", name.encode()).as_dict()},
     }
-    store.put_new(f"models/{name}/manifest.json", to_json(manifest))
+    store.create_record(f"models/{name}/manifest.json", manifest)
     scores = f"evaluations/on={window.fingerprint}/by=code/{name}"
     ranks = store.publish(f"{scores}.parquet", b"ranks of " + name.encode())
-    store.put_new(f"{scores}.json", to_json({"metrics": {}, "by_length": {}, "ranks": ranks.as_dict()}))
+    store.create_record(f"{scores}.json", {"metrics": {}, "by_length": {}, "ranks": ranks.as_dict()})
     return load_version(store, name)
 
 
@@ -120,7 +120,7 @@ def decide(store: Store, window: Window, version: ModelVersion, outcome: Outcome
     store.replace(f"reports/as_of={window.as_of}/{number:08d}.html", b"<html></html>")
     profile = f"profiles/as_of={window.as_of}/{window.fingerprint}"
     plot = store.publish(f"{profile}/hours.svg", f"<svg>{window.as_of}</svg>".encode())
-    store.replace(f"{profile}/manifest.json", to_json({"plots": {"hours": {"svg": plot.as_dict()}}}))
+    store.replace_record(f"{profile}/manifest.json", {"plots": {"hours": {"svg": plot.as_dict()}}})
 
 
 def new_shop(folder: Path, store: Store, settings: Settings) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
@@ -136,3 +138,34 @@ def test_damaged_day_is_forgotten_and_comes_from_the_source_again(store: Store, 
     assert str(DAYS[-2]) in window.manifest["inputs"]["revisions"]
     assert file.read_bytes() == before
     assert check_store(store).faults == ()
+
+
+def test_one_changed_character_of_any_record_is_noticed(store: Store, tmp_path: Path) -> None:
+    """Wherever it leaves valid JSON: a digit of a day, of a count, of a hash, or a letter of a name."""
+    keys = [key for key in store.keys("") if key.endswith(".json") and not key.startswith("validation/")]
+    n_changed = 0
+    for key in keys:
+        content = store.get(key)
+        for place in range(0, len(content), max(1, len(content) // 50)):
+            other = {ord("1"): b"2", ord("a"): b"b"}.get(content[place], b"1")
+            changed = content[:place] + other + content[place + 1 :]
+            try:
+                is_other = json.loads(changed) != json.loads(content)
+            except ValueError:
+                is_other = False
+            if not is_other:
+                continue
+            n_changed += 1
+            (tmp_path / "store" / key).write_bytes(changed)
+            with pytest.raises(DamagedError):
+                store.get_json(key)
+        (tmp_path / "store" / key).write_bytes(content)
+    assert n_changed > 10 * len(keys)
+    assert check_store(store).faults == ()
+
+
+def test_changed_day_of_a_validation_is_named(store: Store, tmp_path: Path) -> None:
+    file = one(tmp_path, "commits/clicks/*.json")
+    other = str(DAYS[0])
+    file.write_text(file.read_text().replace(str(LAST), other))
+    assert [fault.key for fault in check_store(store).faults if fault.key == key_of(tmp_path, file)]

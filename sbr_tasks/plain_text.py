@@ -1,0 +1,68 @@
+"""Text that may be shown anywhere: without secrets, and without characters that a terminal would obey."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+_CREDENTIALS = re.compile(r"""(?<=://)(?:[^\s/@:'"]*:[^\s'"]*|[^\s/@'"]+)@""")
+"""User and password of a URL. A password may hold `/`, `:` and `@`, which people forget to write as %2F, %3A and %40."""
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Controls but tab and line feed, and what turns the direction of writing around."""
+_SECRET_NAMES = re.compile(r"secret|password|passwd|token|key|sas|credential", re.IGNORECASE)
+_LINE_BREAKS = re.compile(r"\s*[\r\n]+\s*")
+_OPTIONS = ("store_options", "options")
+"""Settings whose fields are options of an object store."""
+MASK = "***"
+
+
+def without_credentials(text: str) -> str:
+    """The text with its URLs as they are without user and password.
+
+    Example:
+        >>> without_credentials("postgresql://sbr:p@ss/word@db:5432/mlflow")
+        'postgresql://db:5432/mlflow'
+    """
+    return _CREDENTIALS.sub("", text)
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters written out as in JSON: an id can't move the cursor, nor colour the terminal.
+
+    Example:
+        >>> printable("item \x1b[31m7")
+        'item \\u001b[31m7'
+    """
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def in_one_line(text: str) -> str:
+    """The text as one printable line without credentials."""
+    return printable(without_credentials(_LINE_BREAKS.sub(" ", text.strip())))
+
+
+def masked(values: Any, *, is_options: bool = False) -> Any:
+    """Settings as JSON values, with what is secret masked: options that are named like it, and credentials in URLs.
+
+    Args:
+        values: A JSON value.
+        is_options: Whether it holds the options of an object store.
+    """
+    if isinstance(values, dict):
+        return {
+            name: MASK
+            if is_options and value and _SECRET_NAMES.search(name)
+            else masked(value, is_options=is_options or name in _OPTIONS)
+            for name, value in values.items()
+        }
+    if isinstance(values, list):
+        return [masked(value, is_options=is_options) for value in values]
+    return without_credentials(values) if isinstance(values, str) else values
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats log lines without credentials and control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(without_credentials(super().format(record)))
