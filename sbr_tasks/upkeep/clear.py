@@ -138,7 +138,7 @@ def forget_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str
         files = frozenset(key for roles in revisions.values() for keys in roles.values() for key in keys)
         return {day: Removed(frozenset(revisions), files)} if files else {}
 
-    entry = ClickCatalog(store).commit_removal(build, why=why.strip(), at=_second(now))
+    entry = ClickCatalog(store).commit_removal(build, why=why.strip(), at=_second(now), forgets=True)
     if entry is None:
         raise DayError(f"Expected a day with clicks in the store, found none of {day}. `sbr runs --day {day}` shows its state.")
     keys = tuple(entry.body["days"][str(day)]["files"])

@@ -51,7 +51,8 @@ def bring_in(folder: Path, settings: Settings, late: list[Click] | None = None) 
     if late:
         write_parquet(folder / "in" / f"{LATE}.parquet", late)
     store = Store.open(settings)
-    ingest(store, settings)
+    taking = settings.ingest.model_copy(update={"changed_days": "take"})
+    ingest(store, settings.model_copy(update={"ingest": taking}))
     validate_pending(store, settings)
 
 

@@ -41,6 +41,11 @@ def clear(store: Store, settings: Settings, keep_days: int = KEEP, *, dry_run: b
     return clear_store(store, settings, keep_days=keep_days, now=NOW, dry_run=dry_run)
 
 
+def taking(settings: Settings) -> Settings:
+    """The same settings, under which a source may replace a day by other clicks."""
+    return settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"changed_days": "take"})})
+
+
 def days_in(store: Store, prefix: str) -> set[date]:
     return {
         date.fromisoformat(key.split("/")[1].split("=")[1]) for key in store.keys(prefix) if not key.endswith("removed.json")
@@ -153,7 +158,7 @@ def test_superseded_revision_goes_unless_a_window_that_stays_was_built_of_it(
     catalog, revisions = ClickCatalog(store), [ClickCatalog(store).days()[LAST].accepted]
     for first_item in (7, 9):  # late clicks, twice; no window is built of the first ones
         write_days(tmp_path, [LAST], first_item=first_item)
-        ingest_missing(store, settings, LAST)
+        ingest_missing(store, taking(settings), LAST)
         accept_pending(store)
         revisions.append(catalog.days()[LAST].accepted)
     bring_window(store, settings, LAST)
@@ -178,7 +183,7 @@ def test_revision_that_was_removed_and_comes_back_is_validated_again(store: Stor
 def test_released_day_stays_and_goes_like_others(store: Store, settings: Settings, tmp_path: Path, day: date) -> None:
     catalog = ClickCatalog(store)
     write_days(tmp_path, [day], first_item=7)
-    ingest_missing(store, settings, day)
+    ingest_missing(store, taking(settings), day)
     revision = catalog.days()[day].incoming
     assert revision is not None
     place, data = f"day={day}/rev={revision.rev}", store.read(revision.file)
@@ -228,7 +233,7 @@ def test_revision_that_a_run_brings_back_just_before_the_removal_is_committed_st
     catalog, revisions = ClickCatalog(store), []
     for first_item in (7, 9):
         write_days(tmp_path, [LAST], first_item=first_item)
-        ingest_missing(store, settings, LAST)
+        ingest_missing(store, taking(settings), LAST)
         accept_pending(store)
         revisions.append(catalog.days()[LAST])
     (superseded, imported), put, came = (revisions[0].accepted, revisions[0].incoming), store.put_new, list[str]()
