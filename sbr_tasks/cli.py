@@ -480,9 +480,10 @@ def copy_store(
 @stored.command("gc")
 def clear_store(
     keep_days: Annotated[
-        int | None, typer.Option("--keep-days", min=0, help="Days before the newest one that are kept (upkeep.keep_days).")
+        int | None, typer.Option("--keep-days", min=0, help="Days before the newest decided one to keep (upkeep.keep_days).")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove even more than half of the accepted days.")] = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -492,7 +493,7 @@ def clear_store(
 
     store, settings = _open(overrides)
     days = settings.upkeep.keep_days if keep_days is None else keep_days
-    cleared = run(store, settings, keep_days=days, now=datetime.now(UTC), dry_run=dry_run)
+    cleared = run(store, settings, keep_days=days, now=datetime.now(UTC), dry_run=dry_run, is_confirmed=yes)
     if as_json:
         _print(cleared.as_dict(), as_json)
     else:

@@ -315,7 +315,7 @@ class UpkeepSettings(_Section):
     """What `sbr store gc` and the weekly DAG keep."""
 
     keep_days: int = Field(
-        90, ge=0, description="Runs of the newest accepted day and of so many days before it keep all they read and wrote."
+        90, ge=0, description="Runs of the newest decided day and of so many days before it keep all they read and wrote."
     )
     grace_hours: float = Field(
         24.0, ge=0, description="Files younger than this are never removed: a run at work may be about to publish them."

@@ -293,8 +293,11 @@ def clear_store(keep_days: int | None = None, *, overrides: Iterable[str] = ()) 
     """Removes what no retained run and no log entry needs; see `sbr_tasks.upkeep.clear.clear_store`.
 
     Args:
-        keep_days: Days before the newest accepted one that are kept; None takes the setting `upkeep.keep_days`.
+        keep_days: Days before the newest decided one that are kept; None takes the setting `upkeep.keep_days`.
         overrides: Settings, as on the command line.
+
+    Raises:
+        DayError: More than half of the accepted days would go: a person has to confirm that (`sbr store gc --yes`).
     """
     from sbr_tasks.store import Store
     from sbr_tasks.upkeep.clear import clear_store as clear
@@ -306,7 +309,8 @@ def clear_store(keep_days: int | None = None, *, overrides: Iterable[str] = ()) 
     cleared = clear(store, settings, keep_days=days, now=datetime.now(UTC))
     logger.info("%s\n%s", store.url, cleared_table(cleared))
     found = cleared.as_dict()
-    return {name: found[name] for name in ("newest_day", "first_retained_run", "files", "bytes", "removed", "young_orphans")}
+    kept = ("newest_day", "first_retained_run", "accepted_days_removed", "files", "bytes", "removed", "young_orphans")
+    return {name: found[name] for name in kept}
 
 
 def retrain(

@@ -586,6 +586,8 @@ def _publish_day(store: Store, day: date, unsorted: pa.Table, state: DayState, s
         return DayRead(day, len(clicks), stored=last)
     if stored is None or stored.rev == rev:  # the accepted clicks again, in place of those in quarantine
         return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks))
+    if settings.ingest.changed_days == "take":  # whatever is stored, even a damaged file
+        return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks), stored)
     before = ClickCatalog(store).read(stored)
     found = difference(before, clicks)
     is_converted = not found and before.schema.field("item_id").type != clicks.schema.field("item_id").type
