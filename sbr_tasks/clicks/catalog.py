@@ -78,6 +78,7 @@ class DayState:
     Attributes:
         source: Fingerprint of the source that the day was last asked of.
         timezone: Zone whose midnights it was cut at then.
+        id_type: Type of the ids of its last import (setting source.id_type); empty where the commit doesn't say.
         empty: The source held no click of the day, and none was ever accepted or put into quarantine.
         removed: All its revisions were removed (`sbr store gc` or `forget`); a run that needs the day ingests it again.
             A day that `gc` removed stays so while the source holds no click of it.
@@ -93,6 +94,7 @@ class DayState:
 
     source: str = ""
     timezone: str = ""
+    id_type: str = ""
     empty: bool = False
     removed: bool = False
     forgotten: bool = False
@@ -357,7 +359,7 @@ def _apply_import(days: dict[date, DayState], body: Json) -> None:
     for text, record in body["days"].items():
         day = date.fromisoformat(text)
         state = days.setdefault(day, DayState())
-        state.source, state.timezone = source, timezone
+        state.source, state.timezone, state.id_type = source, timezone, body["source"].get("id_type", "")
         state.empty = state.removed = state.differs = False
         state.incoming = Revision.from_dict(day, record)
         earlier = state.decided.get(state.incoming.rev)

@@ -217,6 +217,8 @@ def _import(
         empty=tuple(day for day in absent if not is_stored[day]),
         warnings=tuple(_describe_difference(one, settings) for one in read if one.reason == "different"),
     )
+    asked_of = known if days is None else {day: state for day, state in known.items() if day in set(days)}
+    _require_one_id_type(asked_of, ingested.days, settings)
     catalog.commit_import(
         ingested.revisions,
         empty=ingested.empty,
@@ -228,6 +230,7 @@ def _import(
             "fingerprint": source,
             "settings": fingerprint(settings.source.model_dump(mode="json")),
             "timezone": settings.timezone,
+            "id_type": settings.source.id_type,
             "for_day": str(for_day) if for_day else None,
             "ledger": ledger.model_dump(mode="json"),
             "rows": ledger.stored,
@@ -353,6 +356,22 @@ def _require_same_zone(known: Mapping[date, DayState], settings: Settings) -> No
             f"The days of this store were cut at midnights of {zone} (the newest is {newest}), and the setting timezone is "
             f"{settings.timezone}. Days of two zones overlap, so nothing was ingested. Set timezone back to {zone}, or give "
             f"{settings.timezone} a store of its own (SBR_STORE) and ingest the history into it."
+        )
+
+
+def _require_one_id_type(known: Mapping[date, DayState], replaced: Collection[date], settings: Settings) -> None:
+    """A window can't mix ids of two types, so an import changes the type of all days that it was asked for, or none."""
+    id_type = settings.source.id_type
+    if not replaced:
+        return
+    kept_days = {day: state for day, state in known.items() if state.stored and day not in set(replaced)}
+    others = [day for day, state in kept_days.items() if state.id_type not in ("", id_type)]
+    if others:
+        kept = known[others[0]].id_type
+        raise DayError(
+            f"The store has ids of type {kept} on {describe_days(others)} that this import doesn't replace, and it was asked to "
+            f"read others with source.id_type={id_type}. Nothing was stored. Set source.id_type={kept}; or import all these "
+            "days again in one go (with ingest.changed_days=take where the source holds other clicks), or use another store."
         )
 
 

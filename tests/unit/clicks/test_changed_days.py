@@ -16,7 +16,7 @@ from sbr_tasks.clicks.catalog import ClickCatalog, Revision
 from sbr_tasks.clicks.changed import Difference, difference
 from sbr_tasks.clicks.formats import click_schema
 from sbr_tasks.clicks.ingest import fitting_unit, ingest, ingest_missing, no_clicks_of
-from sbr_tasks.errors import NotArrivedError, OvertakenError
+from sbr_tasks.errors import DayError, NotArrivedError, OvertakenError
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
@@ -286,3 +286,56 @@ def test_missing_day_names_the_unit_that_fits() -> None:
     said = no_clicks_of(DAY, [date(1970, 1, 18)], settings)
     assert said.startswith(f"{DAY} has no clicks in /clicks.csv: it holds clicks of 1970-01-18.")
     assert said.endswith("source.time_unit=ms. Try source.time_unit=s.")
+
+
+def test_changed_time_zone_is_refused_on_a_store_with_days(write_source: WriteSource, store: Store) -> None:
+    settings = write_source(HISTORY, "window.days=3")
+    ingest(store, settings)
+    moved = write_source(HISTORY, "window.days=3", "timezone=America/New_York")
+    with pytest.raises(DayError) as caught:
+        ingest_missing(store, moved, DAY)
+    assert str(caught.value) == (
+        f"The days of this store were cut at midnights of UTC (the newest is {DAY}), and the setting timezone is "
+        "America/New_York. Days of two zones overlap, so nothing was ingested. Set timezone back to UTC, or give America/New_York a store of its "
+        "own (SBR_STORE) and ingest the history into it."
+    )
+    with pytest.raises(DayError, match="Set timezone back to UTC"):
+        ingest(store, moved)
+    without_source = load_settings([f"store={settings.store}", "timezone=America/New_York"])
+    with pytest.raises(DayError, match="Set timezone back to UTC"):
+        ingest_missing(store, without_source, DAY)
+
+
+def test_time_zone_may_change_while_the_store_has_no_days(write_source: WriteSource, store: Store) -> None:
+    nine = date(2020, 1, 9)
+    with pytest.raises(NotArrivedError):
+        steps.ingest_clicks(str(nine), overrides=[f"store={store.url}", "source.path=/nowhere"])
+    ingest_missing(store, write_source(HISTORY, "window.days=3"), nine)
+    assert ClickCatalog(store).days()[nine].status == "empty"
+    moved = ingest_missing(store, write_source(HISTORY, "window.days=3", "timezone=America/New_York"), DAY)
+    assert moved is not None
+    assert DAY in moved.days
+
+
+def test_days_are_read_again_as_strings_where_the_id_type_changes(write_source: WriteSource, store: Store) -> None:
+    settings = write_source(HISTORY, "window.days=3")
+    ingest_missing(store, settings, DAY)
+    validate_pending(store, settings)
+    as_strings = write_source(HISTORY, "window.days=3", "source.id_type=string")
+    ingest_missing(store, as_strings, DAY)
+    validate_pending(store, as_strings)
+    for state in ClickCatalog(store).days().values():
+        assert state.accepted is not None
+        assert store.read_table(state.accepted.file).schema.field("item_id").type == pa.string()
+
+
+def test_import_that_would_mix_id_types_stores_nothing(write_source: WriteSource, store: Store) -> None:
+    settings = write_source(HISTORY, "window.days=3")
+    ingest_missing(store, settings, DAY)
+    before = ClickCatalog(store).look()
+    shrunk = write_source(lines(1, 3) + lines(2, 2) + lines(3, 6), "window.days=3", "source.id_type=string")
+    with pytest.raises(DayError, match=f"ids of type integer on {BEFORE} .* source.id_type=string"):
+        ingest_missing(store, shrunk, DAY)
+    with pytest.raises(DayError, match="ids of type integer on 2020-01-01 to 2020-01-02"):
+        ingest(store, write_source(lines(3, 6), "source.id_type=string"))
+    assert ClickCatalog(store).look() == before

@@ -185,7 +185,9 @@ def test_ids_of_different_types_and_nothing_to_train_on_are_refused_as_in_memory
     with pytest.raises(WindowError, match=r"cleansing .* left 0, and none to train on"):
         build_window(store, parquet_settings(tmp_path, *OVERRIDES, *ON_SPARK, "window.least_click=6"), D)
     write_parquet(tmp_path / "in" / "clicks.parquet", [("a", "x", at(D, 1)), ("a", "y", at(D, 2))])
-    accepted(parquet_settings(tmp_path, "source.id_type=string", "ingest.changed_days=take"))
+    mixed = parquet_settings(tmp_path, "source.id_type=string", "ingest.changed_days=take")
+    ingest(store, mixed, days=[D])
+    validate_pending(store, mixed)
     with pytest.raises(WindowError, match="Expected ids of one type on all days"):
         build_window(store, parquet_settings(tmp_path, *OVERRIDES, *ON_SPARK), D)
 
