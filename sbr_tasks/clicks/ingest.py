@@ -369,8 +369,8 @@ def _require_one_id_type(known: Mapping[date, DayState], replaced: Collection[da
     if others:
         kept = known[others[0]].id_type
         raise DayError(
-            f"The store has ids of type {kept} on {describe_days(others)} that this import doesn't replace, and it was asked to "
-            f"read others with source.id_type={id_type}. Nothing was stored. Set source.id_type={kept}; or import all these "
+            f"The store has ids of type {kept} on {describe_days(others)}, days that this import doesn't replace, and "
+            f"source.id_type is {id_type}. Nothing was stored. Set source.id_type={kept}; or import all these "
             "days again in one go (with ingest.changed_days=take where the source holds other clicks), or use another store."
         )
 

@@ -361,5 +361,5 @@ def test_clicks_that_the_run_left_out_are_on_its_page(shop: tuple[Store, Setting
     page, _ = page_of(shop, D)
     assert LEFT_OUT in page.text
     assert "3 lines read = 0 stored + 0 rejected + 3 left out" in page.text
-    assert [str(early), "outside the window", "2", "–"] in page.rows
+    assert [str(early), "outside the window", "2", "\u2013"] in page.rows
     assert [str(BEFORE), "already stored and different", "1", "164"] in page.rows
