@@ -83,7 +83,8 @@ class DayState:
         removed: All its revisions were removed (`sbr store gc` or `forget`); a run that needs the day ingests it again.
             A day that `gc` removed stays so while the source holds no click of it.
         forgotten: It was `sbr store forget` that removed it: a person gave it up, so it may be empty in future.
-        differs: The source holds other clicks than are stored, and they weren't taken (`ingest.changed_days`).
+        differs: The value of `ingest.changed_days` under which the source's clicks, which differ from those that are stored,
+            weren't taken; empty where they don't differ.
         incoming: The revision that was imported last.
         accepted: The revision that windows read.
         quarantined: The revision that failed validation, when that is the last word on the day.
@@ -98,7 +99,7 @@ class DayState:
     empty: bool = False
     removed: bool = False
     forgotten: bool = False
-    differs: bool = False
+    differs: str = ""
     incoming: Revision | None = None
     accepted: Revision | None = None
     quarantined: Revision | None = None
@@ -355,12 +356,12 @@ def _apply_import(days: dict[date, DayState], body: Json) -> None:
         state.empty, state.removed = state.incoming is None, False
     for text, found in body.get("kept", {}).items():
         state = days.setdefault(date.fromisoformat(text), DayState())
-        state.source, state.differs = source, found == "different"
+        state.source, state.differs = source, body["source"]["changed_days"] if found == "different" else ""
     for text, record in body["days"].items():
         day = date.fromisoformat(text)
         state = days.setdefault(day, DayState())
         state.source, state.timezone, state.id_type = source, timezone, body["source"].get("id_type", "")
-        state.empty = state.removed = state.differs = False
+        state.empty, state.removed, state.differs = False, False, ""
         state.incoming = Revision.from_dict(day, record)
         earlier = state.decided.get(state.incoming.rev)
         if earlier:

@@ -147,15 +147,25 @@ def _wanted_days(store: Store, settings: Settings, as_of: date) -> list[date]:
         logger.info("No source is set (source.path), so the window is made of what was ingested before.")
         return []
     source = source_fingerprint(files_of(settings.source), settings)
-    wanted = []
-    for day in window:
-        state = known.get(day)
-        # A day whose clicks differ is read again while it does, so that each run warns of it, until they are taken.
-        if state is None or state.source != source or state.differs or state.timezone != settings.timezone:
-            wanted.append(day)
-    if not wanted:
-        logger.info("All %d days up to %s were ingested before; the source is unchanged.", len(window), as_of)
-    return wanted
+    states = {day: known.get(day, DayState()) for day in window}
+    wanted = [
+        day
+        for day, state in states.items()
+        if state.source != source
+        or state.timezone != settings.timezone
+        or state.differs not in ("", settings.ingest.changed_days)
+    ]
+    differing = [day for day, state in states.items() if state.differs and day not in wanted]
+    if wanted:
+        return sorted([*wanted, *differing])
+    logger.info("All %d days up to %s were ingested before; the source is unchanged.", len(window), as_of)
+    if differing:
+        logger.warning(
+            "The source still holds other clicks of %s than are stored. The log of the import that compared them has the "
+            "counts; `sbr ingest --day DAY --set ingest.changed_days=take` takes the source's.",
+            describe_days(differing),
+        )
+    return []
 
 
 def ingest(
@@ -231,6 +241,7 @@ def _import(
             "settings": fingerprint(settings.source.model_dump(mode="json")),
             "timezone": settings.timezone,
             "id_type": settings.source.id_type,
+            "changed_days": settings.ingest.changed_days,
             "for_day": str(for_day) if for_day else None,
             "ledger": ledger.model_dump(mode="json"),
             "rows": ledger.stored,

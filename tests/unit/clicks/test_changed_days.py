@@ -17,7 +17,7 @@ from sbr_tasks.clicks.changed import Difference, difference
 from sbr_tasks.clicks.formats import click_schema
 from sbr_tasks.clicks.ingest import fitting_unit, ingest, ingest_missing, no_clicks_of
 from sbr_tasks.errors import DayError, NotArrivedError, OvertakenError
-from sbr_tasks.settings import Settings, load_settings
+from sbr_tasks.settings import IngestSettings, Settings, load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from tests.unit.clicks.conftest import WriteSource
@@ -116,18 +116,41 @@ def test_warning_names_both_counts_and_the_command_that_takes_the_clicks(
     assert incoming.rows == 6
 
 
-def test_difference_is_warned_about_by_each_run_until_it_is_taken(write_source: WriteSource, store: Store) -> None:
+def test_difference_is_warned_about_by_each_run_until_it_is_taken(
+    write_source: WriteSource, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     ingest(store, write_source(HISTORY))
     shrunk = write_source(lines(1, 3) + lines(2, 2) + lines(3, 5), "window.days=3")
-    for _ in range(2):
-        again = ingest_missing(store, shrunk, DAY)
-        assert again is not None
-        assert len(again.warnings) == 1
+    first = ingest_missing(store, shrunk, DAY)
+    assert first is not None
+    assert len(first.warnings) == 1
+    caplog.clear()
+    assert ingest_missing(store, shrunk, DAY) is None  # the source is unchanged, so it isn't read again
+    assert f"The source still holds other clicks of {BEFORE} than are stored." in caplog.text
+    next_day = ingest_missing(store, shrunk, DAY + timedelta(days=1))
+    assert next_day is not None
+    assert len(next_day.warnings) == 1
     taking = shrunk.model_copy(update={"ingest": shrunk.ingest.model_copy(update={"changed_days": "take"})})
     taken = ingest_missing(store, taking, DAY)
     assert taken is not None
     assert taken.days == (BEFORE,)
+    caplog.clear()
     assert ingest_missing(store, shrunk, DAY) is None
+    assert "still holds" not in caplog.text
+
+
+def test_grown_day_that_was_only_warned_about_is_taken_once_the_setting_says_so(
+    write_source: WriteSource, store: Store
+) -> None:
+    ingest(store, write_source(HISTORY))
+    careful = write_source(HISTORY + lines(2, 2, first=50), "window.days=3", "ingest.changed_days=warn")
+    first = ingest_missing(store, careful, DAY)
+    assert first is not None
+    assert first.days == ()
+    default = careful.model_copy(update={"ingest": IngestSettings()})
+    second = ingest_missing(store, default, DAY)
+    assert second is not None
+    assert second.days == (BEFORE,)
 
 
 def test_source_that_holds_new_days_only_leaves_the_stored_ones(
