@@ -2,13 +2,13 @@
 
 Once a week: `check_store` verifies every file that a record of the store names (`sbr store check`); if all are whole,
 `clear_store` removes revisions, windows, versions and leftovers that no retained run and no entry of the promotion log needs
-(`sbr store gc`). Retained are the runs of the newest accepted day and of `keep_days` days before it; without that parameter
+(`sbr store gc`). Retained are the runs of the newest decided day and of `keep_days` days before it; without that parameter
 the setting `upkeep.keep_days` counts. Daily runs may be at work meanwhile.
 
 **When a task fails**, the last line of its log says why. `check_store`: files are missing or damaged; the table in its log
 names each and says what to do (docs/operations.md, *Checking and clearing the store*); then clear the task. Until then nothing
-is removed. `clear_store`: the store is out of reach; clear the task, it goes on where it was stopped. `sbr store gc --dry-run`
-shows beforehand what would go.
+is removed. `clear_store`: the store is out of reach; clear the task, and it continues where it was stopped. Or more than half
+of the accepted days would go, which only a person may confirm: `sbr store gc --dry-run` shows which, `--yes` removes them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sbr_run_parts import run_step
 
 from sbr_tasks import steps
 
-KEEP_HELP = "Days before the newest accepted day whose runs keep all they read and wrote; empty: the setting upkeep.keep_days"
+KEEP_HELP = "Days before the newest decided day whose runs keep all they read and wrote; empty: the setting upkeep.keep_days"
 
 
 @dag(

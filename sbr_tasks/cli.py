@@ -108,20 +108,35 @@ def demo_clicks(
 
 
 @app.command()
-def ingest(source: From = None, format_name: Format = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Read clicks into the store, all days at once, ready to be validated."""
+def ingest(
+    source: From = None,
+    format_name: Format = None,
+    days: Annotated[list[str] | None, typer.Option("--day", metavar="DAY", help="Only this day. Repeatable.")] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read clicks into the store, all days at once, ready to be validated.
+
+    Days that are stored already are replaced only by clicks that contain all of theirs; --set ingest.changed_days=take
+    replaces them in any case.
+    """
     from sbr_tasks.clicks.ingest import ingest as run
 
     store, settings = _open(overrides, source, format_name)
-    ingested = run(store, settings)
-    days = {str(revision.day): revision.rows for revision in ingested.revisions}
+    wanted = [parse_day(day) for day in days] if days else None
+    ingested = run(store, settings, days=wanted, holds_back=not _names_source(overrides, source))
+    clicks = {str(revision.day): revision.rows for revision in ingested.revisions}
     where = store.where(ingested.rejects.key) if ingested.rejects else None
     if as_json:
-        found = {"rows": ingested.rows, "rejected": ingested.rejected, "days": days}
+        found = {"rows": ingested.rows, "rejected": ingested.rejected, "days": clicks}
+        found |= {"ledger": ingested.ledger.model_dump(mode="json"), "warnings": list(ingested.warnings)}
         _print({**found, "rejects": where} if where else found, as_json)
     else:
         kept = f" (kept in {where})" if where else ""
-        _echo(f"{ingested.rows:,} clicks on {describe_days(ingested.days)}, {ingested.rejected:,} lines rejected{kept}.")
+        on = describe_days(ingested.days) or "no day"
+        _echo(f"{ingested.rows:,} clicks on {on}, {ingested.rejected:,} lines rejected{kept}.")
+        if ingested.ledger.left_out:
+            _echo(f"{ingested.ledger.in_words()}.")
 
 
 @app.command()
@@ -216,10 +231,11 @@ def retrain(
     from sbr_tasks.report.runs import run_rows, run_table
     from sbr_tasks.steps import retrain as run
 
+    holds_back = not _names_source(overrides, source)
     overrides = _with_source(overrides, source, format_name)
     if force is not None and promote == "never":
         raise SettingsError("--force promotes and --promote never doesn't; give one of them.")
-    decided = run(as_of, force=force, is_asked=promote != "never", overrides=overrides)
+    decided = run(as_of, force=force, is_asked=promote != "never", holds_back=holds_back, overrides=overrides)
     if as_json:
         _print(decided, as_json)
     elif promote == "never":
@@ -465,9 +481,10 @@ def copy_store(
 @stored.command("gc")
 def clear_store(
     keep_days: Annotated[
-        int | None, typer.Option("--keep-days", min=0, help="Days before the newest one that are kept (upkeep.keep_days).")
+        int | None, typer.Option("--keep-days", min=0, help="Days before the newest decided one to keep (upkeep.keep_days).")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove even more than half of the accepted days.")] = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -477,7 +494,7 @@ def clear_store(
 
     store, settings = _open(overrides)
     days = settings.upkeep.keep_days if keep_days is None else keep_days
-    cleared = run(store, settings, keep_days=days, now=datetime.now(UTC), dry_run=dry_run)
+    cleared = run(store, settings, keep_days=days, now=datetime.now(UTC), dry_run=dry_run, is_confirmed=yes)
     if as_json:
         _print(cleared.as_dict(), as_json)
     else:
@@ -610,6 +627,11 @@ def tune(
 def show_settings(overrides: Overrides = None) -> None:
     """Print the settings in force, as JSON, with secrets masked."""
     _echo(json.dumps(masked(load_settings(overrides or ()).model_dump(mode="json")), ensure_ascii=False, indent=2))
+
+
+def _names_source(overrides: list[str] | None, source: str | None) -> bool:
+    """Whether a person named the source for this command alone: who does that knows that the file is whole."""
+    return source is not None or any(one.partition("=")[0].strip() == "source.path" for one in overrides or ())
 
 
 def _with_source(overrides: list[str] | None, source: str | None, format_name: str | None) -> list[str]:

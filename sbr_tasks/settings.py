@@ -43,6 +43,8 @@ SETTINGS_FILE = "sbr.toml"
 ENV_PREFIX = "SBR_"
 NOT_SETTINGS = frozenset({"SBR_SETTINGS", "SBR_SHARED_DATA", "SBR_NO_SKIP"})
 
+ChangedDays = Literal["take_grown", "warn", "take"]
+
 ClickFormat = Literal["yoochoose", "gru4rec", "movielens", "csv", "jsonl", "parquet"]
 
 
@@ -98,6 +100,11 @@ class SourceSettings(_Section):
         720, ge=0, description="How long a scheduled run waits for clicks of its day; 0, and any other run: it fails at once."
     )
     check_every_minutes: float = Field(5.0, gt=0, description="How often a run that waits looks whether the source changed.")
+    settle_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="A local file that changed within this time may be half written and isn't read yet; 0: read at once.",
+    )
 
 
 class IngestSettings(_Section):
@@ -108,6 +115,11 @@ class IngestSettings(_Section):
         ge=0,
         lt=1,
         description="Share of a source's lines that may be left out, and kept in a rejects file, because they don't parse.",
+    )
+    changed_days: ChangedDays = Field(
+        "take_grown",
+        description="When a source holds other clicks of a stored day. take_grown: taken if they contain all that is stored; "
+        "warn: never; take: always.",
     )
 
 
@@ -304,7 +316,7 @@ class UpkeepSettings(_Section):
     """What `sbr store gc` and the weekly DAG keep."""
 
     keep_days: int = Field(
-        90, ge=0, description="Runs of the newest accepted day and of so many days before it keep all they read and wrote."
+        90, ge=0, description="Runs of the newest decided day and of so many days before it keep all they read and wrote."
     )
     grace_hours: float = Field(
         24.0, ge=0, description="Files younger than this are never removed: a run at work may be about to publish them."

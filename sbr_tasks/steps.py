@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from sbr_tasks.days import parse_day, resolve_as_of
-from sbr_tasks.errors import DamagedError, NotArrivedError
+from sbr_tasks.errors import DamagedError, DayError, NotArrivedError
 from sbr_tasks.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -31,22 +31,31 @@ def resolve_day(day: str | None, run_type: str, interval_start: datetime | None)
     return str(resolve_as_of(day=day, run_type=run_type, interval_start=interval_start, zone=zone))
 
 
-def ingest_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:
+def ingest_clicks(day: str, *, holds_back: bool = True, overrides: Iterable[str] = ()) -> Json:
     """Ingests the days of the window that the store doesn't hold; see `sbr_tasks.clicks.ingest.ingest_missing`.
 
+    Args:
+        day: The day of the run.
+        holds_back: Whether files that may be half written (`source.settle_seconds`) aren't read yet.
+        overrides: Settings, as on the command line.
+
     Raises:
-        NotArrivedError: There is no source, or it has no clicks of `day`.
+        NotArrivedError: There is no source, it has no clicks of `day`, or it may be half written.
+        DayError: The window needs days that were removed, and the source no longer holds them.
     """
     from sbr_tasks.clicks.catalog import ClickCatalog
-    from sbr_tasks.clicks.ingest import ingest_missing
+    from sbr_tasks.clicks.ingest import ingest_missing, no_clicks_of, removed_and_absent
+    from sbr_tasks.days import window_days
 
     as_of, store, settings = _open(day, overrides)
-    ingested = ingest_missing(store, settings, as_of)
-    state = ClickCatalog(store).days().get(as_of)
+    ingested = ingest_missing(store, settings, as_of, holds_back=holds_back)
+    days = ClickCatalog(store).days()
+    state = days.get(as_of)
     if state is None or state.incoming is None:
-        raise NotArrivedError(
-            f"{as_of} has no clicks in {settings.source.path}. Check that the day's file was delivered, then run the day again."
-        )
+        raise NotArrivedError(no_clicks_of(as_of, ClickCatalog(store).days_of_source(as_of), settings))
+    window = window_days(as_of, settings.window.days)
+    if removed := [one for one in window if one in days and days[one].status == "removed"]:
+        raise DayError(f"The window of {as_of} would have holes. {removed_and_absent(removed, settings)}")
     return {
         "day": day,
         "clicks": state.incoming.rows,
@@ -54,6 +63,8 @@ def ingest_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:
         "empty": [str(found) for found in ingested.empty] if ingested else [],
         "rows": ingested.rows if ingested else 0,
         "rejected": ingested.rejected if ingested else 0,
+        "ledger": ingested.ledger.model_dump(mode="json") if ingested else None,
+        "warnings": list(ingested.warnings) if ingested else [],
     }
 
 
@@ -282,8 +293,11 @@ def clear_store(keep_days: int | None = None, *, overrides: Iterable[str] = ()) 
     """Removes what no retained run and no log entry needs; see `sbr_tasks.upkeep.clear.clear_store`.
 
     Args:
-        keep_days: Days before the newest accepted one that are kept; None takes the setting `upkeep.keep_days`.
+        keep_days: Days before the newest decided one that are kept; None takes the setting `upkeep.keep_days`.
         overrides: Settings, as on the command line.
+
+    Raises:
+        DayError: More than half of the accepted days would go: a person has to confirm that (`sbr store gc --yes`).
     """
     from sbr_tasks.store import Store
     from sbr_tasks.upkeep.clear import clear_store as clear
@@ -295,16 +309,25 @@ def clear_store(keep_days: int | None = None, *, overrides: Iterable[str] = ()) 
     cleared = clear(store, settings, keep_days=days, now=datetime.now(UTC))
     logger.info("%s\n%s", store.url, cleared_table(cleared))
     found = cleared.as_dict()
-    return {name: found[name] for name in ("newest_day", "first_retained_run", "files", "bytes", "removed", "young_orphans")}
+    kept = ("newest_day", "first_retained_run", "accepted_days_removed", "files", "bytes", "removed", "young_orphans")
+    return {name: found[name] for name in kept}
 
 
-def retrain(day: str, *, force: str | None = None, is_asked: bool = True, overrides: Iterable[str] = ()) -> Json:
+def retrain(
+    day: str,
+    *,
+    force: str | None = None,
+    is_asked: bool = True,
+    holds_back: bool = True,
+    overrides: Iterable[str] = (),
+) -> Json:
     """The whole chain in this process.
 
     Args:
         day: The day whose clicks are new.
         force: Why the new model is to be promoted whatever its metrics.
         is_asked: Whether anything may be promoted; if not, the gate's verdict is told and nothing is recorded.
+        holds_back: Whether files that may be half written (`source.settle_seconds`) aren't read yet.
         overrides: Settings, as on the command line.
 
     Returns:
@@ -318,7 +341,7 @@ def retrain(day: str, *, force: str | None = None, is_asked: bool = True, overri
     if force is not None:
         require_reason(force, "forced promotion")
     overrides = tuple(overrides)
-    ingested = ingest_clicks(day, overrides=overrides)
+    ingested = ingest_clicks(day, holds_back=holds_back, overrides=overrides)
     validated = validate_clicks(day, overrides=overrides)
     window = build_window(day, overrides=overrides)
     trained = train_gru4rec(day, window["window"], overrides=overrides)

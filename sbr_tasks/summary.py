@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _MOST_NAMED = 3
+_MOST_IN_A_GROUP = 6
 
 
 def in_one_line(found: Mapping[str, Any]) -> str:
@@ -24,7 +25,9 @@ def _value(value: Any) -> str:
         case float():
             said = f"{value:,.4f}".rstrip("0").rstrip(".")
         case Mapping():
-            said = f"({in_one_line(value)})"
+            more = len(value) - _MOST_IN_A_GROUP
+            first = in_one_line(dict(list(value.items())[:_MOST_IN_A_GROUP]))
+            said = f"({first}{f', {more} more' if more > 0 else ''})"
         case str():
             said = value
         case Sequence():

@@ -77,6 +77,7 @@ class Clicks:
             "SBR_SOURCE__FORMAT": self.format,
             "SBR_SOURCE__PATH": str(self.path),
             "SBR_SOURCE__WAIT_MINUTES": "0",  # a file of past clicks: nothing more comes
+            "SBR_SOURCE__SETTLE_SECONDS": "0",  # and it is whole, however young it is
             "SBR_STORE": str(self.folder / "store"),
         }
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from sbr_tasks.errors import DamagedError, DayError, StoreError
-from sbr_tasks.store import FileRecord, Json, LogEntry, NumberedLog, Store, file_records
+from sbr_tasks.clicks.ledger import Ledger
+from sbr_tasks.errors import DamagedError, DayError, OvertakenError, StoreError
+from sbr_tasks.store import FileRecord, Json, LogEntry, NumberedLog, Store, file_records, to_json
 
 COMMITS = "commits/clicks"
 
@@ -77,8 +78,13 @@ class DayState:
     Attributes:
         source: Fingerprint of the source that the day was last asked of.
         timezone: Zone whose midnights it was cut at then.
+        id_type: Type of the ids of its last import (setting source.id_type); empty where the commit doesn't say.
         empty: The source held no click of the day, and none was ever accepted or put into quarantine.
         removed: All its revisions were removed (`sbr store gc` or `forget`); a run that needs the day ingests it again.
+            A day that `gc` removed stays so while the source holds no click of it.
+        forgotten: It was `sbr store forget` that removed it: a person gave it up, so it may be empty in future.
+        differs: The value of `ingest.changed_days` under which the source's clicks, which differ from those that are stored,
+            weren't taken; empty where they don't differ.
         incoming: The revision that was imported last.
         accepted: The revision that windows read.
         quarantined: The revision that failed validation, when that is the last word on the day.
@@ -89,8 +95,11 @@ class DayState:
 
     source: str = ""
     timezone: str = ""
+    id_type: str = ""
     empty: bool = False
     removed: bool = False
+    forgotten: bool = False
+    differs: str = ""
     incoming: Revision | None = None
     accepted: Revision | None = None
     quarantined: Revision | None = None
@@ -102,6 +111,16 @@ class DayState:
     def pending(self) -> Revision | None:
         """The imported revision that wasn't validated yet."""
         return self.incoming if self.incoming and self.incoming.rev not in self.decided else None
+
+    @property
+    def stored(self) -> Revision | None:
+        """The revision that a source may not shrink: the one that waits for validation, else the accepted one."""
+        return self.pending or self.accepted
+
+    @property
+    def last(self) -> Revision | None:
+        """The revision that is the last word on the day, accepted or not."""
+        return self.pending or self.quarantined or self.accepted
 
     @property
     def released(self) -> Json | None:
@@ -137,6 +156,32 @@ class ClickCatalog:
         """The state of every day that a commit names, oldest day first."""
         return fold(self._log.entries())
 
+    def look(self) -> tuple[int, dict[date, DayState]]:
+        """The number of commits so far, and the state of every day after them."""
+        entries = self._log.entries()
+        return len(entries), fold(entries)
+
+    def ledger_of(self, day: date) -> Ledger | None:
+        """The ledger of the last import that the run of a day made, or that stored the day; None where none is on record."""
+        body = self._last_import(day)
+        return Ledger.model_validate_json(to_json(body["source"]["ledger"])) if body else None
+
+    def days_of_source(self, day: date) -> list[date]:
+        """The days of which the source held clicks when it was last asked for a day, oldest first."""
+        body = self._last_import(day)
+        left_out = Ledger.model_validate_json(to_json(body["source"]["ledger"])).left_out if body else {}
+        stored = {date.fromisoformat(text) for text in body["days"]} if body else set()
+        return sorted(stored.union(*left_out.values()))
+
+    def _last_import(self, day: date) -> Json | None:
+        for entry in reversed(self._log.entries()):
+            body = entry.body
+            if body["kind"] != "import" or "ledger" not in body["source"]:
+                continue
+            if body["source"]["for_day"] == str(day) or str(day) in body["days"]:
+                return body
+        return None
+
     def validated_since(self, at: datetime) -> set[date]:
         """The days that a validation of that second or a later one decided on."""
         first = at.replace(microsecond=0)
@@ -145,24 +190,50 @@ class ClickCatalog:
         return {date.fromisoformat(day) for body in recent for day in body["days"]}
 
     def commit_import(
-        self, revisions: Sequence[Revision], *, empty: Sequence[date], source: Mapping[str, Any], at: str
+        self,
+        revisions: Sequence[Revision],
+        *,
+        empty: Sequence[date],
+        source: Mapping[str, Any],
+        at: str,
+        kept: Mapping[date, bool] | None = None,
+        since: int | None = None,
     ) -> None:
         """Makes the revisions of one import current, all at once.
 
         Args:
             revisions: One per imported day.
             empty: Days that the source was asked for and holds no click of.
-            source: `path`, `format`, `fingerprint`, `settings` and counts of the import.
+            source: `path`, `format`, `fingerprint`, `settings`, counts and ledger of the import.
             at: When it was committed, ISO-8601.
+            kept: Days that the source was asked for and whose stored revision stays, and whether the source holds other
+                clicks of them.
+            since: The number of commits when the import began to read; None: nothing can have come between.
+
+        Raises:
+            OvertakenError: A later commit named one of the days; nothing was committed.
         """
+        kept = kept or {}
         body = {
             "kind": "import",
             "at": at,
             "source": dict(source),
             "days": {str(revision.day): revision.as_dict() for revision in revisions},
             "empty": [str(day) for day in empty],
+            "kept": {str(day): "different" if differs else "same" for day, differs in kept.items()},
         }
-        self._log.append(lambda _: body)
+        days = {*body["days"], *body["empty"], *body["kept"]}
+
+        def build(entries: Sequence[LogEntry]) -> Json:
+            for entry in entries[since:] if since is not None else ():
+                if overtaken := sorted(days & {*entry.body["days"], *entry.body.get("empty", ())}):
+                    raise OvertakenError(
+                        f"Commit {entry.number} ({entry.body['kind']}) named {', '.join(overtaken[:3])} while this import read "
+                        "its source. Nothing was stored."
+                    )
+            return body
+
+        self._log.append(build)
 
     def commit_validation(self, decisions: Mapping[date, Mapping[str, Any]], *, at: str) -> None:
         """Records what was decided on the pending revisions of some days, all at once.
@@ -176,7 +247,7 @@ class ClickCatalog:
         self._log.append(lambda _: body)
 
     def commit_removal(
-        self, build: Callable[[Sequence[LogEntry]], Mapping[date, Removed]], *, why: str, at: str
+        self, build: Callable[[Sequence[LogEntry]], Mapping[date, Removed]], *, why: str, at: str, forgets: bool = False
     ) -> LogEntry | None:
         """Records which revisions and files are removed, before anything is deleted.
 
@@ -184,6 +255,7 @@ class ClickCatalog:
             build: What to remove, by day, given the commits so far; asked again when another commit comes first.
             why: For whoever reads the log later.
             at: When, ISO-8601.
+            forgets: A person gave the days up, rather than a clearing that counted them as old.
 
         Returns:
             The commit; None when `build` names nothing.
@@ -194,7 +266,7 @@ class ClickCatalog:
                 str(day): {"revisions": sorted(one.revisions), "files": sorted(one.files)}
                 for day, one in build(entries).items()
             }
-            return {"kind": "removal", "at": at, "why": why, "days": removed} if removed else None
+            return {"kind": "removal", "at": at, "why": why, "forgets": forgets, "days": removed} if removed else None
 
         return self._log.append(body)
 
@@ -279,11 +351,17 @@ def _apply_import(days: dict[date, DayState], body: Json) -> None:
     for text in body["empty"]:
         state = days.setdefault(date.fromisoformat(text), DayState())
         state.source, state.timezone = source, timezone
+        if state.removed and not state.forgotten:
+            continue
         state.empty, state.removed = state.incoming is None, False
+    for text, found in body.get("kept", {}).items():
+        state = days.setdefault(date.fromisoformat(text), DayState())
+        state.source, state.differs = source, body["source"]["changed_days"] if found == "different" else ""
     for text, record in body["days"].items():
         day = date.fromisoformat(text)
         state = days.setdefault(day, DayState())
-        state.source, state.timezone, state.empty, state.removed = source, timezone, False, False
+        state.source, state.timezone, state.id_type = source, timezone, body["source"].get("id_type", "")
+        state.empty, state.removed, state.differs = False, False, ""
         state.incoming = Revision.from_dict(day, record)
         earlier = state.decided.get(state.incoming.rev)
         if earlier:
@@ -312,7 +390,9 @@ def _apply_removal(days: dict[date, DayState], body: Json) -> None:
             if revision and revision.rev in gone:
                 setattr(state, name, None)
         if state.incoming is state.accepted is state.quarantined is None and not state.empty:
-            days[day] = DayState(removed=True)  # as if the source was never asked: the next run that needs the day asks it
+            days[day] = DayState(
+                removed=True, forgotten=body.get("forgets", False)
+            )  # as if the source was never asked: the next run that needs the day asks it
 
 
 def removed_files(entries: Sequence[LogEntry]) -> set[str]:

@@ -7,8 +7,10 @@ and published, a few at a time. Memory is bounded by the blocks and days in hand
 from __future__ import annotations
 
 import logging
-from collections import defaultdict, deque
-from collections.abc import Collection, Iterator
+import shlex
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -24,12 +26,14 @@ import pyarrow.compute as pc
 
 from sbr_tasks.ahead import one_ahead
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
+from sbr_tasks.clicks.changed import Difference, difference
 from sbr_tasks.clicks.formats import Block, click_schema, read_blocks
+from sbr_tasks.clicks.ledger import Ledger, Reason
 from sbr_tasks.clicks.rejects import Rejects
 from sbr_tasks.clicks.sessions import cut_sessions
 from sbr_tasks.clicks.sources import SourceFile, files_of, size_of, source_fingerprint
 from sbr_tasks.days import day_numbers, days_between, describe_days, number_to_day, window_days
-from sbr_tasks.errors import SourceError
+from sbr_tasks.errors import DayError, NotArrivedError, OvertakenError, SourceError
 from sbr_tasks.progress import Progress
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, SourceSettings
@@ -39,8 +43,32 @@ logger = logging.getLogger(__name__)
 
 _AT_ONCE = 2
 """Days that are sorted and written at the same time."""
-_SHRUNK = 0.5
-"""A day that is replaced by less than this share of its clicks was probably delivered in part."""
+
+
+@dataclass(frozen=True)
+class DayRead:
+    """What a source holds of one day, and what became of it.
+
+    Attributes:
+        day: The day.
+        clicks: Its clicks in the source.
+        revision: The new revision that they are; None where the stored one stays.
+        stored: The revision that they were compared with; None where there was none.
+        difference: How they differ from it; None where they weren't compared with anything.
+    """
+
+    day: date
+    clicks: int
+    revision: Revision | None = None
+    stored: Revision | None = None
+    difference: Difference | None = None
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why the clicks were left out; None where they were stored."""
+        if self.revision:
+            return None
+        return "different" if self.difference else "same"
 
 
 @dataclass(frozen=True)
@@ -48,69 +76,132 @@ class Ingested:
     """What an import did.
 
     Attributes:
-        rows: Clicks that were read and kept.
-        rejected: Lines that were left out because they don't parse.
-        rejects: The file in the store that holds them; None when there are none.
-        revisions: One per day with clicks.
-        empty: Days that were asked for, or lie between the first and the last one found, and have no click.
+        ledger: What became of each line that was read.
+        rejects: The file in the store that holds the lines that don't parse; None when there are none.
+        revisions: One per day whose clicks were stored.
+        empty: Days that were asked for, or lie between the first and the last one found, that have no click in the source and
+            none in the store.
+        warnings: Sentences on days of which the source holds other clicks than are stored.
     """
 
-    rows: int
-    rejected: int
+    ledger: Ledger
     rejects: FileRecord | None
     revisions: tuple[Revision, ...]
     empty: tuple[date, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Clicks that were stored."""
+        return self.ledger.stored
+
+    @property
+    def rejected(self) -> int:
+        """Lines that were left out because they don't parse."""
+        return self.ledger.rejected
 
     @property
     def days(self) -> tuple[date, ...]:
         return tuple(revision.day for revision in self.revisions)
 
 
-def ingest_missing(store: Store, settings: Settings, as_of: date) -> Ingested | None:
+def ingest_missing(store: Store, settings: Settings, as_of: date, *, holds_back: bool = False) -> Ingested | None:
     """Ingests what the run of `as_of` needs and the store doesn't hold, in one pass over the source.
 
-    That is: days of the window that were never ingested, or with midnights of another zone; and, if the source or the way it is
-    read changed since, `as_of` itself and days that were empty or are in quarantine.
+    That is: days of the window that were never ingested, and, if the source or the way it is read changed since, all of them:
+    what becomes of clicks that differ from the stored ones is up to `ingest.changed_days`.
+
+    Args:
+        store: Where the days go.
+        settings: `source` says what to read; `timezone` where days begin; `window.days` how many are needed.
+        as_of: The day of the run.
+        holds_back: Whether files that may be half written (`source.settle_seconds`) aren't read; if not, a warning names them.
 
     Returns:
         What was ingested; None when everything is there, or when no source is set and `as_of` is there.
 
     Raises:
-        SourceError: The source is absent or its lines don't parse; nothing was stored.
+        NotArrivedError: There is no file, or one may be half written.
+        SourceError: The source's lines don't parse; nothing was stored.
+        DayError: The store's days were cut in another zone.
     """
+    while True:
+        wanted = _wanted_days(store, settings, as_of)
+        if not wanted:
+            return None
+        try:
+            return _import(store, settings, wanted, as_of, holds_back)
+        except OvertakenError as error:
+            logger.warning("Reading %s again: %s", settings.source.path, error)
+
+
+def _wanted_days(store: Store, settings: Settings, as_of: date) -> list[date]:
+    """The days of the window that the run of `as_of` has to read."""
     known = ClickCatalog(store).days()
     window = window_days(as_of, settings.window.days)
+    _require_same_zone(known, settings)
     if settings.source.path is None and as_of in known:
         logger.info("No source is set (source.path), so the window is made of what was ingested before.")
-        return None
+        return []
     source = source_fingerprint(files_of(settings.source), settings)
-    wanted = []
-    for day in window:
-        state = known.get(day)
-        if state is None:
-            wanted.append(day)
-            continue
-        is_outdated = state.source != source and (day == as_of or state.status in ("empty", "quarantined"))
-        if is_outdated or state.timezone != settings.timezone:
-            wanted.append(day)
-    if not wanted:
-        logger.info("All %d days up to %s were ingested before; the source is unchanged.", len(window), as_of)
-        return None
-    return ingest(store, settings, days=wanted)
+    states = {day: known.get(day, DayState()) for day in window}
+    wanted = [
+        day
+        for day, state in states.items()
+        if state.source != source
+        or state.timezone != settings.timezone
+        or state.differs not in ("", settings.ingest.changed_days)
+    ]
+    differing = [day for day, state in states.items() if state.differs and day not in wanted]
+    if wanted:
+        return sorted([*wanted, *differing])
+    logger.info("All %d days up to %s were ingested before; the source is unchanged.", len(window), as_of)
+    if differing:
+        logger.warning(
+            "The source still holds other clicks of %s than are stored. The log of the import that compared them has the "
+            "counts; `sbr ingest --day DAY --set ingest.changed_days=take` takes the source's.",
+            describe_days(differing),
+        )
+    return []
 
 
-def ingest(store: Store, settings: Settings, *, days: Collection[date] | None = None) -> Ingested:
+def ingest(
+    store: Store,
+    settings: Settings,
+    *,
+    days: Collection[date] | None = None,
+    holds_back: bool = False,
+) -> Ingested:
     """Reads a source once and makes its days' clicks current, all at once.
+
+    A day whose clicks are stored already gets a new revision only if `ingest.changed_days` takes what the source holds.
 
     Args:
         store: Where the days go.
         settings: `source` says what to read; `timezone` where days begin.
         days: The days to keep; None keeps all.
+        holds_back: Whether files that may be half written (`source.settle_seconds`) aren't read; if not, a warning names them.
 
     Raises:
-        SourceError: The source is absent or empty, or too many of its lines don't parse; nothing was stored.
+        NotArrivedError: There is no file, or one may be half written.
+        SourceError: The source is empty, or too many of its lines don't parse; nothing was stored.
+        DayError: The store's days were cut in another zone.
     """
+    while True:
+        try:
+            return _import(store, settings, days, None, holds_back)
+        except OvertakenError as error:
+            logger.warning("Reading %s again: %s", settings.source.path, error)
+
+
+def _import(
+    store: Store, settings: Settings, days: Collection[date] | None, for_day: date | None, holds_back: bool
+) -> Ingested:
+    catalog = ClickCatalog(store)
+    since, known = catalog.look()
+    _require_same_zone(known, settings)
     files = files_of(settings.source)
+    _require_settled(files, settings, holds_back)
     source = source_fingerprint(files, settings)
     rejects = Rejects(settings.ingest.max_rejected)
     with scratch_folder(settings, "ingest") as scratch, _Spill(scratch, settings, days) as spill:
@@ -118,42 +209,202 @@ def ingest(store: Store, settings: Settings, *, days: Collection[date] | None = 
             spill.add(clicks)
         if not spill.rows_read:
             raise SourceError(f"Expected clicks in {settings.source.path}, found none: the files hold no line.")
-        revisions = _publish_days(store, spill)
+        read = _publish_days(store, settings, spill, known)
+        outside = spill.outside()
+    ledger = _ledger(read, outside, known, source, rejects)
     rejects_file = store.publish("rejects/lines.jsonl", rejects.to_jsonl()) if rejects.rejected else None
-    found = [revision.day for revision in revisions]
-    asked = sorted(days) if days is not None else days_between(found[0], found[-1])
-    empty = tuple(day for day in asked if day not in set(found))
-    rows = sum(revision.rows for revision in revisions)
-    catalog = ClickCatalog(store)
-    known = catalog.days()
+    found = {one.day for one in read}
+    asked = sorted(days) if days is not None else days_between(min(found), max(found))
+    absent = [day for day in asked if day not in found]
+    is_stored = {day: known.get(day, DayState()).last is not None for day in absent}
+    ingested = Ingested(
+        ledger=ledger,
+        rejects=rejects_file,
+        revisions=tuple(one.revision for one in read if one.revision),
+        empty=tuple(day for day in absent if not is_stored[day]),
+        warnings=tuple(_describe_difference(one, settings) for one in read if one.reason == "different"),
+    )
+    asked_of = known if days is None else {day: state for day, state in known.items() if day in set(days)}
+    _require_one_id_type(asked_of, ingested.days, settings)
     catalog.commit_import(
-        revisions,
-        empty=empty,
+        ingested.revisions,
+        empty=ingested.empty,
+        kept={one.day: one.reason == "different" for one in read if one.reason}
+        | {day: False for day in absent if is_stored[day] and days is not None},
         source={
             "path": settings.source.path,
             "format": settings.source.format,
             "fingerprint": source,
             "settings": fingerprint(settings.source.model_dump(mode="json")),
             "timezone": settings.timezone,
-            "rows": rows,
+            "id_type": settings.source.id_type,
+            "changed_days": settings.ingest.changed_days,
+            "for_day": str(for_day) if for_day else None,
+            "ledger": ledger.model_dump(mode="json"),
+            "rows": ledger.stored,
             "rejected": rejects.rejected,
             "rejects": {**rejects_file.as_dict(), "count": rejects.kept} if rejects_file else None,
         },
         at=datetime.now(UTC).isoformat(timespec="seconds"),
+        since=since,
     )
-    logger.info("Ingested %d clicks of %s from %s.", rows, describe_days(found) or "no day", settings.source.path)
-    for revision in revisions:
-        _warn_of_shrinking(known.get(revision.day, DayState()), revision)
-    if empty:
+    _log_import(store, settings, ingested, read, known)
+    return ingested
+
+
+def _ledger(
+    read: Sequence[DayRead], outside: Mapping[date, int], known: Mapping[date, DayState], source: str, rejects: Rejects
+) -> Ledger:
+    left_out: dict[Reason, dict[date, int]] = {"outside_window": {}, "same": {}, "different": {}}
+    for day, clicks in outside.items():
+        state = known.get(day, DayState())
+        if state.last and state.source == source:  # it was read before, from this very source
+            left_out["different" if state.differs else "same"][day] = clicks
+        else:
+            left_out["outside_window"][day] = clicks
+    for one in read:
+        if one.reason:
+            left_out[one.reason][one.day] = one.clicks
+    return Ledger(
+        read=rejects.lines,
+        stored=sum(one.clicks for one in read if one.revision),
+        rejected=rejects.rejected,
+        left_out={reason: dict(sorted(days.items())) for reason, days in left_out.items() if days},
+    )
+
+
+def _describe_difference(read: DayRead, settings: Settings) -> str:
+    stored, found = read.stored, read.difference
+    assert stored is not None and found is not None  # noqa: S101 (narrows the types)
+    place = shlex.quote(str(settings.source.path))
+    return (
+        f"The source holds {read.clicks:,} clicks of {read.day}, which differ from the {stored.rows:,} that are stored: "
+        f"{found.missing:,} of the stored ones are missing, {found.added:,} are new. The stored ones stay "
+        f"(ingest.changed_days={settings.ingest.changed_days}). To take the source's instead: `sbr ingest --from {place} "
+        f"--format {settings.source.format} --day {read.day} --set ingest.changed_days=take`."
+    )
+
+
+def _log_import(
+    store: Store, settings: Settings, ingested: Ingested, read: Sequence[DayRead], known: Mapping[date, DayState]
+) -> None:
+    path = settings.source.path
+    logger.info("Ingested %d clicks of %s from %s.", ingested.rows, describe_days(ingested.days) or "no day", path)
+    logger.info("Ledger: %s.", ingested.ledger.in_words())
+    for one in read:
+        if one.revision and one.stored:
+            logger.warning("The source's clicks of %s were taken: %d, in place of %d.", one.day, one.clicks, one.stored.rows)
+    for sentence in ingested.warnings:
+        logger.warning("%s", sentence)
+    removed = [day for day in ingested.empty if known.get(day, DayState()).removed]
+    if removed:
+        logger.warning("%s", removed_and_absent(removed, settings))
+    if empty := [day for day in ingested.empty if day not in removed]:
         logger.warning("The source has no clicks on %s.", describe_days(empty))
-    if rejects_file:
+    if ingested.rejects:
         logger.warning(
-            "%d of %d lines don't parse; they were left out and lie in %s.",
-            rejects.rejected,
-            rejects.lines,
-            store.where(rejects_file.key),
+            "%d of %d lines don't parse; they were left out and are kept in %s.",
+            ingested.rejected,
+            ingested.ledger.read,
+            store.where(ingested.rejects.key),
         )
-    return Ingested(rows=rows, rejected=rejects.rejected, rejects=rejects_file, revisions=revisions, empty=empty)
+
+
+def removed_and_absent(days: Sequence[date], settings: Settings) -> str:
+    """That the clicks of some days are neither in the store nor in the source, and what to do."""
+    place = f"{settings.source.path} no longer holds them" if settings.source.path else "no source is set (source.path)"
+    return (
+        f"The clicks of {describe_days(days)} were removed from the store (`sbr store gc` or `forget`), and {place}. "
+        "Bring them back into the source, then run the day again."
+    )
+
+
+def no_clicks_of(day: date, held: Sequence[date], settings: Settings) -> str:
+    """That the source has no clicks of a day, which days it does hold, and what to do.
+
+    Args:
+        day: The day.
+        held: The days of which the source holds clicks; empty where that isn't known.
+        settings: `source` says how it was read.
+    """
+    said = f"{day} has no clicks in {settings.source.path}"
+    if not held:
+        return f"{said}. Check that the day's file was delivered, then run the day again."
+    said += f": it holds clicks of {describe_days(held)}."
+    unit = fitting_unit(held, settings.source.time_unit)
+    if unit:
+        return (
+            f"{said} All of them are in January 1970, so the times are probably in another unit than "
+            f"source.time_unit={settings.source.time_unit}. Try source.time_unit={unit}."
+        )
+    return f"{said} Check that the day's file was delivered, then run the day again."
+
+
+def fitting_unit(days: Sequence[date], time_unit: str) -> str | None:
+    """The unit of times that, read as `time_unit`, all lie in January 1970; None where no unit is more likely.
+
+    Times of 2001 to 2038 that are read as a thousand times smaller ones lie on 12 to 25 January 1970, and on 1 January
+    1970 if they are read as a million times smaller ones.
+    """
+    if not days or max(days) >= date(1970, 2, 1):
+        return None
+    units = ("s", "ms", "us")
+    if time_unit not in units:
+        return None
+    place = units.index(time_unit) - (2 if max(days) == date(1970, 1, 1) else 1)
+    return units[place] if place >= 0 else None
+
+
+def _require_same_zone(known: Mapping[date, DayState], settings: Settings) -> None:
+    """Days that were cut at other midnights overlap, so that clicks would be missing or count twice."""
+    others = {day: state.timezone for day, state in known.items() if state.last and state.timezone != settings.timezone}
+    if others:
+        (zone, *_), newest = sorted(set(others.values())), max(others)
+        raise DayError(
+            f"The days of this store were cut at midnights of {zone} (the newest is {newest}), and the setting timezone is "
+            f"{settings.timezone}. Days of two zones overlap, so nothing was ingested. Set timezone back to {zone}, or give "
+            f"{settings.timezone} a store of its own (SBR_STORE) and ingest the history into it."
+        )
+
+
+def _require_one_id_type(known: Mapping[date, DayState], replaced: Collection[date], settings: Settings) -> None:
+    """A window can't mix ids of two types, so an import changes the type of all days that it was asked for, or none."""
+    id_type = settings.source.id_type
+    if not replaced:
+        return
+    kept_days = {day: state for day, state in known.items() if state.stored and day not in set(replaced)}
+    others = [day for day, state in kept_days.items() if state.id_type not in ("", id_type)]
+    if others:
+        kept = known[others[0]].id_type
+        raise DayError(
+            f"The store has ids of type {kept} on {describe_days(others)}, days that this import doesn't replace, and "
+            f"source.id_type is {id_type}. Nothing was stored. Set source.id_type={kept}; or import all these "
+            "days again in one go (with ingest.changed_days=take where the source holds other clicks), or use another store."
+        )
+
+
+def _require_settled(files: Sequence[SourceFile], settings: Settings, holds_back: bool) -> None:
+    """Files that somebody may be writing aren't read; objects of a bucket appear when they are whole.
+
+    Raises:
+        NotArrivedError: A file changed within `source.settle_seconds`, and the caller holds back.
+    """
+    now, settle_seconds = time.time(), settings.source.settle_seconds
+    # A clock that is ahead is no reason to wait for ever: so a file of the far future counts as settled.
+    ages = {str(file): now - file.stat().st_mtime for file in files if isinstance(file, Path)}
+    young = {name: age for name, age in ages.items() if abs(age) < settle_seconds}
+    if not young:
+        return
+    name = min(young, key=lambda one: young[one])
+    more = f" and {len(young) - 1} more files" if len(young) > 1 else ""
+    said = f"{name}{more} changed {max(young[name], 0):.0f} s ago, so it may be half written"
+    if not holds_back:
+        logger.warning("%s. It is read now because the source was named for this import alone (source.settle_seconds).", said)
+        return
+    raise NotArrivedError(
+        f"{said}. Nothing was read. Run this again once no file has changed for {settle_seconds:g} s (source.settle_seconds; 0 "
+        "reads at once, and so does `sbr` with --from)."
+    )
 
 
 def read_source(source: SourceSettings, rejects: Rejects | None = None) -> Iterator[pa.Table]:
@@ -220,13 +471,14 @@ def _leave_out(files: list[SourceFile]) -> str:
 
 
 class _Spill:
-    """Clicks told apart by day in one Arrow file on disk, in batches of one day each."""
+    """Clicks told apart by day in one Arrow file on disk, in batches of one day each; the clicks of other days are counted."""
 
     def __init__(self, folder: Path, settings: Settings, days: Collection[date] | None) -> None:
         self._file = str(folder / "clicks.arrow")
         self._zone: tzinfo = settings.zone
         self._wanted = None if days is None else np.array(sorted((day - date(1970, 1, 1)).days for day in days), dtype=np.int32)
         self._batches: dict[int, list[int]] = defaultdict(list)
+        self._outside = Counter[int]()
         self._n_batches = 0
         self._sink = pa.output_stream(self._file, buffer_size=1 << 20)
         self._writer = pa.ipc.new_file(self._sink, click_schema(settings.source.id_type))
@@ -253,6 +505,8 @@ class _Spill:
         numbers = day_numbers(clicked_at.cast(pa.int64()).to_numpy(), self._zone)
         if self._wanted is not None:
             keep = np.isin(numbers, self._wanted)
+            others, clicks = np.unique(numbers[~keep], return_counts=True)
+            self._outside.update(dict(zip(others.tolist(), clicks.tolist(), strict=True)))
             table, numbers = table.filter(pa.array(keep)), numbers[keep]
         if not len(table):
             return
@@ -267,6 +521,10 @@ class _Spill:
                 self._writer.write_batch(batch)
                 self._batches[int(numbers[start])].append(self._n_batches)
                 self._n_batches += 1
+
+    def outside(self) -> dict[date, int]:
+        """Clicks of days that nobody asked for, by day."""
+        return {number_to_day(number): self._outside[number] for number in sorted(self._outside)}
 
     def drain(self) -> Iterator[tuple[date, pa.Table]]:
         """Yields the clicks of each day, oldest day first, in the order in which they were added. Nothing can follow."""
@@ -320,44 +578,48 @@ def _session_and_time(clicks: pa.Table) -> npt.NDArray[np.int64] | None:
     return key
 
 
-def _warn_of_shrinking(state: DayState, new: Revision) -> None:
-    """A delivery replaces whole days; one that ends or begins within a day leaves that day with a few clicks."""
-    old = state.incoming or state.accepted
-    if old and new.rows < _SHRUNK * old.rows:
-        logger.warning(
-            "%s has %d clicks now, in place of %d: an import replaces whole days. If this source holds a part of the day only, "
-            "ingest the whole day again.",
-            new.day,
-            new.rows,
-            old.rows,
-        )
-
-
-def _publish_days(store: Store, spill: _Spill) -> tuple[Revision, ...]:
-    """Publishes each day, a few at a time: one is read from disk while others are sorted, packed and written."""
-    revisions: list[Revision] = []
-    going: deque[Future[Revision]] = deque()
+def _publish_days(store: Store, settings: Settings, spill: _Spill, known: Mapping[date, DayState]) -> tuple[DayRead, ...]:
+    """Publishes new days, a few at a time: one is read from disk while others are sorted, packed and written."""
+    read: list[DayRead] = []
+    going: deque[Future[DayRead]] = deque()
 
     def finish_one() -> None:
-        revisions.append(going.popleft().result())
-        progress.advance(revisions[-1].rows, f"{len(revisions)} of {spill.n_days} days")
+        read.append(going.popleft().result())
+        progress.advance(read[-1].clicks, f"{len(read)} of {spill.n_days} days")
 
     with (
         Progress(f"Storing {spill.n_days} days", spill.rows, "clicks", logger) as progress,
         ThreadPoolExecutor(_AT_ONCE) as pool,
     ):
         for day, clicks in spill.drain():
-            going.append(pool.submit(_publish_day, store, day, clicks))
+            going.append(pool.submit(_publish_day, store, day, clicks, known.get(day, DayState()), settings))
             if len(going) > _AT_ONCE:
                 finish_one()
         while going:
             finish_one()
-    return tuple(revisions)
+    return tuple(read)
 
 
-def _publish_day(store: Store, day: date, unsorted: pa.Table) -> Revision:
+def _publish_day(store: Store, day: date, unsorted: pa.Table, state: DayState, settings: Settings) -> DayRead:
+    """Stores a day's clicks, unless the same or others are stored and `ingest.changed_days` doesn't take these."""
     clicks = sort_clicks(unsorted)
     rev = content_hash(clicks)
+    last, stored = state.last, state.stored
+    if last and last.rev == rev:
+        return DayRead(day, len(clicks), stored=last)
+    if stored is None or stored.rev == rev:  # the accepted clicks again, in place of those in quarantine
+        return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks))
+    if settings.ingest.changed_days == "take":  # whatever is stored, even a damaged file
+        return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks), stored)
+    before = ClickCatalog(store).read(stored)
+    found = difference(before, clicks)
+    is_converted = not found and before.schema.field("item_id").type != clicks.schema.field("item_id").type
+    if is_converted or found.is_taken(settings.ingest.changed_days):
+        return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks), stored, found)
+    return DayRead(day, len(clicks), stored=stored, difference=found)
+
+
+def _publish_revision(store: Store, day: date, rev: str, clicks: pa.Table) -> Revision:
     # Sorted sessions and times are nearly all different, so a dictionary of them costs time and space.
     texts = [field.name for field in clicks.schema if pa.types.is_string(field.type)]
     encodings = {field.name: "DELTA_BINARY_PACKED" for field in clicks.schema if field.name not in texts}

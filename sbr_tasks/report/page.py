@@ -119,6 +119,7 @@ def _render(store: Store, settings: Settings, entries: Sequence[Entry], report: 
     stale = staleness(store, [version.name], days)[version.name]
     profile = _profile(store, window)
     before = previous_run(entries, promotion)
+    ledger = ClickCatalog(store).ledger_of(promotion.as_of)
     now = Facts(promotion, window.manifest, version.manifest)
     return environment.get_template("run.html").render(
         promotion=promotion,
@@ -145,6 +146,8 @@ def _render(store: Store, settings: Settings, entries: Sequence[Entry], report: 
         before=before,
         changes=changes_between(_facts_of(store, before), now) if before else None,
         warnings=warnings,
+        ledger=ledger if ledger and ledger.is_worth_showing else None,
+        stored={day: state.last.rows for day, state in days.items() if state.last},
         stale=describe_days(stale.days),
         stale_ancestors={name: describe_days(of_ancestor) for name, of_ancestor in stale.ancestors.items()},
         cleansing=describe_cleansing(window.manifest),

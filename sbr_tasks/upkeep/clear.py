@@ -22,15 +22,19 @@ from datetime import UTC, date, datetime, timedelta
 from tabulate import tabulate
 
 from sbr_tasks.clicks.catalog import ClickCatalog, Removed
+from sbr_tasks.days import describe_days
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, LogEntry, Stat, Store
 from sbr_tasks.upkeep.inventory import take_inventory
-from sbr_tasks.upkeep.plan import Plan, add_days, make_plan, plan_days, revision_files
+from sbr_tasks.upkeep.plan import Plan, accepted_days, add_days, make_plan, plan_days, revision_files
 from sbr_tasks.window.build import removed_key
 
 logger = logging.getLogger(__name__)
+
+_MAX_LOST = 0.5
+"""The share of the accepted days that a clearing removes without asking: more is probably a mistake."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,12 @@ class Cleared:
     """What a clearing removed, or would remove.
 
     Attributes:
-        newest: The newest accepted day, from which is counted; None while there is none.
+        newest: The newest decided day, from which is counted; None while there is none.
         first_run: The oldest day whose run is retained; None while there is no day.
         files: What goes, by key: what it is, and its bytes.
         days: Days of which clicks go.
+        n_accepted: Accepted days before the clearing.
+        lost: Those of them whose accepted clicks go.
         young: Orphans that are too young to go.
         before: What was written later stays, whatever it is.
         is_dry: Nothing was removed.
@@ -51,6 +57,8 @@ class Cleared:
     first_run: date | None
     files: dict[str, tuple[str, int]]
     days: tuple[date, ...]
+    n_accepted: int
+    lost: tuple[date, ...]
     young: tuple[Stat, ...]
     before: datetime
     is_dry: bool
@@ -61,6 +69,8 @@ class Cleared:
             "dry_run": self.is_dry,
             "newest_day": str(self.newest) if self.newest else None,
             "first_retained_run": str(self.first_run) if self.first_run else None,
+            "accepted_days": self.n_accepted,
+            "accepted_days_removed": len(self.lost),
             "files": len(self.files),
             "bytes": sum(size for _, size in self.files.values()),
             "removed": self.by_what(),
@@ -77,17 +87,27 @@ class Cleared:
         return {what: {"files": files[what], "bytes": sizes[what]} for what in sorted(files)}
 
 
-def clear_store(store: Store, settings: Settings, *, keep_days: int, now: datetime, dry_run: bool = False) -> Cleared:
+def clear_store(
+    store: Store,
+    settings: Settings,
+    *,
+    keep_days: int,
+    now: datetime,
+    dry_run: bool = False,
+    is_confirmed: bool = False,
+) -> Cleared:
     """Removes what no retained run and no log entry needs; see docs/operations.md for what that is.
 
     Args:
         store: What to clear.
         settings: `window.days` and `upkeep.grace_hours` count.
-        keep_days: Runs of the newest accepted day and of so many days before it are retained.
+        keep_days: Runs of the newest decided day and of so many days before it are retained.
         now: From which the grace period counts back.
         dry_run: Only say what would go.
+        is_confirmed: A person agrees to the removal of more than half of the accepted days.
 
     Raises:
+        DayError: More than half of the accepted days would go, and nobody confirmed that; nothing was removed.
         DamagedError: A record can't be read, so that nobody knows what it needs; nothing was removed.
         StoreError: The store is out of reach; what was removed until then stays removed, and the next clearing goes on.
     """
@@ -99,10 +119,20 @@ def clear_store(store: Store, settings: Settings, *, keep_days: int, now: dateti
         )
     before = now - timedelta(hours=settings.upkeep.grace_hours)
     plan = make_plan(found, keep_days=keep_days, window_days=settings.window.days, before=before)
+    accepted, lost = accepted_days(found.commits, plan.days)
     if not dry_run:
 
         def build(entries: Sequence[LogEntry]) -> Mapping[date, Removed]:
+            nonlocal accepted, lost
             plan.days = plan_days(entries, found, plan)
+            accepted, lost = accepted_days(entries, plan.days)
+            if _needs_confirmation(len(accepted), len(lost)) and not is_confirmed:
+                raise DayError(
+                    f"{len(lost)} of {len(accepted)} accepted days would be removed ({describe_days(lost)}), which is more "
+                    f"than half. Nothing was removed. Check that {plan.kept.newest}, the newest day in the promotion log, is "
+                    f"right, and that you need only the runs of {keep_days} days before it. Then run "
+                    f"`sbr store gc --keep-days {keep_days} --yes`."
+                )
             return plan.days
 
         ClickCatalog(store).commit_removal(build, why=f"sbr store gc --keep-days {keep_days}", at=_second(now))
@@ -115,10 +145,16 @@ def clear_store(store: Store, settings: Settings, *, keep_days: int, now: dateti
         first_run=plan.kept.first_run if plan.kept.newest else None,
         files={key: (what, stat.size) for key, (what, stat) in plan.files.items()},
         days=tuple(sorted(plan.days)),
+        n_accepted=len(accepted),
+        lost=tuple(lost),
         young=tuple(plan.young),
         before=before,
         is_dry=dry_run,
     )
+
+
+def _needs_confirmation(n_accepted: int, n_lost: int) -> bool:
+    return n_lost > _MAX_LOST * n_accepted
 
 
 def forget_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str, ...]:
@@ -138,7 +174,7 @@ def forget_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str
         files = frozenset(key for roles in revisions.values() for keys in roles.values() for key in keys)
         return {day: Removed(frozenset(revisions), files)} if files else {}
 
-    entry = ClickCatalog(store).commit_removal(build, why=why.strip(), at=_second(now))
+    entry = ClickCatalog(store).commit_removal(build, why=why.strip(), at=_second(now), forgets=True)
     if entry is None:
         raise DayError(f"Expected a day with clicks in the store, found none of {day}. `sbr runs --day {day}` shows its state.")
     keys = tuple(entry.body["days"][str(day)]["files"])
@@ -158,6 +194,8 @@ def cleared_table(cleared: Cleared) -> str:
     if cleared.young:
         lines.append(f"{len(cleared.young)} orphans are too young to go (upkeep.grace_hours).")
     lines.append(f"Whatever was written after {_second(cleared.before)} stays (upkeep.grace_hours).")
+    if cleared.is_dry and _needs_confirmation(cleared.n_accepted, len(cleared.lost)):
+        lines.append(f"{len(cleared.lost)} of {cleared.n_accepted} accepted days would go: without --yes this is refused.")
     lines.append("Dry run: nothing was removed." if cleared.is_dry else "Removed.")
     return "\n".join(lines)
 

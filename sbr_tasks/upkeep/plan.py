@@ -1,12 +1,13 @@
 """What nothing needs any more: a pure function of an inventory, a number of days and a moment.
 
-"Now" is the newest accepted day: a run is retained if its day lies at most `keep_days` before it.
+"Now" is the newest decided day: a run is retained if its day lies at most `keep_days` before it. No click moves it, because one
+wrong clock would make every real day old.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
@@ -30,7 +31,7 @@ class Kept:
     """What counts as needed.
 
     Attributes:
-        newest: The newest accepted day; None while there is none, and then all days are kept.
+        newest: The newest day in the promotion log; None while there is none, and then all days are kept.
         first_run: The oldest day whose run is retained.
         first_day: The oldest day of the window of a retained run.
         before: Files written at this moment or later are kept, whatever they are.
@@ -66,11 +67,11 @@ def make_plan(found: Inventory, *, keep_days: int, window_days: int, before: dat
 
     Args:
         found: The store; its records can all be read.
-        keep_days: Days before the newest accepted one whose runs are retained.
+        keep_days: Days before the newest decided one whose runs are retained.
         window_days: Length of a window.
         before: Only what was last written before this moment goes.
     """
-    newest = max((day for day, state in fold_days(found.commits).items() if state.accepted), default=None)
+    newest = max((entry.as_of for entry in found.promotions if isinstance(entry, Promotion)), default=None)
     first_run = newest - timedelta(days=keep_days) if newest else date.min
     first_day = first_run - timedelta(days=window_days - 1) if newest else date.min
     plan = Plan(Kept(newest, first_run, first_day, before), {})
@@ -118,6 +119,12 @@ def plan_days(commits: Sequence[LogEntry], found: Inventory, plan: Plan) -> dict
         if files or gone:
             removed[day] = Removed(frozenset(gone), frozenset(files))
     return removed
+
+
+def accepted_days(commits: Sequence[LogEntry], removed: Mapping[date, Removed]) -> tuple[list[date], list[date]]:
+    """All accepted days, given some commits, and those of them whose accepted clicks a removal takes away."""
+    accepted = {day: state.accepted.rev for day, state in fold_days(commits).items() if state.accepted}
+    return list(accepted), [day for day, rev in accepted.items() if day in removed and rev in removed[day].revisions]
 
 
 def revision_files(commits: Sequence[LogEntry]) -> dict[date, dict[str, dict[str, set[str]]]]:

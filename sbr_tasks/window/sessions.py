@@ -90,13 +90,27 @@ class ItemIndex:
         return len(self.ids)
 
     def encode(self, item_ids: Ids) -> npt.NDArray[np.int32]:
-        """The index of each id, shape as given; `UNKNOWN` where the id isn't held."""
-        found: npt.NDArray[np.int64] = self._lookup.get_indexer(pd.Index(item_ids))
+        """The index of each id, shape as given; `UNKNOWN` where the id isn't held.
+
+        Ids of the other type are looked up by their text: the number 7 is the string "7", and not "007".
+        """
+        if _is_text(item_ids) == _is_text(self.ids):
+            found: npt.NDArray[np.int64] = self._lookup.get_indexer(pd.Index(item_ids))
+        else:
+            found = pd.Index(_as_text(self.ids)).get_indexer(pd.Index(_as_text(item_ids)))
         return found.astype(np.int32)
 
     def decode(self, indices: npt.NDArray[np.int32]) -> Ids:
         """The raw ids at known indices, shape as given."""
         return np.asarray(self.ids[indices])
+
+
+def _is_text(ids: Ids) -> bool:
+    return ids.dtype.kind in "OU"
+
+
+def _as_text(ids: Ids) -> Ids:
+    return np.array([str(one) for one in ids.tolist()], dtype=object)
 
 
 def no_sessions(like: Sessions) -> Sessions:

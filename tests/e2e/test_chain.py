@@ -58,6 +58,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = "clicks.jsonl"
         format = "jsonl"
         id_type = "string"
+        settle_seconds = 0
         columns = { session_id = "visit", item_id = "sku", clicked_at = "at" }
         """
     )

@@ -135,10 +135,11 @@ def mails() -> Iterator[Mailbox]:
 def platform(tmp_path_factory: pytest.TempPathFactory, mails: Mailbox) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("airflow")
     settings = folder / "sbr.toml"
+    source = f'path = {json.dumps(str(SERENADE / "[tv]*.txt"))}, format = "gru4rec", wait_minutes = 0, settle_seconds = 0'
     settings.write_text(
         f"""
         store = {json.dumps(str(folder / "store"))}
-        source = {{ path = {json.dumps(str(SERENADE / "[tv]*.txt"))}, format = "gru4rec", wait_minutes = 0 }}
+        source = {{ {source} }}
         window = {{ least_click = 1 }}
         model = {{ n_epochs = 2, batch_size = 32, dropout_p_embed = 0.1, dropout_p_hidden = 0 }}
         """,

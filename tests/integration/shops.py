@@ -27,9 +27,10 @@ for word in sys.argv[1:]:
 
 def demo_settings(clicks: Path, store: Path | str, *, wait_minutes: int = 0) -> str:
     """Settings under which a day of `demo_clicks` is trained in seconds, and well enough for the gate."""
+    place, times = json.dumps(str(clicks)), f"wait_minutes = {wait_minutes}, check_every_minutes = 0.25, settle_seconds = 0"
     return f"""
         store = {json.dumps(str(store))}
-        source = {{ path = {json.dumps(str(clicks))}, wait_minutes = {wait_minutes}, check_every_minutes = 0.25 }}
+        source = {{ path = {place}, {times} }}
         window = {{ days = 5, least_click = 2 }}
         model = {{ n_epochs = 10, layers = [32], batch_size = 32 }}
         """

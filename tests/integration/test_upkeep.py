@@ -19,6 +19,7 @@ from .history import store_of
 from .shops import demo_settings, environment, run_days
 
 NO_GRACE = ("--set", "upkeep.grace_hours=0")
+NEVER_BETTER = ("--set", "gate.min_delta=1")
 
 
 def sbr(shop: Path, *words: str, **variables: str) -> Json:
@@ -31,8 +32,10 @@ def sbr(shop: Path, *words: str, **variables: str) -> Json:
 
 @pytest.fixture
 def shop(trained: Path, tmp_path: Path) -> Path:
-    """A shop of which the champion's day lies far before the newest one."""
-    return Path(shutil.copytree(trained, tmp_path / "shop"))
+    """A shop of which the champion's day lies far before the newest one, whose version the gate didn't promote."""
+    folder = Path(shutil.copytree(trained, tmp_path / "shop"))
+    sbr(folder, "retrain", "--as-of", str(NEW), *NEVER_BETTER)
+    return folder
 
 
 def test_old_champion_answers_after_a_clearing_and_the_next_run_is_compared_with_it(shop: Path) -> None:

@@ -45,7 +45,7 @@ def test_a_day_with_its_window_of_30_gives_what_the_commands_give(
     running: RunningStack, delivered: Path, tmp_path: Path
 ) -> None:
     def without_airflow(day: date) -> Path:
-        source = f'store = "store"\nsource = {{ path = {json.dumps(str(delivered))} }}\n'
+        source = f'store = "store"\nsource = {{ path = {json.dumps(str(delivered))}, settle_seconds = 0 }}\n'
         (tmp_path / "sbr.toml").write_text(source + SETTINGS, "utf-8")
         return run_days(tmp_path, retrain=[day])
 

@@ -31,4 +31,5 @@ def write_parquet(file: Path, clicks: Iterable[Click]) -> None:
 
 def parquet_settings(folder: Path, *overrides: str) -> Settings:
     """Settings that read the Parquet files of `folder/in` into `folder/store`."""
-    return load_settings([f"store={folder / 'store'}", f"source.path={folder / 'in'}", "source.format=parquet", *overrides])
+    places = [f"store={folder / 'store'}", f"source.path={folder / 'in'}"]
+    return load_settings([*places, "source.format=parquet", "source.settle_seconds=0", *overrides])

@@ -41,7 +41,13 @@ def test_ingest_counts_rows_rejects_and_days(sbr: Sbr, clicks: Path) -> None:
     done = sbr("ingest", "--from", str(clicks), "--format", "yoochoose", "--json")
     assert (done.code, json.loads(done.out)) == (
         0,
-        {"rows": 3, "rejected": 0, "days": {"2014-09-23": 1, "2014-09-24": 2}},
+        {
+            "rows": 3,
+            "rejected": 0,
+            "days": {"2014-09-23": 1, "2014-09-24": 2},
+            "ledger": {"read": 3, "stored": 3, "rejected": 0, "left_out": {}},
+            "warnings": [],
+        },
     )
 
 
@@ -103,7 +109,8 @@ def test_day_with_no_clicks_is_refused_and_what_was_stored_stays(sbr: Sbr, click
     done = sbr("retrain", "--as-of", "2014-09-25", "--from", str(clicks))
     assert done.code == 1
     assert done.err == (
-        f"sbr: 2014-09-25 has no clicks in {clicks}. Check that the day's file was delivered, then run the day again.\n"
+        f"sbr: 2014-09-25 has no clicks in {clicks}: it holds clicks of 2014-09-23 to 2014-09-24. Check that the day's file "
+        "was delivered, then run the day again.\n"
     )
     assert len(list((tmp_path / "store" / "incoming").rglob("*.parquet"))) == 2
 

@@ -19,7 +19,8 @@ def write_source(tmp_path: Path) -> WriteSource:
         file = tmp_path / "in" / name
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(content.encode() if isinstance(content, str) else content)
-        return load_settings([f"store={tmp_path / 'store'}", f"source.path={file}", f"source.format={format}", *overrides])
+        places = [f"store={tmp_path / 'store'}", f"source.path={file}"]
+        return load_settings([*places, f"source.format={format}", "source.settle_seconds=0", *overrides])
 
     return write
 

@@ -213,3 +213,12 @@ def test_tie_modes_report_all_events_as_progress(sessions_of: Build) -> None:
     assert done == [3, 1]
     assert list(found) == list(TIE_MODES)
     assert evaluate_ties(TableScorer(THREE), sessions_of([]), batch_size=2)["median"].n_events == 0
+
+
+def test_model_of_integer_ids_scores_the_same_on_sessions_of_string_ids(sessions_of: Build) -> None:
+    sessions = sessions_of([[0, 10, 20, 99], [20, 10]])
+    texts = np.array([str(one) for one in sessions.item_ids], dtype=object)
+    as_text = Sessions(sessions.offsets, texts, sessions.is_target)
+    expected = evaluate(TableScorer(THREE), sessions, batch_size=8).metrics()
+    assert evaluate(TableScorer(THREE), as_text, batch_size=8).metrics() == expected
+    assert expected["recall_at_20"] > 0

@@ -50,7 +50,8 @@ def bring_in(folder: Path, settings: Settings, late: list[Click] | None = None) 
     if late:
         write_parquet(folder / "in" / f"{LATE}.parquet", late)
     store = Store.open(settings)
-    ingest(store, settings)
+    taking = settings.ingest.model_copy(update={"changed_days": "take"})
+    ingest(store, settings.model_copy(update={"ingest": taking}))
     validate_pending(store, settings)
 
 
@@ -93,7 +94,7 @@ def test_version_that_went_on_from_a_stale_one_names_it(
     copied = Store(str(tmp_path / "store"))
     for key in [*replaced.keys("commits"), *replaced.keys("models")]:
         copied.put_new(key, replaced.get(key))
-    own = parquet_settings(tmp_path)
+    own = parquet_settings(tmp_path, "ingest.changed_days=take")
     write_parquet(tmp_path / "in" / "late.parquet", [*clicks_of(LATE), (1, 1, at(LATE, 70_000))])
     ingest(copied, own, days=[LATE])
     validate_pending(copied, own)

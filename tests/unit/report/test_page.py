@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sbr_tasks.clicks.ingest import ingest
+from sbr_tasks.clicks.ingest import ingest, ingest_missing
 from sbr_tasks.errors import RegistryError, TrackingError
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry.gate import Outcome
@@ -345,3 +345,21 @@ def kept_page(store: Store, settings: Settings, promotion: Promotion) -> bytes:
     client, number = projection._client, projection.number_of(promotion.version)
     run_id = client.get_model_version(settings.mlflow.model_name, str(number)).run_id
     return Path(client.download_artifacts(str(run_id), PAGE)).read_bytes()
+
+
+LEFT_OUT = "Clicks left out"
+
+
+@pytest.mark.usefixtures("no_mlflow")
+def test_clicks_that_the_run_left_out_are_on_its_page(shop: tuple[Store, Settings], decide: Decide, tmp_path: Path) -> None:
+    store, settings = shop
+    decide(D, Outcome.BOOTSTRAP)
+    assert LEFT_OUT not in page_of(shop, D)[0].text  # what is stored already isn't worth a word
+    early = D - timedelta(days=9)
+    write_parquet(tmp_path / "in" / "late.parquet", [(1, 1, at(early, 1)), (1, 2, at(early, 2)), (2, 1, at(BEFORE, 1))])
+    ingest_missing(store, settings, D)
+    page, _ = page_of(shop, D)
+    assert LEFT_OUT in page.text
+    assert "3 lines read = 0 stored + 0 rejected + 3 left out" in page.text
+    assert [str(early), "outside the window", "2", "\u2013"] in page.rows
+    assert [str(BEFORE), "already stored and different", "1", "164"] in page.rows

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sbr_tasks import steps
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.ingest import ingest_missing
 from sbr_tasks.errors import DamagedError, DayError
@@ -16,7 +17,7 @@ from sbr_tasks.report.runs import run_rows
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.upkeep.check import check_store
-from sbr_tasks.upkeep.clear import Cleared, clear_store, cleared_table
+from sbr_tasks.upkeep.clear import Cleared, clear_store, cleared_table, forget_day
 from sbr_tasks.window.build import build_window, read_window
 
 from .shop import (
@@ -37,8 +38,15 @@ KEEP = 6
 FIRST_RUN = LAST - timedelta(days=KEEP)
 
 
-def clear(store: Store, settings: Settings, keep_days: int = KEEP, *, dry_run: bool = False) -> Cleared:
-    return clear_store(store, settings, keep_days=keep_days, now=NOW, dry_run=dry_run)
+def clear(
+    store: Store, settings: Settings, keep_days: int = KEEP, *, dry_run: bool = False, is_confirmed: bool = False
+) -> Cleared:
+    return clear_store(store, settings, keep_days=keep_days, now=NOW, dry_run=dry_run, is_confirmed=is_confirmed)
+
+
+def taking(settings: Settings) -> Settings:
+    """The same settings, under which a source may replace a day by other clicks."""
+    return settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"changed_days": "take"})})
 
 
 def days_in(store: Store, prefix: str) -> set[date]:
@@ -153,7 +161,7 @@ def test_superseded_revision_goes_unless_a_window_that_stays_was_built_of_it(
     catalog, revisions = ClickCatalog(store), [ClickCatalog(store).days()[LAST].accepted]
     for first_item in (7, 9):  # late clicks, twice; no window is built of the first ones
         write_days(tmp_path, [LAST], first_item=first_item)
-        ingest_missing(store, settings, LAST)
+        ingest_missing(store, taking(settings), LAST)
         accept_pending(store)
         revisions.append(catalog.days()[LAST].accepted)
     bring_window(store, settings, LAST)
@@ -178,7 +186,7 @@ def test_revision_that_was_removed_and_comes_back_is_validated_again(store: Stor
 def test_released_day_stays_and_goes_like_others(store: Store, settings: Settings, tmp_path: Path, day: date) -> None:
     catalog = ClickCatalog(store)
     write_days(tmp_path, [day], first_item=7)
-    ingest_missing(store, settings, day)
+    ingest_missing(store, taking(settings), day)
     revision = catalog.days()[day].incoming
     assert revision is not None
     place, data = f"day={day}/rev={revision.rev}", store.read(revision.file)
@@ -228,7 +236,7 @@ def test_revision_that_a_run_brings_back_just_before_the_removal_is_committed_st
     catalog, revisions = ClickCatalog(store), []
     for first_item in (7, 9):
         write_days(tmp_path, [LAST], first_item=first_item)
-        ingest_missing(store, settings, LAST)
+        ingest_missing(store, taking(settings), LAST)
         accept_pending(store)
         revisions.append(catalog.days()[LAST])
     (superseded, imported), put, came = (revisions[0].accepted, revisions[0].incoming), store.put_new, list[str]()
@@ -330,3 +338,60 @@ def test_store_in_a_bucket_is_checked_and_cleared_like_a_folder(
     assert {(fault.kind, fault.key) for fault in check_store(bucket).faults} == {("damaged", key), ("missing", window)}
     again = bring_window(bucket, s3_settings, DAYS[4])
     decide(bucket, again, write_version(bucket, again, seed=5), Outcome.WOULD_KEEP)
+
+
+def test_day_of_a_wrong_clock_does_not_make_the_real_days_old(store: Store, settings: Settings, tmp_path: Path) -> None:
+    write_days(tmp_path, [date(2031, 1, 1)])
+    ingest_missing(store, settings, date(2031, 1, 1))
+    accept_pending(store)
+    cleared = clear(store, settings)
+    assert (cleared.newest, cleared.first_run) == (LAST, FIRST_RUN)
+    assert ClickCatalog(store).days()[LAST].status == "accepted"
+
+
+def test_more_than_half_of_the_accepted_days_go_only_if_a_person_confirms(store: Store, settings: Settings) -> None:
+    before, commits = content(store), store.keys("commits")
+    dry = clear(store, settings, 2, dry_run=True)
+    assert cleared_table(dry).splitlines()[-2] == "13 of 19 accepted days would go: without --yes this is refused."
+    with pytest.raises(DayError, match=r"13 of 19 accepted days would be removed .* --keep-days 2 --yes`") as caught:
+        clear(store, settings, 2)
+    assert "2020-06-12 to 2020-06-24" in str(caught.value)
+    assert (content(store), store.keys("commits")) == (before, commits)
+    done = clear(store, settings, 2, is_confirmed=True)
+    assert (len(done.lost), done.n_accepted) == (13, 19)
+    assert ClickCatalog(store).days()[DAYS[13]].status == "removed"
+
+
+def without_source(monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path, days: list[date]) -> None:
+    """Lets steps see the store, and a source from which some days are gone."""
+    for day in days:
+        (tmp_path / "in" / f"{day}.parquet").unlink()
+    given = {"STORE": settings.store, "WINDOW__DAYS": WINDOW_DAYS, "SOURCE__PATH": tmp_path / "in", "SOURCE__FORMAT": "parquet"}
+    for name, value in {**given, "SOURCE__SETTLE_SECONDS": 0}.items():
+        monkeypatch.setenv(f"SBR_{name}", str(value))
+
+
+def test_removed_day_that_the_source_no_longer_holds_stays_removed_and_stops_its_run(
+    store: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clear(store, settings)
+    without_source(monkeypatch, settings, tmp_path, DAYS[:3])
+    with pytest.raises(DayError) as caught:
+        steps.ingest_clicks(str(DAYS[4]))
+    assert str(caught.value) == (
+        f"The window of {DAYS[4]} would have holes. The clicks of {DAYS[1]} to {DAYS[2]} were removed from the store "
+        f"(`sbr store gc` or `forget`), and {tmp_path / 'in'} no longer holds them. Bring them back into the source, then run "
+        "the day again."
+    )
+    assert [ClickCatalog(store).days()[day].status for day in DAYS[1:5]] == ["removed", "removed", "incoming", "incoming"]
+    with pytest.raises(DayError, match="were removed"):
+        steps.validate_clicks(str(DAYS[4]))
+
+
+def test_day_that_a_person_gave_up_counts_as_empty_once_the_source_has_none_of_it(
+    store: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_day(store, DAYS[17], why="test clicks", now=NOW)
+    without_source(monkeypatch, settings, tmp_path, [DAYS[17]])
+    assert steps.ingest_clicks(str(LAST))["empty"] == [str(DAYS[17])]
+    assert ClickCatalog(store).days()[DAYS[17]].status == "empty"

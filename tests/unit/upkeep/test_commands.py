@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sbr_tasks import steps
-from sbr_tasks.errors import DamagedError
+from sbr_tasks.errors import DamagedError, DayError
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 
@@ -47,7 +47,7 @@ def test_gc_removes_what_its_dry_run_shows(store: Store, sbr: Sbr) -> None:
     code, done, _ = sbr("store", "gc", "--keep-days", "6")
     assert code == 0
     assert shown.splitlines()[-1] == "Dry run: nothing was removed."
-    assert done.splitlines()[:-1] == shown.splitlines()[:-1]
+    assert done.splitlines()[:-2] == shown.splitlines()[:-2]  # but for the moment before which files go
     assert sbr("store", "check")[0] == 0
     assert json.loads(sbr("store", "gc", "--keep-days", "6", "--json")[1])["files"] == 0
 
@@ -93,7 +93,17 @@ def test_steps_stop_at_a_fault_and_take_the_parameter_before_the_setting(
     monkeypatch.setenv("SBR_UPKEEP__KEEP_DAYS", "1000")
     assert steps.check_store()["orphaned"] == {"files": 0, "bytes": 0}
     assert steps.clear_store()["first_retained_run"] == "2017-10-04"
-    assert steps.clear_store(2)["first_retained_run"] == "2020-06-28"
+    assert steps.clear_store(7)["first_retained_run"] == "2020-06-23"
+    with pytest.raises(DayError, match="more than half"):
+        steps.clear_store(0)
     clicks_of(settings).unlink()
     with pytest.raises(DamagedError, match=r"1 files of .* are missing or damaged, such as clicks/day=2020-06-30"):
         steps.check_store()
+
+
+def test_gc_removes_most_days_only_with_yes(store: Store, sbr: Sbr) -> None:
+    code, _, err = sbr("store", "gc", "--keep-days", "0")
+    assert code == 1
+    assert "more than half. Nothing was removed." in err
+    code, out, _ = sbr("store", "gc", "--keep-days", "0", "--yes", "--json")
+    assert (code, json.loads(out)["accepted_days_removed"]) == (0, 15)

@@ -118,7 +118,7 @@ def test_same_inputs_give_the_same_window_and_others_another(tmp_path: Path) -> 
 def test_days_with_ids_of_different_types_are_refused(tmp_path: Path) -> None:
     store, settings = stored(tmp_path, shop())
     write_parquet(tmp_path / "in" / "clicks.parquet", [("a", "x", at(D, 1)), ("a", "y", at(D, 2))])
-    mixed = parquet_settings(tmp_path, *OVERRIDES, "source.id_type=string")
+    mixed = parquet_settings(tmp_path, *OVERRIDES, "source.id_type=string", "ingest.changed_days=take")
     ingest(store, mixed, days=[D])
     validate_pending(store, mixed)
     with pytest.raises(WindowError) as caught:

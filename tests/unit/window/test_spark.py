@@ -59,11 +59,11 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
             yield session
 
 
-def accepted(settings: Settings) -> Store:
-    """A store with all days of the source, accepted without being looked at."""
+def accepted(settings: Settings, days: list[date] | None = None) -> Store:
+    """A store with some or all days of the source, accepted without being looked at."""
     store = Store.open(settings)
     decision = {"accepted": True, "failures": [], "warnings": [], "result": None, "data_docs": None}
-    revisions = ingest(store, settings).revisions
+    revisions = ingest(store, settings, days=days).revisions
     decisions = {revision.day: decision | {"revision": revision.as_dict()} for revision in revisions}
     ClickCatalog(store).commit_validation(decisions, at="2020-07-01T00:00:00+00:00")
     return store
@@ -198,7 +198,8 @@ def test_ids_of_different_types_and_nothing_to_train_on_are_refused_as_in_memory
     with pytest.raises(WindowError, match=r"cleansing .* left 0, and none to train on"):
         build_window(store, parquet_settings(tmp_path, *OVERRIDES, *ON_SPARK, "window.least_click=6"), D)
     write_parquet(tmp_path / "in" / "clicks.parquet", [("a", "x", at(D, 1)), ("a", "y", at(D, 2))])
-    accepted(parquet_settings(tmp_path, "source.id_type=string"))
+    mixed = parquet_settings(tmp_path, "source.id_type=string", "ingest.changed_days=take")
+    accepted(mixed, [D])
     with pytest.raises(WindowError, match="Expected ids of one type on all days"):
         build_window(store, parquet_settings(tmp_path, *OVERRIDES, *ON_SPARK), D)
 

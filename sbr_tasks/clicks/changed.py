@@ -1,0 +1,55 @@
+"""What a source that was read again holds of a day whose clicks are stored: the same clicks, more, or others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sbr_tasks.settings import ChangedDays
+
+_COLUMNS = ("session_id", "item_id", "clicked_at", "category")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How the clicks of a source differ from those that are stored, as multisets of session, item, time and category.
+
+    Attributes:
+        missing: Stored clicks that the source doesn't hold.
+        added: Clicks of the source that aren't stored.
+    """
+
+    missing: int
+    added: int
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.added)
+
+    def is_taken(self, changed_days: ChangedDays) -> bool:
+        """Whether the source's clicks become a new revision under the setting `ingest.changed_days`."""
+        return bool(self) and (changed_days == "take" or (changed_days == "take_grown" and not self.missing))
+
+
+def difference(stored: pa.Table, offered: pa.Table) -> Difference:
+    """Compares clicks; ids of different types by their text.
+
+    Args:
+        stored: The clicks of a revision.
+        offered: The clicks that a source holds of its day.
+    """
+    sides = [(stored, -1), (offered, 1)]
+    if any(stored.schema.field(name).type != offered.schema.field(name).type for name in _COLUMNS[:2]):
+        sides = [(_ids_as_text(table), sign) for table, sign in sides]
+    tables = [table.select(_COLUMNS).append_column("sign", pa.repeat(sign, len(table))) for table, sign in sides]
+    counts = pa.concat_tables(tables).group_by(list(_COLUMNS)).aggregate([("sign", "sum")]).column("sign_sum")
+    missing, added = (pc.sum(counts.filter(test(counts, 0))).as_py() or 0 for test in (pc.less, pc.greater))
+    return Difference(missing=-missing, added=added)
+
+
+def _ids_as_text(table: pa.Table) -> pa.Table:
+    for name in _COLUMNS[:2]:
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, table.column(name).cast(pa.string()))
+    return table

@@ -1,0 +1,79 @@
+"""What became of every line that an import read: stored, rejected, or left out for a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from sbr_tasks.days import describe_days
+from sbr_tasks.errors import SourceError
+
+Reason = Literal["outside_window", "same", "different"]
+"""Why a valid click isn't stored: its day wasn't asked for; its day's clicks are stored already, and the source holds the same
+ones; or it holds other ones, which `ingest.changed_days` doesn't take."""
+
+_WORDS: Mapping[Reason, str] = {
+    "outside_window": "outside the window",
+    "same": "already stored and the same",
+    "different": "already stored and different",
+}
+
+
+class Ledger(BaseModel):
+    """The account of one pass over a source: `read == stored + rejected + left out`.
+
+    Attributes:
+        read: Lines (of Parquet: rows), without headers and blank lines.
+        stored: Clicks that became part of a new revision.
+        rejected: Lines that don't parse.
+        left_out: Clicks that weren't stored, by reason and day; reasons without clicks are absent.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    read: int
+    stored: int
+    rejected: int
+    left_out: dict[Reason, dict[date, int]]
+
+    @model_validator(mode="after")
+    def _is_balanced(self) -> Self:
+        accounted = self.stored + self.rejected + self.n_left_out
+        if accounted != self.read:
+            raise SourceError(
+                f"{self.read:,} lines were read and {accounted:,} are accounted for ({self.in_words()}). Nothing was stored. "
+                "This is an error of sbr-tasks; please report it."
+            )
+        return self
+
+    @property
+    def n_left_out(self) -> int:
+        """Clicks that were left out, whatever the reason."""
+        return sum(sum(days.values()) for days in self.left_out.values())
+
+    @property
+    def is_worth_showing(self) -> bool:
+        """Whether anything was left out that isn't stored already."""
+        return any(reason != "same" for reason in self.left_out)
+
+    def in_words(self) -> str:
+        """Such as `390 lines read = 270 stored + 0 rejected + 120 left out (outside the window: 120, 1970-01-18)`."""
+        reasons = "; ".join(
+            f"{_WORDS[reason]}: {sum(days.values()):,}, {describe_days(list(days))}" for reason, days in self.left_out.items()
+        )
+        return (
+            f"{self.read:,} lines read = {self.stored:,} stored + {self.rejected:,} rejected + {self.n_left_out:,} left out"
+            + (f" ({reasons})" if reasons else "")
+        )
+
+    def rows(self) -> list[tuple[date, str, int]]:
+        """What was left out as day, reason in words, and clicks: one row a day and reason, but for what is stored already."""
+        return sorted(
+            (day, _WORDS[reason], clicks)
+            for reason, days in self.left_out.items()
+            if reason != "same"
+            for day, clicks in days.items()
+        )

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from sbr_tasks import steps
+from sbr_tasks.clicks.catalog import COMMITS, ClickCatalog
+from sbr_tasks.clicks.ingest import ingest, ingest_missing
+from sbr_tasks.clicks.ledger import Ledger
+from sbr_tasks.errors import SourceError
+from sbr_tasks.store import NumberedLog, Store
+from sbr_tasks.summary import in_one_line
+from sbr_tasks.validation.checkpoint import validate_pending
+from tests.unit.clicks.conftest import WriteSource
+
+DAY, BEFORE = date(2020, 1, 3), date(2020, 1, 2)
+Sbr = Callable[..., tuple[int, str, str]]
+
+
+def line(day: int, session: int, item: int = 7, second: int = 0) -> str:
+    return f"{session},2020-01-{day:02d}T10:00:{second:02d}Z,{item},0\n"
+
+
+def lines(day: int, n: int, first: int = 0) -> str:
+    return "".join(line(day, 1000 * day + session) for session in range(first, first + n))
+
+
+HISTORY = lines(1, 3) + lines(2, 4) + lines(3, 5)
+
+
+def test_each_line_is_stored_rejected_or_left_out_by_day_and_reason(write_source: WriteSource, store: Store) -> None:
+    settings = write_source(lines(1, 3) + lines(2, 4), "window.days=3")
+    ingest(store, settings)
+    validate_pending(store, settings)
+    content = lines(1, 3) + lines(2, 1, first=9) + lines(3, 5) + lines(9, 2) + "oops\n"
+    ingested = ingest_missing(store, write_source(content, "window.days=3", "ingest.max_rejected=0.2"), DAY)
+    assert ingested is not None
+    assert ingested.ledger == Ledger(
+        read=12,
+        stored=5,
+        rejected=1,
+        left_out={"outside_window": {date(2020, 1, 9): 2}, "same": {date(2020, 1, 1): 3}, "different": {BEFORE: 1}},
+    )
+
+
+def test_days_read_before_from_the_same_source_count_as_the_same(write_source: WriteSource, store: Store) -> None:
+    settings = write_source(HISTORY, "window.days=3")
+    ingest_missing(store, settings, BEFORE)
+    ingested = ingest_missing(store, settings, DAY)
+    assert ingested is not None
+    assert ingested.ledger.left_out == {"same": {date(2020, 1, 1): 3, BEFORE: 4}}
+    assert not ingested.ledger.is_worth_showing
+
+
+def test_ledger_is_in_the_log_and_in_the_commit(
+    write_source: WriteSource, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    ingest_missing(store, write_source(HISTORY, "window.days=3"), BEFORE)
+    said = "12 lines read = 7 stored + 0 rejected + 5 left out (outside the window: 5, 2020-01-03)"
+    assert f"Ledger: {said}." in caplog.messages
+    source = NumberedLog(store, COMMITS).entries()[-1].body["source"]
+    assert source["ledger"] == {
+        "read": 12,
+        "stored": 7,
+        "rejected": 0,
+        "left_out": {"outside_window": {"2020-01-03": 5}},
+    }
+    ledger = ClickCatalog(store).ledger_of(BEFORE)
+    assert ledger is not None
+    assert ledger.in_words() == said
+
+
+def test_ledger_is_in_the_summary_of_the_task(write_source: WriteSource, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = write_source(HISTORY)
+    for name, value in {"STORE": settings.store, "SOURCE__PATH": settings.source.path, "SOURCE__SETTLE_SECONDS": 0}.items():
+        monkeypatch.setenv(f"SBR_{name}", str(value))
+    summary = steps.ingest_clicks(str(BEFORE))
+    assert summary["ledger"]["left_out"] == {"outside_window": {"2020-01-03": 5}}
+    assert "read 12, stored 7, rejected 0, left_out (outside_window (2020-01-03 5))" in in_one_line(summary)
+
+
+def test_ledger_is_printed_and_in_json(command_line: Sbr, write_source: WriteSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = write_source(HISTORY)
+    monkeypatch.setenv("SBR_STORE", settings.store)
+    source = ("ingest", "--from", str(settings.source.path), "--format", "yoochoose")
+    assert command_line(*source)[0] == 0
+    _, out, _ = command_line(*source)
+    assert out.splitlines()[-1] == (
+        "12 lines read = 0 stored + 0 rejected + 12 left out (already stored and the same: 12, 2020-01-01 to 2020-01-03)."
+    )
+    _, out, _ = command_line(*source, "--json")
+    assert json.loads(out)["ledger"]["left_out"] == {"same": {"2020-01-01": 3, "2020-01-02": 4, "2020-01-03": 5}}
+
+
+def test_ledger_that_does_not_balance_stores_nothing(
+    write_source: WriteSource, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sbr_tasks.clicks.ingest._Spill.outside", lambda _: {})
+    with pytest.raises(SourceError, match="12 lines were read and 7 are accounted for"):
+        ingest_missing(store, write_source(HISTORY, "window.days=3"), BEFORE)
+    assert not (tmp_path / "store" / "commits").exists()
+
+
+def test_ledger_refuses_unknown_fields() -> None:
+    with pytest.raises(ValidationError):
+        Ledger.model_validate({"read": 0, "stored": 0, "rejected": 0, "left_out": {}, "lost": 1})
