@@ -160,7 +160,7 @@ def window_table(window: Window) -> str:
     table = tabulate(rows, headers=["part", "clicks", "events", "sessions", "items", "first click", "last click"], intfmt=",")
     table = f"{table}\n{describe_cleansing(window.manifest)}"
     too_long = window.manifest["cleansing"]["too_long"]
-    if too_long is None:
+    if not too_long or not too_long["sessions"]:
         return table
     asked = window.manifest["inputs"]["window"]
     done = {"drop": "dropped", "cut": "cut"}[asked["longest_action"]]
@@ -340,7 +340,7 @@ def _describe_cleansing(split: Split) -> Json:
 
 
 def _nothing_left(as_of: date, n_clicks: int, cleansing: Cleansing, settings: Settings) -> str:
-    most = "" if settings.window.longest is None else f", {settings.window.longest} at most"
+    most = "" if settings.window.longest is None else f", {settings.window.longest:,} at most"
     return (
         f"The window of {as_of} has {n_clicks:,} clicks, {cleansing.before.clicks:,} of them to cleanse, but cleansing "
         f"(sessions of {settings.window.shortest} or more clicks{most}, "

@@ -14,7 +14,7 @@ from tabulate import tabulate
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
 from sbr_tasks.days import window_days
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
-from sbr_tasks.report.profile.numbers import ProfileBuilder
+from sbr_tasks.report.profile.numbers import LONG_HOURS, ProfileBuilder
 from sbr_tasks.report.profile.plots import draw_plots
 from sbr_tasks.report.profile.style import to_element
 from sbr_tasks.settings import Settings
@@ -135,9 +135,10 @@ def key_numbers(numbers: Json) -> dict[str, str]:
         "items": f"{numbers['items']:,}",
         "clicks of a session": f"{length['mean']:.2f} on average, {length['longest']:,} at most",
         "sessions of one click": _percent(length["share_of_one_click"]),
-        **{f"{100 * float(q):g} % of sessions have at most": _clicks(most) for q, most in quantiles.items()},
-        "clicks on the top 1 % of items": _percent(popularity["share_of_top_percent"]["1"]),
-        "clicks on the top 10 % of items": _percent(popularity["share_of_top_percent"]["10"]),
+        f"sessions of more than {LONG_HOURS} hours": _percent(numbers["session_span"][f"share_over_{LONG_HOURS}_hours"]),
+        **{f"{100 * float(q):g}% of sessions have at most": _clicks(most) for q, most in quantiles.items()},
+        "clicks on the top 1% of items": _percent(popularity["share_of_top_percent"]["1"]),
+        "clicks on the top 10% of items": _percent(popularity["share_of_top_percent"]["10"]),
         "busiest hour of day": f"{busiest:02d}:00, {_percent(hours[busiest] / numbers['clicks'])} of clicks",
     }
     if last["new_items"] is not None:
@@ -151,7 +152,7 @@ def _clicks(n: int) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f}%"
 
 
 def profile_table(profile: Profile) -> str:

@@ -122,7 +122,7 @@ def test_window_with_nothing_to_train_on_says_what_to_change(tmp_path: Path) -> 
         build_window(store, settings, D)
     assert str(caught.value) == (
         "The window of 2020-06-04 has 11 clicks, 4 of them to cleanse, but cleansing (sessions of 2 or more clicks, "
-        "items of 6 or more) left 0, and none to train on before 2020-06-03. "
+        "1,000 at most, items of 6 or more) left 0, and none to train on before 2020-06-03. "
         "Lower window.least_click, or lengthen the window (window.days)."
     )
 
@@ -179,12 +179,25 @@ def test_window_cleansed_as_a_whole_lets_the_test_day_choose_items_and_says_so(t
     assert not any("scores are too high" in note for note in coverage_notes(fair.manifest))
 
 
+def test_sessions_of_more_than_a_thousand_clicks_are_not_trained_on(tmp_path: Path) -> None:
+    robot: list[Click] = [(60, 1 + item % 2, at(DAYS[0], item)) for item in range(1001)]
+    store, settings = stored(tmp_path, [*shop(), *robot])
+    window = build_window(store, settings, D)
+    assert window.manifest["cleansing"]["too_long"] == {"sessions": 1, "clicks_lost": 1001}
+    assert window_table(window).endswith(
+        "1 sessions of more than 1,000 clicks were dropped, 1,001 clicks lost (window.longest)."
+    )
+    unlimited = build_window(store, parquet_settings(tmp_path, *OVERRIDES, "window.longest=null"), D)
+    assert unlimited.manifest["parts"]["train"]["clicks"] == window.manifest["parts"]["train"]["clicks"] + 1001
+
+
 def test_action_on_long_sessions_is_no_input_of_a_window_that_has_no_limit(tmp_path: Path) -> None:
-    store, settings = stored(tmp_path, shop())
+    store, settings = stored(tmp_path, shop(), "window.longest=null")
     window = build_window(store, settings, D)
     assert window.manifest["cleansing"]["too_long"] is None
     assert not {"longest", "longest_action"} & window.manifest["inputs"]["window"].keys()
-    assert build_window(store, parquet_settings(tmp_path, *OVERRIDES, "window.longest_action=cut"), D) == window
+    cutting = parquet_settings(tmp_path, *OVERRIDES, "window.longest=null", "window.longest_action=cut")
+    assert build_window(store, cutting, D) == window
 
 
 AMSTERDAM = "timezone=Europe/Amsterdam"
