@@ -31,7 +31,7 @@ minutes.
 |---|---|
 | `resolve_day` | no day, or parameters that don't go together: trigger again |
 | `ingest_clicks` | the source is absent, or has no clicks of D (a scheduled run waits first, `source.wait_minutes`) |
-| `validate_clicks` | D or D-1 is in quarantine: see its *Data Docs of the day*, mend it, clear from `ingest_clicks` on |
+| `validate_clicks` | D is in quarantine: see its *Data Docs of the day*, correct it, clear from `ingest_clicks` on |
 | `build_window` | too many days are missing, or cleansing left nothing |
 | `train_gru4rec` | the loss is no longer finite: lower the learning rate. A stopped training goes on after its last epoch |
 | `promote_if_better` | the champion can't be used: restore its files, or roll back |
@@ -88,7 +88,7 @@ def daily_retrain() -> None:
 
     @task(execution_timeout=timedelta(hours=2))
     def validate_clicks(ingested: dict[str, Any]) -> dict[str, Any]:
-        """Accepts or quarantines each ingested day with Great Expectations; fails if the day or the one before is bad."""
+        """Accepts or quarantines each ingested day with Great Expectations; fails if the day is bad."""
         return run_as_asked(steps.validate_clicks, ingested["day"])
 
     @task(execution_timeout=timedelta(hours=1))

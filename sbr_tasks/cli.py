@@ -29,6 +29,9 @@ app.add_typer(stored, name="store")
 quarantine = typer.Typer(no_args_is_help=True, help="Days whose clicks failed validation.")
 app.add_typer(quarantine, name="quarantine")
 
+days_app = typer.Typer(no_args_is_help=True, help="The days of clicks.")
+app.add_typer(days_app, name="days")
+
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as window.days=7. Repeatable.")
 ]
@@ -183,6 +186,23 @@ def release_day(
     by = who()
     released = release(*_open(overrides), parse_day(day), reason=reason, by=by)
     _print({"day": day, "rev": released.rev, "clicks": released.rows, "released_by": by, "reason": reason.strip()}, as_json)
+
+
+@days_app.command("close")
+def close_day(
+    day: Day,
+    reason: Annotated[str, typer.Option("--reason", help="Why the day will never have clicks (kept in the log).")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Mark a day that will never have clicks: runs don't wait for it, and windows don't miss it. It may lie ahead."""
+    from sbr_tasks.steps import who
+    from sbr_tasks.validation.closing import close_day as run
+
+    store, _ = _open(overrides)
+    actor = who()
+    run(store, parse_day(day), reason=reason, actor=actor)
+    _print({"day": day, "closed_by": actor, "reason": reason.strip()}, as_json)
 
 
 @app.command()

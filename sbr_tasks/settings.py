@@ -271,6 +271,12 @@ class TrainingSettings(_Section):
         ge=1,
         description="About how many events validate each epoch, of evenly chosen sessions; all, if there are fewer.",
     )
+    min_validation_events: int = Field(
+        100,
+        ge=1,
+        description="Fewer events don't choose the best epoch: as many epochs are trained as were best for the parent or the "
+        "last version.",
+    )
     warm_start: Literal["off", "parent"] = Field(
         "off", description="parent: go on from the champion of an earlier day, if its layers and loss are the same."
     )

@@ -35,12 +35,15 @@ def ingest_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:
     """Ingests the days of the window that the store doesn't hold; see `sbr_tasks.clicks.ingest.ingest_missing`.
 
     Raises:
+        DayError: `day` is closed.
         NotArrivedError: There is no source, or it has no clicks of `day`.
     """
-    from sbr_tasks.clicks.catalog import ClickCatalog
+    from sbr_tasks.clicks.catalog import ClickCatalog, DayState
     from sbr_tasks.clicks.ingest import ingest_missing
+    from sbr_tasks.validation.closing import require_open
 
     as_of, store, settings = _open(day, overrides)
+    require_open(as_of, ClickCatalog(store).days().get(as_of, DayState()))
     ingested = ingest_missing(store, settings, as_of)
     state = ClickCatalog(store).days().get(as_of)
     if state is None or state.incoming is None:
@@ -76,7 +79,7 @@ def validate_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:
     """Validates the pending days of the window in day order, and checks that the window can be built.
 
     Raises:
-        DayError: `day` or the day before it is empty or in quarantine, or too many days are missing.
+        DayError: `day` is empty, closed or in quarantine, or too many days are missing.
     """
     from sbr_tasks.clicks.catalog import ClickCatalog
     from sbr_tasks.days import window_days
@@ -84,12 +87,13 @@ def validate_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:
 
     as_of, store, settings = _open(day, overrides)
     validated = validate_pending(store, settings, window_days(as_of, settings.window.days))
-    missing = require_days(ClickCatalog(store).days(), settings, as_of)
+    days = require_days(ClickCatalog(store).days(), settings, as_of)
     return {
         "day": day,
         "accepted": [str(found) for found in validated.accepted],
         "quarantined": [str(found) for found in validated.quarantined],
-        "missing": [str(found) for found in missing],
+        "missing": [str(found) for found in days.missing],
+        "validation_day": str(days.validation_day),
         "warnings": validated.warnings.get(as_of, []),
     }
 

@@ -93,6 +93,8 @@ def ingest_missing(store: Store, settings: Settings, as_of: date) -> Ingested | 
         if state is None:
             wanted.append(day)
             continue
+        if state.status == "closed":
+            continue
         is_outdated = state.source != source and (day == as_of or state.status in ("empty", "quarantined"))
         if is_outdated or state.timezone != settings.timezone:
             wanted.append(day)
@@ -129,6 +131,7 @@ def ingest(store: Store, settings: Settings, *, days: Collection[date] | None = 
     rows = sum(revision.rows for revision in revisions)
     catalog = ClickCatalog(store)
     known = catalog.days()
+    empty = tuple(day for day in empty if known.get(day, DayState()).status != "closed")
     catalog.commit_import(
         revisions,
         empty=empty,

@@ -108,13 +108,18 @@ def decide(
     better, sentences = _compare(challenger, champion, settings, is_old=is_old)
     if force:
         wish = force.strip().removesuffix(".")
-        decision = Decision(Outcome.FORCED, (f"Forced, whatever the metrics: {wish}.", *sentences))
+        unmeasured = () if challenger.metrics["n_events"] else (_nothing_measured(challenger),)
+        decision = Decision(Outcome.FORCED, (f"Forced, whatever the metrics: {wish}.", *unmeasured, *sentences))
     else:
         decision = _judge(challenger, champion, better, sentences, baselines, settings)
     if not is_old or decision.outcome not in _FOR_AN_OLD_DAY:
         return decision
     old_day = f"The champion is of a newer day ({live_day}), so it stays whatever this comparison says."
     return Decision(_FOR_AN_OLD_DAY[decision.outcome], (*decision.reasons, old_day))
+
+
+def _nothing_measured(challenger: Contender) -> str:
+    return f"Nothing was measured: {challenger.as_of} has no test events, so neither this version nor another one was scored."
 
 
 _FOR_AN_OLD_DAY = {

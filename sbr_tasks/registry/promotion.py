@@ -332,6 +332,7 @@ def _decide(
         reasons=(
             *decision.reasons,
             *coverage_notes(window.manifest),
+            *([note] if (note := load_version(store, name).manifest.get("epochs_note")) else []),
             *([f"Settings of this run only: {', '.join(overridden)}."] if overridden else []),
         ),
         opponent=opponent,

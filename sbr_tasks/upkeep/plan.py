@@ -131,6 +131,8 @@ def revision_files(commits: Sequence[LogEntry]) -> dict[date, dict[str, dict[str
                     for keys in roles.values():
                         keys.difference_update(removed["files"])
             continue
+        if kind == "closing":
+            continue
         role = "incoming" if kind == "import" else "decided"
         for text, record in entry.body["days"].items():
             rev = record["rev"] if kind == "import" else record["revision"]["rev"]

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -19,6 +19,7 @@ from sbr_tasks.errors import DamagedError, DayError, StoreError, first_line
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, to_json
+from sbr_tasks.validation.closing import require_open
 from sbr_tasks.validation.data_docs import render_page, render_refusal
 from sbr_tasks.validation.facts import distinct_items, measure, session_times, share_of_long, share_of_new
 from sbr_tasks.validation.gx import great_expectations
@@ -135,21 +136,31 @@ def _require_zone(zones: Mapping[date, str], zone: str) -> None:
         )
 
 
-def require_days(days: dict[date, DayState], settings: Settings, as_of: date) -> list[date]:
+@dataclass(frozen=True)
+class DaysOfWindow:
+    """What the days of a window are good for.
+
+    Attributes:
+        validation_day: The newest day before the test day that has accepted clicks.
+        missing: Days without accepted clicks: empty, in quarantine or never ingested. Closed days aren't missing.
+    """
+
+    validation_day: date
+    missing: tuple[date, ...]
+
+
+def require_days(days: Mapping[date, DayState], settings: Settings, as_of: date) -> DaysOfWindow:
     """Checks that the accepted days of a window are enough to train and test on.
 
-    Returns:
-        The window's earlier days that are missing, because they are empty, in quarantine or were never ingested.
-
     Raises:
-        DayError: `as_of` or the day before it has no accepted clicks, more than `window.max_missing_days` are missing, or
-            days were removed and not ingested again.
+        DayError: `as_of` is closed or has no accepted clicks, no day before it has some, more than `window.max_missing_days`
+            are missing, or days were removed and not ingested again.
     """
     window = window_days(as_of, settings.window.days)
     states = {day: days.get(day, DayState()) for day in window}
-    for day, role in ((window[-1], "tested"), (window[-2], "validated")):
-        if states[day].status != "accepted":
-            raise DayError(f"The model of {as_of} is {role} on {day}, but {_why_missing(day, states[day])}")
+    require_open(as_of, states[as_of])
+    if states[as_of].status != "accepted":
+        raise DayError(f"The model of {as_of} is tested on {as_of}, but {_why_missing(as_of, states[as_of])}")
     removed = [day for day, state in states.items() if state.status == "removed"]
     if removed:
         raise DayError(
@@ -157,16 +168,33 @@ def require_days(days: dict[date, DayState], settings: Settings, as_of: date) ->
             "needs them. Run the day again, from ingest_clicks on, or `sbr ingest` and `sbr validate`: they come from the "
             "source again."
         )
-    missing = [day for day, state in states.items() if state.accepted is None]
+    missing = tuple(day for day, state in states.items() if state.accepted is None and state.status != "closed")
     for day, state in states.items():
-        if state.status != "accepted":
+        if state.status not in ("accepted", "closed"):
             logger.warning("%s", _why_missing(day, state))
     if len(missing) > settings.window.max_missing_days:
         raise DayError(
             f"{len(missing)} of the {len(window)} days of the window are missing ({describe_days(missing)}); "
             f"at most {settings.window.max_missing_days} may be. Ingest them, or raise window.max_missing_days."
         )
-    return missing
+    return DaysOfWindow(_validation_day(states, as_of), missing)
+
+
+def _validation_day(states: Mapping[date, DayState], as_of: date) -> date:
+    """The newest day before `as_of` with accepted clicks, but not the window's oldest: nothing is before it to train on."""
+    earlier = sorted(day for day, state in states.items() if state.accepted and day < as_of)
+    if not earlier or earlier[-1] == min(states):
+        raise DayError(
+            f"The model of {as_of} is validated on the newest accepted day before it, and there is none between {min(states)} "
+            f"and {as_of} to train before. Ingest earlier days, or lengthen the window (window.days)."
+        )
+    if earlier[-1] != as_of - timedelta(days=1):
+        between = [day for day in states if earlier[-1] < day < as_of]
+        logger.warning(
+            "The model of %s is validated on %s, the newest accepted day before it: %s %s no accepted clicks.",
+            as_of, earlier[-1], describe_days(between), "has" if len(between) == 1 else "have",
+        )  # fmt: skip
+    return earlier[-1]
 
 
 def _why_missing(day: date, state: DayState) -> str:
@@ -176,7 +204,7 @@ def _why_missing(day: date, state: DayState) -> str:
         "incoming": f"{day} was ingested but not validated yet. Run `sbr validate`, or the day again.",
         "removed": f"the clicks of {day} were removed (`sbr store gc` or `forget`). Run the day again: it ingests them again.",
         "quarantined": f"{day} is in quarantine: {'; '.join(state.failures)}. "
-        f"Mend the source and run the day again; `sbr quarantine show {day}` says more.",
+        f"Correct the source and run the day again; `sbr quarantine show {day}` says more.",
     }
     return reasons.get(state.status, f"{day} is {state.status}.")
 

@@ -288,3 +288,17 @@ def test_every_outcome_moves_the_champion_or_does_not() -> None:
 
 def replace_settings(**changes: object) -> GateSettings:
     return SETTINGS.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("live_day", [CHAMPION_DAY, date(2020, 7, 1)])
+def test_forced_promotion_on_a_day_without_events_says_that_nothing_was_measured(live_day: date) -> None:
+    nothing = {"n_events": 0, "n_sessions": 0}
+    opponent = Champion("old", nothing, {})
+    baselines = {"popularity": nothing, "markov": nothing}
+    decision = ask(nothing, opponent, baselines=baselines, force="the sale starts", live_day=live_day)
+    assert decision.reasons[:2] == (
+        "Forced, whatever the metrics: the sale starts.",
+        "Nothing was measured: 2020-06-30 has no test events, so neither this version nor another one was scored.",
+    )
+    measured = ask(metrics(0.5, 0.3), champion(metrics(0.5, 0.3), 0.5, 0.3), force="the sale starts")
+    assert not any("Nothing was measured" in reason for reason in measured.reasons)

@@ -30,7 +30,7 @@ from sbr_tasks.report.profile.build import profile_window
 from sbr_tasks.report.runs import run_rows, run_table
 from sbr_tasks.report.stored import report_of
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Store
+from sbr_tasks.store import FileRecord, Store, to_json
 from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import Window, build_window, load_window
@@ -135,6 +135,59 @@ def test_same_inputs_give_the_same_version_without_training_again(trained: Train
     window, version = found[D]
     monkeypatch.setattr("sbr_tasks.gru4rec.progress.train", None)
     assert train_version(Store(str(folder / "store")), settings_of(folder), window) == version
+
+
+def with_few_validation_events(settings: Settings, **training: object) -> Settings:
+    """The settings under which the 120 validation events of each day are too few."""
+    few = settings.training.model_copy(update={"min_validation_events": 121, **training})
+    return settings.model_copy(update={"training": few})
+
+
+def set_best_epoch(store: Store, name: str, best: int) -> None:
+    manifest = load_version(store, name).manifest | {"best_epoch": best}
+    store.replace(f"models/{name}/manifest.json", to_json(manifest))
+
+
+def test_few_validation_events_let_the_last_version_say_how_many_epochs(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    few = with_few_validation_events(settings)
+    inject(d05=0.5, d06=0.6)
+    window = of(D)[0]
+    alone = train_version(store, few, window)
+    assert (alone.manifest["inputs"]["epochs"], len(alone.manifest["curve"])) == ({"n": 2, "as": None}, 2)
+    assert alone.manifest["epochs_note"].endswith("training.min_validation_events): trained for all 2 epochs.")
+    older = of(D - timedelta(days=1))
+    promote(store, settings, *older, run="1")
+    set_best_epoch(store, older[1], 1)
+    version = train_version(store, few, window)
+    assert version.manifest["inputs"]["epochs"] == {"n": 1, "as": older[1]}
+    assert (version.manifest["best_epoch"], len(version.manifest["curve"])) == (1, 1)
+    note = (
+        f"The validation day {D - timedelta(days=1)} has 120 events, too few to choose the best epoch (at least 121, "
+        f"training.min_validation_events): trained for 1 epoch, as was best for {older[1]}."
+    )
+    assert version.manifest["epochs_note"] == note
+    assert note in promote(store, settings, window, version.name, run="2").reasons
+    assert train_version(store, few, window) == version
+
+
+def test_few_validation_events_let_the_parent_say_how_many_epochs(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    older = of(D - timedelta(days=1))
+    promote(store, settings, *older, run="1")
+    for best, n in ((2, 2), (5, 3)):
+        set_best_epoch(store, older[1], best)
+        warm = with_few_validation_events(settings, warm_start="parent", warm_epochs=3)
+        version = train_version(store, warm, of(D)[0])
+        assert version.manifest["inputs"]["epochs"] == {"n": n, "as": older[1]}
+        assert len(version.manifest["curve"]) == n
+
+
+def test_enough_validation_events_choose_the_epoch(trained: Trained) -> None:
+    _, found = trained
+    assert "epochs" not in found[D][1].manifest["inputs"]
+    assert found[D][1].manifest["epochs_note"] is None
 
 
 def test_version_explains_itself(trained: Trained) -> None:

@@ -16,7 +16,8 @@ from sbr_tasks.errors import DayError, SettingsError
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation import checkpoint
-from sbr_tasks.validation.checkpoint import require_days, validate_pending
+from sbr_tasks.validation.checkpoint import DaysOfWindow, require_days, validate_pending
+from sbr_tasks.validation.closing import close_day
 from sbr_tasks.validation.quarantine import release, show_quarantine
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
@@ -410,7 +411,7 @@ class TestRequireDays:
 
     def test_missing_earlier_day_is_reported(self, tmp_path: Path) -> None:
         states = self.states(tmp_path, *self.window[1:])
-        assert require_days(states, self.settings, D) == [self.window[0]]
+        assert require_days(states, self.settings, D) == DaysOfWindow(self.window[2], (self.window[0],))
 
     def test_more_missing_days_than_allowed_are_refused(self, tmp_path: Path) -> None:
         states = self.states(tmp_path, *self.window[2:])
@@ -421,23 +422,47 @@ class TestRequireDays:
             "Ingest them, or raise window.max_missing_days."
         )
 
-    @pytest.mark.parametrize(("which", "role"), [(2, "validated"), (3, "tested")])
-    def test_quarantined_test_or_validation_day_is_refused(self, tmp_path: Path, which: int, role: str) -> None:
-        day = self.window[which]
-        states = self.states(tmp_path, *(d for d in self.window if d != day), bad=(day,))
+    def test_quarantined_test_day_is_refused(self, tmp_path: Path) -> None:
+        states = self.states(tmp_path, *self.window[:3], bad=(D,))
         with pytest.raises(DayError) as caught:
             require_days(states, self.settings, D)
         assert str(caught.value) == (
-            f"The model of {D} is {role} on {day}, but {day} is in quarantine: Each item_id is a non-negative "
-            "integer: broken by 1 of 13 clicks, such as -1. Mend the source and run the day again; "
-            f"`sbr quarantine show {day}` says more."
+            f"The model of {D} is tested on {D}, but {D} is in quarantine: Each item_id is a non-negative "
+            "integer: broken by 1 of 13 clicks, such as -1. Correct the source and run the day again; "
+            f"`sbr quarantine show {D}` says more."
         )
 
-    def test_day_with_no_clicks_is_refused(self, tmp_path: Path) -> None:
-        states = self.states(tmp_path, *self.window[:2], D)
-        with pytest.raises(DayError) as caught:
-            require_days(states, self.settings, D)
-        assert str(caught.value) == (
-            "The model of 2020-06-03 is validated on 2020-06-02, but 2020-06-02 has no clicks in the source. "
-            "Check that its file was delivered, then run the day again."
+    @pytest.mark.parametrize("is_bad", [False, True])
+    def test_newest_accepted_day_validates_where_the_day_before_is_missing(
+        self, tmp_path: Path, is_bad: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        states = self.states(tmp_path, *self.window[:2], D, bad=(self.window[2],) if is_bad else ())
+        found = require_days(states, self.settings, D)
+        assert found == DaysOfWindow(self.window[1], (self.window[2],))
+        assert caplog.messages[-1] == (
+            "The model of 2020-06-03 is validated on 2020-06-01, the newest accepted day before it: 2020-06-02 has no accepted "
+            "clicks."
         )
+
+    def test_validation_day_is_no_further_back_than_days_may_be_missing(self, tmp_path: Path) -> None:
+        states = self.states(tmp_path, *self.window[:2], D)
+        with pytest.raises(DayError, match=r"1 of the 4 days of the window are missing \(2020-06-02\); at most 0 may be"):
+            require_days(states, load_settings(["window.days=4", "window.max_missing_days=0"]), D)
+
+    def test_window_with_nothing_before_its_validation_day_is_refused(self, tmp_path: Path) -> None:
+        states = self.states(tmp_path, self.window[0], D)
+        with pytest.raises(DayError, match="there is none between 2020-05-31 and 2020-06-03 to train before"):
+            require_days(states, load_settings(["window.days=4", "window.max_missing_days=2"]), D)
+
+    def test_closed_days_are_neither_missing_nor_warned_about(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        self.states(tmp_path, self.window[0], D)
+        store = Store(str(tmp_path / "store"))
+        for day in self.window[1:3]:
+            close_day(store, day, reason="Easter", actor="ann")
+        write_parquet(tmp_path / "in" / "more.parquet", plain_day(self.window[0] - timedelta(days=1)))
+        settings = parquet_settings(tmp_path, "window.days=5", "window.max_missing_days=0")
+        ingest(store, settings)
+        validate_pending(store, settings)
+        caplog.clear()
+        assert require_days(ClickCatalog(store).days(), settings, D) == DaysOfWindow(self.window[0], ())
+        assert len(caplog.messages) == 1, "only that another day validates"
