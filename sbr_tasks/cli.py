@@ -271,7 +271,7 @@ def runs(
 @models.callback(invoke_without_command=True)
 def list_models(context: typer.Context, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """The model versions: which one is champion, and which are stale (clicks of their days were replaced since)."""
-    from sbr_tasks.registry.listing import model_rows, staleness_in_words
+    from sbr_tasks.registry.listing import model_rows, pin_row, staleness_in_words
 
     if context.invoked_subcommand:
         return
@@ -279,14 +279,20 @@ def list_models(context: typer.Context, overrides: Overrides = None, as_json: As
     rows = model_rows(store)
     if as_json:
         champion = next((row["version"] for row in rows if row["champion"]), None)
-        _print({"champion": champion, "models": rows}, as_json)
+        _print({"champion": champion, "pin": pin_row(store), "models": rows}, as_json)
     elif rows:
         marks = {name: [name if row[name] else "" for row in rows] for name in ("champion", "retired", "lost")}
         marks["stale"] = [staleness_in_words(row) for row in rows]
         shown = [{**row, **{name: mark[i] for name, mark in marks.items()}} for i, row in enumerate(rows)]
         for row in shown:
+            if row.pop("pinned"):
+                row["champion"] = "champion, pinned"
             del row["stale_ancestors"]
         typer.echo(tabulate(shown, headers="keys", floatfmt=".4f", missingval="-"))
+        if pin := pin_row(store):
+            typer.echo(
+                f"\n{pin['version']} is pinned since {pin['at']} by {pin['run']}: {pin['reasons'][0]}. `sbr unpin` ends it."
+            )
     else:
         typer.echo("There is no model yet. Train one with `sbr retrain --as-of DAY`.")
 
@@ -344,14 +350,42 @@ def show_log(overrides: Overrides = None, as_json: AsJson = False) -> None:
 def rollback(
     to: Annotated[str, typer.Option("--to", metavar="VERSION", help="An earlier champion.")],
     reason: Annotated[str, typer.Option("--reason", help="Why, for whoever reads the log later.")],
+    pin: Annotated[bool, typer.Option("--pin", help="Also keep it, whatever the gate says, until `sbr unpin`.")] = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Make an earlier champion the champion again; the version that is left is retired."""
     from sbr_tasks.steps import roll_back
 
-    done = roll_back(to, reason, overrides=overrides or ())
-    _print({"log_entry": done["log_entry"], "champion": done["model_version"], "retired": done["retired"]}, as_json)
+    done = roll_back(to, reason, pin=pin, overrides=overrides or ())
+    found = {"log_entry": done["log_entry"], "champion": done["model_version"], "retired": done["retired"]}
+    _print(found | {"pinned": pin}, as_json)
+    if not pin and not as_json:
+        typer.echo("The next run whose model is better replaces it. `sbr pin --reason ...` keeps it until `sbr unpin`.")
+
+
+@app.command("pin")
+def pin_champion(
+    reason: Annotated[str, typer.Option("--reason", help="Why (kept in the promotion log).")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep the champion, whatever the gate says: its decisions are recorded as what they would be, until `sbr unpin`."""
+    from sbr_tasks.steps import pin_champion as run
+
+    _print(run(reason, overrides=overrides or ()), as_json)
+
+
+@app.command("unpin")
+def unpin_champion(
+    reason: Annotated[str, typer.Option("--reason", help="Why (kept in the promotion log).")] = "",
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let the gate's decisions move the champion again, from the next one on."""
+    from sbr_tasks.steps import unpin_champion as run
+
+    _print(run(reason, overrides=overrides or ()), as_json)
 
 
 @app.command()

@@ -210,14 +210,33 @@ def who() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
-def roll_back(to: str, reason: str, *, run: str | None = None, overrides: Iterable[str] = ()) -> Json:
+def roll_back(to: str, reason: str, *, pin: bool = False, run: str | None = None, overrides: Iterable[str] = ()) -> Json:
     """Makes an earlier champion the champion again; see `sbr_tasks.registry.promotion.roll_back`."""
     from sbr_tasks.registry.promotion import roll_back as run_rollback
     from sbr_tasks.store import Store
 
     settings = load_settings(overrides)
-    done = run_rollback(Store.open(settings), settings, to, reason=reason, run=run or who())
-    return {"model_version": done.version, "day": str(done.as_of), "log_entry": done.number, "retired": done.before}
+    done = run_rollback(Store.open(settings), settings, to, reason=reason, run=run or who(), pin=pin)
+    found = {"model_version": done.version, "day": str(done.as_of), "log_entry": done.number, "retired": done.before}
+    return found | ({"pinned": True} if done.pin else {})
+
+
+def pin_champion(reason: str, *, run: str | None = None, overrides: Iterable[str] = ()) -> Json:
+    """Keeps the champion whatever the gate says; see `sbr_tasks.registry.promotion.pin_champion`."""
+    from sbr_tasks.registry.promotion import pin_champion as pin
+    from sbr_tasks.store import Store
+
+    entry = pin(Store.open(load_settings(overrides)), reason=reason, run=run or who())
+    return {"model_version": entry.version, "log_entry": entry.number, "pinned": True, "reason": entry.reason}
+
+
+def unpin_champion(reason: str = "", *, run: str | None = None, overrides: Iterable[str] = ()) -> Json:
+    """Lets decisions move the champion again; see `sbr_tasks.registry.promotion.unpin_champion`."""
+    from sbr_tasks.registry.promotion import unpin_champion as unpin
+    from sbr_tasks.store import Store
+
+    entry = unpin(Store.open(load_settings(overrides)), reason=reason, run=run or who())
+    return {"model_version": entry.version, "log_entry": entry.number, "pinned": False, "reason": entry.reason}
 
 
 def publish_next_items(*, overrides: Iterable[str] = ()) -> Json:

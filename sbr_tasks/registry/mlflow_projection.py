@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from sbr_tasks.errors import DamagedError, RegistryError, TrackingError, first_line
-from sbr_tasks.registry.log import Entry, LogState, Promotion, Rollback, undecided_page
+from sbr_tasks.registry.log import Entry, LogState, Pin, Promotion, Rollback, undecided_page
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of, version_files
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, is_url
@@ -94,6 +94,8 @@ class MlflowProjection:
         name = self._settings.mlflow.model_name
         shown = 0 if again else int(self._client.get_registered_model(name).tags.get(_CURSOR_TAG, 0))
         for entry in entries[shown:]:
+            if isinstance(entry, Pin):
+                continue
             number = self._ensure(entry.before if isinstance(entry, Rollback) else entry.version)
             if number is None:
                 continue

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, StoreError
 from sbr_tasks.registry.gate import Champion, Contender, Outcome, decide
-from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, Rollback, fold
+from sbr_tasks.registry.log import Entry, LogState, Pin, Promotion, PromotionLog, Rollback, fold
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
 from sbr_tasks.registry.scoring import BASELINES, Score, compare_scores, score_models
 from sbr_tasks.registry.serving import check_serving, is_published, publish_serving
@@ -133,8 +133,10 @@ def judge(
     return replace(verdict, number=0, outcome=Outcome.NOT_ASKED, reasons=reasons, champion=state.champion)
 
 
-def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: str) -> Rollback:
-    """Makes an earlier champion the champion again; the version that is left is retired.
+def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: str, pin: bool = False) -> Rollback:
+    """Makes an earlier champion the champion again, and pins it if asked to; the version that is left is retired.
+
+    A pin that is in force stays in force, for the new champion.
 
     The same rollback again, with nothing in the log since, brings MLflow and the serving copy level and returns its entry. They
     are brought level too before a version that is champion already is refused.
@@ -155,6 +157,7 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
             reason=reason.strip(),
             run=run,
             at=_now(),
+            pin=pin,
         )
 
     log = PromotionLog(store)
@@ -162,7 +165,7 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
     if last and last.champion == to:
         with _committed(last):
             project(store, settings)
-        if isinstance(last, Rollback) and last.reason == reason.strip():
+        if isinstance(last, Rollback) and (last.reason, last.pin) == (reason.strip(), pin):
             return last
         require_return(log.state(), to)
     require_files(store, load_version(store, to))
@@ -171,6 +174,62 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
         project(store, settings)
     logger.info("Rolled back from %s to %s (log entry %d): %s", created.before, to, created.number, created.reason)
     return created
+
+
+def pin_champion(store: Store, *, reason: str, run: str) -> Pin | Rollback:
+    """Pins the champion: until `unpin_champion`, decisions are recorded as what they would be, and the champion stays.
+
+    Returns:
+        The entry since which the champion is pinned; the one that is there where it was pinned for the same reason before.
+
+    Raises:
+        RegistryError: There is no champion, it is pinned for another reason, or the reason is blank.
+    """
+    require_reason(reason, "pin")
+
+    def build(state: LogState) -> Pin | None:
+        if state.champion is None:
+            raise RegistryError("There is no champion to pin yet. Train one with `sbr retrain --as-of DAY`.")
+        if state.pin is None:
+            return _pin(state, is_on=True, reason=reason, run=run)
+        if state.pin.reason != reason.strip():
+            raise RegistryError(f"{state.champion} is pinned already ({pin_in_words(state.pin)}). `sbr unpin` first.")
+        return None
+
+    log = PromotionLog(store)
+    created = _append(log, build)
+    in_force = created or log.state().pin
+    if in_force is None:
+        raise RegistryError("The pin was removed by somebody else at the same time. Pin the champion again.")
+    logger.info("%s is pinned (%s).", in_force.version, pin_in_words(in_force))
+    return in_force
+
+
+def unpin_champion(store: Store, *, run: str, reason: str = "") -> Pin:
+    """Lets the gate's decisions move the champion again, from the next one on.
+
+    Raises:
+        RegistryError: The champion isn't pinned.
+    """
+
+    def build(state: LogState) -> Pin:
+        if state.pin is None or state.champion is None:
+            raise RegistryError("The champion isn't pinned, so there is nothing to unpin. `sbr log` shows who did what.")
+        return _pin(state, is_on=False, reason=reason, run=run)
+
+    created = _append(PromotionLog(store), build)
+    logger.info("%s is no longer pinned (log entry %d).", created.version, created.number)
+    return created
+
+
+def _pin(state: LogState, *, is_on: bool, reason: str, run: str) -> Pin:
+    champion = str(state.champion)
+    return Pin(state.n_entries + 1, champion, state.days[champion], is_on, reason.strip(), run, _now())
+
+
+def pin_in_words(pin: Pin | Rollback) -> str:
+    """Which entry pinned the champion, who did it and why."""
+    return f"log entry {pin.number}, {pin.run}: {pin.reason.removesuffix('.')}"
 
 
 def project(store: Store, settings: Settings) -> None:
@@ -321,6 +380,7 @@ def _decide(
         live_day=state.champion_day,
         settings=settings.gate,
         force=force,
+        pin=pin_in_words(state.pin) if state.pin else None,
     )
     if decision.outcome is Outcome.CHAMPION_UNUSABLE:
         raise RegistryError(" ".join(decision.reasons))

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 
 from sbr_tasks.clicks.catalog import DayState, Removed, named_files
 from sbr_tasks.clicks.catalog import fold as fold_days
-from sbr_tasks.registry.log import Promotion, Rollback
+from sbr_tasks.registry.log import Promotion
 from sbr_tasks.registry.log import fold as fold_promotions
 from sbr_tasks.registry.serving import RECORDS
 from sbr_tasks.store import Json, LogEntry, Stat
@@ -177,7 +177,7 @@ def _add_versions(plan: Plan, found: Inventory) -> None:
     """Every version that the log names stays, and its ancestors: it may be champion again, or is what a decision was about."""
     kept = {name for name in found.versions if date.fromisoformat(name[:10]) >= plan.kept.first_run}
     for entry in found.promotions:
-        opponent = None if isinstance(entry, Rollback) else entry.opponent
+        opponent = entry.opponent if isinstance(entry, Promotion) else None
         kept |= {name for name in (entry.version, entry.before, entry.champion, opponent) if name}
     line = list(kept)
     while line:

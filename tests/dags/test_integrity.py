@@ -21,6 +21,7 @@ from local_airflow.pools import POOLS  # noqa: E402
 
 DAG_FILES = {
     "daily_retrain.py": ["daily_retrain"],
+    "pin_champion.py": ["pin_champion"],
     "publish_recommendations.py": ["publish_recommendations"],
     "rollback_champion.py": ["rollback_champion"],
     "sbr_alerts.py": [],
@@ -31,8 +32,9 @@ DAG_FILES = {
 }
 PARAMS = {
     "daily_retrain": sorted(["day", "promote", "reason", *FIELDS]),
+    "pin_champion": ["action", "reason"],
     "publish_recommendations": [],
-    "rollback_champion": ["reason", "to"],
+    "rollback_champion": ["pin", "reason", "to"],
     "store_upkeep": ["keep_days"],
 }
 TASKS = [

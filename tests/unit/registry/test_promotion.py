@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,17 +11,19 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
+from typer.testing import CliRunner
 
 from sbr_tasks import steps
+from sbr_tasks.cli import app
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, StoreError, TrackingError
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED, Outcome
 from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, version_differences
-from sbr_tasks.registry.log import Promotion, PromotionLog
+from sbr_tasks.registry.log import Entry, Pin, Promotion, PromotionLog
 from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, in_words
-from sbr_tasks.registry.promotion import project, promote_if_better, repair, roll_back
+from sbr_tasks.registry.promotion import pin_champion, project, promote_if_better, repair, roll_back, unpin_champion
 from sbr_tasks.registry.recommend import recommend
 from sbr_tasks.registry.scoring import Score, score_models
 from sbr_tasks.registry.serving import SERVING, served
@@ -29,6 +32,7 @@ from sbr_tasks.report.page import write_report
 from sbr_tasks.report.profile.build import profile_window
 from sbr_tasks.report.runs import run_rows, run_table
 from sbr_tasks.report.stored import report_of
+from sbr_tasks.report.words import headline
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Store, to_json
 from sbr_tasks.upkeep.check import check_store
@@ -1033,3 +1037,114 @@ def test_page_of_a_run_whose_clicks_are_gone_is_written_all_the_same(copied: Cop
 
 def alias_of(store: Store, settings: Settings) -> str | None:
     return MlflowProjection(store, settings).champion()
+
+
+def test_pinned_champion_stays_until_it_is_unpinned(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    before, after = of(D - timedelta(days=1)), of(D)
+    inject(d05=0.5, d06=0.6)
+    promote(store, settings, *before, run="1")
+    pinned = pin_champion(store, reason=" the sale. ", run="ann@shop")
+    assert isinstance(pinned, Pin)
+    assert (pinned.number, pinned.version, pinned.reason) == (2, before[1], "the sale.")
+    would = promote(store, settings, *after, run="2")
+    assert (would.outcome, would.champion) == (Outcome.WOULD_PROMOTE, before[1])
+    assert would.reasons[-1] == (
+        "The champion is pinned (log entry 2, ann@shop: the sale), so it stays whatever this comparison says."
+    )
+    assert alias_of(store, settings) == before[1]
+    assert headline(would).endswith("passed, but the champion is pinned and stays.")
+    ended = unpin_champion(store, run="bob@shop")
+    assert (ended.number, ended.is_on) == (4, False)
+    assert promote(store, settings, *after, run="3") == would, "a step that was decided returns its decision"
+    assert promote(store, settings, *after, run="4", force="unpinned").champion == after[1]
+    assert [row["outcome"] for row in log_rows(store)] == ["bootstrap", "pin", "would_promote", "unpin", "forced"]
+    assert [(row["from"], row["to"]) for row in log_rows(store)][1] == (before[1], before[1])
+    assert check_store(store).faults == ()
+
+
+def test_decision_that_a_pin_overtakes_is_made_again(copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    promote(store, settings, *of(D - timedelta(days=1)), run="1")
+    create, pinned = PromotionLog.create, []
+
+    def create_after_a_pin(self: PromotionLog, entry: Entry) -> None:
+        if not pinned and isinstance(entry, Promotion):
+            pinned.append(entry.outcome)
+            pin_champion(store, reason="the sale", run="ann")
+        create(self, entry)
+
+    monkeypatch.setattr(PromotionLog, "create", create_after_a_pin)
+    assert promote(store, settings, *of(D), run="2").outcome is Outcome.WOULD_PROMOTE
+    assert pinned == [Outcome.PROMOTE]
+
+
+def test_pin_is_refused_without_a_champion_a_reason_or_where_it_is_pinned(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    inject(d05=0.5)
+    with pytest.raises(RegistryError, match="There is no champion to pin yet"):
+        pin_champion(store, reason="the sale", run="ann")
+    promote(store, settings, *of(D - timedelta(days=1)), run="1")
+    with pytest.raises(RegistryError, match="A pin needs a reason"):
+        pin_champion(store, reason=" ", run="ann")
+    with pytest.raises(RegistryError, match="isn't pinned, so there is nothing to unpin"):
+        unpin_champion(store, run="ann")
+    first = pin_champion(store, reason="the sale", run="ann")
+    assert pin_champion(store, reason="the sale", run="bob") == first
+    with pytest.raises(RegistryError, match=r"is pinned already \(log entry 2, ann: the sale\)\. `sbr unpin` first"):
+        pin_champion(store, reason="Christmas", run="bob")
+    assert len(PromotionLog(store).entries()) == 2
+
+
+def test_rollback_that_pins_holds_the_earlier_champion(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    before, after = of(D - timedelta(days=1)), of(D)
+    inject(d05=0.5, d06=0.6)
+    promote(store, settings, *before, run="1")
+    promote(store, settings, *after, run="2")
+    done = roll_back(store, settings, before[1], reason="sold out", run="ann", pin=True)
+    assert roll_back(store, settings, before[1], reason="sold out", run="ann", pin=True) == done
+    seed = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 7})})
+    better = train_version(store, seed, after[0])
+    assert promote(store, settings, after[0], better.name, run="3").outcome is Outcome.WOULD_PROMOTE
+    assert PromotionLog(store).state().champion == before[1]
+    unpin_champion(store, run="ann", reason="restocked")
+    assert log_rows(store)[-1]["reasons"] == ["restocked"]
+
+
+def test_pin_is_shown_by_the_commands(copied: Copied, inject: Inject, tmp_path: Path) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    promote(store, settings, *of(D - timedelta(days=1)), run="1")
+    promote(store, settings, *of(D), run="2")
+
+    def sbr(*words: str) -> str:
+        done = CliRunner().invoke(app, [*words, "--set", f"store={store.url}"])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    older, newer = of(D - timedelta(days=1))[1], of(D)[1]
+    assert "is pinned since" not in sbr("models")
+    assert json.loads(sbr("pin", "--reason", "the sale", "--json"))["model_version"] == newer
+    assert f"{newer}  pin  ({newer} -> {newer}, " in sbr("log")
+    assert "champion, pinned" in sbr("models") and f"{newer} is pinned since" in sbr("models")
+    listed = json.loads(sbr("models", "--json"))
+    assert listed["pin"]["reasons"] == ["the sale"]
+    assert {row["version"]: row["pinned"] for row in listed["models"]} == {older: False, newer: True}
+    assert json.loads(sbr("unpin", "--json"))["pinned"] is False
+    assert "unpin" in sbr("log")
+    assert "`sbr pin --reason ...` keeps it until `sbr unpin`" in sbr("rollback", "--to", older, "--reason", "worse")
+    assert json.loads(sbr("models", "--json"))["pin"] is None
+
+
+def test_rollback_command_can_pin(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    promote(store, settings, *of(D - timedelta(days=1)), run="1")
+    promote(store, settings, *of(D), run="2")
+    back = ("rollback", "--to", of(D - timedelta(days=1))[1], "--reason", "worse", "--pin", "--set", f"store={store.url}")
+    done = CliRunner().invoke(app, back)
+    assert "pinned: True" in done.stdout and "sbr pin" not in done.stdout
+    assert PromotionLog(store).state().pin is not None
+    assert log_rows(store)[-1]["reasons"] == ["worse", "The champion is pinned from here on."]
