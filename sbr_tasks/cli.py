@@ -390,7 +390,13 @@ def unpin_champion(
 
 @app.command()
 def recommend(
-    session: Annotated[str, typer.Option("--session", metavar="IDS", help="Item ids of the session, oldest first: 1,2,3.")],
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="IDS", help="Item ids of the session, oldest first: 1,2,3.")
+    ] = None,
+    items: Annotated[
+        list[str] | None,
+        typer.Option("--item", metavar="ID", help="One item id of the session, taken as it is. Repeatable, oldest first."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 20,
     model: Annotated[str | None, typer.Option("--model", help="A version other than the champion.")] = None,
     overrides: Overrides = None,
@@ -400,16 +406,20 @@ def recommend(
     from sbr_tasks.registry.recommend import recommend as run
 
     store, _ = _open(overrides)
-    found = run(store, [part.strip() for part in session.split(",")], k=k, name=model)
+    if (session is None) == (not items):
+        raise typer.BadParameter("Expected the session either as --session 1,2,3 or as --item 1 --item 2.")
+    found = run(store, items or [part.strip() for part in str(session).split(",")], k=k, name=model)
     if as_json:
         _print(found.as_dict(), as_json)
         return
-    if found.unknown:
-        typer.echo(f"Not known to {found.model_version}: {', '.join(found.unknown)}.", err=True)
+    for item in dict.fromkeys(found.unknown):
+        typer.echo(f"Item {item} is unknown to {found.model_version} and was ignored.")
     if found.is_fallback:
-        typer.echo("No item of the session is known, so these are the most popular ones.", err=True)
-    rows = list(zip(range(1, k + 1), found.items, found.scores, strict=False))
-    typer.echo(tabulate(rows, headers=["rank", "item", "score"], floatfmt=".4f"))
+        typer.echo("No item of the session is known, so these are the most clicked items, by number of clicks.")
+    rows = list(zip(range(1, k + 1), map(str, found.items), found.scores, strict=False))
+    headers = ["rank", "item", "clicks" if found.is_fallback else "score"]
+    floatfmt = ",.0f" if found.is_fallback else ".4f"
+    typer.echo(tabulate(rows, headers=headers, floatfmt=floatfmt, disable_numparse=[1]))
 
 
 @app.command()

@@ -182,7 +182,8 @@ def promote_if_better(
         by, is_run = run or who(), run is not None
         promotion, is_new = promote(store, settings, *challenger, run=by, force=force, forces_once=is_run, overridden=told)
     else:
-        promotion, is_new = judge(store, settings, *challenger, run=run or who(), overridden=told), False
+        verdict = judge(store, settings, *challenger, run=run or who(), is_asked=False, overridden=told)
+        promotion, is_new = verdict, False
         logger.info("%s: %s. %s", model_version, promotion.outcome, " ".join(promotion.reasons))
     state = PromotionLog(store).state()
     return {
@@ -194,6 +195,32 @@ def promote_if_better(
         "log_entry": promotion.number or None,
         "promoted": is_asked and (is_new or promotion.run == run) and state.champion_entry == promotion.number,
     }
+
+
+def champion_event(decision: Json, *, overrides: Iterable[str] = ()) -> Json:
+    """What there is to announce of a decision now, which may be long after it was made.
+
+    Args:
+        decision: What `promote_if_better` returned.
+        overrides: Settings, as on the command line.
+
+    Returns:
+        `event`: the `model_version`, `day` and `log_entry` of a version that the decision made champion and that still is; None
+        of any other. `why`: a sentence on that.
+    """
+    from sbr_tasks.registry.log import PromotionLog
+    from sbr_tasks.store import Store
+
+    if not decision["promoted"]:
+        return {"event": None, "why": f"{decision['outcome']}: the champion stays {decision['champion']}."}
+    state = PromotionLog(Store.open(load_settings(overrides))).state()
+    version, entry = decision["model_version"], decision["log_entry"]
+    if state.champion_entry != entry:
+        newer = f"log entry {state.champion_entry} came since"
+        why = f"{version} became champion with log entry {entry}, but isn't any more: {newer}."
+        return {"event": None, "why": why}
+    event = {"model_version": version, "day": decision["day"], "log_entry": entry}
+    return {"event": event, "why": f"{version} is the champion (log entry {entry})."}
 
 
 def _of_the_model(overrides: Iterable[str]) -> tuple[str, ...]:
@@ -255,6 +282,7 @@ def write_report(
     model_version: str | None = None,
     *,
     run: str | None = None,
+    is_asked: bool = True,
     overrides: Iterable[str] = (),
 ) -> Json:
     """Writes the page of the day's run and keeps it with the version in MLflow; see `sbr_tasks.report.page.write_report`.
@@ -264,6 +292,7 @@ def write_report(
         window: Fingerprint of the window that ends with it; given with `model_version`.
         model_version: The version that the page is about, decided on or not; None: that of the day's last decision.
         run: The run that writes, for a version that nothing was decided on.
+        is_asked: Whether the run was to promote: what the page says of a version that nothing was decided on.
         overrides: Settings, as on the command line.
     """
     from sbr_tasks.registry.promotion import judge
@@ -274,7 +303,8 @@ def write_report(
     promotion = None
     if window and model_version:
         told = _of_the_model(overrides)
-        promotion = judge(store, settings, _window(store, as_of, window), model_version, run=run or who(), overridden=told)
+        challenger = (_window(store, as_of, window), model_version)
+        promotion = judge(store, settings, *challenger, run=run or who(), is_asked=is_asked, overridden=told)
     return write(store, settings, as_of, promotion).as_dict(store)
 
 
@@ -348,7 +378,7 @@ def retrain(day: str, *, force: str | None = None, is_asked: bool = True, overri
     names = (window["window"], trained["model_version"])
     scores = evaluate_models(day, *names, overrides=overrides)
     decision = promote_if_better(day, *names, force=force, is_asked=is_asked, overrides=overrides)
-    report = write_report(day, *names, overrides=overrides)
+    report = write_report(day, *names, is_asked=is_asked, overrides=overrides)
     return decision | {
         "ingest_clicks": ingested,
         "validate_clicks": validated,

@@ -35,6 +35,7 @@ class Outcome(StrEnum):
     CHAMPION_UNUSABLE = "champion_unusable"
     FORCED = "forced"
     NOT_ASKED = "not_asked"
+    UNDECIDED = "undecided"
 
     @property
     def moves_champion(self) -> bool:

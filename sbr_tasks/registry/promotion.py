@@ -113,12 +113,28 @@ def promote_if_better(
 
 
 def judge(
-    store: Store, settings: Settings, window: Window, name: str, *, run: str, overridden: Sequence[str] = ()
+    store: Store,
+    settings: Settings,
+    window: Window,
+    name: str,
+    *,
+    run: str,
+    is_asked: bool,
+    overridden: Sequence[str] = (),
 ) -> Promotion:
-    """What the gate says of a challenger now, for a run that isn't to promote; nothing is written to the log.
+    """What the gate says of a challenger now; nothing is written to the log.
+
+    Args:
+        store: Where models, evaluations and the log lie.
+        settings: Margin, confidence and floors of the gate.
+        window: The window whose test day it is scored on.
+        name: The challenger.
+        run: The run that asks.
+        is_asked: Whether the run was to promote, so that a decision is lacking; else it was to train and score only.
+        overridden: Settings of this run that aren't the usual ones.
 
     Returns:
-        The decision that stands where the version was decided on; else a verdict with number 0 and the outcome `not_asked`,
+        The decision on the version if there is one; else a verdict with number 0 and the outcome `undecided` or `not_asked`,
         whose first reason names what the gate says.
 
     Raises:
@@ -128,9 +144,17 @@ def judge(
     if name in state.decisions:
         return state.decisions[name]
     verdict = _decide(store, settings, window, name, state, run, None, overridden)
-    asked = f"The run was asked not to promote, so nothing was written to the promotion log; the gate says {verdict.outcome}."
-    reasons = (asked, *verdict.reasons)
-    return replace(verdict, number=0, outcome=Outcome.NOT_ASKED, reasons=reasons, champion=state.champion)
+    outcome = Outcome.UNDECIDED if is_asked else Outcome.NOT_ASKED
+    reasons = (_NO_DECISION[outcome].format(verdict=verdict.outcome), *verdict.reasons)
+    return replace(verdict, number=0, outcome=outcome, reasons=reasons, champion=state.champion)
+
+
+_NO_DECISION = {
+    Outcome.NOT_ASKED: "The run was asked not to promote, so nothing was written to the promotion log; the gate says "
+    "{verdict}.",
+    Outcome.UNDECIDED: "The run was to decide, but nothing was written to the promotion log: its task promote_if_better was "
+    "marked as a success by hand, or has not run. The gate says {verdict}; clear promote_if_better to decide.",
+}
 
 
 def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: str, pin: bool = False) -> Rollback:

@@ -15,6 +15,7 @@ _HEADLINES = {
     Outcome.WOULD_PROMOTE: "Would have been promoted: {version} passed, but the champion is {why_it_stays} and stays.",
     Outcome.WOULD_KEEP: "Not promoted: {version} does not beat {opponent}, and the champion is {why_it_stays}.",
     Outcome.NOT_ASKED: "Not promoted: the run was asked to train and score {version} only.",
+    Outcome.UNDECIDED: "Not decided: there is no decision on {version} in the promotion log.",
     Outcome.CHAMPION_UNUSABLE: "Not decided: the champion {opponent} can't be used.",
 }
 

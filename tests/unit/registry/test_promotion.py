@@ -34,7 +34,7 @@ from sbr_tasks.report.runs import run_rows, run_table
 from sbr_tasks.report.stored import report_of
 from sbr_tasks.report.words import headline
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Store, to_json
+from sbr_tasks.store import FileRecord, Json, Store, to_json
 from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import Window, build_window, load_window
@@ -316,7 +316,7 @@ def test_empty_mlflow_is_made_to_show_all_that_the_lost_one_did(
     for day, name in ((D - timedelta(days=1), older[1]), (D, newer)):
         steps.write_report(str(day), of(day)[0].fingerprint, name)
     steps.promote_if_better(str(D), window.fingerprint, undecided.name, run="by hand", is_asked=False)
-    steps.write_report(str(D), window.fingerprint, undecided.name, run="by hand")
+    steps.write_report(str(D), window.fingerprint, undecided.name, run="by hand", is_asked=False)
     shown = all_shown(store, settings)
     assert {len(version["metrics"]) > 3 for version in shown["versions"].values()} == {True}
     assert all(PAGE in version["files"] for version in shown["versions"].values())
@@ -440,7 +440,7 @@ def test_run_that_is_not_asked_to_promote_tells_the_verdict_and_writes_none(
     verdict = told["reasons"][0].rsplit(" ", 1)[1]
     assert told["reasons"][0].startswith("The run was asked not to promote, so nothing was written to the promotion log")
     assert PromotionLog(store).entries() == []
-    steps.write_report(str(D), window.fingerprint, name, run="by hand")
+    steps.write_report(str(D), window.fingerprint, name, run="by hand", is_asked=False)
     page = report_of(store, name).decode()
     assert "was asked not to promote" in page
     assert "not in the promotion log" in page
@@ -452,6 +452,92 @@ def test_run_that_is_not_asked_to_promote_tells_the_verdict_and_writes_none(
     assert (again["outcome"], again["promoted"]) == (decided["outcome"], False), "what was decided stands"
     steps.write_report(str(D), window.fingerprint, name, run="by hand")
     assert b"log entry 1" in report_of(store, name)
+
+
+def test_page_of_a_run_whose_decision_is_lacking_says_so(
+    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, settings, of = copied
+    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    inject(d06=0.6)
+    window, name = of(D)
+    told = steps.write_report(str(D), window.fingerprint, name, run="scheduled__1")
+    assert (told["outcome"], told["log_entry"]) == ("undecided", 0)
+    page = report_of(store, name).decode()
+    assert f"Not decided: there is no decision on {name} in the promotion log." in page
+    assert "its task promote_if_better was marked as a success by hand, or has not run. The gate says bootstrap" in page
+    assert "asked not to promote" not in page
+    assert PromotionLog(store).entries() == []
+
+
+def test_only_the_present_champion_is_announced(copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, settings, of = copied
+    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    inject(d05=0.5, d06=0.6)
+    overrides = [f"store={store.url}"]
+
+    def decided(day: date) -> Json:
+        window, name = of(day)
+        return steps.promote_if_better(str(day), window.fingerprint, name, run=f"scheduled__{day}")
+
+    older, newer = decided(D - timedelta(days=1)), decided(D)
+    assert older["promoted"] and newer["promoted"]
+    assert steps.champion_event(newer, overrides=overrides)["event"] == {
+        "model_version": of(D)[1],
+        "day": str(D),
+        "log_entry": 2,
+    }
+    assert steps.champion_event(older, overrides=overrides) == {
+        "event": None,
+        "why": f"{of(D - timedelta(days=1))[1]} became champion with log entry 1, but isn't any more: log entry 2 came since.",
+    }
+    kept = newer | {"promoted": False, "outcome": "keep_champion"}
+    assert steps.champion_event(kept, overrides=overrides)["event"] is None
+
+
+@pytest.mark.parametrize("deleted", ["champion", "other"])
+@pytest.mark.parametrize("by", ["the next decision", "the training repeated"])
+def test_version_deleted_in_mlflow_is_shown_again_whole(copied: Copied, inject: Inject, deleted: str, by: str) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    window, newer = of(D)
+    older = of(D - timedelta(days=1))
+    promote(store, settings, *older, run="1")
+    promote(store, settings, window, newer, run="2")
+    roll_back(store, settings, older[1], reason="it was wrong", run="me@here")
+    name = older[1] if deleted == "champion" else newer
+    client = MlflowProjection(store, settings)._client
+    (version,) = client.search_model_versions(f"name = 'gru4rec' and tag.`sbr.version` = '{name}'")
+    client.delete_model_version("gru4rec", version.version)
+    if by == "the training repeated":
+        MlflowProjection(store, settings).show_version(load_version(store, name))
+    project(store, settings)
+    found = {one.tags["sbr.version"]: one for one in client.search_model_versions("name = 'gru4rec'")}
+    assert found.keys() == {older[1], newer}
+    tags = found[name].tags
+    assert (tags["outcome"], tags["log_entry"]) == (("bootstrap", "1") if deleted == "champion" else ("promote", "2"))
+    assert tags.get("retired") == (None if deleted == "champion" else "it was wrong")
+    assert found[name].description == " ".join(PromotionLog(store).state().decisions[name].reasons)
+    assert alias_of(store, settings) == older[1]
+
+
+def test_session_is_given_item_by_item_and_what_is_unknown_is_said(copied: Copied) -> None:
+    store, _, of = copied
+    ask = ("recommend", "--model", of(D)[1], "-k", "3", "--set", f"store={store.url}")
+
+    def sbr(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, [*ask, *words])
+        return done.exit_code, done.stdout
+
+    assert sbr("--item", "3", "--item", "4") == sbr("--session", "3,4")
+    code, text = sbr("--item", "3", "--item", "999")
+    assert (code, text.splitlines()[0]) == (0, f"Item 999 is unknown to {of(D)[1]} and was ignored.")
+    assert "No item of the session is known" not in text
+    code, text = sbr("--item", "999")
+    assert text.splitlines()[1] == "No item of the session is known, so these are the most clicked items, by number of clicks."
+    assert text.splitlines()[2].split() == ["rank", "item", "clicks"]
+    assert sbr("--item", "3,4")[0] == 1, "an item is taken as it is, commas and blanks included"
+    assert sbr()[0] == sbr("--session", "3", "--item", "4")[0] == 2
 
 
 def test_page_is_that_of_the_runs_own_version(copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:
