@@ -95,7 +95,7 @@ def main() -> None:
 
 def answer(settings: Settings) -> bytes:
     """The page's data, as the plugin sends it."""
-    return json.dumps(overview(shared_store(settings), TODAY) | {"may_roll_back": True}).encode()
+    return json.dumps(overview(shared_store(settings), TODAY) | {"may_roll_back": True, "may_pin": True}).encode()
 
 
 def milliseconds(work: Callable[[], object]) -> float:

@@ -31,10 +31,12 @@ minutes.
 |---|---|
 | `resolve_day` | no day, or parameters that don't go together: trigger again |
 | `ingest_clicks` | the source is absent, or has no clicks of D (a scheduled run waits first, `source.wait_minutes`) |
-| `validate_clicks` | D or D-1 is in quarantine: see its *Data Docs of the day*, mend it, clear from `ingest_clicks` on |
+| `validate_clicks` | D is in quarantine: see its *Data Docs of the day*, correct it, clear from `ingest_clicks` on |
 | `build_window` | too many days are missing, or cleansing left nothing |
 | `train_gru4rec` | the loss is no longer finite: lower the learning rate. A stopped training goes on after its last epoch |
 | `promote_if_better` | the champion can't be used: restore its files, or roll back |
+
+A task that is marked as a success by hand returns nothing: the tasks that need its result fail at once and say so. Clear it.
 
 A task that stays *scheduled* may wait for a free slot of its pool (`training`, `promotion`; *Admin*, *Pools*).
 """
@@ -48,7 +50,7 @@ from airflow.sdk import CronDataIntervalTimetable, PokeReturnValue, TaskGroup, d
 from airflow.sdk.exceptions import AirflowSkipException
 from sbr_alerts import deadline
 from sbr_dag_parts import CHAMPION, DEFAULT_ARGS, spark_overrides, waits
-from sbr_run_parts import asked, resolve_run, run_as_asked, trigger_form
+from sbr_run_parts import asked, resolve_run, result_of, run_as_asked, trigger_form
 from sbr_task_links import DATA_DOCS, MLFLOW, REPORT, VERSION, with_links
 
 from sbr_tasks import steps
@@ -82,23 +84,26 @@ def daily_retrain() -> None:
     @task.sensor(mode="reschedule", execution_timeout=timedelta(hours=2), **waits(SETTINGS.source))
     def ingest_clicks(day: str) -> PokeReturnValue:
         """Reads the day, and days of its window that were never ingested, in one pass; a scheduled run waits for its clicks."""
+        day = result_of("resolve_day", day)
         is_scheduled = get_current_context()["dag_run"].run_type == "scheduled"
         ingested = run_as_asked(steps.ingest_clicks_once_there if is_scheduled else steps.ingest_clicks, day)
         return PokeReturnValue(ingested is not None, ingested)
 
     @task(execution_timeout=timedelta(hours=2))
     def validate_clicks(ingested: dict[str, Any]) -> dict[str, Any]:
-        """Accepts or quarantines each ingested day with Great Expectations; fails if the day or the one before is bad."""
-        return run_as_asked(steps.validate_clicks, ingested["day"])
+        """Accepts or quarantines each ingested day with Great Expectations; fails if the day is bad."""
+        return run_as_asked(steps.validate_clicks, result_of("ingest_clicks", ingested)["day"])
 
     @task(execution_timeout=timedelta(hours=1))
     def build_window(validated: dict[str, Any]) -> dict[str, Any]:
         """Cleanses the days of the window and splits them into training, validation and test sessions."""
-        return run_as_asked(steps.build_window, validated["day"], overrides=spark_overrides(SETTINGS.window))
+        day = result_of("validate_clicks", validated)["day"]
+        return run_as_asked(steps.build_window, day, overrides=spark_overrides(SETTINGS.window))
 
     @task(execution_timeout=timedelta(hours=12), pool="training", queue="training")
     def train_gru4rec(window: dict[str, Any]) -> dict[str, Any]:
         """Trains the challenger and registers it as a model version."""
+        window = result_of("build_window", window)
         return run_as_asked(steps.train_gru4rec, window["day"], window["window"])
 
     @task(execution_timeout=timedelta(hours=4))
@@ -114,17 +119,18 @@ def daily_retrain() -> None:
 
     @task(execution_timeout=timedelta(minutes=5), outlets=[CHAMPION])
     def announce_champion(decision: dict[str, Any]) -> dict[str, Any]:
-        """Updates the asset `champion` if this run promoted its model; is skipped if not, so that nothing downstream runs."""
-        if not decision["promoted"]:
-            raise AirflowSkipException(f"{decision['outcome']}: the champion stays {decision['champion']}.")
-        event = {"model_version": decision["champion"], "day": decision["day"], "log_entry": decision["log_entry"]}
-        get_current_context()["outlet_events"][CHAMPION].extra.update(event)
-        return event
+        """Updates the asset `champion` if this run's model is the champion; else it is skipped, and nothing downstream runs."""
+        found = run_as_asked(steps.champion_event, result_of("promote_if_better", decision))
+        if found["event"] is None:
+            raise AirflowSkipException(found["why"])
+        get_current_context()["outlet_events"][CHAMPION].extra.update(found["event"])
+        return found["event"]
 
     @task(execution_timeout=timedelta(hours=1))
     def write_report(challenger: dict[str, Any]) -> dict[str, Any]:
         """Writes the page of this run."""
-        return run_as_asked(steps.write_report, *names_of(challenger), run=get_current_context()["run_id"])
+        named = {"run": get_current_context()["run_id"], "is_asked": asked().promote != "never"}
+        return run_as_asked(steps.write_report, *names_of(challenger), **named)
 
     day = resolve_day()
     with TaskGroup("clicks", prefix_group_id=False, tooltip="From the source to accepted days"):
@@ -142,6 +148,7 @@ def daily_retrain() -> None:
 
 def names_of(challenger: dict[str, Any]) -> tuple[str, str, str]:
     """What the later steps know a challenger by: day, window and version."""
+    challenger = result_of("train_gru4rec", challenger)
     return challenger["day"], challenger["window"], challenger["model_version"]
 
 

@@ -2,7 +2,8 @@
 
 Trigger with `to`, the name of a version that was champion before (see `sbr log`), and `reason`, for whoever reads the log
 later. The version that is left is retired: it is never promoted again. The serving copy gets a new number with the old model,
-and the asset `champion` is updated.
+and the asset `champion` is updated. With `pin` the version stays champion until it is unpinned; without, the next better model
+replaces it.
 
 **When a task fails**, the last line of its log says why: the version was never champion, is champion already, or is retired.
 Nothing was changed then, unless it says that a log entry stands. Triggering again with the same parameters changes nothing
@@ -30,6 +31,9 @@ from sbr_tasks import steps
             type="string", minLength=1, title="Version", description="An earlier champion, such as 2020-06-29-1a2b3c4d"
         ),
         "reason": Param(type="string", minLength=1, title="Reason", description="Why, for whoever reads the log later"),
+        "pin": Param(
+            False, type="boolean", title="Pin", description="Also keep it whatever the gate says, until pin_champion unpins it"
+        ),
     },
     tags=["recommendations", "gru4rec"],
     doc_md=__doc__,
@@ -43,7 +47,7 @@ def rollback_champion() -> None:
         """Writes the rollback into the promotion log, and brings MLflow and the serving copy level with it."""
         context = get_current_context()
         params = context["params"]
-        done = run_step(steps.roll_back, params["to"], params["reason"], run=context["run_id"])
+        done = run_step(steps.roll_back, params["to"], params["reason"], pin=params["pin"], run=context["run_id"])
         context["outlet_events"][CHAMPION].extra.update(done)
         return done
 

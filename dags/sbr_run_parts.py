@@ -10,6 +10,7 @@ from airflow.sdk import Param, get_current_context
 from airflow.sdk.observability import stats
 
 from sbr_tasks import steps
+from sbr_tasks.errors import StepError
 from sbr_tasks.progress import watched_by
 from sbr_tasks.summary import in_one_line
 from sbr_tasks.trigger import FIELDS, Asked, read_form, schema_of
@@ -41,6 +42,24 @@ def trigger_form() -> dict[str, Param]:
 def asked() -> Asked:
     """What the run of the present task was asked for."""
     return read_form(get_current_context()["params"])
+
+
+def result_of(task: str, result: Any) -> Any:
+    """What an earlier task of the run returned.
+
+    Args:
+        task: The earlier task.
+        result: What Airflow has of it.
+
+    Raises:
+        StepError: It returned nothing, because somebody marked it as a success by hand.
+    """
+    if result is None:
+        raise StepError(
+            f"The task {task} has no result, so this one can't do its work: {task} was marked as a success by hand before it "
+            f"had done its own, or its result was deleted. Clear {task} and the tasks after it."
+        )
+    return result
 
 
 def resolve_run() -> str:

@@ -1,11 +1,13 @@
 """The web app of the Models page. What it shows is made by `sbr_tasks.report.models`; here are routes, rights and headers.
 
-Every route needs the right to read the DAG `daily_retrain`, whose results it shows. Rolling back isn't a route: the page
-triggers the DAG `rollback_champion` through Airflow's own API, which checks the right to do so and writes its audit log.
+Every route needs the right to read the DAG `daily_retrain`, whose results it shows. Rolling back and pinning aren't routes: the
+page triggers the DAGs `rollback_champion` and `pin_champion` through Airflow's own API, which checks the right to do so and
+writes its audit log.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated
 
@@ -26,21 +28,26 @@ MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+
 # A page loads its own files only.
 OWN = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-ancestors 'self'"
 
-may_trigger = requires_access_dag(method="POST", access_entity=DagAccessEntity.RUN, param_dag_id="rollback_champion")
 app = new_app()
 
 
-def may_roll_back(request: Request, user: GetUserDep) -> bool:
-    """Whether Airflow's API will let the user trigger `rollback_champion`: it asks the same."""
-    try:
-        may_trigger(request, user)
-    except HTTPException:
-        return False
-    return True
+def may_trigger(dag: str) -> Callable[[Request, GetUserDep], bool]:
+    """Whether Airflow's API will let the user trigger a DAG: it asks the same."""
+    require = requires_access_dag(method="POST", access_entity=DagAccessEntity.RUN, param_dag_id=dag)
+
+    def may(request: Request, user: GetUserDep) -> bool:
+        try:
+            require(request, user)
+        except HTTPException:
+            return False
+        return True
+
+    return may
 
 
 OpenStore = Annotated[Store, Depends(store_of_now)]
-MayRollBack = Annotated[bool, Depends(may_roll_back)]
+MayRollBack = Annotated[bool, Depends(may_trigger("rollback_champion"))]
+MayPin = Annotated[bool, Depends(may_trigger("pin_champion"))]
 
 
 @app.exception_handler(SbrError)
@@ -72,10 +79,10 @@ def show_static(name: str) -> Response:
 
 
 @app.get("/api/overview")
-def get_overview(store: OpenStore, may_roll_back: MayRollBack) -> Response:
+def get_overview(store: OpenStore, may_roll_back: MayRollBack, may_pin: MayPin) -> Response:
     """The champion and all decisions."""
     today = datetime.now(load_settings().zone).date()
-    return JSONResponse(overview.overview(store, today) | {"may_roll_back": may_roll_back})
+    return JSONResponse(overview.overview(store, today) | {"may_roll_back": may_roll_back, "may_pin": may_pin})
 
 
 @app.get("/api/version")

@@ -30,6 +30,9 @@ app.add_typer(stored, name="store")
 quarantine = typer.Typer(no_args_is_help=True, help="Days whose clicks failed validation.")
 app.add_typer(quarantine, name="quarantine")
 
+days_app = typer.Typer(no_args_is_help=True, help="The days of clicks.")
+app.add_typer(days_app, name="days")
+
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as window.days=7. Repeatable.")
 ]
@@ -201,6 +204,23 @@ def release_day(
     _print({"day": day, "rev": released.rev, "clicks": released.rows, "released_by": by, "reason": reason.strip()}, as_json)
 
 
+@days_app.command("close")
+def close_day(
+    day: Day,
+    reason: Annotated[str, typer.Option("--reason", help="Why the day will never have clicks (kept in the log).")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Mark a day that will never have clicks: runs don't wait for it, and windows don't miss it. It may lie ahead."""
+    from sbr_tasks.steps import who
+    from sbr_tasks.validation.closing import close_day as run
+
+    store, _ = _open(overrides)
+    actor = who()
+    run(store, parse_day(day), reason=reason, actor=actor)
+    _print({"day": day, "closed_by": actor, "reason": reason.strip()}, as_json)
+
+
 @app.command()
 def window(as_of: AsOf, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Build the window that ends with a day, and show its parts."""
@@ -268,7 +288,7 @@ def runs(
 @models.callback(invoke_without_command=True)
 def list_models(context: typer.Context, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """The model versions: which one is champion, and which are stale (clicks of their days were replaced since)."""
-    from sbr_tasks.registry.listing import model_rows, staleness_in_words
+    from sbr_tasks.registry.listing import model_rows, pin_row, staleness_in_words
 
     if context.invoked_subcommand:
         return
@@ -276,14 +296,18 @@ def list_models(context: typer.Context, overrides: Overrides = None, as_json: As
     rows = model_rows(store)
     if as_json:
         champion = next((row["version"] for row in rows if row["champion"]), None)
-        _print({"champion": champion, "models": rows}, as_json)
+        _print({"champion": champion, "pin": pin_row(store), "models": rows}, as_json)
     elif rows:
         marks = {name: [name if row[name] else "" for row in rows] for name in ("champion", "retired", "lost")}
         marks["stale"] = [staleness_in_words(row) for row in rows]
         shown = [{**row, **{name: mark[i] for name, mark in marks.items()}} for i, row in enumerate(rows)]
         for row in shown:
+            if row.pop("pinned"):
+                row["champion"] = "champion, pinned"
             del row["stale_ancestors"]
         _echo(tabulate(shown, headers="keys", floatfmt=".4f", missingval="-"))
+        if pin := pin_row(store):
+            _echo(f"\n{pin['version']} is pinned since {pin['at']} by {pin['run']}: {pin['reasons'][0]}. `sbr unpin` ends it.")
     else:
         _echo("There is no model yet. Train one with `sbr retrain --as-of DAY`.")
 
@@ -341,19 +365,53 @@ def show_log(overrides: Overrides = None, as_json: AsJson = False) -> None:
 def rollback(
     to: Annotated[str, typer.Option("--to", metavar="VERSION", help="An earlier champion.")],
     reason: Annotated[str, typer.Option("--reason", help="Why, for whoever reads the log later.")],
+    pin: Annotated[bool, typer.Option("--pin", help="Also keep it, whatever the gate says, until `sbr unpin`.")] = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Make an earlier champion the champion again; the version that is left is retired."""
     from sbr_tasks.steps import roll_back
 
-    done = roll_back(to, reason, overrides=overrides or ())
-    _print({"log_entry": done["log_entry"], "champion": done["model_version"], "retired": done["retired"]}, as_json)
+    done = roll_back(to, reason, pin=pin, overrides=overrides or ())
+    found = {"log_entry": done["log_entry"], "champion": done["model_version"], "retired": done["retired"]}
+    _print(found | {"pinned": pin}, as_json)
+    if not pin and not as_json:
+        typer.echo("The next run whose model is better replaces it. `sbr pin --reason ...` keeps it until `sbr unpin`.")
+
+
+@app.command("pin")
+def pin_champion(
+    reason: Annotated[str, typer.Option("--reason", help="Why (kept in the promotion log).")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep the champion, whatever the gate says: its decisions are recorded as what they would be, until `sbr unpin`."""
+    from sbr_tasks.steps import pin_champion as run
+
+    _print(run(reason, overrides=overrides or ()), as_json)
+
+
+@app.command("unpin")
+def unpin_champion(
+    reason: Annotated[str, typer.Option("--reason", help="Why (kept in the promotion log).")] = "",
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let the gate's decisions move the champion again, from the next one on."""
+    from sbr_tasks.steps import unpin_champion as run
+
+    _print(run(reason, overrides=overrides or ()), as_json)
 
 
 @app.command()
 def recommend(
-    session: Annotated[str, typer.Option("--session", metavar="IDS", help="Item ids of the session, oldest first: 1,2,3.")],
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="IDS", help="Item ids of the session, oldest first: 1,2,3.")
+    ] = None,
+    items: Annotated[
+        list[str] | None,
+        typer.Option("--item", metavar="ID", help="One item id of the session, taken as it is. Repeatable, oldest first."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 20,
     model: Annotated[str | None, typer.Option("--model", help="A version other than the champion.")] = None,
     overrides: Overrides = None,
@@ -363,16 +421,20 @@ def recommend(
     from sbr_tasks.registry.recommend import recommend as run
 
     store, _ = _open(overrides)
-    found = run(store, [part.strip() for part in session.split(",")], k=k, name=model)
+    if (session is None) == (not items):
+        raise typer.BadParameter("Expected the session either as --session 1,2,3 or as --item 1 --item 2.")
+    found = run(store, items or [part.strip() for part in str(session).split(",")], k=k, name=model)
     if as_json:
         _print(found.as_dict(), as_json)
         return
-    if found.unknown:
-        _echo(f"Not known to {found.model_version}: {', '.join(found.unknown)}.", err=True)
+    for item in dict.fromkeys(found.unknown):
+        _echo(f"Item {item} is unknown to {found.model_version} and was ignored.")
     if found.is_fallback:
-        _echo("No item of the session is known, so these are the most popular ones.", err=True)
-    rows = list(zip(range(1, k + 1), found.items, found.scores, strict=False))
-    _echo(tabulate(rows, headers=["rank", "item", "score"], floatfmt=".4f"))
+        _echo("No item of the session is known, so these are the most clicked items, by number of clicks.")
+    rows = list(zip(range(1, k + 1), map(str, found.items), found.scores, strict=False))
+    headers = ["rank", "item", "clicks" if found.is_fallback else "score"]
+    floatfmt = ",.0f" if found.is_fallback else ".4f"
+    _echo(tabulate(rows, headers=headers, floatfmt=floatfmt, disable_numparse=[1]))
 
 
 @app.command()

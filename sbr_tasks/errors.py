@@ -80,5 +80,9 @@ class EvaluationError(SbrError):
     """Models can't be compared on the given sessions: nothing is left to train or to test on."""
 
 
+class StepError(SbrError):
+    """A step of a run needs the result of an earlier one, and there is none: somebody marked that one as done."""
+
+
 class RegistryError(SbrError):
     """A model version is unknown, its files are damaged, or nothing can be decided on it."""

@@ -131,8 +131,13 @@ EXPECTATIONS: Mapping[str, Severity] = {
     "ids_present": "critical",
     "item_ids": "critical",
     "session_ids": "critical",
+    "repeated_share": "critical",
     "repeated_clicks": "warning",
+    "tied_clicks": "warning",
     "long_sessions": "warning",
+    "top_session": "warning",
+    "session_names": "warning",
+    "session_spans": "warning",
     "volume": "warning",
     "new_items": "warning",
     "one_click_sessions": "warning",
@@ -153,6 +158,18 @@ class ValidationSettings(_Section):
         {}, description="By name of an expectation: critical (quarantine), warning or off; the others keep their default."
     )
     max_session_clicks: int = Field(1000, ge=1, description="Sessions longer than this are warned about, in clicks.")
+    max_repeated_share: float = Field(
+        0.2, ge=0, lt=1, description="A day goes to quarantine if a larger share of its clicks repeats session, item and time."
+    )
+    max_tied_share: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="Share of clicks with the time of the click before them, above which a day is warned about.",
+    )
+    max_session_hours: float = Field(
+        24.0, gt=0, description="Sessions that last longer are counted, and warned about if they are more than 1%."
+    )
     trailing_days: int = Field(28, ge=1, description="Days before the validated one whose facts it is compared with.")
     min_trailing_days: int = Field(3, ge=1, description="With fewer accepted days before it, a day isn't compared.")
     max_z: float = Field(5.0, gt=0, description="Facts with a robust z-score beyond this are warned about.")
@@ -189,7 +206,9 @@ class WindowSettings(_Section):
     )
     shortest: int = Field(2, ge=2, description="Cleansing drops sessions with fewer clicks.")
     least_click: int = Field(5, ge=1, description="Cleansing drops items with fewer clicks.")
-    longest: int | None = Field(None, ge=2, description="Maximum clicks of a session to cleanse. Default: no limit.")
+    longest: int | None = Field(
+        1000, ge=2, description="Maximum clicks of a session to cleanse; --set window.longest=null: none."
+    )
     longest_action: Literal["drop", "cut"] = Field(
         "drop", description="What happens to longer sessions, before cleansing; cut: their first `longest` clicks are kept."
     )
@@ -264,6 +283,12 @@ class TrainingSettings(_Section):
         500_000,
         ge=1,
         description="About how many events validate each epoch, of evenly chosen sessions; all, if there are fewer.",
+    )
+    min_validation_events: int = Field(
+        100,
+        ge=1,
+        description="Fewer events don't choose the best epoch: as many epochs are trained as were best for the parent or the "
+        "last version.",
     )
     warm_start: Literal["off", "parent"] = Field(
         "off", description="parent: go on from the champion of an earlier day, if its layers and loss are the same."

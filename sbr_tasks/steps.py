@@ -41,13 +41,15 @@ def ingest_clicks(day: str, *, holds_back: bool = True, overrides: Iterable[str]
 
     Raises:
         NotArrivedError: There is no source, it has no clicks of `day`, or it may be half written.
-        DayError: The window needs days that were removed, and the source no longer holds them.
+        DayError: `day` is closed, or the window needs days that were removed, and the source no longer holds them.
     """
-    from sbr_tasks.clicks.catalog import ClickCatalog
+    from sbr_tasks.clicks.catalog import ClickCatalog, DayState
     from sbr_tasks.clicks.ingest import ingest_missing, no_clicks_of, removed_and_absent
     from sbr_tasks.days import window_days
+    from sbr_tasks.validation.closing import require_open
 
     as_of, store, settings = _open(day, overrides)
+    require_open(as_of, ClickCatalog(store).days().get(as_of, DayState()))
     ingested = ingest_missing(store, settings, as_of, holds_back=holds_back)
     days = ClickCatalog(store).days()
     state = days.get(as_of)
@@ -87,7 +89,7 @@ def validate_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:
     """Validates the pending days of the window in day order, and checks that the window can be built.
 
     Raises:
-        DayError: `day` or the day before it is empty or in quarantine, or too many days are missing.
+        DayError: `day` is empty, closed or in quarantine, or too many days are missing.
     """
     from sbr_tasks.clicks.catalog import ClickCatalog
     from sbr_tasks.days import window_days
@@ -95,12 +97,13 @@ def validate_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:
 
     as_of, store, settings = _open(day, overrides)
     validated = validate_pending(store, settings, window_days(as_of, settings.window.days))
-    missing = require_days(ClickCatalog(store).days(), settings, as_of)
+    days = require_days(ClickCatalog(store).days(), settings, as_of)
     return {
         "day": day,
         "accepted": [str(found) for found in validated.accepted],
         "quarantined": [str(found) for found in validated.quarantined],
-        "missing": [str(found) for found in missing],
+        "missing": [str(found) for found in days.missing],
+        "validation_day": str(days.validation_day),
         "warnings": validated.warnings.get(as_of, []),
     }
 
@@ -189,7 +192,8 @@ def promote_if_better(
         by, is_run = run or who(), run is not None
         promotion, is_new = promote(store, settings, *challenger, run=by, force=force, forces_once=is_run, overridden=told)
     else:
-        promotion, is_new = judge(store, settings, *challenger, run=run or who(), overridden=told), False
+        verdict = judge(store, settings, *challenger, run=run or who(), is_asked=False, overridden=told)
+        promotion, is_new = verdict, False
         logger.info("%s: %s. %s", model_version, promotion.outcome, " ".join(promotion.reasons))
     state = PromotionLog(store).state()
     return {
@@ -201,6 +205,32 @@ def promote_if_better(
         "log_entry": promotion.number or None,
         "promoted": is_asked and (is_new or promotion.run == run) and state.champion_entry == promotion.number,
     }
+
+
+def champion_event(decision: Json, *, overrides: Iterable[str] = ()) -> Json:
+    """What there is to announce of a decision now, which may be long after it was made.
+
+    Args:
+        decision: What `promote_if_better` returned.
+        overrides: Settings, as on the command line.
+
+    Returns:
+        `event`: the `model_version`, `day` and `log_entry` of a version that the decision made champion and that still is; None
+        of any other. `why`: a sentence on that.
+    """
+    from sbr_tasks.registry.log import PromotionLog
+    from sbr_tasks.store import Store
+
+    if not decision["promoted"]:
+        return {"event": None, "why": f"{decision['outcome']}: the champion stays {decision['champion']}."}
+    state = PromotionLog(Store.open(load_settings(overrides))).state()
+    version, entry = decision["model_version"], decision["log_entry"]
+    if state.champion_entry != entry:
+        newer = f"log entry {state.champion_entry} came since"
+        why = f"{version} became champion with log entry {entry}, but isn't any more: {newer}."
+        return {"event": None, "why": why}
+    event = {"model_version": version, "day": decision["day"], "log_entry": entry}
+    return {"event": event, "why": f"{version} is the champion (log entry {entry})."}
 
 
 def _of_the_model(overrides: Iterable[str]) -> tuple[str, ...]:
@@ -217,14 +247,33 @@ def who() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
-def roll_back(to: str, reason: str, *, run: str | None = None, overrides: Iterable[str] = ()) -> Json:
+def roll_back(to: str, reason: str, *, pin: bool = False, run: str | None = None, overrides: Iterable[str] = ()) -> Json:
     """Makes an earlier champion the champion again; see `sbr_tasks.registry.promotion.roll_back`."""
     from sbr_tasks.registry.promotion import roll_back as run_rollback
     from sbr_tasks.store import Store
 
     settings = load_settings(overrides)
-    done = run_rollback(Store.open(settings), settings, to, reason=reason, run=run or who())
-    return {"model_version": done.version, "day": str(done.as_of), "log_entry": done.number, "retired": done.before}
+    done = run_rollback(Store.open(settings), settings, to, reason=reason, run=run or who(), pin=pin)
+    found = {"model_version": done.version, "day": str(done.as_of), "log_entry": done.number, "retired": done.before}
+    return found | ({"pinned": True} if done.pin else {})
+
+
+def pin_champion(reason: str, *, run: str | None = None, overrides: Iterable[str] = ()) -> Json:
+    """Keeps the champion whatever the gate says; see `sbr_tasks.registry.promotion.pin_champion`."""
+    from sbr_tasks.registry.promotion import pin_champion as pin
+    from sbr_tasks.store import Store
+
+    entry = pin(Store.open(load_settings(overrides)), reason=reason, run=run or who())
+    return {"model_version": entry.version, "log_entry": entry.number, "pinned": True, "reason": entry.reason}
+
+
+def unpin_champion(reason: str = "", *, run: str | None = None, overrides: Iterable[str] = ()) -> Json:
+    """Lets decisions move the champion again; see `sbr_tasks.registry.promotion.unpin_champion`."""
+    from sbr_tasks.registry.promotion import unpin_champion as unpin
+    from sbr_tasks.store import Store
+
+    entry = unpin(Store.open(load_settings(overrides)), reason=reason, run=run or who())
+    return {"model_version": entry.version, "log_entry": entry.number, "pinned": False, "reason": entry.reason}
 
 
 def publish_next_items(*, overrides: Iterable[str] = ()) -> Json:
@@ -243,6 +292,7 @@ def write_report(
     model_version: str | None = None,
     *,
     run: str | None = None,
+    is_asked: bool = True,
     overrides: Iterable[str] = (),
 ) -> Json:
     """Writes the page of the day's run and keeps it with the version in MLflow; see `sbr_tasks.report.page.write_report`.
@@ -252,6 +302,7 @@ def write_report(
         window: Fingerprint of the window that ends with it; given with `model_version`.
         model_version: The version that the page is about, decided on or not; None: that of the day's last decision.
         run: The run that writes, for a version that nothing was decided on.
+        is_asked: Whether the run was to promote: what the page says of a version that nothing was decided on.
         overrides: Settings, as on the command line.
     """
     from sbr_tasks.registry.promotion import judge
@@ -262,7 +313,8 @@ def write_report(
     promotion = None
     if window and model_version:
         told = _of_the_model(overrides)
-        promotion = judge(store, settings, _window(store, as_of, window), model_version, run=run or who(), overridden=told)
+        challenger = (_window(store, as_of, window), model_version)
+        promotion = judge(store, settings, *challenger, run=run or who(), is_asked=is_asked, overridden=told)
     return write(store, settings, as_of, promotion).as_dict(store)
 
 
@@ -348,7 +400,7 @@ def retrain(
     names = (window["window"], trained["model_version"])
     scores = evaluate_models(day, *names, overrides=overrides)
     decision = promote_if_better(day, *names, force=force, is_asked=is_asked, overrides=overrides)
-    report = write_report(day, *names, overrides=overrides)
+    report = write_report(day, *names, is_asked=is_asked, overrides=overrides)
     return decision | {
         "ingest_clicks": ingested,
         "validate_clicks": validated,

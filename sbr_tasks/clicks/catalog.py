@@ -85,6 +85,7 @@ class DayState:
         forgotten: It was `sbr store forget` that removed it: a person gave it up, so it may be empty in future.
         differs: The value of `ingest.changed_days` under which the source's clicks, which differ from those that are stored,
             weren't taken; empty where they don't differ.
+        closed: `actor`, `at` and `reason` of whoever said that the day will never have clicks; clicks that come reopen it.
         incoming: The revision that was imported last.
         accepted: The revision that windows read.
         quarantined: The revision that failed validation, when that is the last word on the day.
@@ -100,6 +101,7 @@ class DayState:
     removed: bool = False
     forgotten: bool = False
     differs: str = ""
+    closed: Json | None = None
     incoming: Revision | None = None
     accepted: Revision | None = None
     quarantined: Revision | None = None
@@ -133,7 +135,7 @@ class DayState:
 
     @property
     def status(self) -> str:
-        """`unknown`, `empty`, `incoming`, `accepted`, `quarantined` or `removed`: the last word on the day."""
+        """`unknown`, `empty`, `closed`, `incoming`, `accepted`, `quarantined` or `removed`: the last word on the day."""
         if self.pending:
             return "incoming"
         if self.quarantined:
@@ -142,6 +144,8 @@ class DayState:
             return "accepted"
         if self.removed:
             return "removed"
+        if self.closed:
+            return "closed"
         return "empty" if self.empty else "unknown"
 
 
@@ -296,6 +300,28 @@ class ClickCatalog:
 
         self._log.append(build)
 
+    def commit_closing(self, day: date, *, actor: str, reason: str, at: str) -> None:
+        """Records that a day will never have clicks: no run waits for it, and no window misses it.
+
+        Args:
+            day: The day; it may lie ahead.
+            actor: Who says so.
+            reason: Why.
+            at: When it was committed, ISO-8601.
+
+        Raises:
+            DayError: The day has clicks, or had some that were removed.
+        """
+        body = {"kind": "closing", "at": at, "days": {str(day): {"actor": actor, "reason": reason}}}
+
+        def build(entries: Sequence[LogEntry]) -> Json:
+            status = fold(entries).get(day, DayState()).status
+            if status not in ("unknown", "empty", "closed"):
+                raise DayError(f"{day} can't be closed, because it has clicks: it is {status}.")
+            return body
+
+        self._log.append(build)
+
     def read(self, revision: Revision, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()) -> pa.Table:
         """The clicks of a revision, verified against its record.
 
@@ -337,6 +363,7 @@ def fold(entries: Sequence[LogEntry]) -> dict[date, DayState]:
         "validation": _apply_validation,
         "removal": _apply_removal,
         "release": _apply_release,
+        "closing": _apply_closing,
     }
     for entry in entries:
         kind = entry.body["kind"]
@@ -361,7 +388,7 @@ def _apply_import(days: dict[date, DayState], body: Json) -> None:
         day = date.fromisoformat(text)
         state = days.setdefault(day, DayState())
         state.source, state.timezone, state.id_type = source, timezone, body["source"].get("id_type", "")
-        state.empty, state.removed, state.differs = False, False, ""
+        state.empty, state.removed, state.differs, state.closed = False, False, "", None
         state.incoming = Revision.from_dict(day, record)
         earlier = state.decided.get(state.incoming.rev)
         if earlier:
@@ -428,6 +455,12 @@ def _apply_release(days: dict[date, DayState], body: Json) -> None:
             "warnings": [sentence + "; ".join(judged["failures"]), *judged["warnings"]],
         }
         _decide(state, day, state.decided[rev])
+
+
+def _apply_closing(days: dict[date, DayState], body: Json) -> None:
+    for text, closing in body["days"].items():
+        state = days.setdefault(date.fromisoformat(text), DayState())
+        state.closed = {"actor": closing["actor"], "at": body["at"], "reason": closing["reason"]}
 
 
 def _decide(state: DayState, day: date, decision: Json) -> None:

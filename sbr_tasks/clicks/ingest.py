@@ -144,7 +144,7 @@ def _wanted_days(store: Store, settings: Settings, as_of: date) -> list[date]:
         logger.info("No source is set (source.path), so the window is made of what was ingested before.")
         return []
     source = source_fingerprint(files_of(settings.source), settings)
-    states = {day: known.get(day, DayState()) for day in window}
+    states = {day: state for day in window if (state := known.get(day, DayState())).status != "closed"}
     wanted = [
         day
         for day, state in states.items()
@@ -221,7 +221,7 @@ def _import(
         ledger=ledger,
         rejects=rejects_file,
         revisions=tuple(one.revision for one in read if one.revision),
-        empty=tuple(day for day in absent if not is_stored[day]),
+        empty=tuple(day for day in absent if not is_stored[day] and known.get(day, DayState()).status != "closed"),
         warnings=tuple(_describe_difference(one, settings) for one in read if one.reason == "different"),
     )
     asked_of = known if days is None else {day: state for day, state in known.items() if day in set(days)}

@@ -25,11 +25,12 @@ def train_shown(
     settings: Settings,
     *,
     parent: Parent | None = None,
+    n_epochs: int | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Trained:
-    """Trains as the settings say, for `training.warm_epochs` where there is a parent, and shows how far it is; see `train`."""
-    model = settings.model.model_copy(update={"n_epochs": settings.training.warm_epochs}) if parent else settings.model
+    """Trains as the settings say, for `n_epochs` or as many as `max_epochs` allows, and shows how far it is; see `train`."""
+    model = settings.model.model_copy(update={"n_epochs": n_epochs or max_epochs(settings, is_warm=parent is not None)})
     with training_progress(sessions, model.n_epochs) as show:
         return train(
             sessions,
@@ -43,6 +44,11 @@ def train_shown(
             on_epoch=on_epoch,
             checkpoints=checkpoints,
         )
+
+
+def max_epochs(settings: Settings, *, is_warm: bool) -> int:
+    """Most epochs of a training: `training.warm_epochs` where it starts from a parent, else `model.n_epochs`."""
+    return settings.training.warm_epochs if is_warm else settings.model.n_epochs
 
 
 @contextmanager

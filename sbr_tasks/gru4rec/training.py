@@ -74,7 +74,7 @@ class Trained:
         weights: As they were after the best epoch.
         squares: Adagrad's sums of squared gradients then, shaped and named as the weights' arrays.
         curve: All epochs that were trained.
-        best_epoch: The first with the highest validation Recall@20; without validation events, the last.
+        best_epoch: The first with the highest validation Recall@20; with too few validation events to tell, the last.
         n_events: Training transitions, of one epoch.
     """
 
@@ -99,6 +99,8 @@ def train(
     checkpoints: Checkpoints | None = None,
 ) -> Trained:
     """Trains until `model.n_epochs` epochs are done or validation Recall@20 didn't rise for `training.patience` epochs.
+
+    Fewer than `training.min_validation_events` validation events neither choose an epoch nor stop the training.
 
     Two calls with the same arguments give bitwise the same weights on the same machine, also when the first was stopped and the
     second goes on from its checkpoint.
@@ -134,6 +136,7 @@ def train(
     network = _new_network(model, len(index), batches, seed=training.seed)
     if parent:
         network.restore(carry_over(network.slots(), parent, index, decay=_DECAY))
+    chooses = len(event_clicks(validation)) >= training.min_validation_events
     curve, binding = list[Epoch](), ""
     best: Slots = network.slots()
     if checkpoints:
@@ -141,7 +144,7 @@ def train(
         if saved := load_checkpoint(checkpoints, binding):
             curve, best = list(saved.curve), _restore(network, batches, saved)
             logger.info("Going on after epoch %d of %d, from its checkpoint", len(curve), model.n_epochs)
-    while len(curve) < model.n_epochs and not is_stalled(curve, training.patience):
+    while len(curve) < model.n_epochs and not (chooses and is_stalled(curve, training.patience)):
         number = len(curve) + 1
         loss, took_s = _train_epoch(network, batches, model, number, on_progress)
         slots = network.slots()
@@ -153,7 +156,7 @@ def train(
             "Epoch %d of %d: loss %.4f, validation Recall@20 %s, MRR@20 %s, %.1f s, %.0f events/s",
             number, model.n_epochs, loss, _short(recall), _short(mrr), took_s, schedule.n_events / took_s,
         )  # fmt: skip
-        is_best = best_epoch(curve) == number
+        is_best = not chooses or best_epoch(curve) == number
         best = slots if is_best else best
         if checkpoints:
             state = Checkpoint(tuple(curve), slots, None if is_best else best, batches.n_columns)
@@ -162,7 +165,8 @@ def train(
             on_epoch(curve[-1])
     if len(curve) < model.n_epochs:
         logger.info("Stopped early: no better validation Recall@20 since epoch %d", best_epoch(curve))
-    return Trained(weights_of(best, model, index), squares_of(best), tuple(curve), best_epoch(curve), schedule.n_events)
+    chosen = best_epoch(curve) if chooses else len(curve)
+    return Trained(weights_of(best, model, index), squares_of(best), tuple(curve), chosen, schedule.n_events)
 
 
 def _some_of(validation: Sessions, most: int) -> Sessions:

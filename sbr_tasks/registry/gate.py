@@ -35,6 +35,7 @@ class Outcome(StrEnum):
     CHAMPION_UNUSABLE = "champion_unusable"
     FORCED = "forced"
     NOT_ASKED = "not_asked"
+    UNDECIDED = "undecided"
 
     @property
     def moves_champion(self) -> bool:
@@ -43,7 +44,7 @@ class Outcome(StrEnum):
 
     @property
     def passed(self) -> bool:
-        """Whether the challenger was good enough, even if its day is too old for it to become champion."""
+        """Whether the challenger was good enough, even if the champion stays because it is of a newer day or pinned."""
         return self.moves_champion or self is Outcome.WOULD_PROMOTE
 
 
@@ -89,6 +90,7 @@ def decide(
     live_day: date | None,
     settings: GateSettings,
     force: str | None = None,
+    pin: str | None = None,
 ) -> Decision:
     """Decides on a challenger.
 
@@ -98,7 +100,9 @@ def decide(
         baselines: What each baseline scores on the same events, by name; the challenger must be above all of them.
         live_day: Day of the version that is champion now; a challenger of an earlier day never replaces it.
         settings: Margin, confidence and floors.
-        force: Why a person wants the challenger whatever its metrics; it still never replaces a champion of a newer day.
+        force: Why a person wants the challenger whatever its metrics; it still never replaces a champion of a newer day, or a
+            pinned one.
+        pin: By whom and why the champion is pinned, for a sentence; None where it isn't.
 
     Raises:
         RegistryError: The models were not scored on the same events, so nothing can be decided.
@@ -108,16 +112,23 @@ def decide(
     better, sentences = _compare(challenger, champion, settings, is_old=is_old)
     if force:
         wish = force.strip().removesuffix(".")
-        decision = Decision(Outcome.FORCED, (f"Forced, whatever the metrics: {wish}.", *sentences))
+        unmeasured = () if challenger.metrics["n_events"] else (_nothing_measured(challenger),)
+        decision = Decision(Outcome.FORCED, (f"Forced, whatever the metrics: {wish}.", *unmeasured, *sentences))
     else:
         decision = _judge(challenger, champion, better, sentences, baselines, settings)
-    if not is_old or decision.outcome not in _FOR_AN_OLD_DAY:
+    stays = [f"is of a newer day ({live_day})"] if is_old else []
+    stays += [f"is pinned ({pin})"] if pin else []
+    if not stays or decision.outcome not in _WOULD_BE:
         return decision
-    old_day = f"The champion is of a newer day ({live_day}), so it stays whatever this comparison says."
-    return Decision(_FOR_AN_OLD_DAY[decision.outcome], (*decision.reasons, old_day))
+    why = f"The champion {' and '.join(stays)}, so it stays whatever this comparison says."
+    return Decision(_WOULD_BE[decision.outcome], (*decision.reasons, why))
 
 
-_FOR_AN_OLD_DAY = {
+def _nothing_measured(challenger: Contender) -> str:
+    return f"Nothing was measured: {challenger.as_of} has no test events, so neither this version nor another one was scored."
+
+
+_WOULD_BE = {
     Outcome.PROMOTE: Outcome.WOULD_PROMOTE,
     Outcome.BOOTSTRAP: Outcome.WOULD_PROMOTE,
     Outcome.FORCED: Outcome.WOULD_PROMOTE,

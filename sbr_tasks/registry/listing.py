@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from sbr_tasks.clicks.catalog import ClickCatalog
-from sbr_tasks.registry.log import Entry, PromotionLog, Rollback, fold
+from sbr_tasks.registry.log import Entry, Pin, PromotionLog, Rollback, fold
 from sbr_tasks.registry.staleness import Staleness, staleness
 from sbr_tasks.registry.versions import load_version, version_names
 from sbr_tasks.store import Json, Store
@@ -35,6 +35,7 @@ def model_rows(store: Store) -> list[Json]:
                 "n_events": metrics.get("n_events"),
                 "outcome": promotion.outcome.value if promotion else None,
                 "champion": name == state.champion,
+                "pinned": name == state.champion and state.pin is not None,
                 "retired": name in state.retired,
                 "lost": name not in kept,
                 **_stale(stale.get(name)),
@@ -54,6 +55,12 @@ def staleness_in_words(row: Json) -> str:
 def log_rows(store: Store) -> list[Json]:
     """One row a log entry, in order."""
     return [_log_row(entry) for entry in PromotionLog(store).entries()]
+
+
+def pin_row(store: Store) -> Json | None:
+    """The entry since which the champion is pinned, as in `log_rows`; None where it isn't."""
+    pin = PromotionLog(store).state().pin
+    return _log_row(pin) if pin else None
 
 
 def describe_version(store: Store, name: str) -> Json:
@@ -107,8 +114,11 @@ def _days(texts: Sequence[str]) -> list[date]:
 
 
 def _log_row(entry: Entry) -> Json:
-    if isinstance(entry, Rollback):
-        outcome, reasons, by_length = "rollback", [entry.reason], {}
+    by_length: Json = {}
+    if isinstance(entry, Pin):
+        outcome, reasons = entry.kind, [entry.reason] if entry.reason else []
+    elif isinstance(entry, Rollback):
+        outcome, reasons = "rollback", [entry.reason, *(["The champion is pinned from here on."] if entry.pin else [])]
     else:
         outcome, reasons, by_length = entry.outcome.value, list(entry.reasons), dict(entry.by_length)
     return {

@@ -87,6 +87,7 @@ class Rollback:
         reason: Why.
         run: Who, or which run.
         at: When, ISO-8601.
+        pin: Whether the champion is pinned from here on.
     """
 
     number: int
@@ -96,6 +97,7 @@ class Rollback:
     reason: str
     run: str
     at: str
+    pin: bool = False
 
     @property
     def champion(self) -> str:
@@ -107,7 +109,51 @@ class Rollback:
         return {"kind": "rollback", **_fields(self)}
 
 
-Entry = Promotion | Rollback
+@dataclass(frozen=True)
+class Pin:
+    """A person's word that the champion stays whatever the gate says, or that this ends.
+
+    Attributes:
+        number: Its place in the log, from 1.
+        version: The champion.
+        as_of: Its day.
+        is_on: Whether the champion is pinned from here on.
+        reason: Why; it may be empty where a pin ends.
+        run: Who, or which run.
+        at: When, ISO-8601.
+    """
+
+    number: int
+    version: str
+    as_of: date
+    is_on: bool
+    reason: str
+    run: str
+    at: str
+
+    @property
+    def before(self) -> str:
+        """The champion before this entry, and after it."""
+        return self.version
+
+    @property
+    def champion(self) -> str:
+        """The champion before this entry, and after it."""
+        return self.version
+
+    @property
+    def kind(self) -> str:
+        """What tables call it: `pin` or `unpin`."""
+        return "pin" if self.is_on else "unpin"
+
+    def as_dict(self) -> Json:
+        """The entry as it lies in the log; the number is its key."""
+        body = _fields(self)
+        del body["is_on"]
+        return {"kind": self.kind, **body}
+
+
+Entry = Promotion | Rollback | Pin
 
 
 def undecided_page(as_of: date, version: str) -> str:
@@ -127,6 +173,8 @@ def read_entry(entry: LogEntry, where: str) -> Entry:
         body["as_of"] = date.fromisoformat(body["as_of"])
         if kind == "rollback":
             return Rollback(number=entry.number, **body)
+        if kind in ("pin", "unpin"):
+            return Pin(number=entry.number, is_on=kind == "pin", **body)
         if kind == "decision":
             body["outcome"], body["reasons"] = Outcome(body["outcome"]), tuple(body["reasons"])
             return Promotion(number=entry.number, **body)
@@ -178,6 +226,7 @@ class LogState:
         passed: The versions that were promoted, or would have been, each with the entry that said so.
         were_champion: The versions that were champion at some time.
         retired: The versions that were rolled back from.
+        pin: The entry since which the champion is pinned; None where it isn't.
     """
 
     n_entries: int = 0
@@ -188,6 +237,7 @@ class LogState:
     passed: dict[str, int] = field(default_factory=dict)
     were_champion: set[str] = field(default_factory=set)
     retired: set[str] = field(default_factory=set)
+    pin: Pin | Rollback | None = None
 
     @property
     def champion_day(self) -> date | None:
@@ -221,8 +271,12 @@ def fold(entries: Sequence[Entry]) -> LogState:
     for entry in entries:
         state.n_entries = entry.number
         state.days[entry.version] = entry.as_of
+        if isinstance(entry, Pin):
+            state.pin = entry if entry.is_on else None
+            continue
         if isinstance(entry, Rollback):
             state.retired.add(entry.before)
+            state.pin = entry if entry.pin else state.pin
             moves = True
         else:
             state.decisions[entry.version] = entry

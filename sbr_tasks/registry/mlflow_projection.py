@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from sbr_tasks.errors import DamagedError, RegistryError, TrackingError, first_line
 from sbr_tasks.plain_text import without_credentials
-from sbr_tasks.registry.log import Entry, LogState, Promotion, Rollback, undecided_page
+from sbr_tasks.registry.log import Entry, LogState, Pin, Promotion, PromotionLog, Rollback, undecided_page
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of, version_files
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, is_url
@@ -49,6 +49,7 @@ class MlflowProjection:
         with in_words(self._uri):
             self._client: MlflowClient = _connect(settings)
             self._experiment = _experiment(self._client, settings)
+        self._entries: list[Entry] | None = None
 
     def number_of(self, name: str) -> str | None:
         """MLflow's number of a version, registered first where need be; None, with a warning, where its files are lost."""
@@ -77,7 +78,16 @@ class MlflowProjection:
         )
         self._client.set_terminated(run_id, end_time=_ms(version.manifest["trained_at"]))
         logger.info("%s is version %s of %s in MLflow.", version.name, registered.version, self._settings.mlflow.model_name)
+        self._show_log_of(version.name, str(registered.version))
         return str(registered.version)
+
+    def _show_log_of(self, name: str, number: str) -> None:
+        """Shows what the log says of a version that MLflow had before, and that somebody deleted there."""
+        if self._entries is None:
+            self._entries = PromotionLog(self._store).entries()
+        for entry in self._entries:
+            if _shown_with(entry) == name:
+                self._show_entry(entry, number)
 
     def show(self, entries: Sequence[Entry], state: LogState, *, again: bool = False) -> None:
         """Shows the log: decisions on versions, retired ones, and the champion's alias.
@@ -92,14 +102,15 @@ class MlflowProjection:
     def _show(self, entries: Sequence[Entry], state: LogState, again: bool) -> None:
         name = self._settings.mlflow.model_name
         shown = 0 if again else int(self._client.get_registered_model(name).tags.get(_CURSOR_TAG, 0))
+        # Versions that somebody deleted in MLflow are registered again, with all that the log says of them.
+        wanted = dict.fromkeys(version for entry in entries[:shown] if (version := _shown_with(entry)))
+        for version in wanted.keys() - self._registered():
+            self._ensure(version)
         for entry in entries[shown:]:
-            number = self._ensure(entry.before if isinstance(entry, Rollback) else entry.version)
-            if number is None:
-                continue
-            if isinstance(entry, Rollback):
-                self._client.set_model_version_tag(name, number, "retired", entry.reason)
-            else:
-                self._show_decision(entry, number)
+            version = _shown_with(entry)
+            number = self._ensure(version) if version else None
+            if number is not None:
+                self._show_entry(entry, number)
         if state.champion:
             champion = self._ensure(state.champion)
             if champion is None:
@@ -108,6 +119,22 @@ class MlflowProjection:
                 self._client.set_registered_model_alias(name, ALIAS, champion)
         if len(entries) != shown:
             self._client.set_registered_model_tag(name, _CURSOR_TAG, str(len(entries)))
+
+    def _registered(self) -> set[str]:
+        """Our names of all versions that MLflow has."""
+        found, token = set[str](), None
+        while True:
+            page = self._client.search_model_versions(f"name = '{self._settings.mlflow.model_name}'", page_token=token)
+            found |= {version.tags.get(_NAME_TAG, "") for version in page}
+            token = page.token
+            if not token:
+                return found
+
+    def _show_entry(self, entry: Entry, number: str) -> None:
+        if isinstance(entry, Rollback):
+            self._client.set_model_version_tag(self._settings.mlflow.model_name, number, "retired", entry.reason)
+        elif isinstance(entry, Promotion):
+            self._show_decision(entry, number)
 
     def champion(self) -> str | None:
         """The version that the alias names; None while there is none."""
@@ -239,6 +266,13 @@ class MlflowProjection:
                 (folder / file_name(name)).write_bytes(content)
             self._client.log_artifacts(run.info.run_id, str(folder), "model")
         return str(run.info.run_id)
+
+
+def _shown_with(entry: Entry) -> str | None:
+    """The version with which MLflow shows a log entry: that decided on, or that rolled back from; None of a pin."""
+    if isinstance(entry, Pin):
+        return None
+    return entry.before if isinstance(entry, Rollback) else entry.version
 
 
 def _ms(at: str) -> int:

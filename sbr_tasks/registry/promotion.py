@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, StoreError
 from sbr_tasks.registry.gate import Champion, Contender, Outcome, decide
-from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, Rollback, fold
+from sbr_tasks.registry.log import Entry, LogState, Pin, Promotion, PromotionLog, Rollback, fold
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
 from sbr_tasks.registry.scoring import BASELINES, Score, compare_scores, score_models
 from sbr_tasks.registry.serving import check_serving, is_published, publish_serving
@@ -113,12 +113,28 @@ def promote_if_better(
 
 
 def judge(
-    store: Store, settings: Settings, window: Window, name: str, *, run: str, overridden: Sequence[str] = ()
+    store: Store,
+    settings: Settings,
+    window: Window,
+    name: str,
+    *,
+    run: str,
+    is_asked: bool,
+    overridden: Sequence[str] = (),
 ) -> Promotion:
-    """What the gate says of a challenger now, for a run that isn't to promote; nothing is written to the log.
+    """What the gate says of a challenger now; nothing is written to the log.
+
+    Args:
+        store: Where models, evaluations and the log lie.
+        settings: Margin, confidence and floors of the gate.
+        window: The window whose test day it is scored on.
+        name: The challenger.
+        run: The run that asks.
+        is_asked: Whether the run was to promote, so that a decision is lacking; else it was to train and score only.
+        overridden: Settings of this run that aren't the usual ones.
 
     Returns:
-        The decision that stands where the version was decided on; else a verdict with number 0 and the outcome `not_asked`,
+        The decision on the version if there is one; else a verdict with number 0 and the outcome `undecided` or `not_asked`,
         whose first reason names what the gate says.
 
     Raises:
@@ -128,13 +144,23 @@ def judge(
     if name in state.decisions:
         return state.decisions[name]
     verdict = _decide(store, settings, window, name, state, run, None, overridden)
-    asked = f"The run was asked not to promote, so nothing was written to the promotion log; the gate says {verdict.outcome}."
-    reasons = (asked, *verdict.reasons)
-    return replace(verdict, number=0, outcome=Outcome.NOT_ASKED, reasons=reasons, champion=state.champion)
+    outcome = Outcome.UNDECIDED if is_asked else Outcome.NOT_ASKED
+    reasons = (_NO_DECISION[outcome].format(verdict=verdict.outcome), *verdict.reasons)
+    return replace(verdict, number=0, outcome=outcome, reasons=reasons, champion=state.champion)
 
 
-def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: str) -> Rollback:
-    """Makes an earlier champion the champion again; the version that is left is retired.
+_NO_DECISION = {
+    Outcome.NOT_ASKED: "The run was asked not to promote, so nothing was written to the promotion log; the gate says "
+    "{verdict}.",
+    Outcome.UNDECIDED: "The run was to decide, but nothing was written to the promotion log: its task promote_if_better was "
+    "marked as a success by hand, or has not run. The gate says {verdict}; clear promote_if_better to decide.",
+}
+
+
+def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: str, pin: bool = False) -> Rollback:
+    """Makes an earlier champion the champion again, and pins it if asked to; the version that is left is retired.
+
+    A pin that is in force stays in force, for the new champion.
 
     The same rollback again, with nothing in the log since, brings MLflow and the serving copy level and returns its entry. They
     are brought level too before a version that is champion already is refused.
@@ -155,6 +181,7 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
             reason=reason.strip(),
             run=run,
             at=_now(),
+            pin=pin,
         )
 
     log = PromotionLog(store)
@@ -162,7 +189,7 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
     if last and last.champion == to:
         with _committed(last):
             project(store, settings)
-        if isinstance(last, Rollback) and last.reason == reason.strip():
+        if isinstance(last, Rollback) and (last.reason, last.pin) == (reason.strip(), pin):
             return last
         require_return(log.state(), to)
     require_files(store, load_version(store, to))
@@ -171,6 +198,62 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
         project(store, settings)
     logger.info("Rolled back from %s to %s (log entry %d): %s", created.before, to, created.number, created.reason)
     return created
+
+
+def pin_champion(store: Store, *, reason: str, run: str) -> Pin | Rollback:
+    """Pins the champion: until `unpin_champion`, decisions are recorded as what they would be, and the champion stays.
+
+    Returns:
+        The entry since which the champion is pinned; the one that is there where it was pinned for the same reason before.
+
+    Raises:
+        RegistryError: There is no champion, it is pinned for another reason, or the reason is blank.
+    """
+    require_reason(reason, "pin")
+
+    def build(state: LogState) -> Pin | None:
+        if state.champion is None:
+            raise RegistryError("There is no champion to pin yet. Train one with `sbr retrain --as-of DAY`.")
+        if state.pin is None:
+            return _pin(state, is_on=True, reason=reason, run=run)
+        if state.pin.reason != reason.strip():
+            raise RegistryError(f"{state.champion} is pinned already ({pin_in_words(state.pin)}). `sbr unpin` first.")
+        return None
+
+    log = PromotionLog(store)
+    created = _append(log, build)
+    in_force = created or log.state().pin
+    if in_force is None:
+        raise RegistryError("The pin was removed by somebody else at the same time. Pin the champion again.")
+    logger.info("%s is pinned (%s).", in_force.version, pin_in_words(in_force))
+    return in_force
+
+
+def unpin_champion(store: Store, *, run: str, reason: str = "") -> Pin:
+    """Lets the gate's decisions move the champion again, from the next one on.
+
+    Raises:
+        RegistryError: The champion isn't pinned.
+    """
+
+    def build(state: LogState) -> Pin:
+        if state.pin is None or state.champion is None:
+            raise RegistryError("The champion isn't pinned, so there is nothing to unpin. `sbr log` shows who did what.")
+        return _pin(state, is_on=False, reason=reason, run=run)
+
+    created = _append(PromotionLog(store), build)
+    logger.info("%s is no longer pinned (log entry %d).", created.version, created.number)
+    return created
+
+
+def _pin(state: LogState, *, is_on: bool, reason: str, run: str) -> Pin:
+    champion = str(state.champion)
+    return Pin(state.n_entries + 1, champion, state.days[champion], is_on, reason.strip(), run, _now())
+
+
+def pin_in_words(pin: Pin | Rollback) -> str:
+    """Which entry pinned the champion, who did it and why."""
+    return f"log entry {pin.number}, {pin.run}: {pin.reason.removesuffix('.')}"
 
 
 def project(store: Store, settings: Settings) -> None:
@@ -321,6 +404,7 @@ def _decide(
         live_day=state.champion_day,
         settings=settings.gate,
         force=force,
+        pin=pin_in_words(state.pin) if state.pin else None,
     )
     if decision.outcome is Outcome.CHAMPION_UNUSABLE:
         raise RegistryError(" ".join(decision.reasons))
@@ -332,6 +416,7 @@ def _decide(
         reasons=(
             *decision.reasons,
             *coverage_notes(window.manifest),
+            *([note] if (note := load_version(store, name).manifest.get("epochs_note")) else []),
             *([f"Settings of this run only: {', '.join(overridden)}."] if overridden else []),
         ),
         opponent=opponent,

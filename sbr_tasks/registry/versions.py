@@ -17,11 +17,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError
+from sbr_tasks.evaluation.ranking import event_clicks
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.gru4rec.slots import Parent
 from sbr_tasks.gru4rec.weights import Floats, GRU4RecWeights, to_npz
@@ -29,10 +30,7 @@ from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint
-from sbr_tasks.window.build import Window, read_window
-
-if TYPE_CHECKING:
-    pass
+from sbr_tasks.window.build import Window, read_part, read_window
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +63,8 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
     """Trains GRU4Rec on a window, or returns the version that was trained of the same inputs.
 
     With `training.warm_start` the training goes on from the champion of an earlier day (its parent), if there is one whose
-    layers and loss are the same.
+    layers and loss are the same. Where validation has too few events to choose the best epoch, as many are trained as were best
+    for the parent, or for the last version of an earlier day.
 
     Raises:
         TrainingError: There is nothing to train on, or the loss is not finite any more.
@@ -73,6 +72,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
     from sbr_tasks.gru4rec.progress import train_shown
 
     parent_name, parent = _find_parent(store, settings, window.as_of)
+    unchosen = _epochs_without_validation(store, settings, window, parent_name)
     inputs = {
         "window": window.fingerprint,
         "model": settings.model.model_dump(mode="json"),
@@ -80,16 +80,27 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
         "serving": settings.serving.model_dump(mode="json"),
         "parent": parent_name,
         "code": code_version("gru4rec", "evaluation", "window"),
+        **({"epochs": {"n": unchosen.n, "as": unchosen.version}} if unchosen else {}),
     }
     key = fingerprint(inputs)
     name = f"{window.as_of}-{key[:8]}"
     if store.exists(_manifest_key(name)):
         logger.info("%s was trained before from the same inputs.", name)
         return load_version(store, name)
+    if unchosen:
+        logger.warning("%s", unchosen.sentence)
     started = time.monotonic()
     data = read_window(store, window, settings.zone)
     checkpoints = StoreCheckpoints(store, f"checkpoints/{key}.npz")
-    trained = train_shown(data.train, data.index, data.validation, settings, parent=parent, checkpoints=checkpoints)
+    trained = train_shown(
+        data.train,
+        data.index,
+        data.validation,
+        settings,
+        parent=parent,
+        n_epochs=unchosen.n if unchosen else None,
+        checkpoints=checkpoints,
+    )
     folder = f"models/{name}/{key}"
     files = {file: store.publish(f"{folder}/{file}", content).as_dict() for file, content in trained.weights.to_files().items()}
     manifest = {
@@ -100,6 +111,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
         "inputs": inputs,
         "curve": [asdict(epoch) for epoch in trained.curve],
         "best_epoch": trained.best_epoch,
+        "epochs_note": unchosen.sentence if unchosen else None,
         "n_events": trained.n_events,
         "n_items": len(data.index),
         "took_s": round(time.monotonic() - started, 1),
@@ -253,6 +265,53 @@ def _find_parent(store: Store, settings: Settings, as_of: date) -> tuple[str | N
         logger.warning("Training starts afresh: %s has other layers, tables or another loss than the settings ask for.", name)
         return None, None
     return name, parent
+
+
+@dataclass(frozen=True)
+class _Epochs:
+    """How many epochs are trained where validation can't tell.
+
+    Attributes:
+        n: The number.
+        version: The version for which it was best; None where it is the most that the settings allow.
+        sentence: That and why, for people.
+    """
+
+    n: int
+    version: str | None
+    sentence: str
+
+
+def _epochs_without_validation(store: Store, settings: Settings, window: Window, parent: str | None) -> _Epochs | None:
+    """How long to train where the validation day has too few events to choose the best epoch; None where it has enough."""
+    from sbr_tasks.gru4rec.progress import max_epochs
+
+    n_events = len(event_clicks(read_part(store, window, "validation", settings.zone)))
+    least = settings.training.min_validation_events
+    if n_events >= least:
+        return None
+    few = (
+        f"The validation day {window.validation_day} has {n_events:,} events, too few to choose the best epoch (at least "
+        f"{least:,}, training.min_validation_events)"
+    )
+    most = max_epochs(settings, is_warm=parent is not None)
+    for name in [parent] if parent else _decided_before(store, window.as_of):
+        try:
+            manifest = load_version(store, name).manifest
+        except (DamagedError, RegistryError) as error:
+            logger.warning("The best number of epochs of %s isn't known: %s", name, error)
+            continue
+        if parent or manifest["inputs"].get("parent") is None:
+            n = min(max(1, int(manifest["best_epoch"])), most)
+            return _Epochs(n, name, f"{few}: trained for {n} epoch{'s' if n > 1 else ''}, as was best for {name}.")
+    return _Epochs(most, None, f"{few}: trained for all {most} epochs.")
+
+
+def _decided_before(store: Store, day: date) -> list[str]:
+    """Versions of earlier days that were decided on, the newest day first, and of a day the last one first."""
+    decisions = PromotionLog(store).state().decisions.values()
+    newest_first = sorted(decisions, key=lambda decision: (decision.as_of, decision.number), reverse=True)
+    return [decision.version for decision in newest_first if decision.as_of < day]
 
 
 def _git_revision() -> str | None:

@@ -196,7 +196,7 @@ def _last_moved(entries: Sequence[Entry]) -> date | None:
     for n, entry in reversed(list(enumerate(entries))):
         if isinstance(entry, Rollback):
             return max(earlier.as_of for earlier in entries[: n + 1])
-        if entry.outcome.moves_champion:
+        if isinstance(entry, Promotion) and entry.outcome.moves_champion:
             return entry.as_of
     return None
 

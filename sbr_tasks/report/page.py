@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -152,6 +152,7 @@ def _render(store: Store, settings: Settings, entries: Sequence[Entry], report: 
         stale_ancestors={name: describe_days(of_ancestor) for name, of_ancestor in stale.ancestors.items()},
         cleansing=describe_cleansing(window.manifest),
         too_long=window.manifest["cleansing"]["too_long"],
+        validation_day=None if window.validation_day == window.as_of - timedelta(days=1) else window.validation_day,
         key_numbers=key_numbers(profile.numbers) if profile else {},
         cleansing_rows=cleansing_rows(profile.numbers) if profile else [],
         plots=[(title, Markup(svg)) for title, svg in inline_plots(store, profile)] if profile else [],  # noqa: S704

@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 
 from sbr_tasks.clicks.catalog import DayState, Removed, named_files
 from sbr_tasks.clicks.catalog import fold as fold_days
-from sbr_tasks.registry.log import Promotion, Rollback
+from sbr_tasks.registry.log import Promotion
 from sbr_tasks.registry.log import fold as fold_promotions
 from sbr_tasks.registry.serving import RECORDS
 from sbr_tasks.store import Json, LogEntry, Stat
@@ -138,6 +138,8 @@ def revision_files(commits: Sequence[LogEntry]) -> dict[date, dict[str, dict[str
                     for keys in roles.values():
                         keys.difference_update(removed["files"])
             continue
+        if kind == "closing":
+            continue
         role = "incoming" if kind == "import" else "decided"
         for text, record in entry.body["days"].items():
             rev = record["rev"] if kind == "import" else record["revision"]["rev"]
@@ -182,7 +184,7 @@ def _add_versions(plan: Plan, found: Inventory) -> None:
     """Every version that the log names stays, and its ancestors: it may be champion again, or is what a decision was about."""
     kept = {name for name in found.versions if date.fromisoformat(name[:10]) >= plan.kept.first_run}
     for entry in found.promotions:
-        opponent = None if isinstance(entry, Rollback) else entry.opponent
+        opponent = entry.opponent if isinstance(entry, Promotion) else None
         kept |= {name for name in (entry.version, entry.before, entry.champion, opponent) if name}
     line = list(kept)
     while line:

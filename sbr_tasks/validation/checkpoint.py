@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -15,19 +15,23 @@ import pyarrow as pa
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
 from sbr_tasks.clicks.formats import is_click_schema
 from sbr_tasks.days import describe_days, window_days
-from sbr_tasks.errors import DamagedError, DayError
+from sbr_tasks.errors import DamagedError, DayError, StoreError, first_line
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, to_json
-from sbr_tasks.validation.data_docs import render_page
-from sbr_tasks.validation.facts import distinct_items, measure, share_of_new
+from sbr_tasks.validation.closing import require_open
+from sbr_tasks.validation.data_docs import render_page, render_refusal
+from sbr_tasks.validation.facts import distinct_items, measure, session_times, share_of_long, share_of_new
 from sbr_tasks.validation.gx import great_expectations
+from sbr_tasks.validation.limits import Limit, limits, shown_id
 from sbr_tasks.validation.suite import click_frame, click_suite, fact_suite
 from sbr_tasks.validation.trailing import Compared, compare
 
 logger = logging.getLogger(__name__)
 
 _EXAMPLES = 5
+_SESSION_DAYS = 7
+"""Days before a day whose sessions are looked for in it."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,15 @@ class Validated:
     accepted: tuple[date, ...]
     quarantined: tuple[date, ...]
     warnings: dict[date, list[str]]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A day's facts, and what later days are compared with."""
+
+    facts: Json
+    items: pa.Array
+    sessions: pa.Table
 
 
 @dataclass(frozen=True)
@@ -71,18 +84,47 @@ def validate_pending(store: Store, settings: Settings, days: Sequence[date] | No
     with Progress(f"Validating {len(pending)} days", len(pending), "days", logger) as progress:
         for day, revision in pending:
             assert revision is not None and expect is not None  # noqa: S101 (narrows the type)
-            clicks = catalog.read(revision)
-            wrong = _wrong_types(clicks.schema)
-            facts, items = ({}, None) if wrong else history.measure(day, clicks)
-            compared = compare(facts, history.facts_before(day), settings.validation)
-            verdict = expect.judge(day, clicks, wrong=wrong, facts=facts, compared=compared, settings=settings)
-            decisions[day] = _publish(store, revision, verdict, facts, items)
+            verdict, measured = _judge(catalog.read(revision), day, history, expect, settings)
+            decisions[day] = _publish(store, revision, verdict, measured)
             if not verdict.failures:
-                history.accept(day, decisions[day], items)
+                history.accept(day, decisions[day], measured)
             progress.advance(1)
     if decisions:
         catalog.commit_validation(decisions, at=datetime.now(UTC).isoformat(timespec="seconds"))
     return _report(decisions)
+
+
+def _judge(
+    clicks: pa.Table, day: date, history: _History, expect: _Expectations, settings: Settings
+) -> tuple[_Verdict, _Measured | None]:
+    """The verdict on a day's clicks, whatever they hold: clicks on which validation itself fails are not to be trusted."""
+    try:
+        clicks.validate(full=True)
+        wrong = _wrong_types(clicks.schema)
+        measured = None if wrong else history.measure(day, clicks)
+        facts = measured.facts if measured else {}
+        compared: list[Compared | Limit] = [
+            *compare(facts, history.facts_before(day), settings.validation),
+            *limits(facts, settings.validation),
+        ]
+        return expect.judge(day, clicks, wrong=wrong, facts=facts, compared=compared, settings=settings), measured
+    except (MemoryError, StoreError):  # neither says anything about the clicks
+        raise
+    except Exception as error:
+        logger.exception("The validation of %s failed", day)
+        return _refused(day, error), None
+
+
+def _refused(day: date, error: Exception) -> _Verdict:
+    """The verdict on clicks that can't be validated."""
+    failure = f"The clicks can't be validated: {type(error).__name__}: {first_line(error)}"
+    return _Verdict(
+        failures=[failure],
+        warnings=[],
+        failed=["columns"],
+        result={"success": False, "results": [], "facts": {}, "error": failure},
+        data_docs=render_refusal(day, failure),
+    )
 
 
 def _require_zone(zones: Mapping[date, str], zone: str) -> None:
@@ -94,21 +136,31 @@ def _require_zone(zones: Mapping[date, str], zone: str) -> None:
         )
 
 
-def require_days(days: dict[date, DayState], settings: Settings, as_of: date) -> list[date]:
+@dataclass(frozen=True)
+class DaysOfWindow:
+    """What the days of a window are good for.
+
+    Attributes:
+        validation_day: The newest day before the test day that has accepted clicks.
+        missing: Days without accepted clicks: empty, in quarantine or never ingested. Closed days aren't missing.
+    """
+
+    validation_day: date
+    missing: tuple[date, ...]
+
+
+def require_days(days: Mapping[date, DayState], settings: Settings, as_of: date) -> DaysOfWindow:
     """Checks that the accepted days of a window are enough to train and test on.
 
-    Returns:
-        The window's earlier days that are missing, because they are empty, in quarantine or were never ingested.
-
     Raises:
-        DayError: `as_of` or the day before it has no accepted clicks, more than `window.max_missing_days` are missing, or
-            days were removed and not ingested again.
+        DayError: `as_of` is closed or has no accepted clicks, no day before it has some, more than `window.max_missing_days`
+            are missing, or days were removed and not ingested again.
     """
     window = window_days(as_of, settings.window.days)
     states = {day: days.get(day, DayState()) for day in window}
-    for day, role in ((window[-1], "tested"), (window[-2], "validated")):
-        if states[day].status != "accepted":
-            raise DayError(f"The model of {as_of} is {role} on {day}, but {_why_missing(day, states[day])}")
+    require_open(as_of, states[as_of])
+    if states[as_of].status != "accepted":
+        raise DayError(f"The model of {as_of} is tested on {as_of}, but {_why_missing(as_of, states[as_of])}")
     removed = [day for day, state in states.items() if state.status == "removed"]
     if removed:
         raise DayError(
@@ -116,16 +168,33 @@ def require_days(days: dict[date, DayState], settings: Settings, as_of: date) ->
             "needs them. Run the day again, from ingest_clicks on, or `sbr ingest` and `sbr validate`: they come from the "
             "source again."
         )
-    missing = [day for day, state in states.items() if state.accepted is None]
+    missing = tuple(day for day, state in states.items() if state.accepted is None and state.status != "closed")
     for day, state in states.items():
-        if state.status != "accepted":
+        if state.status not in ("accepted", "closed"):
             logger.warning("%s", _why_missing(day, state))
     if len(missing) > settings.window.max_missing_days:
         raise DayError(
             f"{len(missing)} of the {len(window)} days of the window are missing ({describe_days(missing)}); "
             f"at most {settings.window.max_missing_days} may be. Ingest them, or raise window.max_missing_days."
         )
-    return missing
+    return DaysOfWindow(_validation_day(states, as_of), missing)
+
+
+def _validation_day(states: Mapping[date, DayState], as_of: date) -> date:
+    """The newest day before `as_of` with accepted clicks, but not the window's oldest: nothing is before it to train on."""
+    earlier = sorted(day for day, state in states.items() if state.accepted and day < as_of)
+    if not earlier or earlier[-1] == min(states):
+        raise DayError(
+            f"The model of {as_of} is validated on the newest accepted day before it, and there is none between {min(states)} "
+            f"and {as_of} to train before. Ingest earlier days, or lengthen the window (window.days)."
+        )
+    if earlier[-1] != as_of - timedelta(days=1):
+        between = [day for day in states if earlier[-1] < day < as_of]
+        logger.warning(
+            "The model of %s is validated on %s, the newest accepted day before it: %s %s no accepted clicks.",
+            as_of, earlier[-1], describe_days(between), "has" if len(between) == 1 else "have",
+        )  # fmt: skip
+    return earlier[-1]
 
 
 def _why_missing(day: date, state: DayState) -> str:
@@ -135,7 +204,7 @@ def _why_missing(day: date, state: DayState) -> str:
         "incoming": f"{day} was ingested but not validated yet. Run `sbr validate`, or the day again.",
         "removed": f"the clicks of {day} were removed (`sbr store gc` or `forget`). Run the day again: it ingests them again.",
         "quarantined": f"{day} is in quarantine: {'; '.join(state.failures)}. "
-        f"Mend the source and run the day again; `sbr quarantine show {day}` says more.",
+        f"Correct the source and run the day again; `sbr quarantine show {day}` says more.",
     }
     return reasons.get(state.status, f"{day} is {state.status}.")
 
@@ -147,48 +216,55 @@ class _History:
         self._store = store
         self._settings = settings
         self._decisions = {day: state.decided[state.accepted.rev] for day, state in known.items() if state.accepted}
-        self._items: dict[date, pa.Array] = {}
+        self._items: dict[date, pa.Table] = {}
+        self._sessions: dict[date, pa.Table] = {}
 
-    def accept(self, day: date, decision: Json, items: pa.Array | None) -> None:
+    def accept(self, day: date, decision: Json, measured: _Measured | None) -> None:
         """Lets later days be compared with a day."""
         self._decisions[day] = decision
         self._items.pop(day, None)
-        if items is not None:
-            self._items[day] = items
+        self._sessions.pop(day, None)
+        if measured is not None:
+            self._items[day] = pa.table({"item_id": measured.items})
+            self._sessions[day] = measured.sessions
 
-    def measure(self, day: date, clicks: pa.Table) -> tuple[Json, pa.Array]:
-        """The facts of a day, and its distinct items."""
-        facts, items = measure(clicks, day, self._settings.zone), distinct_items(clicks)
-        before = self._before(day)
-        self._items = {earlier: found for earlier, found in self._items.items() if earlier in before}
-        seen = [found for earlier in before if (found := self._items_of(earlier)) is not None]
-        if len(seen) >= self._settings.validation.min_trailing_days:
-            facts = replace(facts, new_items=share_of_new(items, seen))
-        return facts.as_dict(), items
+    def measure(self, day: date, clicks: pa.Table) -> _Measured:
+        """The facts of a day, with its distinct items and its sessions."""
+        validation = self._settings.validation
+        facts, items, sessions = measure(clicks, day, self._settings.zone), distinct_items(clicks), session_times(clicks)
+        seen = self._tables("items", self._items, self._before(day, validation.trailing_days))
+        if len(seen) >= validation.min_trailing_days:
+            facts = replace(facts, new_items=share_of_new(items, [table.column("item_id").combine_chunks() for table in seen]))
+        earlier = self._tables("sessions", self._sessions, self._before(day, _SESSION_DAYS))
+        if earlier:
+            facts = replace(facts, long_sessions=share_of_long(sessions, earlier, validation.max_session_hours))
+        return _Measured(facts.as_dict(), items, sessions.select(["session_id", "first_us"]))
 
     def facts_before(self, day: date) -> list[Json]:
         """The facts of the accepted days before; records from before there were facts tell the volume only."""
-        decisions = [self._decisions[earlier] for earlier in self._before(day)]
+        decisions = [self._decisions[one] for one in self._before(day, self._settings.validation.trailing_days)]
         volumes = [{"clicks": d["revision"]["rows"], **{n: d["revision"][n] for n in ("sessions", "items")}} for d in decisions]
         return [volume | decision.get("facts", {}) for volume, decision in zip(volumes, decisions, strict=True)]
 
-    def _before(self, day: date) -> list[date]:
-        days = window_days(day, self._settings.validation.trailing_days + 1)[:-1]
-        return [earlier for earlier in days if earlier in self._decisions]
+    def _before(self, day: date, n_days: int) -> list[date]:
+        return [earlier for earlier in window_days(day, n_days + 1)[:-1] if earlier in self._decisions]
 
-    def _items_of(self, day: date) -> pa.Array | None:
-        record = self._decisions[day].get("items")
-        if day not in self._items and record:
+    def _tables(self, kind: str, kept: dict[date, pa.Table], days: Sequence[date]) -> list[pa.Table]:
+        """What the validations of some days kept for later ones, of those that kept it; `kept` then holds these days only."""
+        for day in [day for day in kept if day not in days]:
+            del kept[day]
+        for day in days:
+            record = self._decisions[day].get(kind)
+            if day in kept or not record:
+                continue
             try:
-                table = self._store.read_table(FileRecord.from_dict(record))
+                kept[day] = self._store.read_table(FileRecord.from_dict(record))
             except DamagedError as error:
-                logger.warning("New items are told without those of %s: %s", day, error)
-                return None
-            self._items[day] = table.column("item_id").combine_chunks()
-        return self._items.get(day)
+                logger.warning("Comparing without the %s of %s: %s", kind, day, error)
+        return [kept[day] for day in days if day in kept]
 
 
-def _publish(store: Store, revision: Revision, verdict: _Verdict, facts: Json, items: pa.Array | None) -> Json:
+def _publish(store: Store, revision: Revision, verdict: _Verdict, measured: _Measured | None) -> Json:
     at = f"day={revision.day}/rev={revision.rev}"
     place = "quarantine" if verdict.failures else "clicks"
     file = store.publish(f"{place}/{at}/clicks.parquet", store.read(revision.file))
@@ -200,13 +276,14 @@ def _publish(store: Store, revision: Revision, verdict: _Verdict, facts: Json, i
         "failures": verdict.failures,
         "warnings": verdict.warnings,
         "failed": verdict.failed,
-        "facts": facts,
+        "facts": measured.facts if measured else {},
         "result": result.key,
         "data_docs": docs.key,
     }
-    if items is not None:
-        file = store.publish_table(f"validation/{at}/items.parquet", pa.table({"item_id": items}))
-        decision["items"] = file.as_dict()
+    if measured:
+        items = pa.table({"item_id": measured.items})
+        for kind, table in (("items", items), ("sessions", measured.sessions)):
+            decision[kind] = store.publish_table(f"validation/{at}/{kind}.parquet", table).as_dict()
     return decision
 
 
@@ -243,7 +320,14 @@ class _Expectations:
         }
 
     def judge(
-        self, day: date, clicks: pa.Table, *, wrong: list[str], facts: Json, compared: Sequence[Compared], settings: Settings
+        self,
+        day: date,
+        clicks: pa.Table,
+        *,
+        wrong: list[str],
+        facts: Json,
+        compared: Sequence[Compared | Limit],
+        settings: Settings,
     ) -> _Verdict:
         """Validates one day's clicks and facts.
 
@@ -252,7 +336,7 @@ class _Expectations:
             clicks: Its clicks.
             wrong: Sentences on wrong types of columns.
             facts: The day's facts.
-            compared: Those that are compared with earlier days.
+            compared: Those that are compared with earlier days or with limits.
             settings: The zone, thresholds and severities.
         """
         from great_expectations.core import ExpectationSuiteValidationResult
@@ -262,9 +346,9 @@ class _Expectations:
         result = self._run(day, "day", click_frame(clicks), suite)
         outcomes = list(result.results)
         if compared:
-            row = pd.DataFrame({found.fact: [float(found.value)] for found in compared})
+            row = pd.DataFrame({one.fact: [float(one.value)] for one in compared})
             outcomes += self._run(day, "facts", row, fact_suite(day, compared, settings.validation)).results
-        unmet = [outcome for outcome in outcomes if not outcome.success]
+        unmet = _without_weaker([outcome for outcome in outcomes if not outcome.success])
         critical = [outcome for outcome in unmet if outcome.expectation_config.severity.value == "critical"]
         failures = [*wrong, *map(_sentence, critical)]
         warnings = [_sentence(outcome) for outcome in unmet if outcome not in critical]
@@ -293,6 +377,13 @@ class _Expectations:
         )
         _refuse_unchecked(day, result)
         return result
+
+
+def _without_weaker(unmet: list[Any]) -> list[Any]:
+    """Unmet expectations, without the one that follows from a stricter one about the same clicks."""
+    names = {outcome.expectation_config.meta["name"] for outcome in unmet}
+    weaker = "repeated_clicks" if "repeated_share" in names else None
+    return [outcome for outcome in unmet if outcome.expectation_config.meta["name"] != weaker]
 
 
 def _statistics(evaluated: int, unmet: int) -> Json:
@@ -329,6 +420,6 @@ def _sentence(outcome: Any) -> str:
         return str(rule)
     if "unexpected_count" not in result:
         return f"{rule}: found {result.get('observed_value')}"
-    examples = [str(value) for value in result.get("partial_unexpected_list", [])[:3] if not pd.isna(value) and value != ""]
-    shown = f", such as {', '.join(examples)}" if examples else ""
+    values = dict.fromkeys(value for value in result.get("partial_unexpected_list", []) if not pd.isna(value) and value != "")
+    shown = f", such as {'; '.join(shown_id(value) for value in list(values)[:3])}" if values else ""
     return f"{rule}: broken by {result['unexpected_count']:,} of {result['element_count']:,} clicks{shown}"

@@ -21,13 +21,19 @@ _SIGNS = {"fa-check-circle": ("met", "✓"), "fa-times": ("unmet", "✗"), "fa-e
 
 _FACTS = {
     "one_click_sessions": "share of sessions of one click",
-    "length_p50": "clicks that 50 % of sessions don't exceed",
-    "length_p99": "clicks that 99 % of sessions don't exceed",
-    "length_p999": "clicks that 99.9 % of sessions don't exceed",
+    "length_p50": "clicks that 50% of sessions don't exceed",
+    "length_p99": "clicks that 99% of sessions don't exceed",
+    "length_p999": "clicks that 99.9% of sessions don't exceed",
     "top_item": "share of clicks on the most clicked item",
+    "top_item_id": "most clicked item",
+    "top_session": "share of clicks of the session with the most",
+    "top_session_id": "session with the most clicks",
+    "repeated": "share of clicks that repeat another one",
+    "tied": "share of clicks with the time of the one before them",
     "hours": "hours with clicks",
     "hours_of_day": "hours of the day",
     "new_items": "share of items that are new",
+    "long_sessions": "share of sessions that last for days",
 }
 
 _STYLE = """
@@ -72,14 +78,25 @@ def render_page(result: Any, *, day: date, failures: Sequence[str], warnings: Se
     ]
     if facts:
         rows = "".join(
-            f"<tr><td>{escape(_FACTS.get(name, name))}</td><td>{_number(value)}</td></tr>" for name, value in facts.items()
+            f"<tr><td>{escape(_FACTS.get(name, name))}</td><td>{escape(_shown(value))}</td></tr>"
+            for name, value in facts.items()
         )
         parts.append(f'<h2>Facts</h2><table class="facts">{rows}</table>')
+    return _page(day, "".join(parts) + "\n" + self_contained(str(page)))
+
+
+def render_refusal(day: date, failure: str) -> str:
+    """The page of a day that can't be validated, with the sentence that says why."""
+    failed = "".join(_sentences("Failed", [failure]))
+    return _page(day, f'<div class="verdict failed"><strong>{day} goes to quarantine</strong>{failed}</div>')
+
+
+def _page(day: date, body: str) -> str:
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>Validation of {day}</title>\n'
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>Validation of {day}</h1>\n{''.join(parts)}\n"
-        f"{self_contained(str(page))}\n</body>\n</html>\n"
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>Validation of {day}</h1>\n{body}\n"
+        f"</body>\n</html>\n"
     )
 
 
@@ -106,9 +123,11 @@ def _sentences(title: str, sentences: Sequence[str]) -> list[str]:
     return [f"<h2>{title}</h2><ul>", *(f"<li>{escape(sentence)}</li>" for sentence in sentences), "</ul>"]
 
 
-def _number(value: float | None) -> str:
+def _shown(value: float | str | None) -> str:
     if value is None:
         return "not known"
+    if isinstance(value, str):
+        return value
     return f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, tzinfo
 
@@ -29,9 +30,16 @@ class Facts:
         length_p99: The same for 0.99 of the sessions.
         length_p999: The same for 0.999 of the sessions.
         top_item: Share of the clicks that the most clicked item has.
+        top_item_id: That item, as text; None of no item.
+        top_session: Share of the clicks that the session with the most clicks has.
+        top_session_id: That session, as text; None of no session.
+        repeated: Share of the clicks that repeat the session, item and time of another one.
+        tied: Share of the clicks that have the time of the click before them in their session, and another item.
         hours: Hours after local midnight in which at least one click lies.
         hours_of_day: Hours that the day has: 24, or 23 or 25 when clocks change.
         new_items: Share of the items that no accepted day of the trailing window had; None where too few days tell.
+        long_sessions: Share of the sessions that lasted more than `validation.max_session_hours` by their last click of this
+            day, their clicks on earlier accepted days included; None where no earlier day tells.
     """
 
     clicks: int
@@ -42,16 +50,22 @@ class Facts:
     length_p99: int
     length_p999: int
     top_item: float
+    top_item_id: str | None
+    top_session: float
+    top_session_id: str | None
+    repeated: float
+    tied: float
     hours: int
     hours_of_day: int
     new_items: float | None = None
+    long_sessions: float | None = None
 
     def as_dict(self) -> Json:
         return asdict(self)
 
 
 def measure(clicks: pa.Table, day: date, zone: tzinfo) -> Facts:
-    """The facts of a day but for its new items.
+    """The facts of a day but for those that compare its items and sessions with earlier days.
 
     Args:
         clicks: A click table; ids may be missing, and such clicks count as clicks only.
@@ -61,8 +75,11 @@ def measure(clicks: pa.Table, day: date, zone: tzinfo) -> Facts:
     Returns:
         The facts; lengths and shares of no sessions, items or clicks are 0.
     """
-    lengths = np.sort(_counts(clicks.column("session_id")))
-    by_item = _counts(clicks.column("item_id"))
+    by_session, by_item = (_counts(clicks.column(name)) for name in ("session_id", "item_id"))
+    lengths = np.sort(by_session.field("counts").to_numpy(zero_copy_only=False))
+    top_session, top_session_id = _top(by_session, len(clicks))
+    top_item, top_item_id = _top(by_item, len(clicks))
+    repeated, tied = _repeated_and_tied(clicks)
     start, end = day_interval_us(day, zone)
     times = clicks.column("clicked_at").drop_null().cast(pa.int64()).to_numpy()
     inside = times[(times >= start) & (times < end)]
@@ -74,7 +91,12 @@ def measure(clicks: pa.Table, day: date, zone: tzinfo) -> Facts:
         length_p50=_quantile(lengths, 500),
         length_p99=_quantile(lengths, 990),
         length_p999=_quantile(lengths, 999),
-        top_item=float(by_item.max() / len(clicks)) if len(by_item) else 0.0,
+        top_item=top_item,
+        top_item_id=top_item_id,
+        top_session=top_session,
+        top_session_id=top_session_id,
+        repeated=repeated,
+        tied=tied,
         hours=len(np.unique((inside - start) // _HOUR_US)),
         hours_of_day=-((start - end) // _HOUR_US),
     )
@@ -92,9 +114,56 @@ def share_of_new(items: pa.Array, seen: list[pa.Array]) -> float:
     return 1 - float(pc.mean(pc.is_in(items, value_set=known)).as_py()) if len(items) else 0.0
 
 
-def _counts(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    counts: npt.NDArray[np.int64] = pc.value_counts(column.drop_null()).field("counts").to_numpy(zero_copy_only=False)
-    return counts
+def session_times(clicks: pa.Table) -> pa.Table:
+    """When each session of a day begins and ends: `session_id`, `first_us` and `last_us` (microseconds since 1970)."""
+    times = clicks.select(["session_id", "clicked_at"]).drop_null()
+    found = times.group_by("session_id").aggregate([("clicked_at", "min"), ("clicked_at", "max")])
+    columns = [found.column("session_id"), *(found.column(f"clicked_at_{end}").cast(pa.int64()) for end in ("min", "max"))]
+    return pa.table(columns, names=["session_id", "first_us", "last_us"]).sort_by("session_id")
+
+
+def share_of_long(sessions: pa.Table, earlier: Sequence[pa.Table], max_hours: float) -> float:
+    """The share of a day's sessions that lasted longer than `max_hours` by their last click of the day; 0 of no session.
+
+    Args:
+        sessions: The day's, as `session_times` returns them.
+        earlier: The same of earlier days.
+        max_hours: In hours.
+    """
+    ids = sessions.column("session_id").combine_chunks()
+    first, last = (sessions.column(name).to_numpy().copy() for name in ("first_us", "last_us"))
+    for day in earlier:
+        if day.column("session_id").type != ids.type:
+            continue
+        there = pc.index_in(day.column("session_id").combine_chunks(), value_set=ids)
+        is_there = there.is_valid().to_numpy(zero_copy_only=False)
+        which = there.drop_null().to_numpy(zero_copy_only=False)
+        first[which] = np.minimum(first[which], day.column("first_us").to_numpy()[is_there])
+    return float(np.mean(last - first > max_hours * _HOUR_US)) if len(ids) else 0.0
+
+
+def _counts(column: pa.ChunkedArray) -> pa.StructArray:
+    return pc.value_counts(column.drop_null())
+
+
+def _top(counts: pa.StructArray, n_clicks: int) -> tuple[float, str | None]:
+    """The largest share of the clicks, and what has it, as text."""
+    if not len(counts):
+        return 0.0, None
+    numbers = counts.field("counts").to_numpy(zero_copy_only=False)
+    return float(numbers.max() / n_clicks), str(counts.field("values")[int(numbers.argmax())].as_py())
+
+
+def _repeated_and_tied(clicks: pa.Table) -> tuple[float, float]:
+    """The share of the clicks that are another one again, and of those that only share session and time with another one.
+
+    Clicks without session, item or time are neither.
+    """
+    whole = clicks.select(["session_id", "item_id", "clicked_at"]).drop_null()
+    distinct = whole.group_by(["session_id", "item_id", "clicked_at"]).aggregate([])
+    instants = distinct.group_by(["session_id", "clicked_at"]).aggregate([])
+    n_clicks = max(1, len(clicks))
+    return (len(whole) - len(distinct)) / n_clicks, (len(distinct) - len(instants)) / n_clicks
 
 
 def _quantile(ascending: npt.NDArray[np.int64], thousandths: int) -> int:

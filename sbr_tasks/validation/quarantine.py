@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
 from sbr_tasks.clicks.formats import is_click_schema
 from sbr_tasks.days import day_interval_us
-from sbr_tasks.errors import DayError
+from sbr_tasks.errors import DayError, first_line
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store
 
@@ -116,11 +116,15 @@ def release(store: Store, settings: Settings, day: date, *, reason: str, by: str
 def what_breaks_windows(clicks: pa.Table, day: date, zone: tzinfo) -> list[str]:
     """Sentences on what makes clicks unusable for windows and models, whoever accepts them; empty when nothing does.
 
-    That is: columns of other types, missing ids or times, times outside the day, and item ids that the serving model takes
+    serving model takes for padding (negative or empty).
     for padding (negative or empty).
     """
     if not is_click_schema(clicks.schema):
         return [f"its columns are {', '.join(f'{field.name}: {field.type}' for field in clicks.schema)}"]
+    try:
+        clicks.validate(full=True)
+    except pa.ArrowInvalid as error:
+        return [f"its columns hold values that are not valid ({first_line(error)})"]
     missing = {name: clicks.column(name).null_count for name in ("session_id", "item_id", "clicked_at")}
     start, end = day_interval_us(day, zone)
     times = clicks.column("clicked_at").drop_null().cast(pa.int64()).to_numpy()

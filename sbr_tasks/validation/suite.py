@@ -16,26 +16,45 @@ import pyarrow as pa
 from sbr_tasks.days import day_interval_us, from_us
 from sbr_tasks.settings import ValidationSettings
 from sbr_tasks.validation.gx import great_expectations
+from sbr_tasks.validation.limits import Limit, is_placeholder, shown_id
 from sbr_tasks.validation.trailing import Compared
 
-_REPEATS = ["session_id", "clicked_at", "item_id"]
+_REPEATS = ["session_id", "item_id", "clicked_at"]
+_MAX_REPEATED = 0.01
+"""Of the clicks: some people, and some pages, click twice within one tick of the clock."""
+_DESCRIBED = 20
+"""Repeated clicks that are described, as examples: to describe each of millions would take long."""
 
 
 def click_frame(clicks: pa.Table) -> pd.DataFrame:
     """The frame that the suite of `click_suite` checks: the clicks, with two columns that spare Great Expectations slow work.
 
     Returns:
-        The columns of `clicks` and, of each click, `session_clicks`: the clicks that its session has, and `repeats`: how many
-        clicks have its session, item and instant. Both are 1 for clicks without a session.
+        The columns of `clicks` and, of each click, `session_clicks`: the clicks that its session has (1 without a session);
+        `repeated`: None, or a text where an earlier click has its session, item and time; and `placeholder`: None, or its
+        session id where that is what systems write in place of one, such as `null`.
     """
     frame = clicks.to_pandas()
     frame["session_clicks"] = frame.groupby("session_id", sort=False)["session_id"].transform("size").fillna(1).astype("int64")
-    frame["repeats"] = 1
-    repeated = frame.duplicated(_REPEATS, keep=False)
-    if repeated.any():
-        sizes = frame[repeated].groupby(_REPEATS, sort=False, dropna=False)["repeats"].transform("size")
-        frame.loc[repeated, "repeats"] = sizes
+    frame["repeated"] = _repeated(frame)
+    frame["placeholder"] = _placeholders(frame["session_id"])
     return frame
+
+
+def _repeated(frame: pd.DataFrame) -> pd.Series[Any]:
+    is_repeated = frame.duplicated(_REPEATS)
+    texts = pd.Series(None, index=frame.index, dtype=object)
+    texts[is_repeated] = "another one"
+    for row, session, item, at in frame.loc[is_repeated, _REPEATS].head(_DESCRIBED).itertuples():
+        texts[row] = f"session {shown_id(session)}, item {shown_id(item)} at {at}"
+    return texts
+
+
+def _placeholders(sessions: pd.Series[Any]) -> pd.Series[Any]:
+    if pd.api.types.is_numeric_dtype(sessions):
+        return pd.Series(None, index=sessions.index, dtype=object)
+    names = [name for name in sessions.unique() if is_placeholder(name)]
+    return sessions.where(sessions.isin(names), None)
 
 
 def click_suite(day: date, *, zone: tzinfo, integer_ids: bool, settings: ValidationSettings) -> Any:
@@ -60,7 +79,7 @@ def click_suite(day: date, *, zone: tzinfo, integer_ids: bool, settings: Validat
             settings,
             gxe.ExpectTableColumnsToMatchSet,
             "The columns are those of the data contract",
-            column_set=["session_id", "item_id", "clicked_at", "category", "session_clicks", "repeats"],
+            column_set=["session_id", "item_id", "clicked_at", "category", "session_clicks", "repeated", "placeholder"],
             exact_match=True,
         ),
         _named(
@@ -73,13 +92,23 @@ def click_suite(day: date, *, zone: tzinfo, integer_ids: bool, settings: Validat
             max_value=end,
             strict_max=True,
         ),
+        *(
+            _named(
+                name,
+                settings,
+                gxe.ExpectColumnValuesToBeNull,
+                f"At most {100 * share:g}% of the clicks repeat another one (same session, item and time)",
+                column="repeated",
+                mostly=1 - share,
+            )
+            for name, share in (("repeated_share", settings.max_repeated_share), ("repeated_clicks", _MAX_REPEATED))
+        ),
         _named(
-            "repeated_clicks",
+            "session_names",
             settings,
-            gxe.ExpectColumnValuesToBeBetween,
-            "No session clicks the same item twice at the same instant",
-            column="repeats",
-            max_value=1,
+            gxe.ExpectColumnValuesToBeNull,
+            "No session is called by a word for a missing id, such as null",
+            column="placeholder",
         ),
         _named(
             "long_sessions",
@@ -107,8 +136,8 @@ def click_suite(day: date, *, zone: tzinfo, integer_ids: bool, settings: Validat
     return gx.ExpectationSuite(name=f"clicks of {day}", expectations=[e for e in expectations if e is not None])
 
 
-def fact_suite(day: date, compared: Sequence[Compared], settings: ValidationSettings) -> Any:
-    """The suite of one day's facts, for a frame of one row with a column a fact: an expectation for each compared one."""
+def fact_suite(day: date, compared: Sequence[Compared | Limit], settings: ValidationSettings) -> Any:
+    """The suite of one day's facts, for a frame of one row with a column a fact: an expectation for each one given."""
     gx = great_expectations()
     gxe = gx.expectations
     expectations = [

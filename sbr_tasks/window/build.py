@@ -20,7 +20,7 @@ from sbr_tasks.errors import AlreadyExistsError, WindowError
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint
-from sbr_tasks.validation.checkpoint import require_days
+from sbr_tasks.validation.checkpoint import DaysOfWindow, require_days
 from sbr_tasks.window.coded import CodedClicks, Coder
 from sbr_tasks.window.coverage import describe_cleansing
 from sbr_tasks.window.memory import cleanse_part, in_order_coded, split_coded
@@ -42,12 +42,18 @@ class Window:
     Attributes:
         fingerprint: Stands for its inputs: revisions, settings and code.
         as_of: The day it ends with.
-        manifest: Parts with their files and counts, revisions, missing days, what cleansing did.
+        manifest: Parts with their files and counts, revisions, the validation day, missing days, what cleansing did.
     """
 
     fingerprint: str
     as_of: date
     manifest: Json
+
+    @property
+    def validation_day(self) -> date:
+        """The day that chooses the best epoch: the newest one before `as_of` with accepted clicks."""
+        # Windows from before there was a choice are validated on the day before.
+        return date.fromisoformat(self.manifest.get("validation_day") or str(self.as_of - timedelta(days=1)))
 
     @property
     def clicks(self) -> int:
@@ -84,7 +90,8 @@ def build_window(store: Store, settings: Settings, as_of: date, stages: Stages |
     """
     catalog = ClickCatalog(store)
     days = catalog.days()
-    missing = require_days(days, settings, as_of)
+    found_days = require_days(days, settings, as_of)
+    starts = _starts(settings, as_of, found_days.validation_day)
     revisions = {
         day: revision
         for day in window_days(as_of, settings.window.days)
@@ -104,10 +111,10 @@ def build_window(store: Store, settings: Settings, as_of: date, stages: Stages |
     stages = stages or Stages()
     n_clicks = sum(revision.rows for revision in revisions.values())
     split_by = {"memory": _split_in_memory, "spark": _split_on_spark}[settings.window.engine]
-    with split_by(catalog, revisions, settings, as_of, stages) as found:
+    with split_by(catalog, revisions, settings, as_of, starts, stages) as found:
         if not found.parts["train"].n_clicks:
-            raise WindowError(_nothing_left(as_of, n_clicks, found.cleansing, settings))
-        window = _publish(store, as_of, key, inputs, found, n_clicks, missing, stages)
+            raise WindowError(_nothing_left(as_of, found_days.validation_day, n_clicks, found.cleansing, settings))
+        window = _publish(store, as_of, key, inputs, found, n_clicks, found_days, stages)
     logger.info("Window of %s: %d accepted clicks (%s).\n%s", as_of, n_clicks, stages, window_table(window))
     return window
 
@@ -139,16 +146,20 @@ def removed_key(as_of: date, key: str) -> str:
 
 def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
     """Reads a window's sessions and item index, verified against its manifest."""
-    files = {name: FileRecord.from_dict(window.manifest["parts"][name]["file"]) for name in PARTS}
     items = store.read_table(FileRecord.from_dict(window.manifest["items"]))
-    test_day = day_interval_us(window.as_of, zone)
-    validation_day = day_interval_us(window.as_of - timedelta(days=1), zone)
     return WindowData(
-        train=to_sessions(store.read_table(files["train"])),
-        validation=to_sessions(store.read_table(files["validation"]), validation_day),
-        test=to_sessions(store.read_table(files["test"]), test_day),
+        train=read_part(store, window, "train", zone),
+        validation=read_part(store, window, "validation", zone),
+        test=read_part(store, window, "test", zone),
         index=ItemIndex(plain_ids(items.column("item_id")), items.column("support").to_numpy()),
     )
+
+
+def read_part(store: Store, window: Window, name: str, zone: tzinfo) -> Sessions:
+    """Reads the sessions of one of `PARTS`, verified; targets of validation and test are the clicks of its day alone."""
+    table = store.read_table(FileRecord.from_dict(window.manifest["parts"][name]["file"]))
+    day = {"train": None, "validation": window.validation_day, "test": window.as_of}[name]
+    return to_sessions(table, day_interval_us(day, zone) if day else None)
 
 
 def window_table(window: Window) -> str:
@@ -159,8 +170,10 @@ def window_table(window: Window) -> str:
         rows.append([name, part["clicks"], part["events"], part["sessions"], part["items"], part["first"], part["last"]])
     table = tabulate(rows, headers=["part", "clicks", "events", "sessions", "items", "first click", "last click"], intfmt=",")
     table = f"{table}\n{describe_cleansing(window.manifest)}"
+    if window.validation_day != window.as_of - timedelta(days=1):
+        table += f"\nValidated on {window.validation_day}, the newest day before {window.as_of} with accepted clicks."
     too_long = window.manifest["cleansing"]["too_long"]
-    if too_long is None:
+    if not too_long or not too_long["sessions"]:
         return table
     asked = window.manifest["inputs"]["window"]
     done = {"drop": "dropped", "cut": "cut"}[asked["longest_action"]]
@@ -172,14 +185,19 @@ def window_table(window: Window) -> str:
 
 @contextmanager
 def _split_in_memory(
-    catalog: ClickCatalog, revisions: Mapping[date, Revision], settings: Settings, as_of: date, stages: Stages
+    catalog: ClickCatalog,
+    revisions: Mapping[date, Revision],
+    settings: Settings,
+    as_of: date,
+    starts: Mapping[str, int],
+    stages: Stages,
 ) -> Iterator[Split]:
     clicks = _read(catalog, revisions, as_of, stages)
     if settings.window.cleanse == "window":
         with stages("cleanse"):
             clicks, cleansing = cleanse_part(clicks, settings.window, None)
     with stages("split"):
-        parts = split_coded(clicks, **_starts(settings, as_of))
+        parts = split_coded(clicks, **starts)
     del clicks
     if settings.window.cleanse == "training":
         with stages("cleanse"):
@@ -192,7 +210,12 @@ def _split_in_memory(
 
 @contextmanager
 def _split_on_spark(
-    catalog: ClickCatalog, revisions: Mapping[date, Revision], settings: Settings, as_of: date, stages: Stages
+    catalog: ClickCatalog,
+    revisions: Mapping[date, Revision],
+    settings: Settings,
+    as_of: date,
+    starts: Mapping[str, int],
+    stages: Stages,
 ) -> Iterator[Split]:
     from sbr_tasks.window.spark import split_on_spark
 
@@ -206,13 +229,12 @@ def _split_on_spark(
                 by_type.setdefault(_id_types(of_file), []).append(day)
         _require_one_id_type(by_type, as_of)
         schema = pa.schema([(name, of_file.field(name).type) for name in _COLUMNS])
-        starts = _starts(settings, as_of)
         yield split_on_spark(files, schema, settings.window, scratch=scratch, stages=stages, **starts)
 
 
-def _starts(settings: Settings, as_of: date) -> dict[str, int]:
+def _starts(settings: Settings, as_of: date, validation_day: date) -> dict[str, int]:
     """Where validation and test start, as `split` takes it."""
-    validation, test = (day_interval_us(day, settings.zone)[0] for day in (as_of - timedelta(days=1), as_of))
+    validation, test = (day_interval_us(day, settings.zone)[0] for day in (validation_day, as_of))
     return {"validation_start_us": validation, "test_start_us": test}
 
 
@@ -262,7 +284,7 @@ def _publish(
     inputs: Mapping[str, Any],
     split: Split,
     n_clicks: int,
-    missing: list[date],
+    days: DaysOfWindow,
     stages: Stages,
 ) -> Window:
     folder = f"windows/as_of={as_of}/{key}"
@@ -278,7 +300,8 @@ def _publish(
     manifest = {
         "fingerprint": key,
         "inputs": dict(inputs),
-        "missing_days": [str(day) for day in missing],
+        "validation_day": str(days.validation_day),
+        "missing_days": [str(day) for day in days.missing],
         "clicks": n_clicks,
         "cleansing": _describe_cleansing(split),
         "parts": described,
@@ -339,11 +362,11 @@ def _describe_cleansing(split: Split) -> Json:
     }
 
 
-def _nothing_left(as_of: date, n_clicks: int, cleansing: Cleansing, settings: Settings) -> str:
-    most = "" if settings.window.longest is None else f", {settings.window.longest} at most"
+def _nothing_left(as_of: date, validation_day: date, n_clicks: int, cleansing: Cleansing, settings: Settings) -> str:
+    most = "" if settings.window.longest is None else f", {settings.window.longest:,} at most"
     return (
         f"The window of {as_of} has {n_clicks:,} clicks, {cleansing.before.clicks:,} of them to cleanse, but cleansing "
         f"(sessions of {settings.window.shortest} or more clicks{most}, "
         f"items of {settings.window.least_click} or more) left {cleansing.passes[-1].clicks:,}, and none to train on "
-        f"before {as_of - timedelta(days=1)}. Lower window.least_click, or lengthen the window (window.days)."
+        f"before {validation_day}. Lower window.least_click, or lengthen the window (window.days)."
     )

@@ -111,7 +111,7 @@ def split_on_spark(
         files: Parquet files of clicks, verified, each with `session_id` and `item_id` of the same types.
         schema: That of the parts: `session_id`, `item_id`, `clicked_at`.
         window: Says what is kept, and where Spark works.
-        validation_start_us: Where the day before the test day starts, microseconds since 1970.
+        validation_start_us: Where the validation day starts, microseconds since 1970.
         test_start_us: Where the test day starts.
         scratch: Takes the parts, and is needed until they are published.
         stages: Told how long Spark's start, cleansing and splitting take.

@@ -21,6 +21,7 @@ from local_airflow.pools import POOLS  # noqa: E402
 
 DAG_FILES = {
     "daily_retrain.py": ["daily_retrain"],
+    "pin_champion.py": ["pin_champion"],
     "publish_recommendations.py": ["publish_recommendations"],
     "rollback_champion.py": ["rollback_champion"],
     "sbr_alerts.py": [],
@@ -31,8 +32,9 @@ DAG_FILES = {
 }
 PARAMS = {
     "daily_retrain": sorted(["day", "promote", "reason", *FIELDS]),
+    "pin_champion": ["action", "reason"],
     "publish_recommendations": [],
-    "rollback_champion": ["reason", "to"],
+    "rollback_champion": ["pin", "reason", "to"],
     "store_upkeep": ["keep_days"],
 }
 TASKS = [
@@ -269,6 +271,56 @@ def test_only_what_a_repeat_may_mend_is_retried(facts: dict[str, Any]) -> None:
     assert retried == {"StoreError", "AlreadyExistsError", "TrackingError", "SparkError", "OSError", "MemoryError"}
     assert facts["decisions"]["DamagedError"] == ["fail", "why"]
     assert facts["decisions"]["DayError"] == ["fail", "why"]
+
+
+MARKED = """
+import json
+from types import SimpleNamespace
+import daily_retrain, sbr_run_parts
+from sbr_tasks.errors import SbrError
+
+context = {"params": {"promote": "gate"}, "run_id": "r", "ti": SimpleNamespace(dag_id="d", task_id="t"), "outlet_events": {},
+           "dag_run": SimpleNamespace(run_type="scheduled")}
+daily_retrain.get_current_context = sbr_run_parts.get_current_context = lambda: context
+dag, found = daily_retrain.daily_retrain(), {}
+policy = dag.get_task("train_gru4rec").retry_policy
+for task in dag.tasks:
+    if task.task_id == "resolve_day":
+        continue
+    names = list(task.python_callable.__code__.co_varnames[: task.python_callable.__code__.co_argcount])
+    try:
+        task.python_callable(*[None] * len(names))
+    except SbrError as error:
+        found[task.task_id] = [str(error), policy.evaluate(error, 1, 3).action.value]
+print("FACTS" + json.dumps(found))
+"""
+
+
+def test_task_after_one_that_was_marked_by_hand_fails_at_once_with_a_sentence(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "SBR_"))}
+    environment |= {"AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": f"{ROOT / 'dags'}{os.pathsep}{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-c", MARKED], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    marked = {
+        "ingest_clicks": "resolve_day",
+        "validate_clicks": "ingest_clicks",
+        "build_window": "validate_clicks",
+        "train_gru4rec": "build_window",
+        "evaluate_models": "train_gru4rec",
+        "promote_if_better": "train_gru4rec",
+        "announce_champion": "promote_if_better",
+        "write_report": "train_gru4rec",
+    }
+    assert json.loads(done.stdout.split("FACTS", 1)[1]) == {
+        task: [
+            f"The task {earlier} has no result, so this one can't do its work: {earlier} was marked as a success by hand "
+            f"before it had done its own, or its result was deleted. Clear {earlier} and the tasks after it.",
+            "fail",
+        ]
+        for task, earlier in marked.items()
+    }
 
 
 def test_plugins_are_light() -> None:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.errors import SbrError
 from sbr_tasks.registry.gate import COMPARED
-from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, Rollback, fold
+from sbr_tasks.registry.log import Entry, LogState, Pin, Promotion, PromotionLog, Rollback, fold
 from sbr_tasks.registry.staleness import staleness
 from sbr_tasks.registry.versions import load_version
 from sbr_tasks.settings import Settings
@@ -48,7 +48,7 @@ def decision_rows(entries: Sequence[Entry]) -> list[Json]:
     """One row a log entry, newest first.
 
     Each metric of a decision has `challenger`, `champion` and `difference` (challenger minus champion with its interval, see
-    `evaluation.comparison.Difference`), the latter two None without an opponent. A rollback has no metrics.
+    `evaluation.comparison.Difference`), the latter two None without an opponent. A rollback and a pin have no metrics.
     """
     state = fold(entries)
     return [_row(entry, state) for entry in reversed(entries)]
@@ -65,8 +65,11 @@ def _row(entry: Entry, state: LogState) -> Json:
         "run": entry.run,
         "is_retired": entry.version in state.retired,
     }
+    if isinstance(entry, Pin):
+        return row | {"outcome": entry.kind, "moves_champion": False, "reasons": [entry.reason] if entry.reason else []}
     if isinstance(entry, Rollback):
-        return row | {"outcome": "rollback", "moves_champion": True, "reasons": [entry.reason], "opponent": None}
+        reasons = [entry.reason, *(["The champion is pinned from here on."] if entry.pin else [])]
+        return row | {"outcome": "rollback", "moves_champion": True, "reasons": reasons, "opponent": None}
     return row | {
         "outcome": entry.outcome.value,
         "moves_champion": entry.outcome.moves_champion,
@@ -94,7 +97,8 @@ def champion_facts(store: Store, entries: Sequence[Entry], today: date) -> Json 
         today: The day from which its age is counted.
 
     Returns:
-        None while there is no champion. `facts` is None, and `fault` says why, where its manifest can't be read.
+        None while there is no champion. `pin` is None where it isn't pinned. `facts` is None, and `fault` says why, where its
+        manifest can't be read.
     """
     state = fold(entries)
     if state.champion is None:
@@ -108,15 +112,21 @@ def champion_facts(store: Store, entries: Sequence[Entry], today: date) -> Json 
         "days_old": (today - entry.as_of).days,
         "since": entry.at,
         "entry": entry.number,
-        "outcome": "rollback" if isinstance(entry, Rollback) else entry.outcome.value,
-        "reasons": [entry.reason] if isinstance(entry, Rollback) else list(entry.reasons),
+        "outcome": entry.outcome.value if isinstance(entry, Promotion) else "rollback",
+        "reasons": list(entry.reasons) if isinstance(entry, Promotion) else [entry.reason],
         "run": entry.run,
         "before": entry.before,
         "metrics": dict(decision.challenger_metrics) if decision else {},
         "facts": facts,
         "fault": fault,
         "may_return": may_return(state),
+        "pin": _pin(state.pin) if state.pin else None,
     }
+
+
+def _pin(pin: Pin | Rollback) -> Json:
+    outcome = pin.kind if isinstance(pin, Pin) else "rollback"
+    return {"entry": pin.number, "at": pin.at, "run": pin.run, "outcome": outcome, "reason": pin.reason}
 
 
 def may_return(state: LogState) -> list[str]:

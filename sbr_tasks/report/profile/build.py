@@ -14,7 +14,7 @@ from tabulate import tabulate
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
 from sbr_tasks.days import window_days
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
-from sbr_tasks.report.profile.numbers import ProfileBuilder
+from sbr_tasks.report.profile.numbers import LONG_HOURS, ProfileBuilder
 from sbr_tasks.report.profile.plots import draw_plots
 from sbr_tasks.report.profile.style import to_element
 from sbr_tasks.settings import Settings
@@ -141,6 +141,7 @@ def key_numbers(numbers: Json) -> dict[str, str]:
         "items": f"{numbers['items']:,}",
         "clicks of a session": f"{length['mean']:.2f} on average, {length['longest']:,} at most",
         "sessions of one click": _percent(length["share_of_one_click"]),
+        f"sessions of more than {LONG_HOURS} hours": _percent(numbers["session_span"][f"share_over_{LONG_HOURS}_hours"]),
         **{f"{100 * float(q):g}% of sessions have at most": _clicks(most) for q, most in quantiles.items()},
         "clicks on the top 1% of items": _percent(popularity["share_of_top_percent"]["1"]),
         "clicks on the top 10% of items": _percent(popularity["share_of_top_percent"]["10"]),

@@ -1,6 +1,6 @@
 """The numbers of a data profile: what a modeller asks of the clicks of some days before training on them.
 
-Days are added one at a time; of each only counts by session and by item are kept.
+Days are added one at a time; of each only counts by item, and counts and times by session are kept.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from sbr_tasks.days import day_interval_us, from_us
 from sbr_tasks.store import Json
 
 QUANTILES = (0.5, 0.99, 0.999)
+LONG_HOURS = 24
+"""Sessions that last longer are counted: see `validation.max_session_hours`, whose default this is."""
+
+_HOUR_US = 3_600_000_000
 
 _SLOT_US = 15 * 60 * 1_000_000
 """Clocks change at, and zones differ by, multiples of a quarter of an hour."""
@@ -43,9 +47,10 @@ class ProfileBuilder:
     def add(self, day: date, clicks: pa.Table) -> None:
         """Adds the clicks of a day, later than those before: session_id, item_id and clicked_at."""
         self._days.append(day)
-        self._sessions.append(_count(clicks, "session_id"))
-        self._items.append(_count(clicks, "item_id"))
-        at_us = clicks.column("clicked_at").cast(pa.int64()).to_numpy()
+        clicks = clicks.set_column(2, "at_us", clicks.column("clicked_at").cast(pa.int64()))
+        self._sessions.append(clicks.group_by("session_id").aggregate([([], "count_all"), ("at_us", "min"), ("at_us", "max")]))
+        self._items.append(clicks.group_by("item_id").aggregate([([], "count_all")]))
+        at_us = clicks.column("at_us").to_numpy()
         self._hours += np.bincount(_hours_of(at_us, day, self._zone), minlength=24)
 
     def numbers(self) -> Json:
@@ -54,7 +59,8 @@ class ProfileBuilder:
         Returns:
             `clicks`, `sessions` and `items` in all; `days`: the same by day, a session that goes on over midnight counting on
             both, with `new_items` (never clicked on an earlier one of these days; the first day has none to compare with:
-            None) and `clicks_on_new_items`; `session_length`; `popularity` by rank; `support`; `hours`: clicks by hour of day.
+            None) and `clicks_on_new_items`; `session_length`; `session_span` in hours; `popularity` by rank;
+            `support`; `hours`: clicks by hour of day.
         """
         _, session, session_clicks = _stacked(self._sessions, "session_id")
         day, item, item_clicks = _stacked(self._items, "item_id")
@@ -81,14 +87,11 @@ class ProfileBuilder:
             "items": len(support),
             "days": days,
             "session_length": _session_length(lengths),
+            "session_span": _session_span(session, self._sessions),
             "popularity": _popularity(support),
             "support": _support(support),
             "hours": self._hours.tolist(),
         }
-
-
-def _count(clicks: pa.Table, column: str) -> pa.Table:
-    return clicks.group_by(column).aggregate([([], "count_all")])
 
 
 def _stacked(tables: list[pa.Table], column: str) -> tuple[Ints, Ints, Ints]:
@@ -125,6 +128,24 @@ def _session_length(lengths: Ints) -> Json:
         "sessions": sessions.tolist(),
         "share_of_sessions": share_of_sessions.tolist(),
         "share_of_clicks": share_of_clicks.tolist(),
+    }
+
+
+def _session_span(session: Ints, tables: list[pa.Table]) -> Json:
+    """From the first to the last click of a session, in hours: quantiles, and the share of sessions that last for days.
+
+    Args:
+        session: Code of each row's session.
+        tables: The rows: the first and last click of a session on a day.
+    """
+    first, last = np.full(session.max() + 1, np.iinfo(np.int64).max), np.zeros(session.max() + 1, np.int64)
+    np.minimum.at(first, session, np.concatenate([table.column("at_us_min").to_numpy() for table in tables]))
+    np.maximum.at(last, session, np.concatenate([table.column("at_us_max").to_numpy() for table in tables]))
+    hours = np.sort(last - first) / _HOUR_US
+    needed = [int(np.ceil(round(q * len(hours), 6))) - 1 for q in QUANTILES]
+    return {
+        "quantiles_hours": {str(q): round(float(hours[i]), 3) for q, i in zip(QUANTILES, needed, strict=True)},
+        f"share_over_{LONG_HOURS}_hours": float(np.mean(hours > LONG_HOURS)),
     }
 
 

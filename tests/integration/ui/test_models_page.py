@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from sbr_tasks.registry.log import PromotionLog, Rollback, fold
+from sbr_tasks.registry.log import Pin, PromotionLog, Rollback, fold
 from sbr_tasks.registry.recommend import recommend
 from sbr_tasks.registry.versions import load_scorer, load_version
 from sbr_tasks.store import Store
@@ -233,9 +233,34 @@ def test_an_op_rolls_back_with_a_reason(page_of: PageOf, platform: Platform, sho
     assert isinstance(entry, Rollback)
     assert (entry.version, entry.before, entry.reason) == (older, newer, "Sold-out items stand first.")
     run = platform.airflow.api.get(f"dags/rollback_champion/dagRuns/{quote(entry.run, safe='')}")
-    assert (run["triggering_user_name"], run["conf"]) == ("op", {"to": older, "reason": "Sold-out items stand first."})
+    assert (run["triggering_user_name"], run["conf"]) == (
+        "op",
+        {"to": older, "reason": "Sold-out items stand first.", "pin": False},
+    )
     logged = platform.airflow.api.get("eventLogs", dag_id="rollback_champion", event="trigger_dag_run")["event_logs"]
     assert any(one["owner"] == "op" and "Sold-out items stand first." in one["extra"] for one in logged)
+
+
+def test_an_op_pins_the_champion_and_unpins_it(page_of: PageOf, platform: Platform, seeded: Store) -> None:
+    page = page_of("op")
+    page.goto(PLUGIN)
+    frame = models_frame(page)
+    for action, reason in (("Pin", "The sale."), ("Unpin", "The sale is over.")):
+        frame.get_by_role("button", name=f"{action} …").click()
+        dialog = frame.get_by_role("dialog", name=action)
+        dialog.get_by_label("Reason").fill(reason)
+        keep_screen(page, action.lower())
+        dialog.get_by_role("button", name=action, exact=True).click()
+        dialog.get_by_text("Done.").wait_for(timeout=120_000)
+        dialog.get_by_role("button", name="Close").click()
+        frame.locator("#champion .name").wait_for()
+        entry = PromotionLog(seeded).entries()[-1]
+        assert isinstance(entry, Pin)
+        assert (entry.is_on, entry.reason) == (action == "Pin", reason)
+        shown = frame.locator("#pin")
+        assert (shown.count() == 1 and reason in shown.inner_text()) is entry.is_on
+    run = platform.airflow.api.get(f"dags/pin_champion/dagRuns/{quote(entry.run, safe='')}")
+    assert run["triggering_user_name"] == "op"
 
 
 def test_a_viewer_reads_but_cannot_roll_back(page_of: PageOf, platform: Platform, seeded: Store) -> None:
@@ -244,7 +269,7 @@ def test_a_viewer_reads_but_cannot_roll_back(page_of: PageOf, platform: Platform
     page.goto(PLUGIN)
     frame = models_frame(page)
     frame.locator("#champion .name").wait_for()
-    assert frame.get_by_role("button", name="Roll back").count() == 0
+    assert frame.get_by_role("button", name="Roll back").count() == frame.get_by_role("button", name="Pin").count() == 0
     conf = {"to": before[0].version, "reason": "no right to"}
     answer = page.request.post("/api/v2/dags/rollback_champion/dagRuns", data={"logical_date": None, "conf": conf})
     assert answer.status == 403

@@ -93,7 +93,7 @@ def run(
         ItemIndex(*np.unique(sessions.item_ids, return_counts=True)),
         validation,
         model=ModelSettings(**{**SMALL, **hyperparameters}),
-        training=TrainingSettings(seed=seed, patience=patience),
+        training=TrainingSettings(seed=seed, patience=patience, min_validation_events=1),
         evaluation=EvaluationSettings(batch_size=64),
         on_progress=on_progress,
         checkpoints=checkpoints,

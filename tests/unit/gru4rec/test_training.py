@@ -37,6 +37,7 @@ def run(
     seed: int = 1,
     patience: int = 3,
     validation_events: int = 1_000,
+    min_validation_events: int = 1,
     **hyperparameters: object,
 ) -> Trained:
     return train(
@@ -44,7 +45,12 @@ def run(
         index_of(sessions),
         validation,
         model=ModelSettings(**{**SMALL, **hyperparameters}),
-        training=TrainingSettings(seed=seed, patience=patience, validation_events=validation_events),
+        training=TrainingSettings(
+            seed=seed,
+            patience=patience,
+            validation_events=validation_events,
+            min_validation_events=min_validation_events,
+        ),
         evaluation=EvaluationSettings(batch_size=64),
     )
 
@@ -149,6 +155,24 @@ def test_early_stopping_keeps_the_best_epochs_weights(
     assert trained.weights.to_files() == seen[best - 1].to_files()
     assert trained.weights.to_files()["weights.npz"] != seen[-1].to_files()["weights.npz"] or best == n_epochs
     assert [epoch.validation_recall_at_20 for epoch in trained.curve] == recalls[:n_epochs]
+
+
+@pytest.mark.parametrize(("n_events", "best"), [(99, 4), (100, 1)])
+def test_few_validation_events_choose_no_epoch_and_stop_nothing(
+    n_events: int, best: int, sessions_of: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def falling(scorer: GRU4RecScorer, *_: object, **__: object) -> _Found:
+        seen.append(scorer._weights)
+        return _Found(1 / len(seen))
+
+    monkeypatch.setattr(under_test, "evaluate", falling)
+    validation = sessions_of([[1, 2]] * n_events)
+    trained = run(cycle(sessions_of, 20), validation, n_epochs=4, patience=2, min_validation_events=100)
+    assert trained.best_epoch == best
+    assert len(trained.curve) == len(seen) == (4 if best == 4 else 3)
+    assert trained.weights.to_files() == seen[best - 1].to_files()
 
 
 def test_validation_is_scored_by_real_ranking(sessions_of: Build) -> None:

@@ -40,6 +40,7 @@ def ask(
     live_day: date | None = CHAMPION_DAY,
     settings: GateSettings = SETTINGS,
     force: str | None = None,
+    pin: str | None = None,
 ) -> Decision:
     low = metrics(0.01, 0.001, int(challenger["n_events"]), int(challenger["n_sessions"]))
     return decide(
@@ -49,6 +50,7 @@ def ask(
         live_day=live_day,
         settings=settings,
         force=force,
+        pin=pin,
     )
 
 
@@ -288,3 +290,46 @@ def test_every_outcome_moves_the_champion_or_does_not() -> None:
 
 def replace_settings(**changes: object) -> GateSettings:
     return SETTINGS.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("live_day", [CHAMPION_DAY, date(2020, 7, 1)])
+def test_forced_promotion_on_a_day_without_events_says_that_nothing_was_measured(live_day: date) -> None:
+    nothing = {"n_events": 0, "n_sessions": 0}
+    opponent = Champion("old", nothing, {})
+    baselines = {"popularity": nothing, "markov": nothing}
+    decision = ask(nothing, opponent, baselines=baselines, force="the sale starts", live_day=live_day)
+    assert decision.reasons[:2] == (
+        "Forced, whatever the metrics: the sale starts.",
+        "Nothing was measured: 2020-06-30 has no test events, so neither this version nor another one was scored.",
+    )
+    measured = ask(metrics(0.5, 0.3), champion(metrics(0.5, 0.3), 0.5, 0.3), force="the sale starts")
+    assert not any("Nothing was measured" in reason for reason in measured.reasons)
+
+
+@pytest.mark.parametrize(
+    ("recall", "force", "outcome"),
+    [
+        (0.51, None, Outcome.WOULD_PROMOTE),
+        (0.49, None, Outcome.WOULD_KEEP),
+        (0.49, "the sale starts", Outcome.WOULD_PROMOTE),
+        (0.001, None, Outcome.BELOW_BASELINE),
+    ],
+)
+def test_pinned_champion_stays_and_the_decision_says_what_it_would_be(
+    recall: float, force: str | None, outcome: Outcome
+) -> None:
+    new = metrics(recall, 0.31)
+    decision = ask(new, champion(new, 0.5, 0.3), force=force, pin="log entry 3, ann: the sale")
+    assert decision.outcome is outcome
+    sentence = "The champion is pinned (log entry 3, ann: the sale), so it stays whatever this comparison says."
+    assert (decision.reasons[-1] == sentence) is (outcome is not Outcome.BELOW_BASELINE)
+
+
+def test_pinned_champion_of_a_newer_day_stays_for_both_reasons() -> None:
+    new = metrics(0.6, 0.4)
+    decision = ask(new, champion(new, 0.5, 0.3), live_day=date(2020, 7, 1), pin="log entry 3, ann: the sale")
+    assert decision.outcome is Outcome.WOULD_PROMOTE
+    assert decision.reasons[-1] == (
+        "The champion is of a newer day (2020-07-01) and is pinned (log entry 3, ann: the sale), so it stays whatever this "
+        "comparison says."
+    )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError
 from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, Rollback, fold
+from sbr_tasks.registry.log import Entry, Pin, Promotion, PromotionLog, Rollback, fold
 from sbr_tasks.registry.promotion import require_return
 from sbr_tasks.store import Store, seal
 
@@ -44,6 +45,8 @@ def test_log_gives_back_what_was_written(tmp_path: Path) -> None:
         entry(1, 5, Outcome.BOOTSTRAP, "v5"),
         entry(2, 6, Outcome.PROMOTE, "v6", before="v5"),
         rollback(3, 5, before=6),
+        pin(4, 5, is_on=True),
+        pin(5, 5, is_on=False),
     ]
     for one in written:
         log.create(one)
@@ -51,8 +54,37 @@ def test_log_gives_back_what_was_written(tmp_path: Path) -> None:
     with pytest.raises(AlreadyExistsError):
         log.create(entry(3, 7, Outcome.PROMOTE, "v7"))
     state = log.state()
-    assert (state.champion, state.champion_entry, state.retired, state.n_entries) == ("v5", 3, {"v6"}, 3)
+    assert (state.champion, state.champion_entry, state.retired, state.n_entries) == ("v5", 3, {"v6"}, 5)
     assert state.decisions["v6"] == written[1]
+
+
+def pin(number: int, day: int, *, is_on: bool) -> Pin:
+    return Pin(number, f"v{day}", date(2020, 6, day), is_on, "before the sale", "ann", "2020-07-01T00:00:00+00:00")
+
+
+def test_pin_moves_no_champion_and_is_in_force_until_it_is_ended() -> None:
+    history = [*HISTORY, pin(6, 9, is_on=True)]
+    state = fold(history)
+    assert (state.champion, state.champion_entry, state.pin, state.n_entries) == ("v9", 2, history[-1], 6)
+    rolled_back = fold([*history, rollback(7, 5, before=9)])
+    assert (rolled_back.champion, rolled_back.pin) == ("v5", history[-1])
+    assert fold([*history, pin(7, 9, is_on=False)]).pin is None
+
+
+def test_rollback_can_pin(tmp_path: Path) -> None:
+    pinning = replace(rollback(6, 5, before=9), pin=True)
+    assert fold([*HISTORY, pinning]).pin == pinning
+    log = PromotionLog(Store(str(tmp_path)))
+    log.create(replace(pinning, number=1))
+    assert log.entries() == [replace(pinning, number=1)]
+
+
+def test_rollback_from_before_there_were_pins_is_read(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    old = rollback(1, 5, before=9).as_dict()
+    del old["pin"]
+    store.create_record("promotions/00000001.json", old)
+    assert PromotionLog(store).entries() == [rollback(1, 5, before=9)]
 
 
 def test_empty_log_has_no_champion() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,17 +11,19 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
+from typer.testing import CliRunner
 
 from sbr_tasks import steps
+from sbr_tasks.cli import app
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, StoreError, TrackingError
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED, Outcome
 from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, version_differences
-from sbr_tasks.registry.log import Promotion, PromotionLog
+from sbr_tasks.registry.log import Entry, Pin, Promotion, PromotionLog
 from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, in_words
-from sbr_tasks.registry.promotion import project, promote_if_better, repair, roll_back
+from sbr_tasks.registry.promotion import pin_champion, project, promote_if_better, repair, roll_back, unpin_champion
 from sbr_tasks.registry.recommend import recommend
 from sbr_tasks.registry.scoring import Score, score_models
 from sbr_tasks.registry.serving import SERVING, served
@@ -29,8 +32,9 @@ from sbr_tasks.report.page import write_report
 from sbr_tasks.report.profile.build import profile_window
 from sbr_tasks.report.runs import run_rows, run_table
 from sbr_tasks.report.stored import report_of
+from sbr_tasks.report.words import headline
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Store
+from sbr_tasks.store import FileRecord, Json, Store, to_json
 from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import Window, build_window, load_window
@@ -135,6 +139,59 @@ def test_same_inputs_give_the_same_version_without_training_again(trained: Train
     window, version = found[D]
     monkeypatch.setattr("sbr_tasks.gru4rec.progress.train", None)
     assert train_version(Store(str(folder / "store")), settings_of(folder), window) == version
+
+
+def with_few_validation_events(settings: Settings, **training: object) -> Settings:
+    """The settings under which the 120 validation events of each day are too few."""
+    few = settings.training.model_copy(update={"min_validation_events": 121, **training})
+    return settings.model_copy(update={"training": few})
+
+
+def set_best_epoch(store: Store, name: str, best: int) -> None:
+    manifest = load_version(store, name).manifest | {"best_epoch": best}
+    store.replace(f"models/{name}/manifest.json", to_json(manifest))
+
+
+def test_few_validation_events_let_the_last_version_say_how_many_epochs(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    few = with_few_validation_events(settings)
+    inject(d05=0.5, d06=0.6)
+    window = of(D)[0]
+    alone = train_version(store, few, window)
+    assert (alone.manifest["inputs"]["epochs"], len(alone.manifest["curve"])) == ({"n": 2, "as": None}, 2)
+    assert alone.manifest["epochs_note"].endswith("training.min_validation_events): trained for all 2 epochs.")
+    older = of(D - timedelta(days=1))
+    promote(store, settings, *older, run="1")
+    set_best_epoch(store, older[1], 1)
+    version = train_version(store, few, window)
+    assert version.manifest["inputs"]["epochs"] == {"n": 1, "as": older[1]}
+    assert (version.manifest["best_epoch"], len(version.manifest["curve"])) == (1, 1)
+    note = (
+        f"The validation day {D - timedelta(days=1)} has 120 events, too few to choose the best epoch (at least 121, "
+        f"training.min_validation_events): trained for 1 epoch, as was best for {older[1]}."
+    )
+    assert version.manifest["epochs_note"] == note
+    assert note in promote(store, settings, window, version.name, run="2").reasons
+    assert train_version(store, few, window) == version
+
+
+def test_few_validation_events_let_the_parent_say_how_many_epochs(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    older = of(D - timedelta(days=1))
+    promote(store, settings, *older, run="1")
+    for best, n in ((2, 2), (5, 3)):
+        set_best_epoch(store, older[1], best)
+        warm = with_few_validation_events(settings, warm_start="parent", warm_epochs=3)
+        version = train_version(store, warm, of(D)[0])
+        assert version.manifest["inputs"]["epochs"] == {"n": n, "as": older[1]}
+        assert len(version.manifest["curve"]) == n
+
+
+def test_enough_validation_events_choose_the_epoch(trained: Trained) -> None:
+    _, found = trained
+    assert "epochs" not in found[D][1].manifest["inputs"]
+    assert found[D][1].manifest["epochs_note"] is None
 
 
 def test_version_explains_itself(trained: Trained) -> None:
@@ -259,7 +316,7 @@ def test_empty_mlflow_is_made_to_show_all_that_the_lost_one_did(
     for day, name in ((D - timedelta(days=1), older[1]), (D, newer)):
         steps.write_report(str(day), of(day)[0].fingerprint, name)
     steps.promote_if_better(str(D), window.fingerprint, undecided.name, run="by hand", is_asked=False)
-    steps.write_report(str(D), window.fingerprint, undecided.name, run="by hand")
+    steps.write_report(str(D), window.fingerprint, undecided.name, run="by hand", is_asked=False)
     shown = all_shown(store, settings)
     assert {len(version["metrics"]) > 3 for version in shown["versions"].values()} == {True}
     assert all(PAGE in version["files"] for version in shown["versions"].values())
@@ -383,7 +440,7 @@ def test_run_that_is_not_asked_to_promote_tells_the_verdict_and_writes_none(
     verdict = told["reasons"][0].rsplit(" ", 1)[1]
     assert told["reasons"][0].startswith("The run was asked not to promote, so nothing was written to the promotion log")
     assert PromotionLog(store).entries() == []
-    steps.write_report(str(D), window.fingerprint, name, run="by hand")
+    steps.write_report(str(D), window.fingerprint, name, run="by hand", is_asked=False)
     page = report_of(store, name).decode()
     assert "was asked not to promote" in page
     assert "not in the promotion log" in page
@@ -395,6 +452,92 @@ def test_run_that_is_not_asked_to_promote_tells_the_verdict_and_writes_none(
     assert (again["outcome"], again["promoted"]) == (decided["outcome"], False), "what was decided stands"
     steps.write_report(str(D), window.fingerprint, name, run="by hand")
     assert b"log entry 1" in report_of(store, name)
+
+
+def test_page_of_a_run_whose_decision_is_lacking_says_so(
+    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, settings, of = copied
+    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    inject(d06=0.6)
+    window, name = of(D)
+    told = steps.write_report(str(D), window.fingerprint, name, run="scheduled__1")
+    assert (told["outcome"], told["log_entry"]) == ("undecided", 0)
+    page = report_of(store, name).decode()
+    assert f"Not decided: there is no decision on {name} in the promotion log." in page
+    assert "its task promote_if_better was marked as a success by hand, or has not run. The gate says bootstrap" in page
+    assert "asked not to promote" not in page
+    assert PromotionLog(store).entries() == []
+
+
+def test_only_the_present_champion_is_announced(copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, settings, of = copied
+    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    inject(d05=0.5, d06=0.6)
+    overrides = [f"store={store.url}"]
+
+    def decided(day: date) -> Json:
+        window, name = of(day)
+        return steps.promote_if_better(str(day), window.fingerprint, name, run=f"scheduled__{day}")
+
+    older, newer = decided(D - timedelta(days=1)), decided(D)
+    assert older["promoted"] and newer["promoted"]
+    assert steps.champion_event(newer, overrides=overrides)["event"] == {
+        "model_version": of(D)[1],
+        "day": str(D),
+        "log_entry": 2,
+    }
+    assert steps.champion_event(older, overrides=overrides) == {
+        "event": None,
+        "why": f"{of(D - timedelta(days=1))[1]} became champion with log entry 1, but isn't any more: log entry 2 came since.",
+    }
+    kept = newer | {"promoted": False, "outcome": "keep_champion"}
+    assert steps.champion_event(kept, overrides=overrides)["event"] is None
+
+
+@pytest.mark.parametrize("deleted", ["champion", "other"])
+@pytest.mark.parametrize("by", ["the next decision", "the training repeated"])
+def test_version_deleted_in_mlflow_is_shown_again_whole(copied: Copied, inject: Inject, deleted: str, by: str) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    window, newer = of(D)
+    older = of(D - timedelta(days=1))
+    promote(store, settings, *older, run="1")
+    promote(store, settings, window, newer, run="2")
+    roll_back(store, settings, older[1], reason="it was wrong", run="me@here")
+    name = older[1] if deleted == "champion" else newer
+    client = MlflowProjection(store, settings)._client
+    (version,) = client.search_model_versions(f"name = 'gru4rec' and tag.`sbr.version` = '{name}'")
+    client.delete_model_version("gru4rec", version.version)
+    if by == "the training repeated":
+        MlflowProjection(store, settings).show_version(load_version(store, name))
+    project(store, settings)
+    found = {one.tags["sbr.version"]: one for one in client.search_model_versions("name = 'gru4rec'")}
+    assert found.keys() == {older[1], newer}
+    tags = found[name].tags
+    assert (tags["outcome"], tags["log_entry"]) == (("bootstrap", "1") if deleted == "champion" else ("promote", "2"))
+    assert tags.get("retired") == (None if deleted == "champion" else "it was wrong")
+    assert found[name].description == " ".join(PromotionLog(store).state().decisions[name].reasons)
+    assert alias_of(store, settings) == older[1]
+
+
+def test_session_is_given_item_by_item_and_what_is_unknown_is_said(copied: Copied) -> None:
+    store, _, of = copied
+    ask = ("recommend", "--model", of(D)[1], "-k", "3", "--set", f"store={store.url}")
+
+    def sbr(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, [*ask, *words])
+        return done.exit_code, done.stdout
+
+    assert sbr("--item", "3", "--item", "4") == sbr("--session", "3,4")
+    code, text = sbr("--item", "3", "--item", "999")
+    assert (code, text.splitlines()[0]) == (0, f"Item 999 is unknown to {of(D)[1]} and was ignored.")
+    assert "No item of the session is known" not in text
+    code, text = sbr("--item", "999")
+    assert text.splitlines()[1] == "No item of the session is known, so these are the most clicked items, by number of clicks."
+    assert text.splitlines()[2].split() == ["rank", "item", "clicks"]
+    assert sbr("--item", "3,4")[0] == 1, "an item is taken as it is, commas and blanks included"
+    assert sbr()[0] == sbr("--session", "3", "--item", "4")[0] == 2
 
 
 def test_page_is_that_of_the_runs_own_version(copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -980,3 +1123,114 @@ def test_page_of_a_run_whose_clicks_are_gone_is_written_all_the_same(copied: Cop
 
 def alias_of(store: Store, settings: Settings) -> str | None:
     return MlflowProjection(store, settings).champion()
+
+
+def test_pinned_champion_stays_until_it_is_unpinned(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    before, after = of(D - timedelta(days=1)), of(D)
+    inject(d05=0.5, d06=0.6)
+    promote(store, settings, *before, run="1")
+    pinned = pin_champion(store, reason=" the sale. ", run="ann@shop")
+    assert isinstance(pinned, Pin)
+    assert (pinned.number, pinned.version, pinned.reason) == (2, before[1], "the sale.")
+    would = promote(store, settings, *after, run="2")
+    assert (would.outcome, would.champion) == (Outcome.WOULD_PROMOTE, before[1])
+    assert would.reasons[-1] == (
+        "The champion is pinned (log entry 2, ann@shop: the sale), so it stays whatever this comparison says."
+    )
+    assert alias_of(store, settings) == before[1]
+    assert headline(would).endswith("passed, but the champion is pinned and stays.")
+    ended = unpin_champion(store, run="bob@shop")
+    assert (ended.number, ended.is_on) == (4, False)
+    assert promote(store, settings, *after, run="3") == would, "a step that was decided returns its decision"
+    assert promote(store, settings, *after, run="4", force="unpinned").champion == after[1]
+    assert [row["outcome"] for row in log_rows(store)] == ["bootstrap", "pin", "would_promote", "unpin", "forced"]
+    assert [(row["from"], row["to"]) for row in log_rows(store)][1] == (before[1], before[1])
+    assert check_store(store).faults == ()
+
+
+def test_decision_that_a_pin_overtakes_is_made_again(copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    promote(store, settings, *of(D - timedelta(days=1)), run="1")
+    create, pinned = PromotionLog.create, []
+
+    def create_after_a_pin(self: PromotionLog, entry: Entry) -> None:
+        if not pinned and isinstance(entry, Promotion):
+            pinned.append(entry.outcome)
+            pin_champion(store, reason="the sale", run="ann")
+        create(self, entry)
+
+    monkeypatch.setattr(PromotionLog, "create", create_after_a_pin)
+    assert promote(store, settings, *of(D), run="2").outcome is Outcome.WOULD_PROMOTE
+    assert pinned == [Outcome.PROMOTE]
+
+
+def test_pin_is_refused_without_a_champion_a_reason_or_where_it_is_pinned(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    inject(d05=0.5)
+    with pytest.raises(RegistryError, match="There is no champion to pin yet"):
+        pin_champion(store, reason="the sale", run="ann")
+    promote(store, settings, *of(D - timedelta(days=1)), run="1")
+    with pytest.raises(RegistryError, match="A pin needs a reason"):
+        pin_champion(store, reason=" ", run="ann")
+    with pytest.raises(RegistryError, match="isn't pinned, so there is nothing to unpin"):
+        unpin_champion(store, run="ann")
+    first = pin_champion(store, reason="the sale", run="ann")
+    assert pin_champion(store, reason="the sale", run="bob") == first
+    with pytest.raises(RegistryError, match=r"is pinned already \(log entry 2, ann: the sale\)\. `sbr unpin` first"):
+        pin_champion(store, reason="Christmas", run="bob")
+    assert len(PromotionLog(store).entries()) == 2
+
+
+def test_rollback_that_pins_holds_the_earlier_champion(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    before, after = of(D - timedelta(days=1)), of(D)
+    inject(d05=0.5, d06=0.6)
+    promote(store, settings, *before, run="1")
+    promote(store, settings, *after, run="2")
+    done = roll_back(store, settings, before[1], reason="sold out", run="ann", pin=True)
+    assert roll_back(store, settings, before[1], reason="sold out", run="ann", pin=True) == done
+    seed = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 7})})
+    better = train_version(store, seed, after[0])
+    assert promote(store, settings, after[0], better.name, run="3").outcome is Outcome.WOULD_PROMOTE
+    assert PromotionLog(store).state().champion == before[1]
+    unpin_champion(store, run="ann", reason="restocked")
+    assert log_rows(store)[-1]["reasons"] == ["restocked"]
+
+
+def test_pin_is_shown_by_the_commands(copied: Copied, inject: Inject, tmp_path: Path) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    promote(store, settings, *of(D - timedelta(days=1)), run="1")
+    promote(store, settings, *of(D), run="2")
+
+    def sbr(*words: str) -> str:
+        done = CliRunner().invoke(app, [*words, "--set", f"store={store.url}"])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    older, newer = of(D - timedelta(days=1))[1], of(D)[1]
+    assert "is pinned since" not in sbr("models")
+    assert json.loads(sbr("pin", "--reason", "the sale", "--json"))["model_version"] == newer
+    assert f"{newer}  pin  ({newer} -> {newer}, " in sbr("log")
+    assert "champion, pinned" in sbr("models") and f"{newer} is pinned since" in sbr("models")
+    listed = json.loads(sbr("models", "--json"))
+    assert listed["pin"]["reasons"] == ["the sale"]
+    assert {row["version"]: row["pinned"] for row in listed["models"]} == {older: False, newer: True}
+    assert json.loads(sbr("unpin", "--json"))["pinned"] is False
+    assert "unpin" in sbr("log")
+    assert "`sbr pin --reason ...` keeps it until `sbr unpin`" in sbr("rollback", "--to", older, "--reason", "worse")
+    assert json.loads(sbr("models", "--json"))["pin"] is None
+
+
+def test_rollback_command_can_pin(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    promote(store, settings, *of(D - timedelta(days=1)), run="1")
+    promote(store, settings, *of(D), run="2")
+    back = ("rollback", "--to", of(D - timedelta(days=1))[1], "--reason", "worse", "--pin", "--set", f"store={store.url}")
+    done = CliRunner().invoke(app, back)
+    assert "pinned: True" in done.stdout and "sbr pin" not in done.stdout
+    assert PromotionLog(store).state().pin is not None
+    assert log_rows(store)[-1]["reasons"] == ["worse", "The champion is pinned from here on."]

@@ -15,6 +15,7 @@ from sbr_tasks.errors import DamagedError, DayError, RegistryError
 from sbr_tasks.gru4rec.weights import GRU4RecWeights, GRULayer
 from sbr_tasks.registry.log import Promotion, PromotionLog, Rollback, fold
 from sbr_tasks.registry.mlflow_projection import model_url
+from sbr_tasks.registry.promotion import pin_champion
 from sbr_tasks.registry.recommend import recommend
 from sbr_tasks.report.models import STATIC
 from sbr_tasks.report.models.overview import decision_rows, overview, shared_store, stale_in_words
@@ -90,6 +91,21 @@ def test_every_log_entry_is_a_row_newest_first(store: Store) -> None:
     assert rows[-1]["recall_at_20"]["champion"] is rows[-1]["recall_at_20"]["difference"] is None  # the first had no opponent
     retired = fold(entries).retired
     assert retired and {row["version"] for row in rows if row["is_retired"]} == retired
+
+
+def test_a_pin_is_shown_with_the_champion_and_as_a_row(store: Store) -> None:
+    assert overview(store, TODAY)["champion"]["pin"] is None
+    pin = pin_champion(store, reason="The sale.", run="manual__1")
+    shown = overview(store, TODAY)
+    assert shown["champion"]["pin"] == {
+        "entry": pin.number,
+        "at": pin.at,
+        "run": "manual__1",
+        "outcome": "pin",
+        "reason": "The sale.",
+    }
+    row = shown["decisions"][0]
+    assert (row["outcome"], row["version"], row["moves_champion"], row["reasons"]) == ("pin", pin.version, False, ["The sale."])
 
 
 def test_an_empty_store_has_no_champion_and_no_decisions(tmp_path: Path) -> None:

@@ -66,6 +66,15 @@ def test_session_over_midnight_has_one_length() -> None:
     assert (length["mean"], length["longest"], length["share_of_one_click"]) == (2, 4, 0.5)
 
 
+def test_sessions_that_last_for_days_are_counted_over_all_days() -> None:
+    days = {**TWO_DAYS, D: [*TWO_DAYS[D], (1, 10, at(D, HOUR + 1))]}
+    assert numbers_of(days)["session_span"] == {
+        "quantiles_hours": {"0.5": 0.0, "0.99": 24.0, "0.999": 24.0},
+        "share_over_24_hours": 0.25,
+    }
+    assert key_numbers(numbers_of(days))["sessions of more than 24 hours"] == "25.0%"
+
+
 def test_quantile_is_the_least_length_that_enough_sessions_do_not_exceed() -> None:
     clicks: list[Click] = [(s, 1, at(D, s + step)) for s in range(1000) for step in range(3 if s < 8 else 50 if s < 10 else 1)]
     assert numbers_of({D: clicks})["session_length"]["quantiles"] == {"0.5": 1, "0.99": 1, "0.999": 50}
@@ -257,6 +266,7 @@ def test_table_says_what_is_asked_first(shop: tuple[Store, Settings]) -> None:
         ["items", "3"],
         ["clicks of a session", "2.00 on average, 4 at most"],
         ["sessions of one click", "50.0%"],
+        ["sessions of more than 24 hours", "0.0%"],
         ["50% of sessions have at most", "1 click"],
         ["99% of sessions have at most", "4 clicks"],
         ["99.9% of sessions have at most", "4 clicks"],

@@ -1,24 +1,36 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date, timedelta
+from html import unescape
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.errors import DayError, SettingsError
-from sbr_tasks.settings import load_settings
+from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
-from sbr_tasks.validation.checkpoint import require_days, validate_pending
+from sbr_tasks.validation import checkpoint
+from sbr_tasks.validation.checkpoint import DaysOfWindow, require_days, validate_pending
+from sbr_tasks.validation.closing import close_day
+from sbr_tasks.validation.quarantine import release, show_quarantine
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
 D = date(2020, 6, 3)
 
 
 def plain_day(day: date, sessions: int = 4) -> list[Click]:
-    return [(s + 1, item, at(day, 60 * s + item)) for s in range(sessions) for item in range(3)]
+    return [(_first_session(day) + s, item, at(day, 60 * s + item)) for s in range(sessions) for item in range(3)]
+
+
+def _first_session(day: date) -> int:
+    """The id of the day's first session: every day has its own."""
+    return 100 * int(f"{day:%m%d}") + 1
 
 
 def ingest_days(tmp_path: Path, days: dict[date, list[Click]], *overrides: str) -> Store:
@@ -106,8 +118,167 @@ def test_odd_but_usable_days_are_accepted_with_warnings(tmp_path: Path) -> None:
     validated = validate_pending(store, settings)
     assert validated.accepted == (D,)
     repeated, long = validated.warnings[D]
-    assert repeated.startswith("No session clicks the same item twice at the same instant: broken by 2 of 13 clicks")
+    assert repeated == (
+        "At most 1% of the clicks repeat another one (same session, item and time): broken by 1 of 13 clicks, such as "
+        "session 60301, item 0 at 2020-06-03 00:00:00+00:00"
+    )
     assert long.startswith("No session has more than 3 clicks (robots have): broken by 4 of 13 clicks, such as 4")
+
+
+@pytest.mark.parametrize(("again", "is_accepted"), [(3, True), (4, False), (12, False)])
+def test_day_of_which_much_was_delivered_twice_goes_to_quarantine(tmp_path: Path, again: int, is_accepted: bool) -> None:
+    """3 of 15 clicks are a fifth, which `validation.max_repeated_share` allows."""
+    store = ingest_days(tmp_path, {D: [*plain_day(D), *plain_day(D)[:again]]})
+    validated = validate_pending(store, parquet_settings(tmp_path))
+    assert (validated.accepted == (D,)) is is_accepted
+    state = ClickCatalog(store).days()[D]
+    said = state.warnings if is_accepted else state.failures
+    assert len(state.warnings) + len(state.failures) == 1
+    assert f"broken by {again} of {12 + again} clicks, such as session 60301, item 0 at 2020-06-03 00:00:00+00:00" in said[0]
+
+
+def test_share_of_repeated_clicks_that_is_allowed_is_a_setting(tmp_path: Path) -> None:
+    store = ingest_days(tmp_path, {D: [*plain_day(D), *plain_day(D)]})
+    settings = parquet_settings(tmp_path, "validation.max_repeated_share=0.5")
+    assert validate_pending(store, settings).accepted == (D,)
+
+
+def test_one_repeated_click_in_a_hundred_is_not_warned_about(tmp_path: Path) -> None:
+    clicks = [*plain_day(D, sessions=32), *((5, item, at(D, 9_000 + item)) for item in range(50, 53))]
+    store = ingest_days(tmp_path, {D: [*clicks, clicks[0]]})
+    assert validate_pending(store, parquet_settings(tmp_path)).warnings == {}
+
+
+def with_session_ids(clicks: list[Click], name: object) -> list[Click]:
+    return [(name, item, time) for _, item, time in clicks]
+
+
+def test_session_with_a_large_share_of_the_clicks_is_named(tmp_path: Path) -> None:
+    long = [(99, item, at(D, 10_000 + item)) for item in range(30)]
+    store = ingest_days(tmp_path, {D: [*plain_day(D, sessions=100), *long]})
+    assert validate_pending(store, parquet_settings(tmp_path)).warnings[D] == [
+        "Session 99 has 9.1% of the clicks (warning above 5%): a robot, or clicks without a session of their own"
+    ]
+
+
+def test_session_called_null_is_named(tmp_path: Path) -> None:
+    days = {D: [(str(session), str(item), time) for session, item, time in plain_day(D)]}
+    days[D][0] = ("NULL", "7", at(D, 7))
+    store = ingest_days(tmp_path, days, "source.id_type=string")  # type: ignore[arg-type]
+    assert validate_pending(store, parquet_settings(tmp_path)).warnings[D] == [
+        "No session is called by a word for a missing id, such as null: broken by 1 of 12 clicks, such as NULL"
+    ]
+
+
+def test_item_with_more_than_a_third_of_the_clicks_is_named(tmp_path: Path) -> None:
+    clicks = [(s, 7 if n % 2 else 100 + s * 4 + n, at(D, s * 60 + n)) for s in range(30) for n in range(4)]
+    store = ingest_days(tmp_path, {D: clicks})  # type: ignore[dict-item]
+    assert validate_pending(store, parquet_settings(tmp_path)).warnings[D] == [
+        "Item 7 has 50% of the clicks (warning above a third)"
+    ]
+
+
+def test_clicks_with_the_time_of_the_click_before_them_are_warned_about(tmp_path: Path) -> None:
+    store = ingest_days(tmp_path, {D: [(s, item, at(D, 60 * s + item // 2)) for s in range(10) for item in range(4)]})
+    settings = parquet_settings(tmp_path)
+    assert validate_pending(store, settings).warnings[D] == [
+        "50% of the clicks have the same time as the click before them in their session (warning above 5%, "
+        "validation.max_tied_share), so only the source tells their order"
+    ]
+    state = ClickCatalog(store).days()[D]
+    assert state.accepted is not None
+    assert state.decided[state.accepted.rev]["facts"]["tied"] == 0.5
+    assert validate_pending(*_again(tmp_path, "validation.max_tied_share=0.5")).warnings == {}
+
+
+def _again(tmp_path: Path, *overrides: str) -> tuple[Store, Settings]:
+    """The same source in another store, with other settings."""
+    settings = parquet_settings(tmp_path, f"store={tmp_path / 'other'}", *overrides)
+    store = Store.open(settings)
+    ingest(store, settings)
+    return store, settings
+
+
+class TestSessionsThatRestart:
+    """Session ids that start again every day, and sessions that merely go on over midnight."""
+
+    def test_ids_that_start_again_every_day_are_warned_about(self, tmp_path: Path) -> None:
+        days = {D + timedelta(days=i): with_ids_of(D, plain_day(D + timedelta(days=i))) for i in range(3)}
+        store = ingest_days(tmp_path, days)
+        settings = parquet_settings(tmp_path, "validation.max_session_hours=23.5")
+        warnings = validate_pending(store, settings).warnings
+        assert list(warnings) == [D + timedelta(days=i) for i in (1, 2)]
+        assert warnings[D + timedelta(days=2)] == [
+            "100% of the sessions last more than 23.5 hours (validation.max_session_hours; warning above 1% of the sessions), "
+            "counting their clicks on earlier days: session ids that start again every day merge different visits"
+        ]
+
+    def test_sessions_over_midnight_and_one_long_one_in_hundreds_are_not(self, tmp_path: Path) -> None:
+        before, over = D - timedelta(days=1), [(5, item, at(D, 60 * item - 120)) for item in range(5)]
+        clicks = {before: [*plain_day(before), (6, 1, at(before, 0))], D: [*plain_day(D, sessions=150), (6, 1, at(D, 86_000))]}
+        clicks[before] += [click for click in over if click[2] < at(D, 0)]
+        clicks[D] += [click for click in over if click[2] >= at(D, 0)]
+        store = ingest_days(tmp_path, clicks)
+        validated = validate_pending(store, parquet_settings(tmp_path, "validation.min_trailing_days=9"))
+        assert validated.warnings == {}
+        state = ClickCatalog(store).days()[D]
+        assert state.accepted is not None
+        assert state.decided[state.accepted.rev]["facts"]["long_sessions"] == 1 / 152
+
+    def test_earlier_days_are_known_from_the_records_of_their_validation(self, tmp_path: Path) -> None:
+        earlier = [D - timedelta(days=i) for i in (3, 2)]
+        settings = parquet_settings(tmp_path)
+        store = ingest_days(tmp_path, {day: with_ids_of(D, plain_day(day)) for day in earlier})
+        validate_pending(store, settings)
+        for key in list(store.keys("clicks")):
+            store.delete(key)
+        write_parquet(tmp_path / "in" / f"{D}.parquet", plain_day(D))
+        ingest(store, settings, days=[D])
+        assert "100% of the sessions last more than 24 hours" in validate_pending(store, settings).warnings[D][0]
+
+
+def with_ids_of(day: date, clicks: list[Click]) -> list[Click]:
+    """The clicks of some sessions under the ids that the sessions of `day` have."""
+    first = min(int(str(session)) for session, _, _ in clicks)
+    return [(int(str(session)) - first + _first_session(day), item, time) for session, item, time in clicks]
+
+
+def test_clicks_that_cannot_be_validated_go_to_quarantine_and_hold_up_no_other_day(tmp_path: Path) -> None:
+    settings = parquet_settings(tmp_path)
+    other = D + timedelta(days=1)
+    store = ingest_days(tmp_path, {D: plain_day(D), other: plain_day(other)})
+    catalog = ClickCatalog(store)
+    revision = catalog.days()[D].incoming
+    assert revision is not None
+    bad = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(np.array([0, 1], np.int32)), pa.py_buffer(b"\xff")])
+    good = pa.array(["a"])
+    times = pa.array([at(D, 1)], pa.timestamp("us", tz="UTC"))
+    table = pa.table({"session_id": good, "item_id": bad, "clicked_at": times, "category": good})
+    file = store.publish_table(f"incoming/day={D}/rev=bad/clicks.parquet", table)
+    source = {"fingerprint": "f", "timezone": "UTC"}
+    catalog.commit_import([replace(revision, rev="bad", file=file)], empty=(), source=source, at="2020-06-04T00:00:00+00:00")
+    validated = validate_pending(store, settings)
+    assert (validated.accepted, validated.quarantined) == ((other,), (D,))
+    (failure,) = catalog.days()[D].failures
+    assert failure.startswith("The clicks can't be validated: ArrowInvalid: ")
+    assert "\n" not in failure
+    assert show_quarantine(store, D)["failures"] == [failure]
+    assert failure in unescape(Path(show_quarantine(store, D)["data_docs"]).read_text())
+    assert validate_pending(store, settings).quarantined == ()
+    with pytest.raises(DayError, match="can't be released, because a window can't hold its clicks: its columns hold values"):
+        release(store, settings, D, reason="because", by="ann")
+
+
+def test_fault_of_validation_itself_is_no_traceback_but_a_day_in_quarantine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("surprise")
+
+    monkeypatch.setattr(checkpoint, "click_frame", fail)
+    store = ingest_days(tmp_path, {D: plain_day(D)})
+    assert validate_pending(store, parquet_settings(tmp_path)).quarantined == (D,)
+    assert ClickCatalog(store).days()[D].failures == ["The clicks can't be validated: KeyError: 'surprise'"]
 
 
 def test_volume_is_compared_with_the_accepted_days_before(tmp_path: Path) -> None:
@@ -240,7 +411,7 @@ class TestRequireDays:
 
     def test_missing_earlier_day_is_reported(self, tmp_path: Path) -> None:
         states = self.states(tmp_path, *self.window[1:])
-        assert require_days(states, self.settings, D) == [self.window[0]]
+        assert require_days(states, self.settings, D) == DaysOfWindow(self.window[2], (self.window[0],))
 
     def test_more_missing_days_than_allowed_are_refused(self, tmp_path: Path) -> None:
         states = self.states(tmp_path, *self.window[2:])
@@ -251,23 +422,47 @@ class TestRequireDays:
             "Ingest them, or raise window.max_missing_days."
         )
 
-    @pytest.mark.parametrize(("which", "role"), [(2, "validated"), (3, "tested")])
-    def test_quarantined_test_or_validation_day_is_refused(self, tmp_path: Path, which: int, role: str) -> None:
-        day = self.window[which]
-        states = self.states(tmp_path, *(d for d in self.window if d != day), bad=(day,))
+    def test_quarantined_test_day_is_refused(self, tmp_path: Path) -> None:
+        states = self.states(tmp_path, *self.window[:3], bad=(D,))
         with pytest.raises(DayError) as caught:
             require_days(states, self.settings, D)
         assert str(caught.value) == (
-            f"The model of {D} is {role} on {day}, but {day} is in quarantine: Each item_id is a non-negative "
-            "integer: broken by 1 of 13 clicks, such as -1. Mend the source and run the day again; "
-            f"`sbr quarantine show {day}` says more."
+            f"The model of {D} is tested on {D}, but {D} is in quarantine: Each item_id is a non-negative "
+            "integer: broken by 1 of 13 clicks, such as -1. Correct the source and run the day again; "
+            f"`sbr quarantine show {D}` says more."
         )
 
-    def test_day_with_no_clicks_is_refused(self, tmp_path: Path) -> None:
-        states = self.states(tmp_path, *self.window[:2], D)
-        with pytest.raises(DayError) as caught:
-            require_days(states, self.settings, D)
-        assert str(caught.value) == (
-            "The model of 2020-06-03 is validated on 2020-06-02, but 2020-06-02 has no clicks in the source. "
-            "Check that its file was delivered, then run the day again."
+    @pytest.mark.parametrize("is_bad", [False, True])
+    def test_newest_accepted_day_validates_where_the_day_before_is_missing(
+        self, tmp_path: Path, is_bad: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        states = self.states(tmp_path, *self.window[:2], D, bad=(self.window[2],) if is_bad else ())
+        found = require_days(states, self.settings, D)
+        assert found == DaysOfWindow(self.window[1], (self.window[2],))
+        assert caplog.messages[-1] == (
+            "The model of 2020-06-03 is validated on 2020-06-01, the newest accepted day before it: 2020-06-02 has no accepted "
+            "clicks."
         )
+
+    def test_validation_day_is_no_further_back_than_days_may_be_missing(self, tmp_path: Path) -> None:
+        states = self.states(tmp_path, *self.window[:2], D)
+        with pytest.raises(DayError, match=r"1 of the 4 days of the window are missing \(2020-06-02\); at most 0 may be"):
+            require_days(states, load_settings(["window.days=4", "window.max_missing_days=0"]), D)
+
+    def test_window_with_nothing_before_its_validation_day_is_refused(self, tmp_path: Path) -> None:
+        states = self.states(tmp_path, self.window[0], D)
+        with pytest.raises(DayError, match="there is none between 2020-05-31 and 2020-06-03 to train before"):
+            require_days(states, load_settings(["window.days=4", "window.max_missing_days=2"]), D)
+
+    def test_closed_days_are_neither_missing_nor_warned_about(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        self.states(tmp_path, self.window[0], D)
+        store = Store(str(tmp_path / "store"))
+        for day in self.window[1:3]:
+            close_day(store, day, reason="Easter", actor="ann")
+        write_parquet(tmp_path / "in" / "more.parquet", plain_day(self.window[0] - timedelta(days=1)))
+        settings = parquet_settings(tmp_path, "window.days=5", "window.max_missing_days=0")
+        ingest(store, settings)
+        validate_pending(store, settings)
+        caplog.clear()
+        assert require_days(ClickCatalog(store).days(), settings, D) == DaysOfWindow(self.window[0], ())
+        assert len(caplog.messages) == 1, "only that another day validates"

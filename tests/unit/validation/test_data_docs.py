@@ -57,7 +57,7 @@ def test_page_of_a_day_loads_nothing_and_says_each_sentence(tmp_path: Path) -> N
     assert "2020-06-03 goes to quarantine" in page.text
     assert page.text.count("✗") >= 1 + len(state.failures) + len(state.warnings)
     assert "✓" in page.text
-    assert "clicks that 99.9 % of sessions don't exceed" in page.text
+    assert "clicks that 99.9% of sessions don't exceed" in page.text
     assert "newsletter" not in page.text
 
 

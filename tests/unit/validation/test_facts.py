@@ -34,9 +34,20 @@ def test_facts_of_a_day_made_by_hand() -> None:
         length_p99=3,
         length_p999=3,
         top_item=0.5,
+        top_item_id="7",
+        top_session=0.375,
+        top_session_id="1",
+        repeated=0.0,
+        tied=0.0,
         hours=3,
         hours_of_day=24,
     )
+
+
+def test_repeated_clicks_and_ties_are_told_apart() -> None:
+    clicks: list[Click] = [(1, 7, at(D, 0)), (1, 7, at(D, 0)), (1, 8, at(D, 0)), (2, 7, at(D, 0)), (None, 7, at(D, 0))]
+    facts = measure(table([*clicks, (None, 7, at(D, 0)), (1, None, at(D, 0)), (1, 8, at(D, 1))]), D, load_settings().zone)
+    assert (facts.repeated, facts.tied) == (1 / 8, 1 / 8)
 
 
 def test_quantile_is_the_least_length_that_the_share_of_sessions_does_not_exceed() -> None:

@@ -20,7 +20,9 @@ from tests.unit.days import Click, at, parquet_settings
 from tests.unit.validation.test_checkpoint import D, claim_zone, ingest_days, plain_day
 
 STRICT = 'validation.severities={"repeated_clicks": "critical"}'
-FAILURE = "No session clicks the same item twice at the same instant: broken by 2 of 13 clicks, such as 2, 2"
+RULE = "At most 1% of the clicks repeat another one (same session, item and time)"
+EXAMPLE = "session 60301, item 0 at 2020-06-03 00:00:00+00:00"
+FAILURE = f"{RULE}: broken by 1 of 13 clicks, such as {EXAMPLE}"
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def test_day_in_quarantine_is_shown_with_facts_examples_and_files(store: Store) 
     found = show_quarantine(store, D)
     assert (found["status"], found["failures"], found["released"]) == ("quarantined", [FAILURE], None)
     assert found["facts"]["clicks"] == 13
-    assert found["examples"] == {"No session clicks the same item twice at the same instant": [2, 2]}
+    assert found["examples"] == {RULE: [EXAMPLE]}
     for name in ("file", "result", "data_docs"):
         assert Path(found[name]).is_file()
 

@@ -13,7 +13,8 @@ from sbr_tasks.errors import WindowError
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.window.build import build_window, read_window, window_table
+from sbr_tasks.validation.closing import close_day
+from sbr_tasks.window.build import build_window, load_window, read_window, window_table
 from sbr_tasks.window.coverage import coverage_notes
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
@@ -136,7 +137,7 @@ def test_window_with_nothing_to_train_on_says_what_to_change(tmp_path: Path) -> 
         build_window(store, settings, D)
     assert str(caught.value) == (
         "The window of 2020-06-04 has 11 clicks, 4 of them to cleanse, but cleansing (sessions of 2 or more clicks, "
-        "items of 6 or more) left 0, and none to train on before 2020-06-03. "
+        "1,000 at most, items of 6 or more) left 0, and none to train on before 2020-06-03. "
         "Lower window.least_click, or lengthen the window (window.days)."
     )
 
@@ -193,12 +194,52 @@ def test_window_cleansed_as_a_whole_lets_the_test_day_choose_items_and_says_so(t
     assert not any("scores are too high" in note for note in coverage_notes(fair.manifest))
 
 
+def test_sessions_of_more_than_a_thousand_clicks_are_not_trained_on(tmp_path: Path) -> None:
+    robot: list[Click] = [(60, 1 + item % 2, at(DAYS[0], item)) for item in range(1001)]
+    store, settings = stored(tmp_path, [*shop(), *robot])
+    window = build_window(store, settings, D)
+    assert window.manifest["cleansing"]["too_long"] == {"sessions": 1, "clicks_lost": 1001}
+    assert window_table(window).endswith(
+        "1 sessions of more than 1,000 clicks were dropped, 1,001 clicks lost (window.longest)."
+    )
+    unlimited = build_window(store, parquet_settings(tmp_path, *OVERRIDES, "window.longest=null"), D)
+    assert unlimited.manifest["parts"]["train"]["clicks"] == window.manifest["parts"]["train"]["clicks"] + 1001
+
+
 def test_action_on_long_sessions_is_no_input_of_a_window_that_has_no_limit(tmp_path: Path) -> None:
-    store, settings = stored(tmp_path, shop())
+    store, settings = stored(tmp_path, shop(), "window.longest=null")
     window = build_window(store, settings, D)
     assert window.manifest["cleansing"]["too_long"] is None
     assert not {"longest", "longest_action"} & window.manifest["inputs"]["window"].keys()
-    assert build_window(store, parquet_settings(tmp_path, *OVERRIDES, "window.longest_action=cut"), D) == window
+    cutting = parquet_settings(tmp_path, *OVERRIDES, "window.longest=null", "window.longest_action=cut")
+    assert build_window(store, cutting, D) == window
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_newest_accepted_day_before_the_test_day_validates(tmp_path: Path, is_closed: bool) -> None:
+    """Nothing was clicked on the day before; a session comes over the midnight before the validation day."""
+    clicks: list[Click] = [click for click in shop() if not at(DAYS[2], 0) <= click[2] < at(D, 0)]
+    clicks += [(70, 1, at(DAYS[1], -9)), (70, 2, at(DAYS[1], 9))]
+    settings = parquet_settings(tmp_path, *OVERRIDES, "window.days=5", "window.max_missing_days=2")
+    if is_closed:
+        close_day(Store.open(settings), DAYS[2], reason="Sunday", actor="ann")
+    store, _ = stored(tmp_path, clicks)
+    window = build_window(store, settings, D)
+    assert window.validation_day == DAYS[1]
+    assert window.manifest["validation_day"] == str(DAYS[1])
+    assert window.manifest["missing_days"] == [str(D - timedelta(days=4)), *([] if is_closed else [str(DAYS[2])])]
+    assert window_table(window).endswith(f"Validated on {DAYS[1]}, the newest day before {D} with accepted clicks.")
+    data = read_window(store, window, settings.zone)
+    assert (data.train.n_sessions, data.validation.n_sessions, data.test.n_sessions) == (1, 2, 2)
+    assert data.validation.is_target.tolist() == [False, True, True, True]
+    assert load_window(store, D, window.fingerprint).validation_day == DAYS[1]
+
+
+def test_window_from_before_there_was_a_choice_is_validated_on_the_day_before(tmp_path: Path) -> None:
+    store, settings = stored(tmp_path, shop())
+    window = build_window(store, settings, D)
+    del window.manifest["validation_day"]
+    assert window.validation_day == DAYS[2]
 
 
 AMSTERDAM = "timezone=Europe/Amsterdam"

@@ -3,6 +3,8 @@
 const BASE = location.pathname.replace(/\/sbr-models\/.*$/, ""); // where Airflow isn't at the root of its host
 const DAGS = `${BASE}/api/v2/dags`;
 const ROLLBACK = "rollback_champion";
+const PIN = "pin_champion";
+const DAG_OF = { rollback: ROLLBACK, pin: PIN, unpin: PIN };
 const METRICS = { recall_at_20: "Recall@20", mrr_at_20: "MRR@20" };
 
 const OUTCOMES = {
@@ -15,6 +17,8 @@ const OUTCOMES = {
   too_few_events: ["Too few events", "warn"],
   below_baseline: ["Below baseline", "warn"],
   rollback: ["Rolled back to", "back"],
+  pin: ["Pinned", "back"],
+  unpin: ["Unpinned", ""],
 };
 
 /** An element; attributes that are null or false are left out, functions are listeners. */
@@ -127,7 +131,7 @@ function dagLink(dag) {
 /** Who or which run decided: a link where it was a run of Airflow. */
 function runLink(run, outcome) {
   if (!/^(scheduled|manual|backfill|asset_triggered)__/.test(run)) return el("span", {}, run);
-  const dag = outcome === "rollback" ? ROLLBACK : "daily_retrain";
+  const dag = DAG_OF[outcome] ?? "daily_retrain";
   return outLink(`${BASE}/dags/${dag}/runs/${encodeURIComponent(run)}`, run);
 }
 
@@ -221,27 +225,53 @@ function askRollback({ champion, choices, chosen = choices[0] }) {
     { name: "to", required: true },
     choices.map((name) => el("option", { value: name, selected: name === chosen }, name)),
   );
+  const pin = el("input", { type: "checkbox", name: "pin" });
+  askToTrigger({
+    title: "Roll back",
+    text: ["This makes an earlier champion live. ", el("strong", {}, champion), " will be retired and can never be promoted again."],
+    fields: [
+      el("label", {}, "Version to return to", versions),
+      el("label", { class: "check" }, pin, "Pin it: keep it until somebody unpins it, even if a better model comes"),
+    ],
+    inputs: [versions, pin],
+    dag: ROLLBACK,
+    conf: (reason) => ({ to: versions.value, reason, pin: pin.checked }),
+    done: () => `${versions.value} is the champion again.`,
+  });
+}
+
+/** Asks why the champion is to be pinned, or no longer, and triggers the DAG. */
+function askPin({ champion, isPinned }) {
+  const what = isPinned
+    ? ["From the next decision on, a better model replaces ", el("strong", {}, champion), "."]
+    : [el("strong", {}, champion), " stays champion until it is unpinned; decisions are recorded as what they would be."];
+  askToTrigger({
+    title: isPinned ? "Unpin" : "Pin",
+    text: what,
+    dag: PIN,
+    conf: (reason) => ({ action: isPinned ? "unpin" : "pin", reason }),
+    done: () => `${champion} is ${isPinned ? "no longer pinned" : "pinned"}.`,
+  });
+}
+
+/** A dialog that asks for a reason, triggers a DAG through Airflow's API and follows its run. */
+function askToTrigger({ title, text, fields = [], inputs = [], dag, conf, done: doneText }) {
   const reason = el("textarea", { name: "reason", required: true, maxlength: 2000 });
   const status = el("div", { role: "status" });
   const cancel = el("button", { type: "button", click: () => dialog.close() }, "Cancel");
-  const submit = el("button", { type: "submit", class: "primary" }, "Roll back");
+  const submit = el("button", { type: "submit", class: "primary" }, title);
   const form = el(
     "form",
     {},
-    el("label", {}, "Version to return to", versions),
-    el("label", {}, "Reason, for whoever reads the log later", reason),
+    fields,
+    el("label", {}, "Reason (kept in the promotion log)", reason),
     status,
     el("div", { class: "actions" }, cancel, submit),
   );
-  const text = [
-    "Makes an earlier champion live again. ",
-    el("strong", {}, champion),
-    " is retired: it is never promoted again.",
-  ];
   const dialog = el(
     "dialog",
-    { "aria-labelledby": "rollback-title" },
-    el("h2", { id: "rollback-title" }, "Roll back"),
+    { "aria-labelledby": "dialog-title" },
+    el("h2", { id: "dialog-title" }, title),
     el("p", {}, text),
     form,
   );
@@ -250,17 +280,17 @@ function askRollback({ champion, choices, chosen = choices[0] }) {
     event.preventDefault();
     reason.setCustomValidity(reason.value.trim() ? "" : "Say why.");
     if (!form.reportValidity()) return;
-    for (const part of [submit, versions, reason]) part.disabled = true;
+    for (const part of [submit, reason, ...inputs]) part.disabled = true;
     cancel.textContent = "Close"; // the run goes on, whether somebody watches or not
     const say = (...words) => status.replaceChildren(...words);
     try {
-      done = await rollBack(versions.value, reason.value.trim(), say);
+      done = await trigger(dag, conf(reason.value.trim()), doneText, say);
     } catch (error) {
       say(el("div", { class: "problem" }, error.message));
     }
     if (done && !dialog.open) location.reload();
     submit.hidden = done;
-    for (const part of [submit, versions, reason]) part.disabled = done;
+    for (const part of [submit, reason, ...inputs]) part.disabled = done;
     if (done) cancel.focus();
   });
   reason.addEventListener("input", () => reason.setCustomValidity(""));
@@ -270,27 +300,25 @@ function askRollback({ champion, choices, chosen = choices[0] }) {
   reason.focus();
 }
 
-/** Whether the champion is another one now. */
-async function rollBack(to, reason, say) {
+/** Triggers a DAG and waits for its run; whether it did its work. */
+async function trigger(dag, conf, doneText, say) {
   say("Asking Airflow …");
   const headers = { "Content-Type": "application/json" };
-  const body = JSON.stringify({ logical_date: null, conf: { to, reason } });
-  const run = await ask(`${DAGS}/${ROLLBACK}/dagRuns`, { method: "POST", headers, body });
-  const link = outLink(`${BASE}/dags/${ROLLBACK}/runs/${encodeURIComponent(run.dag_run_id)}`, "the run");
+  const body = JSON.stringify({ logical_date: null, conf });
+  const run = await ask(`${DAGS}/${dag}/dagRuns`, { method: "POST", headers, body });
+  const link = outLink(`${BASE}/dags/${dag}/runs/${encodeURIComponent(run.dag_run_id)}`, "the run");
   for (;;) {
-    const { state } = await ask(`${DAGS}/${ROLLBACK}/dagRuns/${encodeURIComponent(run.dag_run_id)}`);
+    const { state } = await ask(`${DAGS}/${dag}/dagRuns/${encodeURIComponent(run.dag_run_id)}`);
     if (state === "success") {
-      say(el("p", {}, el("strong", {}, "Done."), ` ${to} is the champion again. See `, link, "."));
+      say(el("p", {}, el("strong", {}, "Done."), ` ${doneText()} See `, link, "."));
       return true;
     }
     if (state === "failed") {
-      say(el("div", { class: "problem" }, "The rollback failed; the error in its task's log says why. See ", link, "."));
+      say(el("div", { class: "problem" }, "It failed; the error in its task's log says why. See ", link, "."));
       return false;
     }
-    const { is_paused: isPaused } = await ask(`${DAGS}/${ROLLBACK}`);
-    const waits = isPaused
-      ? `The DAG ${ROLLBACK} is paused: unpause it, then this goes on. See `
-      : `The run is ${state} … See `;
+    const { is_paused: isPaused } = await ask(`${DAGS}/${dag}`);
+    const waits = isPaused ? `The DAG ${dag} is paused: unpause it, then this continues. See ` : `The run is ${state} … See `;
     say(el("p", {}, waits, link, "."));
     await new Promise((resolve) => setTimeout(resolve, 1000));
   }
@@ -299,6 +327,7 @@ async function rollBack(to, reason, say) {
 export {
   METRICS,
   ask,
+  askPin,
   askRollback,
   badge,
   byId,

@@ -4,6 +4,7 @@ import { DAY_MS, chart, dayTicks } from "./chart.js";
 import {
   METRICS,
   ask,
+  askPin,
   askRollback,
   badge,
   byId,
@@ -34,7 +35,7 @@ const RANGES = [
   ["1 year", 365],
 ];
 
-function showChampion(champion, mayRollBack) {
+function showChampion(champion, mayRollBack, mayPin) {
   const place = byId("champion-content");
   byId("champion").hidden = false;
   if (!champion) {
@@ -80,15 +81,27 @@ function showChampion(champion, mayRollBack) {
     tile("Age", count(champion.days_old), champion.days_old === 1 ? "day" : "days"),
   );
   place.append(el("div", { class: "live" }, el("div", {}, about), tiles));
+  if (champion.pin) {
+    const { at, run, outcome, reason } = champion.pin;
+    const pinned = [el("strong", {}, "Pinned"), " since ", instant(at), " by ", runLink(run, outcome), `: ${reason}`];
+    place.append(el("div", { class: "note", id: "pin" }, pinned));
+  }
   if (champion.fault) place.append(el("div", { class: "note" }, champion.fault));
   const late = el("div");
   place.append(late);
   if (made) place.append(lineage(champion, made));
   if (made) noteStale(champion.version, late);
-  if (mayRollBack && champion.may_return.length) {
-    const start = () => askRollback({ champion: champion.version, choices: champion.may_return });
-    place.append(el("div", { class: "actions" }, el("button", { type: "button", click: start }, "Roll back …")));
-  }
+  const button = (text, click) => el("button", { type: "button", click }, text);
+  const buttons = [
+    mayRollBack &&
+      champion.may_return.length > 0 &&
+      button("Roll back …", () => askRollback({ champion: champion.version, choices: champion.may_return })),
+    mayPin &&
+      button(champion.pin ? "Unpin …" : "Pin …", () =>
+        askPin({ champion: champion.version, isPinned: Boolean(champion.pin) }),
+      ),
+  ];
+  if (buttons.some(Boolean)) place.append(el("div", { class: "actions" }, buttons));
 }
 
 /** The newest entry, where it isn't the one that made the champion. */
@@ -353,8 +366,8 @@ function byOutcome(rows) {
 }
 
 try {
-  const { champion, decisions, log, may_roll_back: mayRollBack } = await ask("api/overview");
-  showChampion(champion, mayRollBack);
+  const { champion, decisions, log, may_roll_back: mayRollBack, may_pin: mayPin } = await ask("api/overview");
+  showChampion(champion, mayRollBack, mayPin);
   showLast(decisions, champion);
   showCharts(decisions);
   if (champion) showTry(decisions, champion);

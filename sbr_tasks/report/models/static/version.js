@@ -29,7 +29,7 @@ function card(title, ...content) {
 }
 
 function showHead(found) {
-  const last = found.decisions.find((row) => row.version === found.version && row.outcome !== "rollback");
+  const last = found.decisions.find((row) => row.version === found.version && !["rollback", "pin", "unpin"].includes(row.outcome));
   byId("title").textContent = found.version;
   document.title = found.version;
   byId("badges").append(

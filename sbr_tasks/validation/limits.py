@@ -1,0 +1,116 @@
+"""A day's facts against fixed limits: what people would notice at a glance, whatever the days before were like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sbr_tasks.settings import ValidationSettings
+
+MAX_SESSION_SHARE = 0.05
+"""One session with a larger share of a day's clicks is a robot, or no session at all."""
+MAX_ITEM_SHARE = 1 / 3
+"""An item with a larger share of a day's clicks is hardly what people chose among many."""
+MAX_LONG_SESSIONS = 0.01
+"""More sessions than this share that last for days are ids that stand for several sessions."""
+_MIN_CLICKS = 20
+"""Shares of a handful of clicks say nothing."""
+_PLACEHOLDERS = frozenset(
+    {"null", "(null)", "none", "nil", "nan", "n/a", "na", "undefined", "unknown", "(not set)", "not set", "-"}
+)
+_MAX_ID_LENGTH = 80
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A fact and the most that it may be.
+
+    Attributes:
+        fact: Name of the fact.
+        expectation: Name of the expectation that it belongs to, which has the severity.
+        value: The day's.
+        low: Always None: low values are fine.
+        high: The largest value that isn't warned about.
+        sentence: All of that for people.
+    """
+
+    fact: str
+    expectation: str
+    value: float
+    high: float
+    sentence: str
+    low: None = None
+
+
+def limits(facts: Mapping[str, Any], settings: ValidationSettings) -> list[Limit]:
+    """The limits that a day's facts are held against.
+
+    Args:
+        facts: The day's, by name (`Facts.as_dict`); empty where they couldn't be measured.
+        settings: Thresholds.
+
+    Returns:
+        One for each fact that is known.
+    """
+    if not facts:
+        return []
+    session, item = shown_id(facts["top_session_id"]), shown_id(facts["top_item_id"])
+    of_session, of_item, tied = (_percent(facts[name]) for name in ("top_session", "top_item", "tied"))
+    found = [
+        Limit(
+            "tied",
+            "tied_clicks",
+            facts["tied"],
+            settings.max_tied_share,
+            f"{tied} of the clicks have the same time as the click before them in their session (warning above "
+            f"{_percent(settings.max_tied_share)}, validation.max_tied_share), so only the source tells their order",
+        ),
+        Limit(
+            "top_session",
+            "top_session",
+            facts["top_session"],
+            _unless_small(MAX_SESSION_SHARE, facts["clicks"]),
+            f"Session {session} has {of_session} of the clicks (warning above {_percent(MAX_SESSION_SHARE)}): a robot, or "
+            "clicks without a session of their own",
+        ),
+        Limit(
+            "top_item",
+            "top_item",
+            facts["top_item"],
+            _unless_small(MAX_ITEM_SHARE, facts["clicks"]),
+            f"Item {item} has {of_item} of the clicks (warning above a third)",
+        ),
+    ]
+    if facts["long_sessions"] is not None:
+        found.append(
+            Limit(
+                "long_sessions",
+                "session_spans",
+                facts["long_sessions"],
+                MAX_LONG_SESSIONS,
+                f"{_percent(facts['long_sessions'])} of the sessions last more than {settings.max_session_hours:g} hours "
+                f"(validation.max_session_hours; warning above {_percent(MAX_LONG_SESSIONS)} of the sessions), counting their "
+                "clicks on earlier days: session ids that start again every day merge different visits",
+            )
+        )
+    return found
+
+
+def is_placeholder(session_id: object) -> bool:
+    """Whether a session id is what systems write where they have none, such as `null`."""
+    return isinstance(session_id, str) and session_id.strip().lower() in _PLACEHOLDERS
+
+
+def shown_id(identifier: object) -> str:
+    """An id as a message shows it: control characters escaped, and not longer than a line."""
+    return repr(str(identifier)[:_MAX_ID_LENGTH])[1:-1]
+
+
+def _unless_small(limit: float, n_clicks: int) -> float:
+    """The limit as a share of the clicks; at least so large that `_MIN_CLICKS` - 1 clicks never exceed it."""
+    return max(limit, (_MIN_CLICKS - 1) / n_clicks) if n_clicks else 1.0
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g}%" if share < 0.1 else f"{100 * share:.0f}%"
