@@ -1,4 +1,4 @@
-"""Cutting the ratings of users into sessions, for sources that know users only."""
+"""Cutting the clicks of users into sessions, for sources that know users only."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ def cut_sessions(clicks: pa.Table, gap_minutes: float) -> pa.Table:
         gap_minutes: Inactivity in minutes after which a new session starts.
 
     Returns:
-        The same clicks, sorted by user and time, with session ids; empty for empty input.
+        The same clicks, sorted by user and time, with session ids; those of one user at one time keep their order. Empty for
+        empty input.
 
     Raises:
         SourceError: An integer user or a time doesn't fit into the session id.
     """
     if not len(clicks):
         return clicks
-    clicks = clicks.sort_by([("session_id", "ascending"), ("clicked_at", "ascending"), ("item_id", "ascending")])
+    clicks = clicks.sort_by([("session_id", "ascending"), ("clicked_at", "ascending")])
     users = clicks.column("session_id").combine_chunks().dictionary_encode()
     users = users.combine_chunks() if isinstance(users, pa.ChunkedArray) else users
     user_codes = users.indices.to_numpy()
