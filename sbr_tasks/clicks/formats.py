@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sbr_tasks.clicks.layouts import Layout, find_layout, layout_of
-from sbr_tasks.clicks.lines import CsvParser, JsonParser, Lines, Parsed, count_lines
+from sbr_tasks.clicks.lines import CsvParser, JsonParser, Lines, Parsed, count_lines, one_line
 from sbr_tasks.clicks.parquet import ParquetSource
 from sbr_tasks.clicks.rejects import Reject
 from sbr_tasks.clicks.sources import SourceFile, open_file, size_of
 from sbr_tasks.clicks.values import Limits, Reasons, Values, as_texts, to_values
-from sbr_tasks.errors import SbrError, SourceError, first_line
+from sbr_tasks.errors import SbrError, SourceError
 from sbr_tasks.settings import SourceSettings
 
 BLOCK_BYTES = 16 << 20
@@ -110,8 +110,9 @@ def read_blocks(file: SourceFile, source: SourceSettings, now: datetime | None =
         raise SourceError(f"Expected clicks in {file}, but there is no such file. Check the path.") from None
     except Exception as error:
         # Whatever a damaged file makes of zlib, Arrow or Python is one sentence; the cause stays in the chain of errors.
-        what = first_line(error) or type(error).__name__
-        raise SourceError(f"{file} can't be read: {what}. Check that the file is complete and may be read.") from error
+        raise SourceError(
+            f"{file} can't be read: {one_line(error)}. Check that the file is complete and may be read."
+        ) from error
 
 
 def max_lines_after(files: Sequence[SourceFile], source: SourceSettings) -> Sequence[int | None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +21,9 @@ import pyarrow.json as pajson
 
 from sbr_tasks.clicks.layouts import Layout
 from sbr_tasks.clicks.values import one_chunk
+from sbr_tasks.errors import first_line
 
-_PARSED_AT_ONCE = 128
+_PIECE_LINES = 2_000
 """Lines that are gone through one by one where Arrow refuses them together."""
 
 Indices = npt.NDArray[np.int64]
@@ -63,6 +64,12 @@ class Lines:
     def __getitem__(self, i: int) -> bytes:
         """A line without its end."""
         return self.data[self.starts[i] : self.ends[i]].removesuffix(b"\r")
+
+    @staticmethod
+    def last_of(data: bytes) -> bytes:
+        """The last line of some bytes."""
+        start = data.rfind(b"\n", 0, -1) + 1
+        return data[start:].removesuffix(b"\n").removesuffix(b"\r")
 
     def of(self, places: Indices) -> Indices:
         """The lines in which some bytes are, each once."""
@@ -116,6 +123,12 @@ def count_lines(data: bytes) -> int:
     return data.count(b"\n") + (not data.endswith(b"\n"))
 
 
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line and in characters that can be printed, without a full stop at its end."""
+    text = first_line(error)[:300].rstrip(". ") or type(error).__name__
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def shown(line: bytes) -> str:
     """A line for a message."""
     text = line.decode("utf-8", "backslashreplace")
@@ -147,6 +160,8 @@ class CsvParser:
         """All lines, if each is right; else None."""
         if data.count(b"\r") != data.count(b"\r\n") or not (data.isascii() or is_utf8(data)):
             return None
+        if self._line is not None and not self._line[1].fullmatch(Lines.last_of(data)):
+            return None  # Arrow closes a quote itself at the end of its input
         columns = self._read(data, 1 << 20)
         if columns is None or len(columns[self._layout.item_id]) != count_lines(data):
             return None
@@ -302,7 +317,7 @@ class JsonParser:
         if len(numbers):
             self._schema = self._schema or self._guess(lines, numbers)
             whole = self._read(rest, numbers)
-            parts = [whole] if whole is not None else self._halve(lines, numbers)
+            parts = [whole] if whole is not None else list(self._in_pieces(lines, numbers))
         if len(suspects):
             parts.append(self._parse_each(lines, suspects))
         return self._in_order(parts)
@@ -347,16 +362,12 @@ class JsonParser:
             return pa.int64()
         return pa.bool_() if isinstance(example, bool) and name not in self._required else pa.string()
 
-    def _halve(self, lines: Lines, numbers: Indices) -> list[Parsed]:
-        """Lines that Arrow refuses together: those that it takes, and the others one by one."""
-        if len(numbers) <= _PARSED_AT_ONCE:
-            return [self._parse_each(lines, numbers)]
-        parts: list[Parsed] = []
-        for half in np.array_split(numbers, 2):
-            data = b"".join(lines.data[lines.starts[i] : lines.ends[i]] + b"\n" for i in half.tolist())
-            parsed = self._read(data, half)
-            parts += [parsed] if parsed is not None else self._halve(lines, half)
-        return parts
+    def _in_pieces(self, lines: Lines, numbers: Indices) -> Iterator[Parsed]:
+        """Lines that Arrow refuses together: the pieces that it takes, and the lines of the others one by one."""
+        for piece in np.array_split(numbers, -(-len(numbers) // _PIECE_LINES)):
+            data = b"".join(lines[i] + b"\n" for i in piece.tolist())
+            parsed = self._read(data, piece) if len(numbers) > _PIECE_LINES else None
+            yield parsed if parsed is not None else self._parse_each(lines, piece)
 
     def _read(self, data: bytes, numbers: Indices) -> Parsed | None:
         """The columns of lines that Arrow takes; else None."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sbr_tasks.clicks.layouts import mapped_layout
-from sbr_tasks.clicks.lines import Indices, Parsed, is_utf8
+from sbr_tasks.clicks.lines import Indices, Parsed, is_utf8, one_line
 from sbr_tasks.clicks.sources import SourceFile, open_file
 from sbr_tasks.clicks.values import is_scalar, one_chunk
 from sbr_tasks.errors import SourceError
@@ -33,7 +33,7 @@ class ParquetSource:
             # INT96 is read as microseconds: as nanoseconds, times after 2262 would wrap around.
             self._parquet = pq.ParquetFile(open_file(file), coerce_int96_timestamp_unit="us")
         except pa.ArrowInvalid as error:
-            raise SourceError(f"Expected a Parquet file in {file}: {str(error).splitlines()[0]}") from error
+            raise SourceError(f"Expected a Parquet file in {file}: {one_line(error)}. Check that it is complete.") from error
         names = tuple(self._parquet.schema_arrow.names)
         self.layout = mapped_layout(names, source, file, "Parquet columns", "")
         self._int96 = {

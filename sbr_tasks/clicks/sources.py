@@ -90,7 +90,7 @@ def find_files(
             raise NotArrivedError(f"Expected files of clicks in the folder {place}, found none.")
         return _require_utf8(files)
     names = glob.glob(path, recursive=True)  # noqa: PTH207 (absolute globs)
-    found = sorted(file for file in map(Path, names) if file.is_file() and not _is_skipped(file.name, place.name))
+    found = sorted(file for file in map(Path, names) if file.is_file() and not _is_passed_over(file.as_posix(), path))
     if not found:
         raise NotArrivedError(f"Expected clicks in {path}, but there is no such file. Check the path ({named_by}).")
     return _require_utf8(found)
@@ -223,7 +223,15 @@ def _is_in(key: str, folder: str) -> bool:
 
 def _is_asked_for(key: str, pattern: str) -> bool:
     """Whether a glob means this key."""
-    return _matches(key, pattern) and not _is_skipped(PurePosixPath(key).name, PurePosixPath(pattern).name)
+    return _matches(key, pattern) and not _is_passed_over(key, pattern)
+
+
+def _is_passed_over(name: str, pattern: str) -> bool:
+    """Whether a glob's wildcards would find a file that is hidden, still written, or in a hidden folder."""
+    named = pattern.split("/")
+    *folders, last = name.split("/")
+    hidden = any(folder.startswith((".", "_")) and folder not in named for folder in folders)
+    return (hidden and not any(part.startswith((".", "_")) for part in named)) or _is_skipped(last, named[-1])
 
 
 def _matches(key: str, pattern: str) -> bool:
