@@ -10,10 +10,12 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -45,7 +47,111 @@ NOT_SETTINGS = frozenset({"SBR_SETTINGS", "SBR_SHARED_DATA", "SBR_NO_SKIP"})
 
 ChangedDays = Literal["take_grown", "warn", "take"]
 
-ClickFormat = Literal["yoochoose", "gru4rec", "movielens", "csv", "jsonl", "parquet"]
+LineFormat = Literal["yoochoose", "gru4rec", "movielens", "csv", "jsonl", "parquet"]
+ClickFormat = Literal[
+    "yoochoose",
+    "gru4rec",
+    "movielens",
+    "csv",
+    "jsonl",
+    "parquet",
+    "diginetica",
+    "retailrocket",
+    "rees46",
+    "otto",
+    "30music",
+]
+
+DATA_SETS: Mapping[str, tuple[LineFormat, Mapping[str, Any]]] = {
+    "movielens": ("movielens", {"session_gap": 30.0, "earliest": "1995-01-01"}),
+    "diginetica": (
+        "csv",
+        {
+            "delimiter": ";",
+            "timezone": "UTC",
+            "columns": {
+                "session_id": "session_id",
+                "item_id": "item_id",
+                "clicked_at": "eventdate",
+                "time_offset": "timeframe",
+            },
+        },
+    ),
+    "retailrocket": (
+        "csv",
+        {
+            "time_unit": "ms",
+            "session_gap": 30.0,
+            "where": "event = view",
+            "columns": {"user_id": "visitorid", "item_id": "itemid", "clicked_at": "timestamp"},
+        },
+    ),
+    "rees46": (
+        "csv",
+        {
+            "id_type": "string",
+            "where": "event_type = view and user_session != ''",
+            "columns": {
+                "session_id": "user_session",
+                "item_id": "product_id",
+                "clicked_at": "event_time",
+                "category": "category_id",
+            },
+        },
+    ),
+    "otto": (
+        "jsonl",
+        {
+            "time_unit": "ms",
+            "where": "events[].type = clicks",
+            "columns": {"session_id": "session", "item_id": "events[].aid", "clicked_at": "events[].ts"},
+        },
+    ),
+    "30music": (
+        "csv",
+        {
+            "delimiter": "\t",
+            "time_unit": "s",
+            "columns": {"session_id": "SessionId", "item_id": "ItemId", "clicked_at": "Time"},
+        },
+    ),
+}
+"""Public data sets: the format of their lines, and the settings of `source` that read them. What a person sets wins."""
+
+
+class Condition(NamedTuple):
+    """What `source.where` asks of one column of a click: to be equal to a text, or not to be."""
+
+    column: str
+    is_equal: bool
+    value: str
+
+
+_CONDITION = re.compile(
+    r"""\s*(?P<column>[^=!'"]+?)\s*(?P<operator>!?=)\s*(?:'(?P<single>[^']*)'|"(?P<double>[^"]*)"|(?P<bare>[^\s'"=]+))"""
+    r"""(?:\s+and\s+(?=\S)|\s*$)""",
+    re.IGNORECASE,
+)
+
+
+def parse_where(text: str) -> tuple[Condition, ...]:
+    """The conditions of a text such as `event_type = view and user_session != ''`; all of them must hold.
+
+    Raises:
+        ValueError: It isn't made of conditions joined by `and`.
+    """
+    conditions, at = [], 0
+    while at < len(text):
+        match = _CONDITION.match(text, at)
+        if match is None:
+            raise ValueError(
+                f"expected conditions such as event_type = view, joined by 'and', found {text[at:]!r}; "
+                "the operators are = and !=, and a value with blanks is quoted"
+            )
+        value = next(value for value in match.group("single", "double", "bare") if value is not None)
+        conditions.append(Condition(match["column"], match["operator"] == "=", value))
+        at = match.end()
+    return tuple(conditions)
 
 
 _EXAMPLES = {
@@ -65,17 +171,39 @@ def _several(value: Any) -> Any:
 Several = BeforeValidator(_several)
 
 
+def require_zone(name: str) -> str:
+    """The name of a time zone.
+
+    Raises:
+        ValueError: There is no such zone.
+    """
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"no time zone is called {name!r}; use a name such as 'UTC' or 'Europe/Amsterdam'") from error
+    return name
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SourceColumns(_Section):
-    """Names of the columns of a `csv`, `jsonl` or `parquet` source."""
+    """Names of the columns of a `csv`, `jsonl` or `parquet` source; `events[].item` is a key of the objects in a JSON list."""
 
     session_id: str = "session_id"
+    user_id: str | None = Field(
+        None, description="Column of the user whose clicks source.session_gap cuts into sessions. Default: session_id."
+    )
     item_id: str = "item_id"
     clicked_at: str = "clicked_at"
-    category: str | None = Field(None, description="Column of the category; none: the category is empty.")
+    time_offset: str | None = Field(None, description="Column of milliseconds to add to the time, where that is a date.")
+    category: str | None = Field(None, description="Column of the category. Default: the category is empty.")
+
+
+def _delimiter(value: Any) -> Any:
+    """Lets a shell give a tab as a backslash and a t."""
+    return "\t" if value == "\\t" else value
 
 
 class SourceSettings(_Section):
@@ -83,18 +211,33 @@ class SourceSettings(_Section):
 
     path: str | None = Field(None, description="A file, a folder, or a glob (plain or .gz); or one in s3://, gs://, az://.")
     options: dict[str, str] = Field({}, description="Options of the source's object store (endpoint, region), never secrets.")
-    format: ClickFormat = Field("yoochoose", description="How the lines are laid out.")
+    format: ClickFormat = Field("yoochoose", description="How the lines are laid out, or the name of a public data set.")
     columns: SourceColumns = Field(SourceColumns(), description="Column names for csv, jsonl and parquet.")
-    delimiter: str = Field(",", min_length=1, max_length=1, description="Field separator of the csv format.")
+    delimiter: Annotated[str, BeforeValidator(_delimiter)] = Field(
+        ",", min_length=1, max_length=1, description="Field separator of the csv format; \\t is a tab."
+    )
     id_type: Literal["integer", "string"] = Field(
         "integer", description="Type of session and item ids: 64-bit non-negative integers, or strings."
     )
     time_unit: Literal["iso", "s", "ms", "us"] = Field(
         "iso",
-        description="How csv, jsonl and parquet write the time: ISO-8601 with a zone, or a number of this unit since 1970.",
+        description="How csv, jsonl and parquet write the time: ISO-8601, or a number of this unit since 1970.",
     )
-    session_gap_minutes: float = Field(
-        30.0, gt=0, description="Inactivity after which a new session of the same user starts (movielens)."
+    timezone: str | None = Field(
+        None, description="Zone of times that name none, such as Europe/Amsterdam. Default: such times are rejected."
+    )
+    earliest: date = Field(
+        date(2000, 1, 1), ge=date(1970, 1, 1), description="Clicks before this day (UTC) are rejected as impossible."
+    )
+    where: str | None = Field(
+        None,
+        description="Which lines are clicks, such as event_type = view; also !=, and several joined by 'and'. Default: all.",
+    )
+    session_gap: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Minutes without a click after which a new session of the same user starts. Default: sessions have ids.",
     )
     wait_minutes: int = Field(
         720, ge=0, description="How long a scheduled run waits for clicks of its day; 0, and any other run: it fails at once."
@@ -105,6 +248,49 @@ class SourceSettings(_Section):
         ge=0,
         description="A local file that changed within this time may be half written and isn't read yet; 0: read at once.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_data_set(cls, given: Any) -> Any:
+        """Adds what reads a public data set; what is given wins."""
+        name = given.get("format") if isinstance(given, Mapping) else None
+        if not isinstance(name, str) or name not in DATA_SETS:
+            return given
+        defaults = DATA_SETS[name][1]
+        filled = {**defaults, **given}
+        if isinstance(given.get("columns"), Mapping):
+            filled["columns"] = {**defaults.get("columns", {}), **given["columns"]}
+        return filled
+
+    @field_validator("delimiter")
+    @classmethod
+    def _delimiter_separates(cls, delimiter: str) -> str:
+        if not delimiter.isascii() or delimiter in '"\r\n\0':
+            raise ValueError("expected one ASCII character that is neither a quote nor the end of a line")
+        return delimiter
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, name: str | None) -> str | None:
+        return name if name is None else require_zone(name)
+
+    @field_validator("where")
+    @classmethod
+    def _where_is_understood(cls, text: str | None) -> str | None:
+        if text is not None and not parse_where(text):
+            raise ValueError("expected conditions such as event_type = view")
+        return text
+
+    @model_validator(mode="after")
+    def _users_are_cut(self) -> Self:
+        if self.columns.user_id is not None and self.session_gap is None:
+            raise ValueError("columns.user_id names users; set session_gap to the minutes that separate their sessions")
+        return self
+
+    @property
+    def line_format(self) -> LineFormat:
+        """The format of the lines, also of a public data set."""
+        return DATA_SETS[self.format][0] if self.format in DATA_SETS else self.format  # type: ignore[return-value]
 
 
 class IngestSettings(_Section):
@@ -428,11 +614,7 @@ class Settings(BaseSettings):
     @field_validator("timezone")
     @classmethod
     def _zone_exists(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError(f"no time zone is called {name!r}; use a name such as 'UTC' or 'Europe/Amsterdam'") from error
-        return name
+        return require_zone(name)
 
     @property
     def zone(self) -> ZoneInfo:

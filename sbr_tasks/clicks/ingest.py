@@ -12,7 +12,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 from sbr_tasks.ahead import one_ahead
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
 from sbr_tasks.clicks.changed import Difference, difference
-from sbr_tasks.clicks.formats import Block, click_schema, read_blocks
+from sbr_tasks.clicks.formats import Block, click_schema, max_lines_after, read_blocks
 from sbr_tasks.clicks.ledger import Ledger, Reason
 from sbr_tasks.clicks.rejects import Rejects
 from sbr_tasks.clicks.sessions import cut_sessions
@@ -171,6 +171,7 @@ def ingest(
     *,
     days: Collection[date] | None = None,
     holds_back: bool = False,
+    now: datetime | None = None,
 ) -> Ingested:
     """Reads a source once and makes its days' clicks current, all at once.
 
@@ -181,6 +182,7 @@ def ingest(
         settings: `source` says what to read; `timezone` where days begin.
         days: The days to keep; None keeps all.
         holds_back: Whether files that may be half written (`source.settle_seconds`) aren't read; if not, a warning names them.
+        now: The clock: clicks more than a day later, or before `source.earliest`, are rejected. None: that of the system.
 
     Raises:
         NotArrivedError: There is no file, or one may be half written.
@@ -189,13 +191,18 @@ def ingest(
     """
     while True:
         try:
-            return _import(store, settings, days, None, holds_back)
+            return _import(store, settings, days, None, holds_back, now)
         except OvertakenError as error:
             logger.warning("Reading %s again: %s", settings.source.path, error)
 
 
 def _import(
-    store: Store, settings: Settings, days: Collection[date] | None, for_day: date | None, holds_back: bool
+    store: Store,
+    settings: Settings,
+    days: Collection[date] | None,
+    for_day: date | None,
+    holds_back: bool,
+    now: datetime | None = None,
 ) -> Ingested:
     catalog = ClickCatalog(store)
     since, known = catalog.look()
@@ -205,7 +212,7 @@ def _import(
     source = source_fingerprint(files, settings)
     rejects = Rejects(settings.ingest.max_rejected)
     with scratch_folder(settings, "ingest") as scratch, _Spill(scratch, settings, days) as spill:
-        for clicks in one_ahead(read_files(files, settings.source, rejects)):
+        for clicks in one_ahead(read_files(files, settings.source, rejects, now or datetime.now(UTC))):
             spill.add(clicks)
         if not spill.rows_read:
             raise SourceError(f"Expected clicks in {settings.source.path}, found none: the files hold no line.")
@@ -413,49 +420,57 @@ def read_source(source: SourceSettings, rejects: Rejects | None = None) -> Itera
     Raises:
         SourceError: The source is absent or empty, or too many of its lines don't parse.
     """
-    return read_files(files_of(source), source, rejects)
+    return read_files(files_of(source), source, rejects, datetime.now(UTC))
 
 
-def read_files(files: list[SourceFile], source: SourceSettings, rejects: Rejects | None = None) -> Iterator[pa.Table]:
+def read_files(
+    files: list[SourceFile], source: SourceSettings, rejects: Rejects | None = None, now: datetime | None = None
+) -> Iterator[pa.Table]:
     """All clicks of some files, block by block, with sessions; users are cut into sessions where the format knows users only.
 
     Args:
         files: Which exist.
         source: How they are laid out; its path doesn't count.
         rejects: Collects the lines that don't parse, and says how many there may be; by default none.
+        now: The clock: clicks more than a day later, or before `source.earliest`, are rejected. None: any time is possible.
 
     Raises:
         SourceError: A file is empty, or, once all were read, too many lines don't parse.
     """
-    blocks = _read_blocks(files, source, rejects or Rejects())
-    if source.format == "movielens":
-        yield cut_sessions(pa.concat_tables(blocks), source.session_gap_minutes)
+    blocks = _read_blocks(files, source, rejects or Rejects(), now)
+    if source.session_gap is not None:
+        yield from (cut_sessions(pa.concat_tables([first, *blocks]), source.session_gap) for first in blocks)
     else:
         yield from blocks
 
 
-def _read_blocks(files: list[SourceFile], source: SourceSettings, rejects: Rejects) -> Iterator[pa.Table]:
+def _read_blocks(files: list[SourceFile], source: SourceSettings, rejects: Rejects, now: datetime | None) -> Iterator[pa.Table]:
     total = sum(size_of(file) for file in files)
     what = files[0].name if len(files) == 1 else f"{len(files)} files"
     rows = 0
     with Progress(f"Reading {what}", total, "B", logger) as progress:
-        for file in files:
+        for file, left in zip(files, max_lines_after(files, source), strict=True):
             before = 0
-            for block in _read_one_of(files, file, source):
+            for block in _read_one_of(files, file, source, now):
                 rows += len(block.table)
-                rejects.add(block.lines, block.rejects)
+                with _leaving_out(files):
+                    rejects.add(block.lines, block.rejects, None if left is None else left + block.max_lines_left)
                 progress.advance(block.bytes_read - before, f"{rows:,} clicks")
                 before = block.bytes_read
                 yield block.table
-    try:
+    with _leaving_out(files):
         rejects.require_few()
-    except SourceError as error:
-        raise SourceError(f"{error}{_leave_out(files)}") from None
 
 
-def _read_one_of(files: list[SourceFile], file: SourceFile, source: SourceSettings) -> Iterator[Block]:
+def _read_one_of(files: list[SourceFile], file: SourceFile, source: SourceSettings, now: datetime | None) -> Iterator[Block]:
+    with _leaving_out(files):
+        yield from read_blocks(file, source, now)
+
+
+@contextmanager
+def _leaving_out(files: list[SourceFile]) -> Iterator[None]:
     try:
-        yield from read_blocks(file, source)
+        yield
     except SourceError as error:
         raise SourceError(f"{error}{_leave_out(files)}") from error
 

@@ -1,10 +1,10 @@
-"""Lines of a source that don't parse: counted all, kept up to a bound, and refused above a share."""
+"""Lines of a source that are wrong: counted all, kept up to a bound, and refused above a share."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
 from itertools import groupby
+from json.encoder import encode_basestring
+from typing import NamedTuple
 
 from sbr_tasks.errors import SourceError
 
@@ -12,21 +12,33 @@ KEPT_BYTES = 64 << 20
 _SHOWN = 10
 
 
-@dataclass(frozen=True)
-class Reject:
-    """A line that doesn't parse.
+class Reject(NamedTuple):
+    """A line that is wrong.
 
     Attributes:
         file: The file that holds it.
-        line: Its number there, from 1.
-        reason: What was expected, and what was found.
-        text: The line without its end; what isn't UTF-8 is replaced.
+        line: Its number there, from 1; of a Parquet file, its row.
+        reason: The column, what was expected, and what was found.
+        text: The line without its end; what isn't UTF-8 is replaced. Empty for Parquet.
+        row_group: The row group of a Parquet file, from 0; None for lines.
     """
 
     file: str
     line: int
     reason: str
     text: str
+    row_group: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it is in its file."""
+        return f"line {self.line}" if self.row_group is None else f"row {self.line} (row group {self.row_group})"
+
+    def to_json(self) -> str:
+        """One JSON object. Its keys are known, and `json.dumps` takes longer than all else that a rejected line costs."""
+        group = "" if self.row_group is None else f', "row_group": {self.row_group}'
+        file, reason, text = map(encode_basestring, (self.file, self.reason, self.text))
+        return f'{{"file": {file}, "line": {self.line}, "reason": {reason}, "text": {text}{group}}}'
 
 
 class Rejects:
@@ -44,38 +56,51 @@ class Rejects:
         self.rejected = 0
         self.kept = 0
 
-    def add(self, lines: int, rejects: tuple[Reject, ...]) -> None:
+    def add(self, lines: int, rejects: tuple[Reject, ...], max_lines_left: int | None = None) -> None:
         """Counts the lines of a block, and keeps those of them that were rejected.
 
         Args:
             lines: All lines of the block but headers and blank ones.
-            rejects: Those that don't parse.
+            rejects: Those that are wrong.
+            max_lines_left: An upper bound of the lines that follow in the source; None where there is none.
+
+        Raises:
+            SourceError: More lines were rejected than `ingest.max_rejected` allows, however many right ones follow.
         """
         self.lines += lines
         self.rejected += len(rejects)
         self._first += rejects[: _SHOWN - len(self._first)]
-        for reject in rejects if self._max_share else ():
+        is_hopeless = not self._max_share or (max_lines_left is not None and self._is_above_share(self.lines + max_lines_left))
+        if rejects and is_hopeless:
+            raise SourceError(self._too_many("read so far " if max_lines_left else ""))
+        for reject in rejects:
             if len(self._kept) >= KEPT_BYTES:
                 return
-            self._kept += json.dumps(asdict(reject), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+            self._kept += reject.to_json().encode("utf-8", "replace") + b"\n"
             self.kept += 1
 
     def require_few(self) -> None:
         """Checks the share once the source was read to its end.
 
         Raises:
-            SourceError: More lines than `ingest.max_rejected` allows don't parse; the first ten are shown.
+            SourceError: More lines than `ingest.max_rejected` allows are wrong; the first ten are shown.
         """
-        if self.rejected <= self._max_share * self.lines:
-            return
+        if self._is_above_share(self.lines):
+            raise SourceError(self._too_many(""))
+
+    def _is_above_share(self, lines: int) -> bool:
+        return self.rejected > self._max_share * lines
+
+    def _too_many(self, which: str) -> str:
         shown = ". ".join(
-            f"{file}, " + "; ".join(f"line {reject.line}: {reject.reason}" for reject in rejects)
+            f"{file}, " + "; ".join(f"{reject.place}: {reject.reason}" for reject in rejects)
             for file, rejects in groupby(self._first, key=lambda reject: reject.file)
         )
         more = f" (and {self.rejected - len(self._first):,} more)" if self.rejected > len(self._first) else ""
-        raise SourceError(
-            f"{self.rejected:,} of {self.lines:,} lines can't be read, and {self._max_share:.4g} of all lines may be rejected. "
-            f"{shown}{more}. Nothing was stored; mend the lines and ingest again, or allow more (ingest.max_rejected)."
+        return (
+            f"{self.rejected:,} of {self.lines:,} lines {which}can't be read, and {self._max_share:.4g} of all lines may be "
+            f"rejected. {shown}{more}. Nothing was stored; correct the lines and ingest again, or allow more "
+            "(ingest.max_rejected)."
         )
 
     def to_jsonl(self) -> bytes:

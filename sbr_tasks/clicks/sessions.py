@@ -1,4 +1,4 @@
-"""Cutting the ratings of users into sessions, for sources that know users only."""
+"""Cutting the clicks of users into sessions, for sources that know users only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def cut_sessions(clicks: pa.Table, gap_minutes: float) -> pa.Table:
         gap_minutes: Inactivity in minutes after which a new session starts.
 
     Returns:
-        The same clicks, sorted by user and time, with session ids; empty for empty input.
+        The same clicks, sorted by user and time, with session ids; those of one user at one time keep their order. Empty for
+        empty input.
 
     Raises:
         SourceError: An integer user or a time doesn't fit into the session id.

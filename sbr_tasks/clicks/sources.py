@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -19,6 +19,8 @@ from sbr_tasks.settings import Settings, SourceSettings, is_url
 from sbr_tasks.store import fingerprint, open_backend
 
 _WILDCARD = re.compile(r"[*?[]")
+_UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".tmp", ".temp", ".swp", ".crc", "~")
+"""Ends of names that programs give to files which they are still writing, or keep beside them."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,14 @@ def find_files(
     """The files of a source, sorted by name.
 
     Args:
-        path: A file, a folder (all its files but hidden ones), or a glob; or the same as s3://, gs:// or az:// URL.
+        path: A file, a folder, or a glob; or the same as s3://, gs:// or az:// URL. Of a folder these are its files and those
+            in its partitions (folders such as `day=2020-01-01`). Hidden files, and those whose names show that they are still
+            written, are skipped, unless a glob's last part has such a beginning or end itself.
         options: Options of the object store that a URL names.
         named_by: What a person sets the path with, for the error.
 
     Raises:
-        SourceError: No path is set.
+        SourceError: No path is set, or a file's name isn't UTF-8.
         NotArrivedError: There is no file.
         StoreError: The object store can't be listed.
     """
@@ -81,14 +85,38 @@ def find_files(
     if place.is_file():
         return [place]
     if place.is_dir():
-        files: list[SourceFile] = [file for file in sorted(place.iterdir()) if file.is_file() and not _is_hidden(file.name)]
+        files = sorted(_files_in(place), key=str)
         if not files:
             raise NotArrivedError(f"Expected files of clicks in the folder {place}, found none.")
-        return files
-    found = sorted(Path(name) for name in glob.glob(path, recursive=True) if Path(name).is_file())  # noqa: PTH207 (absolute globs)
+        return _require_utf8(files)
+    names = glob.glob(path, recursive=True)  # noqa: PTH207 (absolute globs)
+    found = sorted(file for file in map(Path, names) if file.is_file() and not _is_passed_over(file.as_posix(), path))
     if not found:
         raise NotArrivedError(f"Expected clicks in {path}, but there is no such file. Check the path ({named_by}).")
-    return list(found)
+    return _require_utf8(found)
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    """The files of a folder and of its partitions."""
+    for place in folder.iterdir():
+        if _is_skipped(place.name):
+            continue
+        if place.is_file():
+            yield place
+        elif place.is_dir() and "=" in place.name:
+            yield from _files_in(place)
+
+
+def _require_utf8(files: list[Path]) -> list[SourceFile]:
+    """The files; a name that isn't UTF-8 could be written to no log or record."""
+    for file in files:
+        try:
+            str(file).encode()
+        except UnicodeEncodeError:
+            raise SourceError(
+                f"Expected file names in UTF-8 in {str(file.parent)!a}, found {file.name!a}. Rename the file."
+            ) from None
+    return list(files)
 
 
 def files_of(source: SourceSettings) -> list[SourceFile]:
@@ -177,7 +205,7 @@ def _find_remote(path: str, options: Mapping[str, str], named_by: str) -> list[S
             backend,
         )
         for entry in listed
-        if (_matches(entry["path"], pattern) if wildcard else _is_in(entry["path"], pattern))
+        if (_is_asked_for(entry["path"], pattern) if wildcard else _is_in(entry["path"], pattern))
     ]
     if not found:
         raise NotArrivedError(f"Expected clicks in {path}, but there is no such object. Check the path ({named_by}).")
@@ -185,10 +213,25 @@ def _find_remote(path: str, options: Mapping[str, str], named_by: str) -> list[S
 
 
 def _is_in(key: str, folder: str) -> bool:
-    """Whether a key is the one named, or a file right in the folder that is named."""
+    """Whether a key is the one named, or a file in the folder that is named or in its partitions."""
     inside = key.removeprefix(f"{folder.rstrip('/')}/" if folder else "")
     is_inside = inside != key or not folder
-    return key == folder or (is_inside and "/" not in inside and not _is_hidden(inside))
+    *folders, name = inside.split("/")
+    in_partition = all("=" in one and not _is_skipped(one) for one in folders)
+    return key == folder or (is_inside and in_partition and not _is_skipped(name))
+
+
+def _is_asked_for(key: str, pattern: str) -> bool:
+    """Whether a glob means this key."""
+    return _matches(key, pattern) and not _is_passed_over(key, pattern)
+
+
+def _is_passed_over(name: str, pattern: str) -> bool:
+    """Whether a glob's wildcards would find a file that is hidden, still written, or in a hidden folder."""
+    named = pattern.split("/")
+    *folders, last = name.split("/")
+    hidden = any(folder.startswith((".", "_")) and folder not in named for folder in folders)
+    return (hidden and not any(part.startswith((".", "_")) for part in named)) or _is_skipped(last, named[-1])
 
 
 def _matches(key: str, pattern: str) -> bool:
@@ -202,5 +245,7 @@ def _matches(key: str, pattern: str) -> bool:
     return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
-def _is_hidden(name: str) -> bool:
-    return name.startswith((".", "_"))
+def _is_skipped(name: str, pattern: str = "") -> bool:
+    """Whether a file is hidden or still written, and no pattern asks for such files."""
+    is_hidden = name.startswith((".", "_")) and not pattern.startswith((".", "_"))
+    return is_hidden or (name.lower().endswith(_UNFINISHED) and not pattern.lower().endswith(_UNFINISHED))

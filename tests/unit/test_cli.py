@@ -76,7 +76,8 @@ def test_ingest_says_where_rejected_lines_lie(sbr: Sbr, clicks: Path, tmp_path: 
         (
             ("ingest", "--from", "clicks.dat", "--format", "yuchoose"),
             "sbr: Setting 'source.format' in the overrides (--set) is 'yuchoose': input should be "
-            "'yoochoose', 'gru4rec', 'movielens', 'csv', 'jsonl' or 'parquet'.\n",
+            "'yoochoose', 'gru4rec', 'movielens', 'csv', 'jsonl', 'parquet', 'diginetica', 'retailrocket', 'rees46', "
+            "'otto' or '30music'.\n",
         ),
         (
             ("retrain", "--as-of", "tomorrow"),

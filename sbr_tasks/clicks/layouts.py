@@ -1,0 +1,215 @@
+"""How the lines of one file are laid out: told by its settings and, where there is one, by its header."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from sbr_tasks.clicks.sources import SourceFile
+from sbr_tasks.errors import SourceError
+from sbr_tasks.settings import Condition, SourceSettings, parse_where
+
+_MAX_LINES_TO_GUESS = 1_000
+"""Lines that may tell the layout of a file without a header, as the first ones may be wrong."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the lines of one file are laid out.
+
+    Attributes:
+        columns: All columns of a line, in order; of JSON and Parquet only those that are needed.
+        session_id: Name of the column that holds the session, or the user that is cut into sessions.
+        delimiter: What separates the fields; empty where lines are JSON.
+        timezone: Zone of times that name none; None where such times are rejected.
+        where: What must hold of a line that is a click.
+    """
+
+    columns: tuple[str, ...]
+    session_id: str
+    item_id: str
+    clicked_at: str
+    category: str | None
+    delimiter: str
+    time_unit: str
+    id_type: str
+    has_header: bool
+    double_colon: bool = False
+    is_quoted: bool = False
+    time_offset: str | None = None
+    timezone: str | None = None
+    where: tuple[Condition, ...] = ()
+
+    @property
+    def unit_is_set(self) -> bool:
+        """Whether source.time_unit says what times count; other formats have a unit of their own."""
+        return self.is_quoted
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns that are read, each once."""
+        names = (self.session_id, self.item_id, self.clicked_at, self.category, self.time_offset)
+        return tuple(dict.fromkeys([*(name for name in names if name), *(condition.column for condition in self.where)]))
+
+    @property
+    def list_key(self) -> str | None:
+        """The key of the JSON list whose objects are clicks; None where each line is one click."""
+        return next((name.partition("[].")[0] for name in self.needed if "[]." in name), None)
+
+
+def find_layout(data: bytes, source: SourceSettings, file: SourceFile) -> Layout:
+    """The layout by the first line, or, where lines without a header are described by any of them, by one that is right.
+
+    Raises:
+        SourceError: The first lines belong to another format, or a column is missing or ambiguous.
+    """
+    first, *others = _first_lines(data)
+    try:
+        return layout_of(first, source, file)
+    except SourceError:
+        for line in others if source.line_format in ("jsonl", "movielens") else ():
+            with suppress(SourceError):
+                layout = layout_of(line, source, file)
+                if not layout.has_header:
+                    return layout
+        raise
+
+
+def _first_lines(data: bytes) -> Iterator[str]:
+    lines = data.split(b"\n", _MAX_LINES_TO_GUESS)[:_MAX_LINES_TO_GUESS]
+    return (line.decode("utf-8", "replace").rstrip("\r") for line in lines)
+
+
+def layout_of(first_line: str, source: SourceSettings, file: SourceFile) -> Layout:
+    """The layout of a file that begins with this line.
+
+    Raises:
+        SourceError: The line belongs to another format, or a column is missing or ambiguous.
+    """
+    build = {
+        "yoochoose": _yoochoose_layout,
+        "gru4rec": _gru4rec_layout,
+        "movielens": _movielens_layout,
+        "csv": _csv_layout,
+        "jsonl": _jsonl_layout,
+    }[source.line_format]
+    return build(first_line, source, file)
+
+
+def _yoochoose_layout(first_line: str, source: SourceSettings, file: SourceFile) -> Layout:
+    del first_line
+    names = ("session_id", "clicked_at", "item_id", "category")
+    return _fixed_layout(names, source, file, ("session_id", "item_id", "clicked_at", "category"), ",", "iso", has_header=False)
+
+
+def _gru4rec_layout(first_line: str, source: SourceSettings, file: SourceFile) -> Layout:
+    names = tuple(first_line.split("\t"))
+    needed = ("SessionId", "ItemId", "Time", None)
+    return _fixed_layout(names, source, file, needed, "\t", "s", has_header=True)
+
+
+def _movielens_layout(first_line: str, source: SourceSettings, file: SourceFile) -> Layout:
+    names: tuple[str, ...] = ("userId", "movieId", "rating", "timestamp")
+    double_colon = "::" in first_line
+    delimiter = next((d for d in ("\t", ",") if d in first_line), ":")
+    has_header = first_line.startswith("userId")
+    if has_header:
+        names = tuple(first_line.split(","))
+    elif first_line.replace("::", ":").count(":" if double_colon else delimiter) != 3:
+        raise SourceError(
+            f"Expected MovieLens ratings (userId,movieId,rating,timestamp with ',', '::' or tabs) in {file}, "
+            f"found the first line {first_line[:80]!r}. Check the format (source.format)."
+        )
+    needed = ("userId", "movieId", "timestamp", None)
+    delimiter = ":" if double_colon else delimiter
+    return _fixed_layout(names, source, file, needed, delimiter, "s", has_header=has_header, double_colon=double_colon)
+
+
+def _fixed_layout(
+    names: tuple[str, ...],
+    source: SourceSettings,
+    file: SourceFile,
+    needed: tuple[str, str, str, str | None],
+    delimiter: str,
+    time_unit: str,
+    *,
+    has_header: bool,
+    double_colon: bool = False,
+) -> Layout:
+    """The layout of a format whose column names are its own."""
+    layout = Layout(
+        names,
+        *needed,
+        delimiter,
+        time_unit,
+        source.id_type,
+        has_header,
+        double_colon,
+        timezone=source.timezone,
+        where=parse_where(source.where or ""),
+    )
+    what = f"{'a tab-separated header' if delimiter == chr(9) else 'a header'}" if has_header else "lines"
+    _require_columns(layout.needed, names, what, file)
+    return layout
+
+
+def _csv_layout(first_line: str, source: SourceSettings, file: SourceFile) -> Layout:
+    header = next(csv.reader([first_line], delimiter=source.delimiter), [])
+    names = tuple(name.strip() for name in header)
+    return mapped_layout(names, source, file, f"a header separated by {source.delimiter!r}", source.delimiter)
+
+
+def _jsonl_layout(first_line: str, source: SourceSettings, file: SourceFile) -> Layout:
+    try:
+        found = json.loads(first_line)
+    except (ValueError, RecursionError):
+        found = None
+    names = list(found) if isinstance(found, dict) else []
+    for name in list(names):
+        clicks = found[name] if isinstance(found[name], list) else []
+        names += [f"{name}[].{key}" for click in clicks[:1] if isinstance(click, dict) for key in click]
+    return mapped_layout(tuple(names), source, file, "a JSON object per line", "")
+
+
+def mapped_layout(names: tuple[str, ...], source: SourceSettings, file: SourceFile, what: str, delimiter: str) -> Layout:
+    """The layout of a file whose columns are named in the settings; `delimiter` is empty where there are no CSV lines.
+
+    Raises:
+        SourceError: A column is missing, or named twice.
+    """
+    columns = source.columns
+    layout = Layout(
+        names,
+        (columns.user_id if source.session_gap else None) or columns.session_id,
+        columns.item_id,
+        columns.clicked_at,
+        columns.category,
+        delimiter,
+        source.time_unit,
+        source.id_type,
+        has_header=bool(delimiter),
+        is_quoted=True,
+        time_offset=columns.time_offset,
+        timezone=source.timezone,
+        where=parse_where(source.where or ""),
+    )
+    _require_columns(layout.needed, names, what, file)
+    return layout
+
+
+def _require_columns(needed: tuple[str, ...], found: tuple[str, ...], what: str, file: SourceFile) -> None:
+    missing = [name for name in needed if name not in found]
+    if missing:
+        raise SourceError(
+            f"Expected {what} with {', '.join(needed)} in {file}, found {', '.join(found)[:120] or 'none'}; "
+            f"missing: {', '.join(missing)}. Check the format (source.format) and the column names (source.columns)."
+        )
+    repeated = [name for name in needed if found.count(name) > 1]
+    if repeated:
+        raise SourceError(
+            f"Expected one column {repeated[0]!r} in {file}, found {found.count(repeated[0])} of that name, so it is ambiguous "
+            "which one is meant. Rename or remove the others."
+        )

@@ -1,0 +1,490 @@
+"""Lines of text turned into columns of raw values, by Arrow wherever a line is right.
+
+Lines that are known to be wrong never reach Arrow's parsers: they would end the process (a JSON line `null`) or take other
+lines with them (a quote that isn't closed). They are found by looking at the bytes of a whole block at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.json as pajson
+
+from sbr_tasks.clicks.layouts import Layout
+from sbr_tasks.clicks.values import one_chunk
+from sbr_tasks.errors import first_line
+
+_PIECE_LINES = 2_000
+"""Lines that are gone through one by one where Arrow refuses them together."""
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Columns of some lines.
+
+    Attributes:
+        columns: Raw values by name, one a click, in the order of the lines.
+        line_of: The line of each click, from 0; None where the n-th click is the n-th line.
+        faults: What is wrong with lines that give no click, by their number.
+    """
+
+    columns: dict[str, pa.Array]
+    line_of: Indices | None
+    faults: dict[int, str] = field(default_factory=dict)
+
+    def lines_of(self, rows: Indices) -> Indices:
+        """The lines of some clicks."""
+        return rows if self.line_of is None else self.line_of[rows]
+
+
+class Lines:
+    """A block of whole lines, and where each begins and ends."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.bytes = np.frombuffer(data, np.uint8)
+        ends = np.flatnonzero(self.bytes == ord("\n"))
+        self.ends = ends if data.endswith(b"\n") else np.append(ends, len(data))
+        self.starts = np.concatenate([[0], self.ends[:-1] + 1])
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, i: int) -> bytes:
+        """A line without its end."""
+        return self.data[self.starts[i] : self.ends[i]].removesuffix(b"\r")
+
+    @staticmethod
+    def last_of(data: bytes) -> bytes:
+        """The last line of some bytes."""
+        start = data.rfind(b"\n", 0, -1) + 1
+        return data[start:].removesuffix(b"\n").removesuffix(b"\r")
+
+    def of(self, places: Indices) -> Indices:
+        """The lines in which some bytes are, each once."""
+        return np.unique(np.searchsorted(self.ends, places))
+
+    def find(self, byte: str) -> Indices:
+        """Where a byte occurs."""
+        return np.flatnonzero(self.bytes == ord(byte))
+
+    def with_lone_return(self) -> Indices:
+        """The lines that hold a carriage return before their end, which Arrow takes for the end of a line."""
+        returns = self.find("\r")
+        if not len(returns):
+            return returns
+        inside = returns[np.append(self.bytes, ord("\n"))[returns + 1] != ord("\n")]
+        return self.of(inside)
+
+    def not_utf8(self) -> Indices:
+        """The lines that aren't UTF-8."""
+        if self.data.isascii() or is_utf8(self.data):
+            return np.zeros(0, np.int64)
+        suspects = self.of(np.flatnonzero(self.bytes >= 128))
+        return np.array([i for i in suspects if not is_utf8(self[int(i)])], np.int64)
+
+    def without(self, left_out: Indices) -> tuple[bytes, Indices]:
+        """The other lines, and their numbers."""
+        kept = np.ones(len(self), np.bool_)
+        kept[left_out] = False
+        numbers = np.flatnonzero(kept)
+        if not len(left_out) or not len(numbers):
+            return (self.data if len(numbers) else b""), numbers
+        breaks = np.flatnonzero(np.diff(numbers) > 1)
+        first = numbers[np.concatenate([[0], breaks + 1])]
+        last = numbers[np.concatenate([breaks, [len(numbers) - 1]])]
+        view = memoryview(self.data)
+        return b"".join(view[a : b + 1] for a, b in zip(self.starts[first], self.ends[last], strict=True)), numbers
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether bytes are UTF-8; Arrow looks without making a copy."""
+    offsets = pa.py_buffer(np.array([0, len(data)], np.int32))
+    try:
+        pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(data)]).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def count_lines(data: bytes) -> int:
+    """Lines, also the last one if its end is missing."""
+    return data.count(b"\n") + (not data.endswith(b"\n"))
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line and in characters that can be printed, without a full stop at its end."""
+    text = first_line(error)[:300].rstrip(". ") or type(error).__name__
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def shown(line: bytes) -> str:
+    """A line for a message."""
+    text = line.decode("utf-8", "backslashreplace")
+    return repr(text if len(text) <= 80 else f"{text[:80]}...")
+
+
+class CsvParser:
+    """Reads the lines of one file with separated fields; ids and other texts stay texts."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._types: dict[str, pa.DataType] = dict.fromkeys(layout.needed, pa.string())
+        self._is_clean = True
+        if layout.time_unit == "iso" and not layout.where and not layout.time_offset:
+            self._types[layout.clicked_at] = pa.timestamp("us", tz="UTC")
+        self._line = _line_pattern(layout) if layout.is_quoted else None
+
+    def parse(self, data: bytes) -> Parsed:
+        """The columns of some whole lines."""
+        if self._layout.double_colon:
+            data = data.replace(b"::", b":")
+        parsed = self._parse_clean(data) if self._is_clean else None
+        if parsed is not None:
+            return parsed
+        self._is_clean = False  # the next blocks will hold wrong lines too, so looking first is faster
+        return self._parse_checked(Lines(data))
+
+    def _parse_clean(self, data: bytes) -> Parsed | None:
+        """All lines, if each is right; else None."""
+        if data.count(b"\r") != data.count(b"\r\n") or not (data.isascii() or is_utf8(data)):
+            return None
+        if self._line is not None and not self._line[1].fullmatch(Lines.last_of(data)):
+            return None  # Arrow closes a quote itself at the end of its input
+        columns = self._read(data, 1 << 20)
+        if columns is None or len(columns[self._layout.item_id]) != count_lines(data):
+            return None
+        return Parsed(columns, None)
+
+    def _parse_checked(self, lines: Lines) -> Parsed:
+        faults = self._faults(lines)
+        wrong = np.array(sorted(faults), np.int64)
+        data, numbers = lines.without(np.union1d(wrong, self._blank(lines)))
+        columns = self._read(data, 1 << 20) or self._read(data, len(data) + 1)
+        found = {i: fault for i, fault in faults.items() if fault}
+        if columns is not None and len(columns[self._layout.item_id]) == len(numbers):
+            return Parsed(columns, numbers, found)
+        return self._parse_each(lines, numbers, found)
+
+    def _parse_each(self, lines: Lines, numbers: Indices, faults: dict[int, str]) -> Parsed:
+        """Line by line: Arrow refuses lines in which nothing is wrong that is known here."""
+        parts, kept = [], []
+        for i in numbers.tolist():
+            columns = self._read(lines[i] + b"\n", len(lines[i]) + 2)
+            if columns is not None and len(columns[self._layout.item_id]) == 1:
+                parts.append(columns)
+                kept.append(i)
+            else:
+                faults[i] = f"expected a click, found {shown(lines[i])}"
+        joined = {name: pa.concat_arrays([part[name] for part in parts] or [pa.array([], pa.string())]) for name in self._types}
+        return Parsed(joined, np.array(kept, np.int64), faults)
+
+    def _read(self, data: bytes, block_size: int) -> dict[str, pa.Array] | None:
+        """The needed columns, or None where Arrow refuses a line."""
+        if not data:
+            return {name: pa.array([], kind) for name, kind in self._types.items()}
+        layout = self._layout
+        clicked_at = layout.clicked_at
+        for kind in dict.fromkeys([self._types[clicked_at], pa.string()]):
+            types = {**self._types, clicked_at: kind}
+            try:
+                table = pacsv.read_csv(
+                    pa.BufferReader(data),
+                    read_options=pacsv.ReadOptions(column_names=list(layout.columns), block_size=block_size),
+                    parse_options=pacsv.ParseOptions(delimiter=layout.delimiter, quote_char='"' if layout.is_quoted else False),
+                    convert_options=pacsv.ConvertOptions(
+                        column_types=types, include_columns=list(types), null_values=[], strings_can_be_null=False
+                    ),
+                )
+            except pa.ArrowInvalid:
+                continue
+            self._types[clicked_at] = kind  # a file that once held times of another kind may do so again
+            return {name: one_chunk(table.column(name)) for name in types}
+        return None
+
+    def _blank(self, lines: Lines) -> Indices:
+        return np.array([i for i in np.flatnonzero(lines.ends - lines.starts <= 1) if not lines[int(i)]], np.int64)
+
+    def _faults(self, lines: Lines) -> dict[int, str]:
+        """What is wrong with the lines that Arrow must not see; empty for those that are blank."""
+        layout = self._layout
+        faults: dict[int, str] = {}
+        n_delimiters = np.bincount(np.searchsorted(lines.ends, lines.find(layout.delimiter)), minlength=len(lines))
+        ragged = n_delimiters != len(layout.columns) - 1
+        quoted = lines.of(lines.find('"')) if layout.is_quoted else np.zeros(0, np.int64)
+        ragged[quoted] = False
+        names = layout.delimiter.join(layout.columns)
+        for i in np.flatnonzero(ragged).tolist():
+            line = lines[i]
+            n_fields = int(n_delimiters[i]) + 1
+            faults[i] = (
+                f"expected {len(layout.columns)} fields ({names!r}), found {n_fields}: {shown(line)}" if line.strip() else ""
+            )
+        for i in quoted.tolist():
+            fault = self._quoted_fault(lines[i], names)
+            if fault:
+                faults[i] = fault
+        for i in lines.with_lone_return().tolist():
+            faults[i] = f"expected one line, found a carriage return within it: {shown(lines[i])}" if lines[i].strip() else ""
+        for i in lines.not_utf8().tolist():
+            faults[i] = f"expected UTF-8 text, found {shown(lines[i])}"
+        return faults
+
+    def _quoted_fault(self, line: bytes, names: str) -> str | None:
+        assert self._line is not None  # noqa: S101 (for mypy)
+        field_pattern, whole = self._line
+        if whole.fullmatch(line):
+            return None
+        rest, n_fields = line, 0
+        while match := field_pattern.match(rest):
+            n_fields += 1
+            rest = rest[match.end() :]
+            if not rest:
+                return f"expected {len(self._layout.columns)} fields ({names!r}), found {n_fields}: {shown(line)}"
+            rest = rest[1:]
+        return f"expected each quote to be closed, found {shown(line)}"
+
+
+def _line_pattern(layout: Layout) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """A field, and a line, as Arrow reads them: a quote opens a field, is doubled in it, and means nothing after it."""
+    other = rb"[^" + re.escape(layout.delimiter.encode()) + rb"]*"
+    one = rb'(?:"(?:[^"]|"")*+"' + other + rb'|(?!")' + other + rb")"
+    rest = rb"(?:" + re.escape(layout.delimiter.encode()) + one + rb"){" + str(len(layout.columns) - 1).encode() + rb"}"
+    return re.compile(one, re.DOTALL), re.compile(one + rest, re.DOTALL)
+
+
+class _Number(str):
+    """A number as it is written in JSON."""
+
+    __slots__ = ()
+
+
+class _Repeated(dict[str, Any]):
+    """A JSON object in which keys occur twice; they are in `keys_twice`."""
+
+    keys_twice: frozenset[str] = frozenset()
+
+
+def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    repeated = _Repeated(pairs)
+    keys = [key for key, _ in pairs]
+    repeated.keys_twice = frozenset(key for key in found if keys.count(key) > 1)
+    return repeated
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} isn't JSON")
+
+
+_decode: Callable[[str], Any] = json.JSONDecoder(
+    parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant, object_pairs_hook=_to_object
+).decode
+
+
+class _LineError(Exception):
+    """What is wrong with a line."""
+
+
+class JsonParser:
+    """Reads the lines of one file with a JSON object a line, by value: texts and numbers may stand for the same id."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._list_key = layout.list_key
+        self._schema: pa.Schema | None = None
+        self._required = {layout.session_id, layout.item_id, layout.clicked_at, *filter(None, [layout.time_offset])}
+
+    def parse(self, data: bytes) -> Parsed:
+        """The columns of some whole lines."""
+        lines = Lines(data)
+        suspects = self._suspects(lines)
+        rest, numbers = lines.without(suspects)
+        parts: list[Parsed] = []
+        if len(numbers):
+            self._schema = self._schema or self._guess(lines, numbers)
+            whole = self._read(rest, numbers)
+            parts = [whole] if whole is not None else list(self._in_pieces(lines, numbers))
+        if len(suspects):
+            parts.append(self._parse_each(lines, suspects))
+        return self._in_order(parts)
+
+    def _suspects(self, lines: Lines) -> Indices:
+        """Lines that may be something else than one JSON object, which Arrow would crash on or cut into two."""
+        padded = np.append(lines.bytes, ord("\n"))
+        ends = lines.ends - (padded[np.maximum(lines.ends - 1, 0)] == ord("\r"))
+        is_object = (padded[lines.starts] == ord("{")) & (padded[np.maximum(ends - 1, 0)] == ord("}"))
+        closed = lines.find("}")
+        follows = padded[closed + 1]
+        goes_on = closed[~np.isin(follows, np.frombuffer(b",}]\r\n", np.uint8))]
+        parts = [np.flatnonzero(~is_object), lines.of(goes_on), lines.with_lone_return(), lines.not_utf8()]
+        if b"\0" in lines.data:
+            parts.append(lines.of(lines.find("\0")))
+        if any(start in lines.data for start in (b":-0", b" -0", b"\t-0")):  # which is 0 to Arrow
+            parts.append(lines.of(np.array([match.start() for match in _MINUS_ZERO.finditer(lines.data)], np.int64)))
+        found: Indices = np.unique(np.concatenate(parts)).astype(np.int64)
+        return found
+
+    def _guess(self, lines: Lines, numbers: Indices) -> pa.Schema:
+        """The types of the first lines' values; where others are of another type, their lines are read one by one."""
+        examples: dict[str, Any] = {}
+        for i in numbers[:20].tolist():
+            try:
+                clicks = self._clicks_of(_decode(lines[i].decode()), lines[i])
+            except (ValueError, RecursionError, _LineError):
+                continue
+            for click in clicks[:1]:
+                examples.update({name: value for name, value in click.items() if value is not None and name not in examples})
+        fields = [(name, self._type_of(name, examples.get(name))) for name in self._layout.needed]
+        if self._list_key is None:
+            return pa.schema(fields)
+        start = f"{self._list_key}[]."
+        inside = pa.struct([(name.removeprefix(start), kind) for name, kind in fields if name.startswith(start)])
+        return pa.schema([*(one for one in fields if not one[0].startswith(start)), (self._list_key, pa.list_(inside))])
+
+    def _type_of(self, name: str, example: Any) -> pa.DataType:
+        if isinstance(example, _Number):
+            if name == self._layout.clicked_at:
+                return {"iso": pa.string(), "s": pa.float64()}.get(self._layout.time_unit, pa.int64())
+            return pa.int64()
+        return pa.bool_() if isinstance(example, bool) and name not in self._required else pa.string()
+
+    def _in_pieces(self, lines: Lines, numbers: Indices) -> Iterator[Parsed]:
+        """Lines that Arrow refuses together: the pieces that it takes, and the lines of the others one by one."""
+        for piece in np.array_split(numbers, -(-len(numbers) // _PIECE_LINES)):
+            data = b"".join(lines[i] + b"\n" for i in piece.tolist())
+            parsed = self._read(data, piece) if len(numbers) > _PIECE_LINES else None
+            yield parsed if parsed is not None else self._parse_each(lines, piece)
+
+    def _read(self, data: bytes, numbers: Indices) -> Parsed | None:
+        """The columns of lines that Arrow takes; else None."""
+        try:
+            table = pajson.read_json(
+                pa.BufferReader(data),
+                read_options=pajson.ReadOptions(block_size=len(data) + 1),
+                parse_options=pajson.ParseOptions(explicit_schema=self._schema, unexpected_field_behavior="ignore"),
+            )
+        except pa.ArrowException:
+            return None
+        if len(table) != len(numbers):
+            return None
+        columns = {name: one_chunk(table.column(name)) for name in table.column_names}
+        if self._list_key is None:
+            return Parsed(columns, numbers)
+        clicks = columns.pop(self._list_key)
+        if clicks.null_count or clicks.flatten().null_count:
+            return None
+        row_of = pc.list_parent_indices(clicks)
+        objects = clicks.flatten()
+        flat = {name: column.take(row_of) for name, column in columns.items()}
+        inside = zip(objects.type, objects.flatten(), strict=True)
+        flat.update({f"{self._list_key}[].{one.name}": one_chunk(column) for one, column in inside})
+        return Parsed(flat, numbers[row_of.to_numpy()])
+
+    def _in_order(self, parts: Sequence[Parsed]) -> Parsed:
+        """Parts as one, in the order of the lines; columns of unequal types become texts."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = {}
+        for name in self._layout.needed:
+            arrays = [part.columns[name] for part in parts if len(part.columns[name])]
+            kinds = {array.type for array in arrays}
+            if len(kinds) > 1:
+                arrays = [array.cast(pa.string()) for array in arrays]
+            columns[name] = pa.concat_arrays(arrays) if arrays else pa.array([], pa.string())
+        line_of = np.concatenate([part.line_of for part in parts if part.line_of is not None] or [np.zeros(0, np.int64)])
+        faults = {i: fault for part in parts for i, fault in part.faults.items()}
+        if (np.diff(line_of) < 0).any():
+            order = np.argsort(line_of, kind="stable")
+            columns = {name: column.take(pa.array(order)) for name, column in columns.items()}
+            line_of = line_of[order]
+        return Parsed(columns, line_of, faults)
+
+    def _parse_each(self, lines: Lines, numbers: Indices) -> Parsed:
+        """Lines one by one, each by its own content alone."""
+        texts: dict[str, list[str | None]] = {name: [] for name in self._layout.needed}
+        line_of: list[int] = []
+        faults: dict[int, str] = {}
+        for i in numbers.tolist():
+            line = lines[i]
+            if not line.strip():
+                continue
+            try:
+                clicks = self._texts_of(line)
+            except _LineError as error:
+                faults[i] = str(error)
+                continue
+            for click in clicks:
+                for name, text in click.items():
+                    texts[name].append(text)
+            line_of += [i] * len(clicks)
+        columns = {name: pa.array(column, pa.string()) for name, column in texts.items()}
+        return Parsed(columns, np.array(line_of, np.int64), faults)
+
+    def _texts_of(self, line: bytes) -> list[dict[str, str | None]]:
+        """The needed values of a line's clicks as texts; None where one is missing."""
+        try:
+            found = _decode(line.decode())
+        except UnicodeDecodeError:
+            raise _LineError(f"expected UTF-8 text, found {shown(line)}") from None
+        except RecursionError:
+            raise _LineError(f"expected a JSON object that isn't nested so deeply, found {shown(line)}") from None
+        except ValueError as error:
+            raise _LineError(f"expected a JSON object, found {shown(line)} ({error})") from None
+        clicks = self._clicks_of(found, line)
+        return [self._click_texts(click, line) for click in clicks]
+
+    def _click_texts(self, click: dict[str, Any], line: bytes) -> dict[str, str | None]:
+        where = {one.column: self._text_of(one.column, click[one.column], line) for one in self._layout.where}
+        if any((where[one.column] == one.value) != one.is_equal for one in self._layout.where):
+            return dict.fromkeys(click) | where  # it is left out, whatever else it holds
+        return {name: self._text_of(name, value, line) for name, value in click.items()}
+
+    def _clicks_of(self, found: Any, line: bytes) -> list[dict[str, Any]]:
+        """The needed values of each click of a line."""
+        names = self._layout.needed
+        if self._list_key is None:
+            return [{name: _value(found, name, name, line) for name in names}]
+        start = f"{self._list_key}[]."
+        clicks = _value(found, self._list_key, self._list_key, line)
+        if not isinstance(clicks, list):
+            raise _LineError(f"column {self._list_key!r}: expected a list of objects, found {shown(line)}")
+        outside = {name: _value(found, name, name, line) for name in names if not name.startswith(start)}
+        inside = [name for name in names if name.startswith(start)]
+        return [{**outside, **{name: _value(one, name.removeprefix(start), name, line) for name in inside}} for one in clicks]
+
+    def _text_of(self, name: str, value: Any, line: bytes) -> str | None:
+        if isinstance(value, str):
+            if value.isascii() or is_utf8(value.encode("utf-8", "surrogatepass")):
+                return value
+            raise _LineError(f"column {name!r}: expected UTF-8 text, found half of a character: {shown(line)}")
+        if value is None:
+            return None if name in self._required else ""
+        if isinstance(value, bool) and name not in self._required:
+            return "true" if value else "false"
+        kinds = "a text or a number" if name in self._required else "a text, a number, true, false or null"
+        raise _LineError(f"column {name!r}: expected {kinds}, found {json.dumps(value)[:80]}")
+
+
+_MINUS_ZERO = re.compile(rb":\s*-0")
+
+
+def _value(found: Any, key: str, name: str, line: bytes) -> Any:
+    if not isinstance(found, dict):
+        raise _LineError(f"expected a JSON object, found {shown(line)}")
+    if isinstance(found, _Repeated) and key in found.keys_twice:
+        raise _LineError(f"column {name!r}: expected the key once, found it twice, which is ambiguous: {shown(line)}")
+    return found.get(key)
