@@ -1087,7 +1087,7 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
     promote(store, settings, window, name, run="1")
     page = store.get(write_report(store, settings, D).key).decode()
     assert page.count("<svg") == 2 + 3 + 7  # scores, the learning curve, clicks
-    assert '<th scope="row">99.9 % of sessions have at most</th><td>4 clicks</td>' in page
+    assert '<th scope="row">99.9% of sessions have at most</th><td>4 clicks</td>' in page
     assert "Stale" not in page
     assert "before cleansing: " not in page
 
