@@ -13,7 +13,7 @@ MAX_SESSION_SHARE = 0.05
 MAX_ITEM_SHARE = 1 / 3
 """An item with a larger share of a day's clicks is hardly what people chose among many."""
 MAX_LONG_SESSIONS = 0.01
-"""More sessions than this share that last for days are ids that stand for several sessions."""
+"""More sessions than this share, and more than one, that last for days are ids that stand for several sessions."""
 _MIN_CLICKS = 20
 """Shares of a handful of clicks say nothing."""
 _PLACEHOLDERS = frozenset(
@@ -88,7 +88,7 @@ def limits(facts: Mapping[str, Any], settings: ValidationSettings) -> list[Limit
                 "long_sessions",
                 "session_spans",
                 facts["long_sessions"],
-                MAX_LONG_SESSIONS,
+                max(MAX_LONG_SESSIONS, 1 / facts["sessions"]) if facts["sessions"] else 1.0,
                 f"{_percent(facts['long_sessions'])} of the sessions last more than {settings.max_session_hours:g} hours "
                 f"(validation.max_session_hours; warning above {_percent(MAX_LONG_SESSIONS)} of the sessions), counting their "
                 "clicks on earlier days: session ids that start again every day merge different visits",
