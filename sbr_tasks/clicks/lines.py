@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.json as pajson
 
-from sbr_tasks.clicks.layouts import Layout
+from sbr_tasks.clicks.layouts import Layout, printable
 from sbr_tasks.clicks.values import one_chunk
 from sbr_tasks.errors import first_line
 
@@ -130,8 +130,7 @@ def count_lines(data: bytes) -> int:
 
 def one_line(error: BaseException) -> str:
     """What an error says, on one line and in characters that can be printed, without a full stop at its end."""
-    text = first_line(error)[:300].rstrip(". ") or type(error).__name__
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return printable(first_line(error)[:300].rstrip(". ")) or type(error).__name__
 
 
 def shown(line: bytes) -> str:
