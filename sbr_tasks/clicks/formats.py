@@ -167,9 +167,11 @@ class _LineReader:
         self._is_first = False
         rejects: tuple[Reject, ...] = ()
         if faults:
-            lines, name = Lines(data), str(self._file)
+            name, numbers = str(self._file), sorted(faults)
+            texts = Lines(data).pick(np.array(numbers, np.int64))
             rejects = tuple(
-                Reject(name, first_line_number + i, faults[i], lines[i].decode("utf-8", "replace")) for i in sorted(faults)
+                Reject(name, first_line_number + i, faults[i], text.decode("utf-8", "replace"))
+                for i, text in zip(numbers, texts, strict=True)
             )
         n_lines = len(made.table) + made.filtered + len(rejects)
         left = (size_of(self._file) - bytes_read) * self._max_unpacked // _MIN_LINE_BYTES

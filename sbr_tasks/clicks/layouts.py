@@ -200,11 +200,16 @@ def mapped_layout(names: tuple[str, ...], source: SourceSettings, file: SourceFi
     return layout
 
 
+def printable(text: str) -> str:
+    """A text of a file for a message: control characters become question marks."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def _require_columns(needed: tuple[str, ...], found: tuple[str, ...], what: str, file: SourceFile) -> None:
     missing = [name for name in needed if name not in found]
     if missing:
         raise SourceError(
-            f"Expected {what} with {', '.join(needed)} in {file}, found {', '.join(found)[:120] or 'none'}; "
+            f"Expected {what} with {', '.join(needed)} in {file}, found {printable(', '.join(found)[:120]) or 'none'}; "
             f"missing: {', '.join(missing)}. Check the format (source.format) and the column names (source.columns)."
         )
     repeated = [name for name in needed if found.count(name) > 1]

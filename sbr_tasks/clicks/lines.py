@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.json as pajson
 
-from sbr_tasks.clicks.layouts import Layout
+from sbr_tasks.clicks.layouts import Layout, printable
 from sbr_tasks.clicks.values import one_chunk
 from sbr_tasks.errors import first_line
 
@@ -64,6 +64,11 @@ class Lines:
     def __getitem__(self, i: int) -> bytes:
         """A line without its end."""
         return self.data[self.starts[i] : self.ends[i]].removesuffix(b"\r")
+
+    def pick(self, numbers: Indices) -> list[bytes]:
+        """Some lines without their ends; many times faster than one after the other."""
+        data, starts, ends = self.data, self.starts[numbers].tolist(), self.ends[numbers].tolist()
+        return [data[start:end].removesuffix(b"\r") for start, end in zip(starts, ends, strict=True)]
 
     @staticmethod
     def last_of(data: bytes) -> bytes:
@@ -125,8 +130,7 @@ def count_lines(data: bytes) -> int:
 
 def one_line(error: BaseException) -> str:
     """What an error says, on one line and in characters that can be printed, without a full stop at its end."""
-    text = first_line(error)[:300].rstrip(". ") or type(error).__name__
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return printable(first_line(error)[:300].rstrip(". ")) or type(error).__name__
 
 
 def shown(line: bytes) -> str:
@@ -225,14 +229,13 @@ class CsvParser:
         quoted = lines.of(lines.find('"')) if layout.is_quoted else np.zeros(0, np.int64)
         ragged[quoted] = False
         names = layout.delimiter.join(layout.columns)
-        for i in np.flatnonzero(ragged).tolist():
-            line = lines[i]
-            n_fields = int(n_delimiters[i]) + 1
+        wrong = np.flatnonzero(ragged)
+        for i, line, n_fields in zip(wrong.tolist(), lines.pick(wrong), (n_delimiters[wrong] + 1).tolist(), strict=True):
             faults[i] = (
                 f"expected {len(layout.columns)} fields ({names!r}), found {n_fields}: {shown(line)}" if line.strip() else ""
             )
-        for i in quoted.tolist():
-            fault = self._quoted_fault(lines[i], names)
+        for i, line in zip(quoted.tolist(), lines.pick(quoted), strict=True):
+            fault = self._quoted_fault(line, names)
             if fault:
                 faults[i] = fault
         for i in lines.with_lone_return().tolist():
@@ -365,7 +368,7 @@ class JsonParser:
     def _in_pieces(self, lines: Lines, numbers: Indices) -> Iterator[Parsed]:
         """Lines that Arrow refuses together: the pieces that it takes, and the lines of the others one by one."""
         for piece in np.array_split(numbers, -(-len(numbers) // _PIECE_LINES)):
-            data = b"".join(lines[i] + b"\n" for i in piece.tolist())
+            data = b"\n".join([*lines.pick(piece), b""])
             parsed = self._read(data, piece) if len(numbers) > _PIECE_LINES else None
             yield parsed if parsed is not None else self._parse_each(lines, piece)
 
@@ -418,8 +421,7 @@ class JsonParser:
         texts: dict[str, list[str | None]] = {name: [] for name in self._layout.needed}
         line_of: list[int] = []
         faults: dict[int, str] = {}
-        for i in numbers.tolist():
-            line = lines[i]
+        for i, line in zip(numbers.tolist(), lines.pick(numbers), strict=True):
             if not line.strip():
                 continue
             try:

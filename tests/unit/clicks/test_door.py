@@ -364,6 +364,12 @@ def test_two_columns_of_one_name_are_ambiguous(tmp_path: Path) -> None:
         read(tmp_path / "c.parquet", source_of("parquet"))
 
 
+def test_control_characters_of_a_header_reach_no_message(tmp_path: Path) -> None:
+    file = write(tmp_path, [f"1,5,{AT}"], "session_id,item\x1b[31m_id,clicked_at")
+    with pytest.raises(SourceError, match=r"found session_id,\s?item\?\[31m_id"):
+        read(file, source_of("csv"))
+
+
 def test_quoted_header_may_hold_the_delimiter(tmp_path: Path) -> None:
     file = write(tmp_path, [f"1,9.99,5,{AT}"], 'session_id,"price, EUR",item_id,clicked_at')
     assert read(file, source_of("csv"))[0] == [(1, 5, AT_US, "")]
