@@ -262,6 +262,7 @@ def test_command_reads_a_file_that_it_names_at_once_and_says_so(
 ) -> None:
     settings = write_source(HISTORY)
     with_source(monkeypatch, settings)
+    caplog.set_level("INFO")
     code, _, err = command_line("ingest")
     assert code == 1
     assert "may be half written. Nothing was read." in err
