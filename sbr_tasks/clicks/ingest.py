@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sbr_tasks.ahead import one_ahead
-from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState, OvertakenError, Revision
 from sbr_tasks.clicks.changed import Difference, difference
 from sbr_tasks.clicks.formats import Block, click_schema, read_blocks
 from sbr_tasks.clicks.ledger import Ledger, Reason
@@ -34,7 +34,7 @@ from sbr_tasks.clicks.rejects import Rejects
 from sbr_tasks.clicks.sessions import cut_sessions
 from sbr_tasks.clicks.sources import SourceFile, files_of, size_of, source_fingerprint
 from sbr_tasks.days import day_numbers, days_between, describe_days, number_to_day, window_days
-from sbr_tasks.errors import DayError, NotArrivedError, OvertakenError, SourceError
+from sbr_tasks.errors import DayError, NotArrivedError, SourceError
 from sbr_tasks.progress import Progress
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, SourceSettings
