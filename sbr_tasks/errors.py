@@ -52,10 +52,6 @@ class AlreadyExistsError(StoreError):
     """Somebody else created the key first."""
 
 
-class OvertakenError(StoreError):
-    """Somebody else committed a day since it was looked at. Looking again helps."""
-
-
 class DamagedError(StoreError):
     """A file that a record names is missing, or isn't what the record says. Trying again doesn't help."""
 

@@ -16,10 +16,14 @@ from typing import Any
 import pyarrow as pa
 
 from sbr_tasks.clicks.ledger import Ledger
-from sbr_tasks.errors import DamagedError, DayError, OvertakenError, StoreError
+from sbr_tasks.errors import DamagedError, DayError, StoreError
 from sbr_tasks.store import FileRecord, Json, LogEntry, NumberedLog, Store, file_records, to_json
 
 COMMITS = "commits/clicks"
+
+
+class OvertakenError(StoreError):
+    """Somebody else committed a day since an import began to read; it reads again, so that no person meets this."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Ingest: one streaming pass over a source, in any order of lines, into one Parquet file a day.
 
 Blocks of lines are told apart by day and spilled to a scratch folder, while the next block is parsed; then each day is sorted
-and published, a few at a time. Memory is bounded by the blocks and days in hand. All days become current in one commit.
+and published, a few at a time, unless the store holds its clicks already. Memory is bounded by the blocks and days in hand. All
+days become current in one commit, with a ledger that accounts for every line.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sbr_tasks.ahead import one_ahead
-from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState, OvertakenError, Revision
 from sbr_tasks.clicks.changed import Difference, difference
 from sbr_tasks.clicks.formats import Block, click_schema, max_lines_after, read_blocks
 from sbr_tasks.clicks.ledger import Ledger, Reason
@@ -33,7 +34,7 @@ from sbr_tasks.clicks.rejects import Rejects
 from sbr_tasks.clicks.sessions import cut_sessions
 from sbr_tasks.clicks.sources import SourceFile, files_of, size_of, source_fingerprint
 from sbr_tasks.days import day_numbers, days_between, describe_days, number_to_day, window_days
-from sbr_tasks.errors import DayError, NotArrivedError, OvertakenError, SourceError
+from sbr_tasks.errors import DayError, NotArrivedError, SourceError
 from sbr_tasks.progress import Progress
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, SourceSettings
@@ -115,7 +116,7 @@ def ingest_missing(store: Store, settings: Settings, as_of: date, *, holds_back:
         store: Where the days go.
         settings: `source` says what to read; `timezone` where days begin; `window.days` how many are needed.
         as_of: The day of the run.
-        holds_back: Whether files that may be half written (`source.settle_seconds`) aren't read; if not, a warning names them.
+        holds_back: Whether files that may be half written (`source.settle_seconds`) aren't read; if not, the log names them.
 
     Returns:
         What was ingested; None when everything is there, or when no source is set and `as_of` is there.
@@ -181,7 +182,7 @@ def ingest(
         store: Where the days go.
         settings: `source` says what to read; `timezone` where days begin.
         days: The days to keep; None keeps all.
-        holds_back: Whether files that may be half written (`source.settle_seconds`) aren't read; if not, a warning names them.
+        holds_back: Whether files that may be half written (`source.settle_seconds`) aren't read; if not, the log names them.
         now: The clock: clicks more than a day later, or before `source.earliest`, are rejected. None: that of the system.
 
     Raises:
@@ -276,6 +277,7 @@ def _ledger(
         read=rejects.lines,
         stored=sum(one.clicks for one in read if one.revision),
         rejected=rejects.rejected,
+        filtered=rejects.filtered,
         left_out={reason: dict(sorted(days.items())) for reason, days in left_out.items() if days},
     )
 
@@ -397,7 +399,7 @@ def _require_settled(files: Sequence[SourceFile], settings: Settings, holds_back
         NotArrivedError: A file changed within `source.settle_seconds`, and the caller holds back.
     """
     now, settle_seconds = time.time(), settings.source.settle_seconds
-    # A clock that is ahead is no reason to wait for ever: so a file of the far future counts as settled.
+    # Another machine's clock may be ahead: a file of the far future counts as settled, as waiting for it wouldn't end.
     ages = {str(file): now - file.stat().st_mtime for file in files if isinstance(file, Path)}
     young = {name: age for name, age in ages.items() if abs(age) < settle_seconds}
     if not young:
@@ -406,7 +408,7 @@ def _require_settled(files: Sequence[SourceFile], settings: Settings, holds_back
     more = f" and {len(young) - 1} more files" if len(young) > 1 else ""
     said = f"{name}{more} changed {max(young[name], 0):.0f} s ago, so it may be half written"
     if not holds_back:
-        logger.warning("%s. It is read now because the source was named for this import alone (source.settle_seconds).", said)
+        logger.info("%s. It is read now because the source was named for this import alone (source.settle_seconds).", said)
         return
     raise NotArrivedError(
         f"{said}. Nothing was read. Run this again once no file has changed for {settle_seconds:g} s (source.settle_seconds; 0 "
@@ -455,6 +457,7 @@ def _read_blocks(files: list[SourceFile], source: SourceSettings, rejects: Rejec
                 rows += len(block.table)
                 with _leaving_out(files):
                     rejects.add(block.lines, block.rejects, None if left is None else left + block.max_lines_left)
+                rejects.filtered += block.filtered
                 progress.advance(block.bytes_read - before, f"{rows:,} clicks")
                 before = block.bytes_read
                 yield block.table

@@ -23,12 +23,13 @@ _WORDS: Mapping[Reason, str] = {
 
 
 class Ledger(BaseModel):
-    """The account of one pass over a source: `read == stored + rejected + left out`.
+    """The account of one pass over a source: `read == stored + rejected + filtered + left out`.
 
     Attributes:
         read: Lines (of Parquet: rows), without headers and blank lines.
         stored: Clicks that became part of a new revision.
         rejected: Lines that don't parse.
+        filtered: Lines that `source.where` leaves out.
         left_out: Clicks that weren't stored, by reason and day; reasons without clicks are absent.
     """
 
@@ -37,11 +38,12 @@ class Ledger(BaseModel):
     read: int
     stored: int
     rejected: int
+    filtered: int = 0
     left_out: dict[Reason, dict[date, int]]
 
     @model_validator(mode="after")
     def _is_balanced(self) -> Self:
-        accounted = self.stored + self.rejected + self.n_left_out
+        accounted = self.stored + self.rejected + self.filtered + self.n_left_out
         if accounted != self.read:
             raise SourceError(
                 f"{self.read:,} lines were read and {accounted:,} are accounted for ({self.in_words()}). Nothing was stored. "
@@ -64,9 +66,10 @@ class Ledger(BaseModel):
         reasons = "; ".join(
             f"{_WORDS[reason]}: {sum(days.values()):,}, {describe_days(list(days))}" for reason, days in self.left_out.items()
         )
+        filtered = f" + {self.filtered:,} not asked for (source.where)" if self.filtered else ""
         return (
-            f"{self.read:,} lines read = {self.stored:,} stored + {self.rejected:,} rejected + {self.n_left_out:,} left out"
-            + (f" ({reasons})" if reasons else "")
+            f"{self.read:,} lines read = {self.stored:,} stored + {self.rejected:,} rejected{filtered} "
+            f"+ {self.n_left_out:,} left out" + (f" ({reasons})" if reasons else "")
         )
 
     def rows(self) -> list[tuple[date, str, int]]:

@@ -54,6 +54,7 @@ class Rejects:
         self._kept = bytearray()
         self.lines = 0
         self.rejected = 0
+        self.filtered = 0
         self.kept = 0
 
     def add(self, lines: int, rejects: tuple[Reject, ...], max_lines_left: int | None = None) -> None:

@@ -144,10 +144,13 @@ def size_of(file: SourceFile) -> int:
     return file.stat().st_size if isinstance(file, Path) else file.size
 
 
+_NOT_HOW_IT_IS_READ = {"path", "options", "wait_minutes", "check_every_minutes", "settle_seconds"}
+
+
 def source_fingerprint(files: list[SourceFile], settings: Settings) -> str:
     """Stands for the files as they are now (names, sizes, versions or modification times), and for how they are read."""
     seen = {str(file): [size_of(file), file.stat().st_mtime_ns if isinstance(file, Path) else file.version] for file in files}
-    how = settings.source.model_dump(mode="json", exclude={"path", "options", "wait_minutes", "check_every_minutes"})
+    how = settings.source.model_dump(mode="json", exclude=_NOT_HOW_IT_IS_READ)
     return fingerprint({"files": seen, "how": how, "timezone": settings.timezone})
 
 

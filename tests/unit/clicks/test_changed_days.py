@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 from sbr_tasks import steps
-from sbr_tasks.clicks.catalog import ClickCatalog, Revision
+from sbr_tasks.clicks.catalog import ClickCatalog, OvertakenError, Revision
 from sbr_tasks.clicks.changed import Difference, difference
 from sbr_tasks.clicks.formats import click_schema
 from sbr_tasks.clicks.ingest import fitting_unit, ingest, ingest_missing, no_clicks_of
-from sbr_tasks.errors import DayError, NotArrivedError, OvertakenError
+from sbr_tasks.errors import DayError, NotArrivedError
 from sbr_tasks.settings import IngestSettings, Settings, load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
@@ -262,6 +262,7 @@ def test_command_reads_a_file_that_it_names_at_once_and_says_so(
 ) -> None:
     settings = write_source(HISTORY)
     with_source(monkeypatch, settings)
+    caplog.set_level("INFO")
     code, _, err = command_line("ingest")
     assert code == 1
     assert "may be half written. Nothing was read." in err
