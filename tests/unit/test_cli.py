@@ -154,7 +154,7 @@ def test_empty_store_says_what_to_do(sbr: Sbr) -> None:
     start = "Start a run with `sbr retrain --as-of DAY`.\n"
     assert sbr("runs").out == f"No run has decided anything yet in {store}. {start}"
     assert sbr("log").out == f"The promotion log of {store} has no entry yet. {start}"
-    assert json.loads(sbr("models", "--json").out) == {"champion": None, "models": []}
+    assert json.loads(sbr("models", "--json").out) == {"champion": None, "pin": None, "models": []}
 
 
 def test_validation_is_told_in_sentences(sbr: Sbr, clicks: Path) -> None:
