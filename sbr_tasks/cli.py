@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from textwrap import indent
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 from tabulate import tabulate
@@ -17,7 +17,7 @@ from tabulate import tabulate
 from sbr_tasks.days import describe_days, parse_day, window_days
 from sbr_tasks.errors import INTERRUPTED, SbrError, SettingsError, StoreError, system_error
 from sbr_tasks.plain_text import PrintableFormatter, masked, printable
-from sbr_tasks.settings import Settings, absolute_place, is_url, load_settings
+from sbr_tasks.settings import ClickFormat, Settings, absolute_place, is_url, load_settings
 from sbr_tasks.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -42,7 +42,7 @@ AsOf = Annotated[str, typer.Option("--as-of", metavar="DAY", help="The day whose
 From = Annotated[str | None, typer.Option("--from", metavar="FILE", help="A file, folder or glob (setting source.path).")]
 Format = Annotated[
     str | None,
-    typer.Option("--format", help="yoochoose, gru4rec, movielens, csv, jsonl or parquet (setting source.format)."),
+    typer.Option("--format", help=f"{', '.join(get_args(ClickFormat))} (setting source.format)."),
 ]
 
 

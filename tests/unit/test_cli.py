@@ -45,7 +45,7 @@ def test_ingest_counts_rows_rejects_and_days(sbr: Sbr, clicks: Path) -> None:
             "rows": 3,
             "rejected": 0,
             "days": {"2014-09-23": 1, "2014-09-24": 2},
-            "ledger": {"read": 3, "stored": 3, "rejected": 0, "left_out": {}},
+            "ledger": {"read": 3, "stored": 3, "rejected": 0, "filtered": 0, "left_out": {}},
             "warnings": [],
         },
     )

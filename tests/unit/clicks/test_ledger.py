@@ -13,6 +13,7 @@ from sbr_tasks.clicks.catalog import COMMITS, ClickCatalog
 from sbr_tasks.clicks.ingest import ingest, ingest_missing
 from sbr_tasks.clicks.ledger import Ledger
 from sbr_tasks.errors import SourceError
+from sbr_tasks.settings import load_settings
 from sbr_tasks.store import NumberedLog, Store
 from sbr_tasks.summary import in_one_line
 from sbr_tasks.validation.checkpoint import validate_pending
@@ -69,6 +70,7 @@ def test_ledger_is_in_the_log_and_in_the_commit(
         "read": 12,
         "stored": 7,
         "rejected": 0,
+        "filtered": 0,
         "left_out": {"outside_window": {"2020-01-03": 5}},
     }
     ledger = ClickCatalog(store).ledger_of(BEFORE)
@@ -82,7 +84,7 @@ def test_ledger_is_in_the_summary_of_the_task(write_source: WriteSource, store: 
         monkeypatch.setenv(f"SBR_{name}", str(value))
     summary = steps.ingest_clicks(str(BEFORE))
     assert summary["ledger"]["left_out"] == {"outside_window": {"2020-01-03": 5}}
-    assert "read 12, stored 7, rejected 0, left_out (outside_window (2020-01-03 5))" in in_one_line(summary)
+    assert "read 12, stored 7, rejected 0, filtered 0, left_out (outside_window (2020-01-03 5))" in in_one_line(summary)
 
 
 def test_ledger_is_printed_and_in_json(command_line: Sbr, write_source: WriteSource, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +107,15 @@ def test_ledger_that_does_not_balance_stores_nothing(
     with pytest.raises(SourceError, match="12 lines were read and 7 are accounted for"):
         ingest_missing(store, write_source(HISTORY, "window.days=3"), BEFORE)
     assert not (tmp_path / "store" / "commits").exists()
+
+
+def test_lines_that_are_not_asked_for_are_accounted_for(tmp_path: Path, store: Store) -> None:
+    file = tmp_path / "events.csv"
+    rows = [f"1,{item},2020-01-01T00:00:{item:02d}Z,{kind}" for item, kind in enumerate(("view", "cart", "view", "view"))]
+    file.write_text("\n".join(["session_id,item_id,clicked_at,kind", *rows, ""]))
+    ledger = ingest(store, load_settings([f"source.path={file}", "source.format=csv", "source.where=kind = view"])).ledger
+    assert (ledger.read, ledger.stored, ledger.filtered) == (4, 3, 1)
+    assert ledger.in_words() == "4 lines read = 3 stored + 0 rejected + 1 not asked for (source.where) + 0 left out"
 
 
 def test_ledger_refuses_unknown_fields() -> None:

@@ -34,7 +34,7 @@ from sbr_tasks.report.runs import run_rows, run_table
 from sbr_tasks.report.stored import report_of
 from sbr_tasks.report.words import headline
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store, to_json
+from sbr_tasks.store import FileRecord, Json, Store
 from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import Window, build_window, load_window
@@ -149,7 +149,7 @@ def with_few_validation_events(settings: Settings, **training: object) -> Settin
 
 def set_best_epoch(store: Store, name: str, best: int) -> None:
     manifest = load_version(store, name).manifest | {"best_epoch": best}
-    store.replace(f"models/{name}/manifest.json", to_json(manifest))
+    store.replace_record(f"models/{name}/manifest.json", manifest)
 
 
 def test_few_validation_events_let_the_last_version_say_how_many_epochs(copied: Copied, inject: Inject) -> None:
@@ -860,7 +860,7 @@ def test_mlflow_database_that_is_none_is_one_sentence(copied: Copied, tmp_path: 
         repair(store, broken)
     (sentence,) = str(caught.value).splitlines()
     assert sentence.startswith(f"MLflow at sqlite:///{tmp_path}/broken.db can't be used: ")
-    assert sentence.endswith("mend it or move it away, then run `sbr repair`.")
+    assert sentence.endswith("repair MLflow or move it away, then run `sbr repair`.")
 
 
 def test_mlflow_that_writes_to_where_the_store_was_before_is_warned_of(
@@ -1021,7 +1021,7 @@ def test_damaged_manifest_is_named(copied: Copied, tmp_path: Path) -> None:
         load_version(store, of(D)[1])
     assert len(model_rows(store)) == 2
     (tmp_path / "store" / "models" / of(D)[1] / "manifest.json").write_text('{"window": "x"}')
-    with pytest.raises(DamagedError, match=r"manifest\.json is damaged: expected best_epoch, curve, files, "):
+    with pytest.raises(DamagedError, match=r"manifest\.json is damaged: expected best_epoch, checksum, curve, files, "):
         load_version(store, of(D)[1])
 
 

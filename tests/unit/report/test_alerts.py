@@ -88,7 +88,7 @@ def test_promotion_is_told_with_its_numbers_and_both_links() -> None:
 def test_message_shows_what_records_say_and_never_runs_it() -> None:
     error = DayError("<script>{{ 7 * 7 }}</script>\nsecond line")
     alert = failure_alert(dag="daily_retrain", task="validate_clicks", run="r", attempt=2, error=error, link=LINK)
-    assert alert.subject == "daily_retrain: validate_clicks failed: <script>{{ 7 * 7 }}</script>"
+    assert alert.subject == "daily_retrain: validate_clicks failed: <script>{{ 7 * 7 }}</script> second line"
     assert "<script>" not in alert.html
     assert "&lt;script&gt;{{ 7 * 7 }}" in alert.html
     assert alert.numbers == {"run": "r", "attempts": "2"}

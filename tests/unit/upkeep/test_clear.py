@@ -8,7 +8,7 @@ import pytest
 
 from sbr_tasks import steps
 from sbr_tasks.clicks.catalog import ClickCatalog
-from sbr_tasks.clicks.ingest import ingest_missing
+from sbr_tasks.clicks.ingest import ingest, ingest_missing
 from sbr_tasks.errors import DamagedError, DayError
 from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.registry.log import PromotionLog
@@ -342,7 +342,7 @@ def test_store_in_a_bucket_is_checked_and_cleared_like_a_folder(
 
 def test_day_of_a_wrong_clock_does_not_make_the_real_days_old(store: Store, settings: Settings, tmp_path: Path) -> None:
     write_days(tmp_path, [date(2031, 1, 1)])
-    ingest_missing(store, settings, date(2031, 1, 1))
+    ingest(store, settings, days=[date(2031, 1, 1)], now=datetime(2031, 1, 2, tzinfo=UTC))
     accept_pending(store)
     cleared = clear(store, settings)
     assert (cleared.newest, cleared.first_run) == (LAST, FIRST_RUN)
