@@ -793,6 +793,11 @@ def _with_absolute_paths(settings: Settings, base: Path) -> Settings:
 
     store = absolute(settings.store)
     inside = Path(store) if not is_url(store) else base.resolve() / "var"
+    if settings.mlflow.tracking_uri is None and (found := [letter for letter in "?%" if letter in str(inside)]):
+        raise SettingsError(
+            f"The folder {str(inside)!r} has {' and '.join(found)} in its name, which the address of MLflow's database in it "
+            "can't hold. Choose another store (setting store), or say where MLflow is (mlflow.tracking_uri)."
+        )
     tracking_uri = settings.mlflow.tracking_uri or f"sqlite:///{inside / 'mlflow' / 'mlflow.db'}"
     return settings.model_copy(
         update={

@@ -125,3 +125,16 @@ def test_layers_are_numbers_with_commas(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("SBR_MODEL__LAYERS", "100,50")
     assert load_settings().model.layers == (100, 50)
     assert load_settings(["model.layers=64"]).model.layers == (64,)
+
+
+@pytest.mark.parametrize("letter", ["?", "%"])
+def test_store_whose_name_mlflow_cannot_hold_is_refused(tmp_path: Path, letter: str) -> None:
+    place = f"store={tmp_path}/a{letter}b"
+    with pytest.raises(SettingsError, match=r"MLflow's database in it can't hold"):
+        load_settings([place])
+    assert load_settings([place, "mlflow.tracking_uri=http://mlflow:5000"]).store == f"{tmp_path}/a{letter}b"
+
+
+@pytest.mark.parametrize("name", ["a b", "[a]", "a*", "a'b", 'a"b', "a#b"])
+def test_store_may_have_an_odd_name(tmp_path: Path, name: str) -> None:
+    assert load_settings([f"store={tmp_path}/{name}"]).store == f"{tmp_path}/{name}"
