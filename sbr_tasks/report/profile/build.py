@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -194,7 +194,8 @@ def cleansing_rows(numbers: Json) -> list[tuple[str, ...]]:
 
 def _cleansing(catalog: ClickCatalog, as_of: date, revisions: Mapping[date, Revision], shortest: int) -> Json | None:
     """What cleansing keeps of the clicks to train on, those before the validation day; None where they are too many."""
-    before = [revision for day, revision in revisions.items() if day < as_of - timedelta(days=1)]
+    earlier = [day for day in sorted(revisions) if day < as_of]
+    before = [revisions[day] for day in earlier[:-1]]  # the last of them validates
     if not before or sum(revision.rows for revision in before) > _MAX_CLICKS_TO_CLEANSE:
         return None
     coder = Coder()
