@@ -66,7 +66,7 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            _echo("sbr: interrupted; what was committed before stays, and the same command goes on from there.", err=True)
+            _echo("sbr: interrupted. What was committed is kept; run the same command again to continue.", err=True)
         raise
 
 

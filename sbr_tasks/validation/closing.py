@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def close_day(store: Store, day: date, *, reason: str, actor: str) -> None:
-    """Records that a day will never have clicks. Clicks that come all the same (`sbr ingest`) reopen it.
+    """Records that a day will never have clicks. Clicks that arrive later (`sbr ingest`) reopen it.
 
     Raises:
         DayError: The reason is blank, or the day has clicks.

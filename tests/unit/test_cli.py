@@ -207,7 +207,7 @@ def test_interruption_says_that_nothing_is_lost(sbr: Sbr, monkeypatch: pytest.Mo
     monkeypatch.setattr("sbr_tasks.cli.load_settings", interrupt)
     done = sbr("runs")
     assert done.code == 130
-    assert "the same command goes on from there" in done.err
+    assert "run the same command again to continue" in done.err
 
 
 def test_interruption_while_commands_are_loaded_is_quiet(
