@@ -289,8 +289,9 @@ def _describe_difference(read: DayRead, settings: Settings) -> str:
     return (
         f"The source holds {read.clicks:,} clicks of {read.day}, which differ from the {stored.rows:,} that are stored: "
         f"{found.missing:,} of the stored ones are missing, {found.added:,} are new. The stored ones stay "
-        f"(ingest.changed_days={settings.ingest.changed_days}). To take the source's instead: `sbr ingest --from {place} "
-        f"--format {settings.source.format} --day {read.day} --set ingest.changed_days=take`."
+        f"(ingest.changed_days={settings.ingest.changed_days}). If the source holds only a part of the day, ingest "
+        "it together with the day's other files. To take the source's clicks instead, with the other options of this import: "
+        f"`sbr ingest --from {place} --format {settings.source.format} --day {read.day} --set ingest.changed_days=take`."
     )
 
 

@@ -140,7 +140,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
         return load_version(store, name)
     checkpoints.delete()
     logger.info(
-        "Trained %s: %d events a epoch, best epoch %d of %d, %.0f s.",
+        "Trained %s: %d events an epoch, best epoch %d of %d, %.0f s.",
         name,
         trained.n_events,
         trained.best_epoch,
