@@ -88,5 +88,5 @@ def test_file_of_string_ids_becomes_a_champion_that_recommends_strings(shop: Pat
 def test_ids_of_another_type_are_refused_with_a_hint(shop: Path) -> None:
     done = sbr(shop, "ingest", "--set", "source.id_type=integer", check=False)
     assert done.returncode == 1
-    assert "column 'session_id': expected a non-negative 64-bit integer in plain digits, found 'v0-0'" in done.stderr
+    assert "column 'visit': expected a non-negative 64-bit integer in plain digits, found 'v0-0'" in done.stderr
     assert "set source.id_type=string" in done.stderr
