@@ -15,6 +15,7 @@ import {
   instant,
   noteStale,
   outLink,
+  percent,
   plural,
   score,
   showProblem,
