@@ -259,7 +259,8 @@ def test_an_op_pins_the_champion_and_unpins_it(page_of: PageOf, platform: Platfo
         assert isinstance(entry, Pin)
         assert (entry.is_on, entry.reason) == (action == "Pin", reason)
         shown = frame.locator("#pin")
-        assert (shown.count() == 1 and reason in shown.inner_text()) is entry.is_on
+        wait_for(lambda shown=shown, n=int(entry.is_on): shown.count() == n)
+        assert not entry.is_on or reason in shown.inner_text()
     run = platform.airflow.api.get(f"dags/pin_champion/dagRuns/{quote(entry.run, safe='')}")
     assert run["triggering_user_name"] == "op"
 
