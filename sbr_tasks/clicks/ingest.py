@@ -351,7 +351,7 @@ def no_clicks_of(day: date, held: Sequence[date], settings: Settings) -> str:
 
 
 def fitting_unit(days: Sequence[date], time_unit: str) -> str | None:
-    """The unit of times that, read as `time_unit`, all lie in January 1970; None where no unit is more likely.
+    """The likelier unit of times that `time_unit` puts in January 1970; None if there is none.
 
     Times of 2001 to 2038 that are read as a thousand times smaller ones lie on 12 to 25 January 1970, and on 1 January
     1970 if they are read as a million times smaller ones.

@@ -110,9 +110,7 @@ def evaluate(
         batch_size: Sessions scored side by side; bounds the memory, doesn't change the ranks.
         on_progress: Called with the number of events that were just ranked.
     """
-    ranks, session = _count_events(scorer, sessions, batch_size, conservative_ranks, UNRANKED, on_progress)
-    is_known, targets = scorer.index.encode(sessions.item_ids) >= 0, event_clicks(sessions)
-    return Evaluation(ranks, session, knows_target=is_known[targets], knows_input=is_known[targets - 1])
+    return Evaluation(*_count_events(scorer, sessions, batch_size, conservative_ranks, UNRANKED, on_progress))
 
 
 def evaluate_ties(
@@ -130,7 +128,7 @@ def evaluate_ties(
         By name in `TIE_MODES`, with other items that have the target's score counted before it (`conservative`, what
         `evaluate` gives), after it (`standard`), or half of them before it (`median`). NaN counts against the model in each.
     """
-    counts, session = _count_events(scorer, sessions, batch_size, _ranks_and_ties, (UNRANKED, 0), on_progress)
+    counts, session, *_ = _count_events(scorer, sessions, batch_size, _ranks_and_ties, (UNRANKED, 0), on_progress)
     ranks, ties = counts[:, 0], counts[:, 1]
     found: dict[str, Ranks] = {"conservative": ranks, "standard": ranks - ties, "median": ranks - ties / 2}
     return {mode: Evaluation(found[mode], session) for mode in TIE_MODES}
@@ -150,8 +148,8 @@ def _count_events(
     count: _Count,
     unranked: int | tuple[int, ...],
     on_progress: Callable[[int], None] | None = None,
-) -> tuple[_Counts, npt.NDArray[np.int64]]:
-    """What `count` gives for each event, `unranked` where the target can't be ranked; and the session of each event."""
+) -> tuple[_Counts, npt.NDArray[np.int64], _Bools, _Bools]:
+    """What `count` gives for each event, `unranked` where the target can't be ranked; and what `Evaluation` holds beside it."""
     clicks = event_clicks(sessions)
     is_event = np.zeros(sessions.n_clicks, np.bool_)
     is_event[clicks] = True
@@ -170,7 +168,8 @@ def _count_events(
         _count_block(scorer, items, is_event, counts, count, sessions.offsets[block], n_steps[block])
         if on_progress:
             on_progress(int(n_events[block].sum()))
-    return counts[clicks], session
+    is_known = items >= 0
+    return counts[clicks], session, is_known[clicks], is_known[clicks - 1]
 
 
 def _count_block(

@@ -84,29 +84,26 @@ def cleanse_part(clicks: CodedClicks, window: WindowSettings, test: CodedClicks 
         clicks, too_long = limit_coded(clicks, longest=window.longest, action=window.longest_action)
     if test is not None:
         levels = list(levels_to_try(clicks.item_ids, clicks.support, test, window.least_click))
-    kept, passes, found = cleanse_by_levels(
-        clicks,
-        levels,
-        lambda left, least_click: cleanse_coded(left, shortest=window.shortest, least_click=least_click),
-        clicked_items,
-    )
+    kept, passes, found = cleanse_coded_by_levels(clicks, shortest=window.shortest, levels=levels)
     return kept, Cleansing(before, too_long, passes, found)
 
 
-def kept_by_least_click(clicks: CodedClicks, *, shortest: int, levels: Iterable[int]) -> list[Level]:
-    """What cleansing keeps with each of some rising values of `least_click`.
+def cleanse_coded_by_levels(
+    clicks: CodedClicks, *, shortest: int, levels: Iterable[int]
+) -> tuple[CodedClicks, list[Counts], list[Level]]:
+    """Cleanses with one `least_click` after another; see `cleanse_by_levels`.
 
     Args:
         clicks: Used up.
         shortest: Fewest clicks of a session.
-        levels: The values.
+        levels: Rising values of `least_click`.
     """
     return cleanse_by_levels(
         clicks,
         levels,
         lambda left, least_click: cleanse_coded(left, shortest=shortest, least_click=least_click),
         clicked_items,
-    )[2]
+    )
 
 
 def _moved_up(values: npt.NDArray[_Number], kept: npt.NDArray[np.bool_]) -> npt.NDArray[_Number]:

@@ -21,7 +21,7 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
 from sbr_tasks.window.cleanse import MIN_CLICKS
 from sbr_tasks.window.coded import Coder
-from sbr_tasks.window.memory import cleanse_coded, counts_of_coded, kept_by_least_click
+from sbr_tasks.window.memory import cleanse_coded, cleanse_coded_by_levels, counts_of_coded
 
 logger = logging.getLogger(__name__)
 
@@ -204,7 +204,7 @@ def _cleansing(catalog: ClickCatalog, as_of: date, revisions: Mapping[date, Revi
         coder.add(catalog.read(revision, _COLUMNS, dictionaries=_COLUMNS[:2]))
     clicks, _ = cleanse_coded(coder.finish(), shortest=MIN_CLICKS, least_click=1)  # as a window drops sessions of one click
     counts = counts_of_coded(clicks)
-    levels = kept_by_least_click(clicks, shortest=shortest, levels=_LEVELS)
+    _, _, levels = cleanse_coded_by_levels(clicks, shortest=shortest, levels=_LEVELS)
     return {
         "clicks": counts.clicks,
         "items": counts.items,
