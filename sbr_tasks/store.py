@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -515,14 +517,38 @@ def fingerprint(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(to_json(inputs)).hexdigest()[:16]
 
 
+@cache
 def code_version(*packages: str) -> str:
-    """16 hexadecimal digits that stand for the source of some parts of `sbr_tasks`, such as `"window"`."""
+    """16 hexadecimal digits that stand for the code of some parts of `sbr_tasks`, such as `"window"`.
+
+    They change when behaviour may change, not with a comment, a docstring or the layout.
+    """
     root = Path(__file__).parent
     digest = hashlib.sha256()
     for package in packages:
         for file in sorted((root / package).rglob("*.py")):
-            digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
+            digest.update(f"{file.relative_to(root)}\0{syntax_of(file.read_text(encoding='utf-8'))}\0".encode())
     return digest.hexdigest()[:16]
+
+
+def syntax_of(source: str) -> str:
+    """The syntax tree of a Python program as text, without docstrings, and the same under each version of Python."""
+
+    def text_of(value: object) -> str:
+        if isinstance(value, ast.AST):
+            # Empty fields are left out: newer versions of Python have more of them.
+            fields = (f"{name}={text_of(part)}" for name, part in ast.iter_fields(value) if part is not None and part != [])
+            return f"{type(value).__name__}({', '.join(fields)})"
+        if isinstance(value, list):
+            return f"[{', '.join(text_of(part) for part in value if not _is_docstring(part))}]"
+        return repr(value)
+
+    return text_of(ast.parse(source))
+
+
+def _is_docstring(node: object) -> bool:
+    """Whether a node is a string on its own, which documents a module, a class, a function or the constant before it."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def content_hash(table: pa.Table) -> str:

@@ -17,6 +17,7 @@ from sbr_tasks.store import (
     file_name,
     fingerprint,
     from_parquet,
+    syntax_of,
     to_parquet,
 )
 
@@ -158,6 +159,36 @@ def test_fingerprint_ignores_the_order_of_keys() -> None:
 
 def test_code_version_differs_by_package() -> None:
     assert code_version("window") == code_version("window") != code_version("clicks")
+
+
+SOURCE = """
+LIMIT = 3
+
+def double(x: int = 1) -> int:
+    return 2 * x
+"""
+PROSE = """
+'''What this module is for.'''
+LIMIT = 3  # why three
+'''What the limit means.'''
+
+
+def double(
+    x: int = 1,
+) -> int:
+    '''Twice x.'''
+    # why
+    return 2 * x
+"""
+
+
+def test_prose_and_layout_leave_the_code_version_alone() -> None:
+    assert syntax_of(PROSE) == syntax_of(SOURCE)
+
+
+@pytest.mark.parametrize(("was", "becomes"), [("2 * x", "x * 2"), ("= 3", "= 3.0"), ("= 1", "= None"), ("return ", "")])
+def test_each_change_of_behaviour_changes_the_code_version(was: str, becomes: str) -> None:
+    assert syntax_of(SOURCE.replace(was, becomes)) != syntax_of(SOURCE)
 
 
 def test_store_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
