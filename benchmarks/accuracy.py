@@ -22,8 +22,6 @@ from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.window.sessions import ItemIndex, Sessions, no_sessions
 
-Split = tuple[Sessions, Sessions, ItemIndex]
-
 _COMMON = ["model.layers=[100]", "model.n_epochs=10", "model.learning_rate=0.1", "model.n_sample=2048", "model.momentum=0"]
 PUBLISHED = {
     "batch 64": ["model.batch_size=64", "model.dropout_p_embed=0.4", "model.dropout_p_hidden=0.1", "model.sample_alpha=0.5"],
@@ -38,35 +36,29 @@ PUBLISHED = {
 
 def main() -> None:
     """Trains each setting with each seed and prints the means."""
-    options = parser_of(__doc__ or "", "--only").parse_args()
-    rows = []
-    for name in (options.only or ",".join(PUBLISHED)).split(","):
-        settings, split = prepared(options, [] if name == "given" else [*_COMMON, *PUBLISHED[name]])
-        found = [scores(*split, settings, seed) for seed in range(options.seeds)]
-        rows.append([name, *np.mean(found, axis=0), *(np.std(found, axis=0, ddof=1) if len(found) > 1 else (None, None))])
-        print(f"{name}: done", flush=True)
-    print(table(rows, "setting", options.seeds, split[1]))
-
-
-def parser_of(text: str, *options: str) -> argparse.ArgumentParser:
-    """The options of a benchmark that trains on one set and tests on another, and further ones that take a text."""
-    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", required=True)
     parser.add_argument("--test", required=True, action="append")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", default=",".join(PUBLISHED))
     parser.add_argument("--set", action="append", default=[])
-    for option in options:
-        parser.add_argument(option)
-    return parser
-
-
-def prepared(options: argparse.Namespace, overrides: list[str]) -> tuple[Settings, Split]:
-    """Settings, and the sessions that the protocol leaves."""
+    options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.disable(logging.INFO)
-    settings = load_settings([*overrides, *options.set, "source.format=gru4rec"])
-    given = [read_sessions([options.train], settings.source, "--train"), read_sessions(options.test, settings.source, "--test")]
-    return settings, apply_protocol(*given)
+    rows = []
+    for name in options.only.split(","):
+        published = [] if name == "given" else [*_COMMON, *PUBLISHED[name]]
+        settings = load_settings([*published, *options.set, "source.format=gru4rec"])
+        train = read_sessions([options.train], settings.source, "--train")
+        test = read_sessions(options.test, settings.source, "--test")
+        split = apply_protocol(train, test)
+        found = [scores(*split, settings, seed) for seed in range(options.seeds)]
+        rows.append([name, *np.mean(found, axis=0), *(np.std(found, axis=0, ddof=1) if len(found) > 1 else (None, None))])
+        print(f"{name}: done", flush=True)
+    n_events = int(split[1].lengths.sum() - split[1].n_sessions)
+    headers = ["setting", "Recall@20", "MRR@20", "deviation", "deviation"]
+    print(f"Mean of {options.seeds} seeds, {n_events:,} events:\n")
+    print(tabulate(rows, headers=headers, floatfmt=".4f", missingval="-"))
 
 
 def scores(sessions: Sessions, test: Sessions, index: ItemIndex, settings: Settings, seed: int) -> tuple[float, float]:
@@ -75,13 +67,6 @@ def scores(sessions: Sessions, test: Sessions, index: ItemIndex, settings: Setti
     trained = train_shown(sessions, index, no_sessions(sessions), seeded)
     found = evaluate(GRU4RecScorer(trained.weights), test, batch_size=settings.evaluation.batch_size)
     return found.recall_at(20), found.mrr_at(20)
-
-
-def table(rows: list[list[object]], what: str, n_seeds: int, test: Sessions) -> str:
-    """Name, means and deviations, for people."""
-    headers = [what, "Recall@20", "MRR@20", "deviation", "deviation"]
-    n_events = int(test.lengths.sum() - test.n_sessions)
-    return f"Mean of {n_seeds} seeds, {n_events:,} events:\n\n{tabulate(rows, headers=headers, floatfmt='.4f', missingval='-')}"
 
 
 if __name__ == "__main__":

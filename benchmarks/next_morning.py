@@ -27,9 +27,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from sbr_tasks.clicks.catalog import ClickCatalog
-from sbr_tasks.clicks.demo import write_demo_clicks
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.days import parse_day
+from sbr_tasks.demo import write_demo_clicks
 from sbr_tasks.evaluation.metrics import KNOWN_TARGETS
 from sbr_tasks.registry.gate import COMPARED, Metrics
 from sbr_tasks.registry.scoring import score_models

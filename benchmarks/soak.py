@@ -50,7 +50,7 @@ from benchmarks.soak_checks import (
     memory_faults,
     retention_faults,
 )
-from sbr_tasks.clicks.demo import write_demo_clicks
+from sbr_tasks.demo import write_demo_clicks
 from sbr_tasks.errors import SbrError
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.mlflow_projection import MlflowProjection

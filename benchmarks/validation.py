@@ -66,8 +66,8 @@ def _run(work: str, store: Path, case: str) -> dict[str, float]:
 
 
 def _prepare(place: Path, case: str) -> dict[str, float]:
-    from sbr_tasks.clicks.demo import write_demo_clicks
     from sbr_tasks.clicks.ingest import ingest
+    from sbr_tasks.demo import write_demo_clicks
     from sbr_tasks.settings import load_settings
     from sbr_tasks.store import Store
 

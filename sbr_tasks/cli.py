@@ -82,7 +82,7 @@ def demo_clicks(
     as_json: AsJson = False,
 ) -> None:
     """Write synthetic clicks that look like a shop's, in YooChoose's format."""
-    from sbr_tasks.clicks.demo import write_demo_clicks
+    from sbr_tasks.demo import write_demo_clicks
 
     out.parent.mkdir(parents=True, exist_ok=True)
     summary = write_demo_clicks(

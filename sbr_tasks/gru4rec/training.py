@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 _LEAST_EVENTS_TO_COMPILE = 50_000
 _DECAY = 1.0
-"""Of a parent's sums of squared gradients: forgotten or shrunk, warm starts are worse (`benchmarks/warm.py`)."""
+"""Of a parent's sums of squared gradients: forgotten or shrunk, warm starts are worse (benchmarks/README.md, Accuracy)."""
 
 
 @dataclass(frozen=True)

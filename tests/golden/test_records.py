@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sbr_tasks import steps
-from sbr_tasks.clicks.demo import write_demo_clicks
+from sbr_tasks.demo import write_demo_clicks
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.upkeep.clear import clear_store, forget_day

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from sbr_tasks.clicks.catalog import COMMITS, ClickCatalog
-from sbr_tasks.clicks.demo import write_demo_clicks
 from sbr_tasks.days import parse_day
+from sbr_tasks.demo import write_demo_clicks
 from sbr_tasks.store import NumberedLog, Store
 from sbr_tasks.upkeep.check import check_store
 

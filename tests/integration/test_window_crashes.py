@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sbr_tasks.clicks.demo import write_demo_clicks
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.days import parse_day
+from sbr_tasks.demo import write_demo_clicks
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.upkeep.check import check_store

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.next_morning import WAYS, next_morning, prepare, train_days
-from sbr_tasks.clicks.demo import write_demo_clicks
+from sbr_tasks.demo import write_demo_clicks
 from sbr_tasks.settings import load_settings
 
 SMALL = ("window.days=15", "model.n_epochs=3", "model.n_sample=512", "model.layers=[48]")

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sbr_tasks.clicks.catalog import ClickCatalog
-from sbr_tasks.clicks.demo import write_demo_clicks
 from sbr_tasks.clicks.ingest import ingest
+from sbr_tasks.demo import write_demo_clicks
 from sbr_tasks.errors import DamagedError, SparkError, WindowError
 from sbr_tasks.settings import Settings, WindowSettings, load_settings
 from sbr_tasks.store import Store

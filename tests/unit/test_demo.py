@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sbr_tasks.clicks.demo import DemoShop, DemoSummary, write_demo_clicks
+from sbr_tasks.demo import DemoShop, DemoSummary, write_demo_clicks
 from sbr_tasks.errors import SourceError
 
 LINE = re.compile(
