@@ -37,9 +37,10 @@ run: setup ## Retrain for three days in a real Airflow (CLICKS=, FORMAT=, DAYS=,
 stop: ## End what `make run` left
 	@if [ -x $(PY) ]; then $(PY) tools/airflow_local.py stop; else echo "Nothing was set up here, so nothing runs."; fi
 
-lint: setup ## Style, types and the direction of imports
+lint: setup ## Style, spelling, types and the direction of imports
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/ruff format --check --quiet .
+	@.venv/bin/typos --format brief
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
 
@@ -63,7 +64,7 @@ format: setup ## Lay out the code
 	@.venv/bin/ruff format .
 
 lock: setup ## Pin the newest versions that pyproject.toml allows
-	@.venv/bin/uv pip compile pyproject.toml --extra dev --extra spark --extra stack --universal --python-version 3.11 --upgrade \
+	@.venv/bin/uv pip compile pyproject.toml --group dev --extra spark --extra stack --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
 
 audit: setup ## Look up what is locked in a feed of known vulnerabilities

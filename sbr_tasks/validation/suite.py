@@ -34,7 +34,7 @@ def click_frame(clicks: pa.Table) -> pd.DataFrame:
         `repeated`: None, or a text where an earlier click has its session, item and time; and `placeholder`: None, or its
         session id where that is what systems write in place of one, such as `null`.
     """
-    frame = clicks.to_pandas()
+    frame: pd.DataFrame = clicks.to_pandas()
     frame["session_clicks"] = frame.groupby("session_id", sort=False)["session_id"].transform("size").fillna(1).astype("int64")
     frame["repeated"] = _repeated(frame)
     frame["placeholder"] = _placeholders(frame["session_id"])
