@@ -1,37 +1,26 @@
-"""Where everything durable lies: a local folder or an object store, behind the same promises.
-
-- A key is written whole or not at all, and never changed afterwards (`put_new` refuses a second writer).
-- A `FileRecord` names a file with its size and hash; `read` refuses content that differs from it.
-- A record is a JSON object that carries a hash of its key and content; `get_json` refuses one that was changed.
-- A `NumberedLog` is a sequence of JSON entries in which entry n can be created once, by one writer.
-"""
+"""Objects by key, in a local folder or an object store, behind the same promises."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-import numpy as np
 import obstore
 import pyarrow as pa
-import pyarrow.parquet as pq
 from obstore.exceptions import AlreadyExistsError as KeyExistsError
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, from_url
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError, first_line
 from sbr_tasks.settings import Settings, is_url
-
-Json = dict[str, Any]
+from sbr_tasks.store.records import REMEDY, FileRecord, Json, seal, unseal
+from sbr_tasks.store.tables import from_parquet, to_parquet
 
 _CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "timeout")
 """Options of the HTTP client and not of the object store; obstore wants them apart."""
@@ -43,30 +32,8 @@ _READ_AT_ONCE = 16
 _CHUNK = 8 << 20
 _HALF_WRITTEN = re.compile(r"#\d+$")
 """How obstore names the file in a local folder that it renames once it is whole."""
-_ENTRY_KEY = re.compile(r"/\d{8}\.json$")
-INCOMPLETE = "incomplete.json"
-"""Lies beside the entries of a log while `sbr store copy` writes the store: nobody may read or extend that log."""
 _NAMED_DIGITS = 12
 """Digits of a published file's hash that are in its name."""
-CHECKSUM = "checksum"
-"""The field of a record that holds the hash of its key and of its other fields."""
-_REMEDY = "Restore it from a backup; docs/operations.md says under Recovery what can be made again, and how."
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """A published file: where it lies and what it must contain."""
-
-    key: str
-    size: int
-    sha256: str
-
-    def as_dict(self) -> Json:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> FileRecord:
-        return cls(key=record["key"], size=record["size"], sha256=record["sha256"])
 
 
 @dataclass(frozen=True)
@@ -189,7 +156,7 @@ class Store:
         try:
             return obstore.get(self._backend, key).bytes()
         except FileNotFoundError:
-            raise DamagedError(f"{self.where(key)} is missing. {_REMEDY}") from None
+            raise DamagedError(f"{self.where(key)} is missing. {REMEDY}") from None
         except (BaseError, OSError) as error:
             raise StoreError(f"{self.where(key)} can't be read: {first_line(error)}") from error
 
@@ -201,21 +168,10 @@ class Store:
                 was changed or belongs under another key.
             StoreError: It can't be read.
         """
-        try:
-            found = json.loads(self.get(key))
-        except ValueError as error:
-            raise DamagedError(f"{self.where(key)} is damaged: expected a JSON object ({error}). {_REMEDY}") from None
-        missing = {*fields, CHECKSUM} - set(found) if isinstance(found, dict) else {"a JSON object"}
-        if missing:
-            raise DamagedError(
-                f"{self.where(key)} is damaged: expected {', '.join(sorted(missing))}, found {found!r:.60}. {_REMEDY}"
-            )
-        recorded = found.pop(CHECKSUM)
-        if recorded != _checksum(key, found):
-            raise DamagedError(
-                f"{self.where(key)} is damaged: it was changed after it was written (its checksum doesn't match). {_REMEDY}"
-            )
-        return dict(found)
+        body = unseal(key, self.get(key), self.where(key))
+        if missing := {*fields} - body.keys():
+            raise DamagedError(f"{self.where(key)} is damaged: it lacks {', '.join(sorted(missing))}. {REMEDY}")
+        return body
 
     def get_published(self, key: str) -> bytes:
         """The content of a published file of which only the key is known, verified by the hash in its name.
@@ -226,7 +182,7 @@ class Store:
         """
         data = self.get(key)
         if hashlib.sha256(data).hexdigest()[:_NAMED_DIGITS] != PurePosixPath(key).stem.rpartition(".")[2]:
-            raise DamagedError(f"{self.where(key)} is damaged: its content doesn't match the hash in its name. {_REMEDY}")
+            raise DamagedError(f"{self.where(key)} is damaged: its content doesn't match the hash in its name. {REMEDY}")
         return data
 
     def read(self, record: FileRecord) -> bytes:
@@ -259,7 +215,7 @@ class Store:
         if sha256 != record.sha256:
             raise DamagedError(
                 f"{self.where(record.key)} is damaged: its record says {record.size} bytes with SHA-256 "
-                f"{record.sha256[:12]}..., found {size} bytes with {sha256[:12]}... {_REMEDY}"
+                f"{record.sha256[:12]}..., found {size} bytes with {sha256[:12]}... {REMEDY}"
             )
 
     def read_table(
@@ -339,7 +295,7 @@ class Store:
                 digest.update(chunk)
                 size += len(chunk)
         except FileNotFoundError:
-            raise DamagedError(f"{self.where(key)} is missing. {_REMEDY}") from None
+            raise DamagedError(f"{self.where(key)} is missing. {REMEDY}") from None
         except (BaseError, OSError) as error:
             raise StoreError(f"{self.where(key)} can't be read: {first_line(error)}") from error
         return size, digest.hexdigest()
@@ -373,201 +329,3 @@ def open_backend(url: str, options: Mapping[str, str]) -> Any:
         return from_url(url, config=given, client_options=client)  # type: ignore[call-overload]
     except (BaseError, OSError, ValueError) as error:
         raise StoreError(f"{url!r} can't be opened: {first_line(error)}") from error
-
-
-@dataclass(frozen=True)
-class LogEntry:
-    """Entry `number` (1, 2, ...) of a numbered log."""
-
-    number: int
-    body: Json
-
-
-class NumberedLog:
-    """Append-only JSON entries 1, 2, 3, ...; each number is created by exactly one writer."""
-
-    def __init__(self, store: Store, prefix: str) -> None:
-        self._store = store
-        self._prefix = prefix
-
-    def entries(self) -> list[LogEntry]:
-        """All entries, in order.
-
-        Raises:
-            DamagedError: An entry was deleted, or the store is a copy that isn't complete.
-        """
-        listed = self._store.stats(self._prefix)
-        if f"{self._prefix}/{INCOMPLETE}" in listed:
-            raise DamagedError(incomplete_copy(self._store))
-        stats = [stat for stat in listed.values() if _ENTRY_KEY.search(stat.key)]
-        for expected, stat in enumerate(stats, start=1):
-            number = int(stat.key.rsplit("/", 1)[1].removesuffix(".json"))
-            if number != expected:
-                raise DamagedError(
-                    f"The log {self._store.where(self._prefix)} has no entry {expected} but an entry {number}: "
-                    "an entry was deleted; restore it from a backup."
-                )
-        bodies = self._store.get_entries(stats)
-        return [LogEntry(number, body) for number, body in enumerate(bodies, start=1)]
-
-    def create(self, number: int, body: Mapping[str, Any]) -> None:
-        """Creates entry `number`.
-
-        Raises:
-            AlreadyExistsError: Another writer was first; nothing was changed.
-        """
-        self._store.create_record(entry_key(self._prefix, number), body)
-
-    def append(self, build: Callable[[Sequence[LogEntry]], Mapping[str, Any] | None]) -> LogEntry | None:
-        """Appends the entry that `build` makes of the entries so far, and asks it again whenever another writer was first.
-
-        Returns:
-            The new entry; None when `build` returned None, that is, nothing is left to append.
-        """
-        while True:
-            entries = self.entries()
-            body = build(entries)
-            if body is None:
-                return None
-            number = len(entries) + 1
-            try:
-                self.create(number, body)
-            except AlreadyExistsError:
-                continue
-            return LogEntry(number, dict(body))
-
-
-def entry_key(prefix: str, number: int) -> str:
-    """The key of an entry of the log `prefix`, or of another record below `prefix` that bears the number of an entry."""
-    return f"{prefix}/{number:08d}.json"
-
-
-def incomplete_copy(store: Store) -> str:
-    """What is to be said of a store to which `sbr store copy` was cut off."""
-    return (
-        f"The store {store.url} is a copy that isn't complete: `sbr store copy` is at work, or was stopped. Run the same "
-        "command again, it goes on from there."
-    )
-
-
-def file_records(body: Any) -> Iterator[FileRecord]:
-    """All records of files that a JSON value holds, however deep."""
-    if isinstance(body, dict):
-        if {"key", "size", "sha256"} <= body.keys():
-            yield FileRecord.from_dict(body)
-            return
-        body = list(body.values())
-    if isinstance(body, list):
-        for part in body:
-            yield from file_records(part)
-
-
-def to_parquet(table: pa.Table, **encoding: Any) -> memoryview:
-    """A table as zstd-compressed Parquet with times in microseconds; `encoding` is passed to `pyarrow.parquet.write_table`."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", coerce_timestamps="us", **encoding)
-    return memoryview(sink.getvalue()).cast("B")
-
-
-def from_parquet(
-    data: bytes | obstore.Bytes, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()
-) -> pa.Table:
-    """The table that a Parquet file holds.
-
-    `pyarrow.parquet.read_table` does the same, but leaves threads at work that now and then abort a short process at its end.
-
-    Args:
-        data: The file.
-        columns: Those to read; None reads all.
-        dictionaries: Those of them that are to be dictionary-encoded.
-    """
-    file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), read_dictionary=list(dictionaries))
-    return file.read(list(columns) if columns else None)
-
-
-def to_json(body: Mapping[str, Any]) -> bytes:
-    """Readable JSON with sorted keys: equal content gives equal bytes."""
-    return json.dumps(body, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-
-
-def seal(key: str, body: Mapping[str, Any]) -> bytes:
-    """A record as it is written under `key`: JSON with its checksum."""
-    return to_json({**body, CHECKSUM: _checksum(key, body)})
-
-
-def _checksum(key: str, body: Mapping[str, Any]) -> str:
-    """Equal before a record is written and after it was read, which turns tuples into lists and names into text."""
-    return hashlib.sha256(key.encode() + b"\0" + to_json(json.loads(to_json(body)))).hexdigest()
-
-
-def file_name(name: str) -> PurePosixPath:
-    """A name of a file within a folder that a record gives, once it is sure that it leads to no other place.
-
-    Raises:
-        DamagedError: It is absolute, empty, or leads out of the folder.
-    """
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name or "\\" in name:
-        raise DamagedError(f"Expected the name of a file inside a folder, found {name!r}, which leads elsewhere. {_REMEDY}")
-    return path
-
-
-def fingerprint(inputs: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that stand for a step's inputs: equal inputs, equal digits."""
-    return hashlib.sha256(to_json(inputs)).hexdigest()[:16]
-
-
-@cache
-def code_version(*packages: str) -> str:
-    """16 hexadecimal digits that stand for the code of some parts of `sbr_tasks`, such as `"window"`.
-
-    They change when behaviour may change, not with a comment, a docstring or the layout.
-    """
-    root = Path(__file__).parent
-    digest = hashlib.sha256()
-    for package in packages:
-        for file in sorted((root / package).rglob("*.py")):
-            digest.update(f"{file.relative_to(root)}\0{syntax_of(file.read_text(encoding='utf-8'))}\0".encode())
-    return digest.hexdigest()[:16]
-
-
-def syntax_of(source: str) -> str:
-    """The syntax tree of a Python program as text, without docstrings, and the same under each version of Python."""
-
-    def text_of(value: object) -> str:
-        if isinstance(value, ast.AST):
-            # Empty fields are left out: newer versions of Python have more of them.
-            fields = (f"{name}={text_of(part)}" for name, part in ast.iter_fields(value) if part is not None and part != [])
-            return f"{type(value).__name__}({', '.join(fields)})"
-        if isinstance(value, list):
-            return f"[{', '.join(text_of(part) for part in value if not _is_docstring(part))}]"
-        return repr(value)
-
-    return text_of(ast.parse(source))
-
-
-def _is_docstring(node: object) -> bool:
-    """Whether a node is a string on its own, which documents a module, a class, a function or the constant before it."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-def content_hash(table: pa.Table) -> str:
-    """16 hexadecimal digits that stand for a table's rows, whatever file format or library version holds them."""
-    digest = hashlib.sha256()
-    for name in table.column_names:
-        column = table.column(name).combine_chunks()
-        if isinstance(column, pa.ChunkedArray):
-            column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-        digest.update(f"{name}:{column.type}:{len(column)};".encode())
-        if column.null_count:
-            digest.update(np.packbits(column.is_null().to_numpy(zero_copy_only=False)).tobytes())
-        if pa.types.is_string(column.type):
-            filled = column.fill_null("")
-            _, offsets, text = filled.buffers()
-            ends = np.frombuffer(offsets or bytes(4), np.int32)[filled.offset : filled.offset + len(filled) + 1]
-            digest.update(np.diff(ends).tobytes())
-            if text is not None:
-                digest.update(memoryview(text)[int(ends[0]) : int(ends[-1])])
-        else:
-            digest.update(column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).tobytes())
-    return digest.hexdigest()[:16]

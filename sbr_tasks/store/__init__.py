@@ -1,0 +1,36 @@
+"""Everything durable: a local folder or an object store, behind the same promises.
+
+- A key is written whole or not at all, and never changed afterwards (`put_new` refuses a second writer).
+- A `FileRecord` names a file with its size and hash; `read` refuses content that differs from it.
+- A record is a JSON object that carries a hash of its key and content; `get_json` refuses one that was changed.
+- A `NumberedLog` is a sequence of records in which entry n can be created once, by one writer.
+"""
+
+from sbr_tasks.store.fingerprints import code_version, content_hash, fingerprint, syntax_of
+from sbr_tasks.store.log import INCOMPLETE, LogEntry, NumberedLog, entry_key, incomplete_copy
+from sbr_tasks.store.objects import Stat, Store, open_backend
+from sbr_tasks.store.records import FileRecord, Json, file_name, file_records, seal, to_json
+from sbr_tasks.store.tables import from_parquet, to_parquet
+
+__all__ = [
+    "INCOMPLETE",
+    "FileRecord",
+    "Json",
+    "LogEntry",
+    "NumberedLog",
+    "Stat",
+    "Store",
+    "code_version",
+    "content_hash",
+    "entry_key",
+    "file_name",
+    "file_records",
+    "fingerprint",
+    "from_parquet",
+    "incomplete_copy",
+    "open_backend",
+    "seal",
+    "syntax_of",
+    "to_json",
+    "to_parquet",
+]

@@ -1,0 +1,90 @@
+"""Records: JSON objects that carry a hash of their key and content, and name files with size and hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from sbr_tasks.errors import DamagedError
+
+Json = dict[str, Any]
+
+CHECKSUM = "checksum"
+"""The field of a record that holds the hash of its key and of its other fields."""
+REMEDY = "Restore it from a backup; docs/operations.md says under Recovery what can be made again, and how."
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A published file: where it lies and what it must contain."""
+
+    key: str
+    size: int
+    sha256: str
+
+    def as_dict(self) -> Json:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> FileRecord:
+        return cls(key=record["key"], size=record["size"], sha256=record["sha256"])
+
+
+def to_json(body: Mapping[str, Any]) -> bytes:
+    """Readable JSON with sorted keys: equal content gives equal bytes."""
+    return json.dumps(body, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def seal(key: str, body: Mapping[str, Any]) -> bytes:
+    """A record as it is written under `key`: JSON with its checksum."""
+    return to_json({**body, CHECKSUM: _checksum(key, body)})
+
+
+def unseal(key: str, data: bytes, where: str) -> Json:
+    """The record that was written under `key`, without its checksum; `where` names it in messages.
+
+    Raises:
+        DamagedError: It isn't a JSON object, or its checksum says that it was changed or belongs under another key.
+    """
+    try:
+        body = json.loads(data)
+        recorded = body.pop(CHECKSUM) if isinstance(body, dict) else None
+        checksum = _checksum(key, body)
+    except (ValueError, KeyError, RecursionError) as error:
+        raise DamagedError(f"{where} is damaged: expected a JSON object with a checksum ({error!r:.60}). {REMEDY}") from None
+    if not isinstance(body, dict) or recorded != checksum:
+        raise DamagedError(f"{where} is damaged: it was changed after it was written (its checksum doesn't match). {REMEDY}")
+    return body
+
+
+def _checksum(key: str, body: Mapping[str, Any]) -> str:
+    """Equal before a record is written and after it was read, which turns tuples into lists and names into text."""
+    return hashlib.sha256(key.encode() + b"\0" + to_json(json.loads(to_json(body)))).hexdigest()
+
+
+def file_name(name: str) -> PurePosixPath:
+    """A name of a file within a folder that a record gives, once it is sure that it leads to no other place.
+
+    Raises:
+        DamagedError: It is absolute, empty, or leads out of the folder.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name or "\\" in name:
+        raise DamagedError(f"Expected the name of a file inside a folder, found {name!r}, which leads elsewhere. {REMEDY}")
+    return path
+
+
+def file_records(body: Any) -> Iterator[FileRecord]:
+    """All records of files that a JSON value holds, however deep."""
+    if isinstance(body, dict):
+        if {"key", "size", "sha256"} <= body.keys():
+            yield FileRecord.from_dict(body)
+            return
+        body = list(body.values())
+    if isinstance(body, list):
+        for part in body:
+            yield from file_records(part)

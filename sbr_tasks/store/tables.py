@@ -1,0 +1,33 @@
+"""Parquet files of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import obstore
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def to_parquet(table: pa.Table, **encoding: Any) -> memoryview:
+    """A table as zstd-compressed Parquet with times in microseconds; `encoding` is passed to `pyarrow.parquet.write_table`."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", coerce_timestamps="us", **encoding)
+    return memoryview(sink.getvalue()).cast("B")
+
+
+def from_parquet(
+    data: bytes | obstore.Bytes, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()
+) -> pa.Table:
+    """The table that a Parquet file holds.
+
+    `pyarrow.parquet.read_table` does the same, but leaves threads at work that now and then abort a short process at its end.
+
+    Args:
+        data: The file.
+        columns: Those to read; None reads all.
+        dictionaries: Those of them that are to be dictionary-encoded.
+    """
+    file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), read_dictionary=list(dictionaries))
+    return file.read(list(columns) if columns else None)
