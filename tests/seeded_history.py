@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from sbr_tasks.clicks.catalog import COMMITS
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry.gate import COMPARED, Champion, Contender, Metrics, decide
 from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, Rollback, fold
 from sbr_tasks.settings import GateSettings
-from sbr_tasks.store import NumberedLog, Store
+from sbr_tasks.store import NumberedLog, Store, kinds
 
 WINDOW_DAYS = 30
 SETTINGS = GateSettings(confidence=0.95)
@@ -119,7 +118,7 @@ def _write_commits(store: Store, number: int, day: date) -> None:
         "data_docs": f"validation/day={day}/data_docs.html",
     }
     at = f"{day + timedelta(days=1)}T00:05:00+00:00"
-    log = NumberedLog(store, COMMITS)
+    log = NumberedLog(store, kinds.COMMIT)
     log.create(number, {"kind": "import", "at": at, "source": source, "days": {str(day): revision}, "empty": []})
     log.create(number + 1, {"kind": "validation", "at": at, "days": {str(day): decided}})
 

@@ -17,9 +17,7 @@ import pyarrow as pa
 
 from sbr_tasks.clicks.ledger import Ledger
 from sbr_tasks.errors import DamagedError, DayError, StoreError
-from sbr_tasks.store import FileRecord, Json, LogEntry, NumberedLog, Store, file_records, to_json
-
-COMMITS = "commits/clicks"
+from sbr_tasks.store import FileRecord, Json, LogEntry, NumberedLog, Store, file_records, kinds, to_json
 
 
 class OvertakenError(StoreError):
@@ -158,7 +156,7 @@ class ClickCatalog:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._log = NumberedLog(store, COMMITS)
+        self._log = NumberedLog(store, kinds.COMMIT)
 
     def days(self) -> dict[date, DayState]:
         """The state of every day that a commit names, oldest day first."""

@@ -38,7 +38,7 @@ from sbr_tasks.errors import DayError, NotArrivedError, SourceError
 from sbr_tasks.progress import Progress
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, SourceSettings
-from sbr_tasks.store import FileRecord, Store, content_hash, fingerprint, to_parquet
+from sbr_tasks.store import FileRecord, Store, content_hash, fingerprint, kinds, to_parquet
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +220,7 @@ def _import(
         read = _publish_days(store, settings, spill, known)
         outside = spill.outside()
     ledger = _ledger(read, outside, known, source, rejects)
-    rejects_file = store.publish("rejects/lines.jsonl", rejects.to_jsonl()) if rejects.rejected else None
+    rejects_file = store.publish(kinds.REJECTS.key(path="lines.jsonl"), rejects.to_jsonl()) if rejects.rejected else None
     found = {one.day for one in read}
     asked = sorted(days) if days is not None else days_between(min(found), max(found))
     absent = [day for day in asked if day not in found]
@@ -643,7 +643,7 @@ def _publish_revision(store: Store, day: date, rev: str, clicks: pa.Table) -> Re
     texts = [field.name for field in clicks.schema if pa.types.is_string(field.type)]
     encodings = {field.name: "DELTA_BINARY_PACKED" for field in clicks.schema if field.name not in texts}
     parquet = to_parquet(clicks, use_dictionary=texts, column_encoding=encodings)
-    file = store.publish(f"incoming/day={day}/rev={rev}/clicks.parquet", parquet)
+    file = store.publish(kinds.INCOMING.key(day=day, rev=rev, path="clicks.parquet"), parquet)
     times: dict[str, Any] = pc.min_max(clicks.column("clicked_at")).as_py()
     return Revision(
         day=day,

@@ -13,9 +13,7 @@ from typing import Any
 
 from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.gate import Metrics, Outcome
-from sbr_tasks.store import Json, LogEntry, NumberedLog, Store
-
-PROMOTIONS = "promotions"
+from sbr_tasks.store import Json, LogEntry, NumberedLog, Store, kinds
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Promotion:
     @property
     def page(self) -> str:
         """Where the page of the decision lies in the store, once it is written."""
-        return f"reports/as_of={self.as_of}/{self.number:08d}.html" if self.number else undecided_page(self.as_of, self.version)
+        return kinds.PAGE.key(day=self.as_of, number=self.number) if self.number else undecided_page(self.as_of, self.version)
 
     @property
     def scored(self) -> dict[str, Metrics]:
@@ -158,7 +156,7 @@ Entry = Promotion | Rollback | Pin
 
 def undecided_page(as_of: date, version: str) -> str:
     """Where the page of a version lies whose run wasn't to promote."""
-    return f"reports/as_of={as_of}/{version}.html"
+    return kinds.UNDECIDED_PAGE.key(day=as_of, version=version)
 
 
 def _fields(entry: Entry) -> Json:
@@ -193,8 +191,8 @@ class PromotionLog:
     """Reads and extends the log."""
 
     def __init__(self, store: Store) -> None:
-        self._log = NumberedLog(store, PROMOTIONS)
-        self._where = store.where(PROMOTIONS)
+        self._log = NumberedLog(store, kinds.ENTRY)
+        self._where = store.where(kinds.ENTRY.folder())
 
     def entries(self) -> list[Entry]:
         """All entries, in order."""

@@ -11,7 +11,7 @@ from sbr_tasks.errors import RegistryError
 from sbr_tasks.gru4rec.scorer import best_items, score_session
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.versions import load_scorer, load_version
-from sbr_tasks.store import FileRecord, Json, Store, to_parquet
+from sbr_tasks.store import FileRecord, Json, Store, kinds, to_parquet
 from sbr_tasks.window.sessions import UNKNOWN
 
 _ITEMS_AT_ONCE = 512
@@ -103,7 +103,7 @@ def publish_next_items(store: Store, *, k: int = 20) -> tuple[str, FileRecord]:
             "score": pa.array(scores.ravel()),
         }
     )
-    return name, store.replace(f"recommendations/{name}/next_items.parquet", to_parquet(table))
+    return name, store.replace(kinds.NEXT_ITEMS.key(version=name), to_parquet(table))
 
 
 def _champion(store: Store) -> str:

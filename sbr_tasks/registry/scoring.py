@@ -20,7 +20,7 @@ from sbr_tasks.progress import Progress
 from sbr_tasks.registry.gate import Metrics
 from sbr_tasks.registry.versions import load_scorer, load_version
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store, code_version
+from sbr_tasks.store import FileRecord, Json, Store, code_version, kinds
 from sbr_tasks.window.build import Window, WindowData, read_window
 from sbr_tasks.window.sessions import Sessions
 
@@ -58,11 +58,11 @@ def score_models(store: Store, settings: Settings, window: Window, names: list[s
         RegistryError: A version is unknown.
         DamagedError: Files of a version are missing or damaged.
     """
-    folder = f"evaluations/on={window.fingerprint}/by={code_version('evaluation', 'gru4rec')}"
+    code = code_version("evaluation", "gru4rec")
     found: dict[str, Score] = {}
     data: WindowData | None = None
     for name in [*names, *BASELINES]:
-        key = f"{folder}/{name}.json"
+        key = kinds.SCORE.key(window=window.fingerprint, code=code, model=name)
         score = _load(store, key)
         if score is None:
             data = data or read_window(store, window, settings.zone)

@@ -14,14 +14,12 @@ from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.versions import ModelVersion, load_weights
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Store, entry_key, file_name
+from sbr_tasks.store import FileRecord, Store, file_name, kinds
 from sbr_tasks.window.build import Window, read_window
 from sbr_tasks.window.sessions import Sessions
 
 logger = logging.getLogger(__name__)
 
-SERVING = "serving/gru4rec"
-RECORDS = "serving/published"
 _GRAPH = "saved_model.pb"
 _SAMPLE_SESSIONS = 50
 
@@ -48,7 +46,7 @@ def check_serving(store: Store, settings: Settings, version: ModelVersion, windo
 
 def is_published(store: Store, entry: int, name: str) -> bool:
     """Whether the record of a log entry says that the copy of that version is complete."""
-    key = entry_key(RECORDS, entry)
+    key = kinds.SERVED.key(number=entry)
     try:
         return store.exists(key) and store.get_json(key).get("version") == name
     except DamagedError as error:
@@ -69,19 +67,19 @@ def publish_serving(store: Store, entry: int, version: ModelVersion) -> None:
     Raises:
         DamagedError: Files of the version are missing or damaged; what lay there is untouched.
     """
-    folder = f"{SERVING}/{entry}"
+    folder = kinds.SERVED_FILE.folder(entry=entry)
     files = {f"{folder}/{file_name(name)}": store.read(record) for name, record in _files(version).items()}
     for key in set(store.keys(folder)) - files.keys():
         store.delete(key)
     last = sorted(files, key=lambda key: (key == f"{folder}/{_GRAPH}", key))
     published = [store.replace(key, files[key]).as_dict() for key in last]
-    store.replace_record(entry_key(RECORDS, entry), {"version": version.name, "entry": entry, "files": published})
-    logger.info("%s is served as %s/%d.", version.name, SERVING, entry)
+    store.replace_record(kinds.SERVED.key(number=entry), {"version": version.name, "entry": entry, "files": published})
+    logger.info("%s is served as %s.", version.name, folder)
 
 
 def served(store: Store) -> tuple[int, str] | None:
     """Number and version of the newest complete serving copy; None while there is none."""
-    keys = store.keys(RECORDS)
+    keys = store.keys(kinds.SERVED.folder())
     if not keys:
         return None
     record = store.get_json(keys[-1], ("entry", "version"))

@@ -10,7 +10,6 @@ import importlib.metadata
 import io
 import logging
 import platform
-import re
 import subprocess
 import time
 from collections.abc import Mapping
@@ -29,12 +28,11 @@ from sbr_tasks.gru4rec.weights import Floats, GRU4RecWeights, to_npz
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint
+from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, kinds
 from sbr_tasks.window.build import Window, read_part, read_window
 
 logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"\d{4}-\d{2}-\d{2}-[0-9a-f]{8}")
 VERSION_FIELDS = ("window", "inputs", "curve", "best_epoch", "lineage", "files", "optimizer", "saved_model")
 _PACKAGES = ("sbr-tasks", "tensorflow", "numpy", "pandas", "pyarrow", "great-expectations", "mlflow")
 
@@ -91,7 +89,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
         logger.warning("%s", unchosen.sentence)
     started = time.monotonic()
     data = read_window(store, window, settings.zone)
-    checkpoints = StoreCheckpoints(store, f"checkpoints/{key}.npz")
+    checkpoints = StoreCheckpoints(store, kinds.CHECKPOINT.key(fingerprint=key))
     trained = train_shown(
         data.train,
         data.index,
@@ -101,7 +99,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
         n_epochs=unchosen.n if unchosen else None,
         checkpoints=checkpoints,
     )
-    folder = f"models/{name}/{key}"
+    folder = kinds.VERSION_FILE.folder(version=name, fingerprint=key)
     files = {file: store.publish(f"{folder}/{file}", content).as_dict() for file, content in trained.weights.to_files().items()}
     manifest = {
         "name": name,
@@ -157,7 +155,7 @@ def load_version(store: Store, name: str) -> ModelVersion:
         RegistryError: There is no such version.
         DamagedError: Its manifest is damaged.
     """
-    if not _NAME.fullmatch(name):
+    if kinds.VERSION.parse(_manifest_key(name)) is None:
         raise RegistryError(
             f"There is no model version {name!r}: expected a name such as 2020-06-30-1a2b3c4d. `sbr models` lists them."
         )
@@ -172,8 +170,7 @@ def load_version(store: Store, name: str) -> ModelVersion:
 
 def version_names(store: Store) -> list[str]:
     """All versions, oldest day first."""
-    folders = (key.split("/")[1] for key in store.keys("models") if key.count("/") == 2 and key.endswith("/manifest.json"))
-    return sorted(folder for folder in folders if _NAME.fullmatch(folder))
+    return sorted(fields["version"] for key in store.keys(kinds.VERSION.area) if (fields := kinds.VERSION.parse(key)))
 
 
 def version_files(store: Store, version: ModelVersion) -> dict[str, bytes]:
@@ -213,7 +210,7 @@ def load_scorer(store: Store, version: ModelVersion) -> GRU4RecScorer:
 
 
 def _manifest_key(name: str) -> str:
-    return f"models/{name}/manifest.json"
+    return kinds.VERSION.key(version=name)
 
 
 def _publish_saved_model(store: Store, settings: Settings, folder: str, weights: GRU4RecWeights) -> dict[str, Json]:

@@ -6,8 +6,9 @@
 - A `NumberedLog` is a sequence of records in which entry n can be created once, by one writer.
 """
 
+from sbr_tasks.store import kinds
 from sbr_tasks.store.fingerprints import code_version, content_hash, fingerprint, syntax_of
-from sbr_tasks.store.log import INCOMPLETE, LogEntry, NumberedLog, entry_key, incomplete_copy
+from sbr_tasks.store.log import INCOMPLETE, LogEntry, NumberedLog
 from sbr_tasks.store.objects import Stat, Store, open_backend
 from sbr_tasks.store.records import FileRecord, Json, file_name, file_records, seal, to_json
 from sbr_tasks.store.tables import from_parquet, to_parquet
@@ -22,12 +23,11 @@ __all__ = [
     "Store",
     "code_version",
     "content_hash",
-    "entry_key",
     "file_name",
     "file_records",
     "fingerprint",
     "from_parquet",
-    "incomplete_copy",
+    "kinds",
     "open_backend",
     "seal",
     "syntax_of",

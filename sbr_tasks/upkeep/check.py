@@ -13,8 +13,8 @@ from tabulate import tabulate
 from sbr_tasks.errors import DamagedError, StoreError
 from sbr_tasks.gru4rec.checkpoint import is_whole
 from sbr_tasks.progress import Progress
-from sbr_tasks.store import Json, Stat, Store, from_parquet
-from sbr_tasks.upkeep.inventory import AREAS, Fault, Inventory, Named, fault_of, take_inventory
+from sbr_tasks.store import Json, Stat, Store, from_parquet, kinds
+from sbr_tasks.upkeep.inventory import Fault, Inventory, Named, fault_of, take_inventory
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def check_store(store: Store) -> Checked:
     faults = sorted({fault.key: fault for fault in faults}.values(), key=lambda fault: fault.key)
     bad = {fault.key for fault in faults}
     good = [stat for key, stat in found.stats.items() if key in found.named and key not in bad]
-    files, sizes = dict.fromkeys(AREAS, 0), dict.fromkeys(AREAS, 0)
+    files, sizes = dict.fromkeys(kinds.AREAS, 0), dict.fromkeys(kinds.AREAS, 0)
     for stat in good:
         area = stat.key.split("/", 1)[0]
         files[area] += 1
@@ -81,7 +81,7 @@ def check_store(store: Store) -> Checked:
 def check_table(checked: Checked) -> str:
     """What a check found, for people."""
     rows = []
-    for area in AREAS:
+    for area in kinds.AREAS:
         bad = [fault.kind for fault in checked.faults if fault.key.split("/", 1)[0] == area]
         loose = [stat.size for stat in checked.orphans if stat.key.split("/", 1)[0] == area]
         if checked.files[area] or bad or loose:

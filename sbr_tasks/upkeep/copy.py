@@ -22,26 +22,25 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from sbr_tasks.clicks.catalog import COMMITS, named_files
+from sbr_tasks.clicks.catalog import named_files
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError
 from sbr_tasks.progress import Progress
-from sbr_tasks.registry.log import PROMOTIONS, fold
-from sbr_tasks.registry.serving import RECORDS
-from sbr_tasks.store import INCOMPLETE, Json, Stat, Store, entry_key, to_json
+from sbr_tasks.registry.log import fold
+from sbr_tasks.store import INCOMPLETE, Json, Stat, Store, kinds, to_json
 from sbr_tasks.upkeep.check import check_store, content_fault
-from sbr_tasks.upkeep.inventory import AREAS, Fault, Inventory, Named, fault_of, take_inventory
+from sbr_tasks.upkeep.inventory import Fault, Inventory, Named, fault_of, take_inventory
 
 logger = logging.getLogger(__name__)
 
 _AT_ONCE = 4
 """Files under way at once; each is held in memory."""
-_LOGS = (COMMITS, PROMOTIONS)
+_LOGS = (kinds.COMMIT.folder(), kinds.ENTRY.folder())
 _FIRST_LOG = 4
 """The stage of the first log, after those of files, graphs, manifests and other records."""
 _MARKS = tuple(f"{log}/{INCOMPLETE}" for log in _LOGS)
 _LOOKS = 10
 """How often the source is looked at because it changes under way, before the copy is given up."""
-_LEFT_OUT = "checkpoints/"
+_LEFT_OUT = f"{kinds.CHECKPOINT.area}/"
 """Work in progress; without it a training starts afresh."""
 _LOADED_WHEN_THERE = "/saved_model.pb"
 """TF Serving loads a folder as soon as it holds this file, so it comes after the others and before the record of the copy."""
@@ -96,7 +95,9 @@ def copy_store(source: Store, target: Store) -> Copied:
     _require_apart(source, target)
     found = _whole(source)
     if not found.commits:
-        raise StoreError(f"Expected a store with clicks, found no commit in {source.where(COMMITS)}: there is nothing to copy.")
+        raise StoreError(
+            f"Expected a store with clicks, found no commit in {source.where(kinds.COMMIT.folder())}: there is nothing to copy."
+        )
     if not _is_whole_copy(source, target):
         _mark(source, target)
     done: dict[str, int | None] = {}
@@ -188,7 +189,7 @@ def _is_whole_copy(source: Store, target: Store) -> bool:
     if any(json.loads(mark)["store"] != _identity(source) for mark in marks):
         raise StoreError(f"{target.url} holds the copy of another store, which was stopped. Copy to an empty place.")
     length = sum(_require_beginning(source, target, log) for log in _LOGS)
-    if not marks and not length and any(target.keys(area) for area in AREAS):
+    if not marks and not length and any(target.keys(area) for area in kinds.AREAS):
         raise StoreError(f"{target.url} holds files of a store and none of its logs. Copy to an empty place.")
     return not marks and length > 0
 
@@ -216,7 +217,7 @@ def _entries(store: Store, log: str, wanted: Iterable[str] | None = None) -> dic
 
 def _identity(store: Store) -> str:
     """What tells a store from any other: the hash of its first commit."""
-    return hashlib.sha256(store.get(f"{COMMITS}/00000001.json")).hexdigest()
+    return hashlib.sha256(store.get(kinds.COMMIT.key(number=1))).hexdigest()
 
 
 def _mark(source: Store, target: Store) -> None:
@@ -237,7 +238,7 @@ def _copy(source: Store, target: Store, todo: Sequence[Named], found: Inventory,
     Raises:
         _GoneError: A file isn't there any more; nothing that comes after it was written.
     """
-    there = {key: stat for area in AREAS for key, stat in target.stats(area).items()}
+    there = {key: stat for area in kinds.AREAS for key, stat in target.stats(area).items()}
     listed = found.stats
     if not there.keys() & {*_MARKS} and not _can_stop_at_any_entry(found, there):
         _mark(source, target)
@@ -271,13 +272,13 @@ def _can_stop_at_any_entry(found: Inventory, there: dict[str, Stat]) -> bool:
 
     A later entry of the same log may have removed clicks again, or made another version champion, so that a serving copy went.
     """
-    new = (entry.body for entry in found.commits if entry_key(COMMITS, entry.number) not in there)
+    new = (entry.body for entry in found.commits if kinds.COMMIT.key(number=entry.number) not in there)
     needed = {key for body in new if body["kind"] != "removal" for key in named_files(body)}
     for entry in found.promotions:
-        if entry_key(PROMOTIONS, entry.number) in there:
+        if kinds.ENTRY.key(number=entry.number) in there:
             continue
         if champion := fold(found.promotions[: entry.number]).champion_entry:
-            needed.add(entry_key(RECORDS, champion))
+            needed.add(kinds.SERVED.key(number=champion))
     return needed <= found.named.keys() | there.keys()
 
 

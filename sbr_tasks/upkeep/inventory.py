@@ -11,65 +11,16 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from sbr_tasks.clicks.catalog import COMMITS, named_files
+from sbr_tasks.clicks.catalog import named_files
 from sbr_tasks.errors import DamagedError
-from sbr_tasks.registry.log import PROMOTIONS, Entry, Promotion, fold, read_entry
-from sbr_tasks.registry.serving import RECORDS, SERVING
+from sbr_tasks.registry.log import Entry, Promotion, fold, read_entry
 from sbr_tasks.registry.versions import VERSION_FIELDS
-from sbr_tasks.store import INCOMPLETE, FileRecord, Json, LogEntry, Stat, Store, entry_key, file_records, fingerprint
-from sbr_tasks.window.build import WINDOW_FIELDS, removed_key
+from sbr_tasks.store import INCOMPLETE, FileRecord, Json, LogEntry, Stat, Store, file_records, fingerprint, kinds
+from sbr_tasks.window.build import WINDOW_FIELDS
 
-AREAS = (
-    "commits",
-    "incoming",
-    "clicks",
-    "quarantine",
-    "rejects",
-    "validation",
-    "windows",
-    "profiles",
-    "models",
-    "evaluations",
-    "promotions",
-    "checkpoints",
-    "serving",
-    "recommendations",
-    "reports",
-)
-"""The store's folders. What lies elsewhere isn't the store's."""
-
-_DAY = re.compile(r"=(\d{4}-\d{2}-\d{2})/|^models/(\d{4}-\d{2}-\d{2})-")
 _NAME_HASH = re.compile(r"\.([0-9a-f]{12})(\.[^./]*)?$")
-_ENTRY = re.compile(r"/(\d{8})\.json$")
-_WINDOW = re.compile(r"windows/as_of=([^/]+)/([^/]+)/(manifest|removed)\.json")
-_VERSION = re.compile(r"models/([^/]+)/manifest\.json")
-_SCORE = re.compile(r"evaluations/on=([^/]+)/by=[^/]+/[^/]+\.json")
-_PROFILE = re.compile(r"profiles/as_of=[^/]+/[^/]+/manifest\.json")
-_COPY = re.compile(r"serving/published/(\d{8})\.json")
-_REPORT = re.compile(r"reports/as_of=[^/]+/(?:(\d{8})|([-0-9a-f]{19}))\.html")
-_NEXT_ITEMS = re.compile(r"recommendations/([^/]+)/next_items\.parquet")
-
-_COPY_AGAIN = "Run `sbr store copy` again, as it was run before: it goes on from there."
-_BACKUP = "Restore it from a backup: nothing else holds it."
-_AGAIN = "`sbr store forget {day} --reason WHY`, then the run of the day again: its clicks come from the source again."
-_REMEDIES = {
-    "commits": _BACKUP,
-    "promotions": _BACKUP,
-    "incoming": _AGAIN,
-    "clicks": _AGAIN,
-    "quarantine": _AGAIN,
-    "validation": _AGAIN,
-    "rejects": "Restore it from a backup, or ingest the source again.",
-    "windows": "Delete its folder, then `sbr window --as-of {day}` builds it again.",
-    "profiles": "Delete its folder, then `sbr profile --as-of {day}` makes it again.",
-    "models": "Restore its folder from a backup; or delete it and run {day} again: the same inputs give the same version. "
-    "Then `sbr repair`.",
-    "evaluations": "Run the day again: what can't be read is scored again.",
-    "checkpoints": "Delete it: its training starts afresh.",
-    "serving": "`sbr repair` makes it again.",
-    "recommendations": "Run the DAG publish_recommendations again, or delete it if its version is no champion.",
-    "reports": "`sbr report --as-of {day}` writes it again.",
-}
+_COPY_AGAIN = "Run `sbr store copy` again, as before: it continues from there."
+_BELONGS_NOWHERE = "No file of the store has such a name: delete it."
 
 
 @dataclass(frozen=True)
@@ -147,31 +98,30 @@ def take_inventory(store: Store) -> Inventory:
     to be missing is looked up once more before it is called so.
     """
     found = Inventory(
-        stats={key: stat for area in AREAS for key, stat in store.stats(area).items()},
-        half_written={key: stat for area in AREAS for key, stat in store.half_written(area).items()},
+        stats={key: stat for area in kinds.AREAS for key, stat in store.stats(area).items()},
+        half_written={key: stat for area in kinds.AREAS for key, stat in store.half_written(area).items()},
     )
     _read_commits(store, found)
     _read_promotions(store, found)
     _read_windows(store, found)
     _read_versions(store, found)
-    for pattern in (_SCORE, _PROFILE, _COPY):
-        for key in _matching(found, pattern):
+    for kind in (kinds.SCORE, kinds.PROFILE, kinds.SERVED):
+        for key, _ in _matching(found, kind):
             _add_record(store, found, key, file_records)
     _add_what_the_log_needs(found)
     _add_self_explaining(found)
     return found
 
 
-def fault_of(kind: str, key: str, why: str, record: str) -> Fault:
-    """A fault, with what to do about it."""
-    area = key.split("/", 1)[0]
-    day = _DAY.search(key)
-    remedy = _REMEDIES[area].format(day=next(filter(None, day.groups())) if day else "DAY")
-    return Fault(key, kind, why, record, remedy)
+def fault_of(fault: str, key: str, why: str, record: str) -> Fault:
+    """A fault (`missing` or `damaged`), with what to do about it."""
+    kind = kinds.kind_of(key)
+    return Fault(key, fault, why, record, kind.remedy(key) if kind else _BELONGS_NOWHERE)
 
 
-def _matching(found: Inventory, pattern: re.Pattern[str]) -> list[str]:
-    return [key for key in found.stats if pattern.fullmatch(key)]
+def _matching(found: Inventory, kind: kinds.Kind) -> list[tuple[str, dict[str, Any]]]:
+    """Keys of one kind, with their fields."""
+    return [(key, fields) for key in found.stats if (fields := kind.parse(key)) is not None]
 
 
 def _add_record(
@@ -198,23 +148,23 @@ def _add_record(
     return body
 
 
-def _log_keys(found: Inventory, prefix: str) -> Iterator[tuple[int, str]]:
+def _log_keys(found: Inventory, kind: kinds.Kind) -> Iterator[tuple[int, str]]:
     """Numbers and keys of a log's entries; an entry that is lacking before the last one is a fault."""
-    mark = f"{prefix}/{INCOMPLETE}"
+    mark = f"{kind.folder()}/{INCOMPLETE}"
     if mark in found.stats:
         found.named[mark] = Named(mark, mark)
         found.faults.append(Fault(mark, "damaged", "The store is a copy that isn't complete.", mark, _COPY_AGAIN))
-    keys = {int(match[1]): key for key in found.stats if key.startswith(f"{prefix}/") and (match := _ENTRY.search(key))}
+    keys = {fields["number"]: key for key, fields in _matching(found, kind)}
     for number in range(1, max(keys, default=0) + 1):
         if number in keys:
             yield number, keys[number]
         else:
-            key = entry_key(prefix, number)
-            found.faults.append(fault_of("missing", key, "The log has later entries, and not this one.", prefix))
+            key = kind.key(number=number)
+            found.faults.append(fault_of("missing", key, "The log has later entries, and not this one.", kind.folder()))
 
 
 def _read_commits(store: Store, found: Inventory) -> None:
-    for number, key in _log_keys(found, COMMITS):
+    for number, key in _log_keys(found, kinds.COMMIT):
         body = _add_record(store, found, key, _commit_files, ("kind", "days"))
         if body is None:
             continue
@@ -236,33 +186,29 @@ def _commit_files(body: Json) -> list[FileRecord]:
 
 def _read_promotions(store: Store, found: Inventory) -> None:
     def parse(number: int, body: Json) -> list[FileRecord]:
-        found.promotions.append(read_entry(LogEntry(number, body), entry_key(PROMOTIONS, number)))
+        found.promotions.append(read_entry(LogEntry(number, body), kinds.ENTRY.key(number=number)))
         return []
 
-    for number, key in _log_keys(found, PROMOTIONS):
+    for number, key in _log_keys(found, kinds.ENTRY):
         _add_record(store, found, key, lambda body, number=number: parse(number, body))  # type: ignore[misc]
 
 
 def _read_windows(store: Store, found: Inventory) -> None:
-    for key in _matching(found, _WINDOW):
-        match = _WINDOW.fullmatch(key)
-        assert match is not None  # noqa: S101 (narrows the type)
-        if match[3] == "removed":
-            _add_record(store, found, key, lambda _: [], WINDOW_FIELDS)
-            continue
+    for key, _ in _matching(found, kinds.REMOVED_WINDOW):
+        _add_record(store, found, key, lambda _: [], WINDOW_FIELDS)
+    for key, fields in _matching(found, kinds.WINDOW):
         body = _add_record(store, found, key, file_records, WINDOW_FIELDS)
         if body is not None:
-            _require_fingerprint(found, key, body, match[2])
-            found.windows[date.fromisoformat(match[1]), match[2]] = body
+            _require_fingerprint(found, key, body, fields["window"])
+            found.windows[fields["day"], fields["window"]] = body
 
 
 def _read_versions(store: Store, found: Inventory) -> None:
-    for key in _matching(found, _VERSION):
+    for key, fields in _matching(found, kinds.VERSION):
         body = _add_record(store, found, key, file_records, VERSION_FIELDS)
         if body is not None:
-            name = key.split("/")[1]
-            _require_fingerprint(found, key, body, name[-8:])
-            found.versions[name] = body
+            _require_fingerprint(found, key, body, fields["version"][-8:])
+            found.versions[fields["version"]] = body
 
 
 def _require_fingerprint(found: Inventory, key: str, body: Json, name: str) -> None:
@@ -274,43 +220,33 @@ def _require_fingerprint(found: Inventory, key: str, body: Json, name: str) -> N
 def _add_what_the_log_needs(found: Inventory) -> None:
     """Versions and windows that decisions name, and the champion's serving copy; they are missing if they aren't there."""
     for entry in found.promotions:
-        record = entry_key(PROMOTIONS, entry.number)
-        needed = [f"models/{entry.version}/manifest.json"]
+        record = kinds.ENTRY.key(number=entry.number)
+        needed = [kinds.VERSION.key(version=entry.version)]
         if isinstance(entry, Promotion):
-            window = f"windows/as_of={entry.as_of}/{entry.window}/manifest.json"
-            needed += [] if removed_key(entry.as_of, entry.window) in found.stats else [window]
+            window = {"day": entry.as_of, "window": entry.window}
+            needed += [] if kinds.REMOVED_WINDOW.key(**window) in found.stats else [kinds.WINDOW.key(**window)]
         for key in needed:
             found.named.setdefault(key, Named(key, record))
     champion = fold(found.promotions).champion_entry
     if champion:
-        key = entry_key(RECORDS, champion)
-        found.named.setdefault(key, Named(key, entry_key(PROMOTIONS, champion)))
+        key = kinds.SERVED.key(number=champion)
+        found.named.setdefault(key, Named(key, kinds.ENTRY.key(number=champion)))
 
 
 def _add_self_explaining(found: Inventory) -> None:
     """Pages, recommendations and checkpoints: no record names them, but their names say what they belong to."""
     entries = {entry.number for entry in found.promotions}
     trained = {body.get("fingerprint") for body in found.versions.values()}
-    belongs: dict[str, Callable[[str], bool]] = {
-        "reports": lambda key: (
-            (match := _REPORT.fullmatch(key)) is not None
-            and (int(match[1]) in entries if match[1] else match[2] in found.versions)
-        ),
-        "recommendations": lambda key: (match := _NEXT_ITEMS.fullmatch(key)) is not None and match[1] in found.versions,
-        "checkpoints": lambda key: key.removeprefix("checkpoints/").removesuffix(".npz") not in trained,
+    belongs: dict[kinds.Kind, Callable[[dict[str, Any]], bool]] = {
+        kinds.PAGE: lambda fields: fields["number"] in entries,
+        kinds.UNDECIDED_PAGE: lambda fields: fields["version"] in found.versions,
+        kinds.NEXT_ITEMS: lambda fields: fields["version"] in found.versions,
+        kinds.CHECKPOINT: lambda fields: fields["fingerprint"] not in trained,
     }
-    for key in found.stats:
-        test = belongs.get(key.split("/", 1)[0])
-        if test and test(key):
-            found.named[key] = Named(key, key)
+    for kind, test in belongs.items():
+        found.named |= {key: Named(key, key) for key, fields in _matching(found, kind) if test(fields)}
 
 
 def _hash_in_name(key: str) -> str | None:
     match = _NAME_HASH.search(key)
     return match[1] if match else None
-
-
-def serving_number(key: str) -> int | None:
-    """The log entry that a file of a serving copy, or its record, belongs to."""
-    match: Any = re.match(rf"{SERVING}/(\d+)/|{RECORDS}/(\d+)\.json", key)
-    return int(match[1] or match[2]) if match else None

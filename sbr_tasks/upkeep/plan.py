@@ -6,7 +6,6 @@ wrong clock would make every real day old.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -15,15 +14,12 @@ from sbr_tasks.clicks.catalog import DayState, Removed, named_files
 from sbr_tasks.clicks.catalog import fold as fold_days
 from sbr_tasks.registry.log import Promotion
 from sbr_tasks.registry.log import fold as fold_promotions
-from sbr_tasks.registry.serving import RECORDS
-from sbr_tasks.store import Json, LogEntry, Stat
-from sbr_tasks.upkeep.inventory import Inventory, serving_number
+from sbr_tasks.store import Json, LogEntry, Stat, kinds
+from sbr_tasks.upkeep.inventory import Inventory
 
-_LOGS = ("commits", "promotions")
+_LOGS = (kinds.COMMIT.area, kinds.ENTRY.area)
 _COPIES_KEPT = 2
 """Newest serving copies that stay: a server may be loading the last but one."""
-_EVALUATIONS = re.compile(r"evaluations/on=([^/]+)/")
-_WINDOW_FOLDER = re.compile(r"windows/as_of=([^/]+)/([^/]+)/")
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ def make_plan(found: Inventory, *, keep_days: int, window_days: int, before: dat
     _add_evaluations(plan, found)
     _add_serving(plan, found)
     _add_recommendations(plan, found)
-    _add(plan, found, "checkpoints", (key for key in found.stats if key.startswith("checkpoints/")))
+    _add(plan, found, "checkpoints", (key for key in found.stats if kinds.CHECKPOINT.parse(key)))
     for stat in found.orphans():
         if stat.key.split("/", 1)[0] not in _LOGS and stat.key not in plan.files:
             if stat.modified < before:
@@ -102,7 +98,7 @@ def plan_days(commits: Sequence[LogEntry], found: Inventory, plan: Plan) -> dict
     used = {
         (day, rev)
         for (as_of, name), body in found.windows.items()
-        if f"windows/as_of={as_of}/{name}/manifest.json" not in plan.files
+        if kinds.WINDOW.key(day=as_of, window=name) not in plan.files
         for day, rev in body["inputs"]["revisions"].items()
     }
     removed: dict[date, Removed] = {}
@@ -171,11 +167,11 @@ def _add_folder(plan: Plan, found: Inventory, what: str, folder: str) -> None:
 def _add_windows(plan: Plan, found: Inventory) -> None:
     decided = {(entry.as_of, entry.window) for entry in found.promotions if isinstance(entry, Promotion)}
     for as_of, name in found.windows:
-        folder = f"windows/as_of={as_of}/{name}"
-        if as_of >= plan.kept.first_run or found.stats[f"{folder}/manifest.json"].modified >= plan.kept.before:
+        window = {"day": as_of, "window": name}
+        if as_of >= plan.kept.first_run or found.stats[kinds.WINDOW.key(**window)].modified >= plan.kept.before:
             continue
-        _add_folder(plan, found, "windows", folder)
-        plan.files.pop(f"{folder}/removed.json", None)
+        _add_folder(plan, found, "windows", kinds.WINDOW.folder(**window))
+        plan.files.pop(kinds.REMOVED_WINDOW.key(**window), None)
         if (as_of, name) in decided:
             plan.windows.append((as_of, name))
 
@@ -193,18 +189,20 @@ def _add_versions(plan: Plan, found: Inventory) -> None:
             kept.add(parent)
             line.append(parent)
     for name in found.versions.keys() - kept:
-        if found.stats[f"models/{name}/manifest.json"].modified < plan.kept.before:
-            _add_folder(plan, found, "models", f"models/{name}")
+        if found.stats[kinds.VERSION.key(version=name)].modified < plan.kept.before:
+            _add_folder(plan, found, "models", kinds.VERSION.folder(version=name))
 
 
 def _add_evaluations(plan: Plan, found: Inventory) -> None:
     days = {entry.window: entry.as_of for entry in found.promotions if isinstance(entry, Promotion)}
     days |= {name: as_of for as_of, name in found.windows}
-    days |= {match[2]: date.fromisoformat(match[1]) for key in found.stats if (match := _WINDOW_FOLDER.match(key))}
+    days |= {fields["window"]: fields["day"] for key in found.stats if (fields := kinds.WINDOW_FILE.parse(key))}
     old = (
         key
         for key in found.stats
-        if (match := _EVALUATIONS.match(key)) and days.get(match[1], date.min) < plan.kept.first_run and key in found.named
+        if (fields := kinds.RANKS.parse(key))
+        and days.get(fields["window"], date.min) < plan.kept.first_run
+        and key in found.named
     )
     _add(plan, found, "evaluations", old)
 
@@ -212,17 +210,31 @@ def _add_evaluations(plan: Plan, found: Inventory) -> None:
 def _add_serving(plan: Plan, found: Inventory) -> None:
     """Older copies than the champion's go, once that one is complete."""
     champion = fold_promotions(found.promotions).champion_entry
-    complete = sorted(number for key in found.stats if key.startswith(f"{RECORDS}/") and (number := serving_number(key)))
+    complete = sorted(fields["number"] for key in found.stats if (fields := kinds.SERVED.parse(key)))
     if champion not in complete:
         return
     kept = {champion, *complete[-_COPIES_KEPT:]}
-    numbers = {key: serving_number(key) for key in found.stats if key in found.named}
+    numbers = {key: _serving_number(key) for key in found.stats if key in found.named}
     old = (key for key, number in numbers.items() if number and number < champion and number not in kept)
     _add(plan, found, "serving", old)
 
 
 def _add_recommendations(plan: Plan, found: Inventory) -> None:
     champion = fold_promotions(found.promotions).champion
-    names = {key: key.split("/")[1] for key in found.stats if key.startswith("recommendations/") and key in found.named}
-    old = (key for key, name in names.items() if name != champion and date.fromisoformat(name[:10]) < plan.kept.first_run)
+    old = (
+        key
+        for key in found.stats
+        if (fields := kinds.NEXT_ITEMS.parse(key))
+        and key in found.named
+        and fields["version"] != champion
+        and date.fromisoformat(fields["version"][:10]) < plan.kept.first_run
+    )
     _add(plan, found, "recommendations", old)
+
+
+def _serving_number(key: str) -> int | None:
+    """The log entry that a file of a serving copy, or its record, belongs to."""
+    if record := kinds.SERVED.parse(key):
+        return int(record["number"])
+    file = kinds.SERVED_FILE.parse(key)
+    return int(file["entry"]) if file else None

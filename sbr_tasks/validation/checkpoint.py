@@ -18,7 +18,7 @@ from sbr_tasks.days import describe_days, window_days
 from sbr_tasks.errors import DamagedError, DayError, StoreError, first_line
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store, to_json
+from sbr_tasks.store import FileRecord, Json, Store, kinds, to_json
 from sbr_tasks.validation.closing import require_open
 from sbr_tasks.validation.data_docs import render_page, render_refusal
 from sbr_tasks.validation.facts import distinct_items, measure, session_times, share_of_long, share_of_new
@@ -265,11 +265,11 @@ class _History:
 
 
 def _publish(store: Store, revision: Revision, verdict: _Verdict, measured: _Measured | None) -> Json:
-    at = f"day={revision.day}/rev={revision.rev}"
-    place = "quarantine" if verdict.failures else "clicks"
-    file = store.publish(f"{place}/{at}/clicks.parquet", store.read(revision.file))
-    result = store.publish(f"validation/{at}/result.json", to_json(verdict.result))
-    docs = store.publish(f"validation/{at}/data_docs.html", verdict.data_docs.encode())
+    at = {"day": revision.day, "rev": revision.rev}
+    kind = kinds.QUARANTINE if verdict.failures else kinds.CLICKS
+    file = store.publish(kind.key(**at, path="clicks.parquet"), store.read(revision.file))
+    result = store.publish(kinds.VALIDATION.key(**at, path="result.json"), to_json(verdict.result))
+    docs = store.publish(kinds.VALIDATION.key(**at, path="data_docs.html"), verdict.data_docs.encode())
     decision = {
         "revision": replace(revision, file=file).as_dict(),
         "accepted": not verdict.failures,
@@ -282,8 +282,8 @@ def _publish(store: Store, revision: Revision, verdict: _Verdict, measured: _Mea
     }
     if measured:
         items = pa.table({"item_id": measured.items})
-        for kind, table in (("items", items), ("sessions", measured.sessions)):
-            decision[kind] = store.publish_table(f"validation/{at}/{kind}.parquet", table).as_dict()
+        for name, table in (("items", items), ("sessions", measured.sessions)):
+            decision[name] = store.publish_table(kinds.VALIDATION.key(**at, path=f"{name}.parquet"), table).as_dict()
     return decision
 
 

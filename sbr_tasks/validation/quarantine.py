@@ -16,7 +16,7 @@ from sbr_tasks.clicks.formats import is_click_schema
 from sbr_tasks.days import day_interval_us
 from sbr_tasks.errors import DayError, first_line
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Json, Store
+from sbr_tasks.store import Json, Store, kinds
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def release(store: Store, settings: Settings, day: date, *, reason: str, by: str
             "Mend the source and run the day again."
         )
     data = store.read(revision.file)
-    file = store.publish(f"clicks/day={day}/rev={revision.rev}/clicks.parquet", data)
+    file = store.publish(kinds.CLICKS.key(day=day, rev=revision.rev, path="clicks.parquet"), data)
     released = replace(revision, file=file)
     at = datetime.now(UTC).isoformat(timespec="seconds")
     catalog.commit_release(released, by=by, reason=reason.strip(), at=at)

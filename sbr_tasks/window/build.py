@@ -19,7 +19,7 @@ from sbr_tasks.days import day_interval_us, describe_days, from_us, window_days
 from sbr_tasks.errors import AlreadyExistsError, WindowError
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint
+from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, kinds
 from sbr_tasks.validation.checkpoint import DaysOfWindow, require_days
 from sbr_tasks.window.coded import CodedClicks, Coder
 from sbr_tasks.window.coverage import describe_cleansing
@@ -141,7 +141,7 @@ def window_record(store: Store, as_of: date, key: str) -> Window:
 
 def removed_key(as_of: date, key: str) -> str:
     """Where the manifest of a window lies whose files were removed (`sbr store gc`)."""
-    return f"windows/as_of={as_of}/{key}/removed.json"
+    return kinds.REMOVED_WINDOW.key(day=as_of, window=key)
 
 
 def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
@@ -274,7 +274,7 @@ def _not_of_the_window(settings: Settings) -> set[str]:
 
 
 def _manifest_key(as_of: date, key: str) -> str:
-    return f"windows/as_of={as_of}/{key}/manifest.json"
+    return kinds.WINDOW.key(day=as_of, window=key)
 
 
 def _publish(
@@ -287,16 +287,15 @@ def _publish(
     days: DaysOfWindow,
     stages: Stages,
 ) -> Window:
-    folder = f"windows/as_of={as_of}/{key}"
     with stages("index"):
         items = _item_table(split.parts["train"])
     with stages("write"):
         described = {}
         for name in PARTS:
             part = split.parts[name]
-            file = store.publish(f"{folder}/{name}.parquet", _to_parquet(part))
+            file = store.publish(kinds.WINDOW_FILE.key(day=as_of, window=key, path=f"{name}.parquet"), _to_parquet(part))
             described[name] = _describe(part) | {"file": file.as_dict()}
-        item_file = store.publish_table(f"{folder}/items.parquet", items)
+        item_file = store.publish_table(kinds.WINDOW_FILE.key(day=as_of, window=key, path="items.parquet"), items)
     manifest = {
         "fingerprint": key,
         "inputs": dict(inputs),

@@ -20,7 +20,7 @@ import pytest
 
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
-from sbr_tasks.registry.serving import SERVING, served
+from sbr_tasks.registry.serving import served
 from sbr_tasks.registry.versions import load_version, load_weights, version_names
 from sbr_tasks.settings import load_settings
 
@@ -180,4 +180,4 @@ def assert_champion_is_usable(shop: Path) -> None:
     number, version = served(store) or (0, "")
     saved_model: dict[str, Any] = load_version(store, version).manifest["saved_model"]
     expected = {name: record["sha256"] for name, record in saved_model.items()}
-    assert digests(shop / "store" / SERVING / str(number)) == expected
+    assert digests(shop / "store" / "serving/gru4rec" / str(number)) == expected

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from sbr_tasks.clicks.catalog import COMMITS, ClickCatalog
+from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.days import parse_day
 from sbr_tasks.demo import write_demo_clicks
-from sbr_tasks.store import NumberedLog, Store
+from sbr_tasks.store import NumberedLog, Store, kinds
 from sbr_tasks.upkeep.check import check_store
 
 _draw = random.Random(5)
@@ -64,7 +64,7 @@ def published(store: Path) -> dict[str, bytes]:
 
 def commits(store: Path) -> list[dict[str, Any]]:
     """The commit records, but for their time."""
-    return [{**entry.body, "at": ""} for entry in NumberedLog(Store(str(store)), COMMITS).entries()]
+    return [{**entry.body, "at": ""} for entry in NumberedLog(Store(str(store)), kinds.COMMIT).entries()]
 
 
 def in_scratch(scratch: Path) -> bool:

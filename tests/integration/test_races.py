@@ -16,7 +16,7 @@ import pytest
 from sbr_tasks.registry.log import Entry, Promotion, PromotionLog
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
 from sbr_tasks.registry.scoring import BASELINES
-from sbr_tasks.registry.serving import SERVING, served
+from sbr_tasks.registry.serving import served
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
 
@@ -74,7 +74,7 @@ def test_promotions_at_once_are_each_decided_against_the_champion_that_stood(cro
     for entry in entries:
         _assert_scores_are_the_injected_ones(entry)
     number, version = served(store) or (0, "")
-    assert store.get(f"{SERVING}/{number}/saved_model.pb").decode() == f"graph of {version}"
+    assert store.get(f"serving/gru4rec/{number}/saved_model.pb").decode() == f"graph of {version}"
     assert len({entry.champion for entry in entries} - {None}) > 1
     shown = MlflowProjection(store, settings)._client.search_model_versions("name = 'gru4rec'", max_results=1000)
     assert sorted(version.tags["sbr.version"] for version in shown) == sorted(decided)

@@ -20,6 +20,9 @@ from sbr_tasks.store import (
     syntax_of,
     to_parquet,
 )
+from sbr_tasks.store.kinds import Kind
+
+LOG = Kind("log/{number:08d}.json", "")
 
 
 @pytest.fixture(params=["folder", "s3", "memory"])
@@ -40,7 +43,7 @@ def test_second_writer_of_a_key_is_refused_and_changes_nothing(store: Store) -> 
 
 
 def test_exactly_one_of_many_concurrent_writers_creates_an_entry(store: Store) -> None:
-    log = NumberedLog(store, "log")
+    log = NumberedLog(store, LOG)
     start = threading.Barrier(8)
 
     def write(writer: int) -> bool:
@@ -58,7 +61,7 @@ def test_exactly_one_of_many_concurrent_writers_creates_an_entry(store: Store) -
 
 
 def test_concurrent_appends_lose_nothing(store: Store) -> None:
-    log = NumberedLog(store, "log")
+    log = NumberedLog(store, LOG)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda writer: log.append(lambda _: {"writer": writer}), range(12)))
     entries = log.entries()
@@ -77,7 +80,7 @@ def test_record_under_another_key_is_refused(store: Store) -> None:
     store.create_record("log/00000001.json", {"day": "2020-06-01"})
     store.put_new("log/00000002.json", store.get("log/00000001.json"))
     with pytest.raises(DamagedError, match=r"log/00000002\.json is damaged: it was changed after it was written"):
-        NumberedLog(store, "log").entries()
+        NumberedLog(store, LOG).entries()
 
 
 def test_published_file_is_verified_by_its_name(store: Store) -> None:
@@ -130,7 +133,7 @@ def test_keys_of_a_folder_are_sorted_and_complete(store: Store) -> None:
 
 
 def test_log_with_a_hole_is_refused(tmp_path: Path) -> None:
-    log = NumberedLog(Store(str(tmp_path)), "log")
+    log = NumberedLog(Store(str(tmp_path)), LOG)
     for number in (1, 2, 3):
         log.create(number, {})
     (tmp_path / "log" / "00000002.json").unlink()
@@ -200,7 +203,7 @@ def test_store_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
 def test_reading_creates_no_folder_and_sees_what_another_writes(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "store"
     reader = Store(str(folder))
-    assert NumberedLog(reader, "log").entries() == []
+    assert NumberedLog(reader, LOG).entries() == []
     assert not reader.exists("a")
     with pytest.raises(DamagedError, match="is missing"):
         reader.get("a")
@@ -219,7 +222,7 @@ def test_write_that_is_refused_says_what_to_check(tmp_path: Path, monkeypatch: p
 
 
 def test_entries_of_a_log_are_read_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    log, read = NumberedLog(store, "log"), list[str]()
+    log, read = NumberedLog(store, LOG), list[str]()
     get = store.get
     monkeypatch.setattr(store, "get", lambda key: read.append(key) or get(key))
     for number in (1, 2):

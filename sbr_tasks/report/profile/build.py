@@ -18,7 +18,7 @@ from sbr_tasks.report.profile.numbers import LONG_HOURS, ProfileBuilder
 from sbr_tasks.report.profile.plots import draw_plots
 from sbr_tasks.report.profile.style import to_element
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, to_json
+from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, kinds, to_json
 from sbr_tasks.window.cleanse import MIN_CLICKS
 from sbr_tasks.window.coded import Coder
 from sbr_tasks.window.memory import cleanse_coded, cleanse_coded_by_levels, counts_of_coded
@@ -104,8 +104,8 @@ def find_profile(store: Store, as_of: date, inputs: Mapping[str, Json]) -> Profi
     Raises:
         DamagedError: A profile's manifest is damaged.
     """
-    keys = [key for key in store.keys(f"profiles/as_of={as_of}") if key.endswith("/manifest.json")]
-    profiles = [_load(store, as_of, key.split("/")[-2]) for key in keys]
+    parsed = [kinds.PROFILE.parse(key) for key in store.keys(kinds.PROFILE.folder(day=as_of))]
+    profiles = [_load(store, as_of, fields["profile"]) for fields in parsed if fields]
     wanted = (inputs["revisions"], inputs["timezone"])
     return next(
         (one for one in profiles if (one.manifest["inputs"]["revisions"], one.manifest["inputs"]["timezone"]) == wanted), None
@@ -239,7 +239,7 @@ def _profile(
     for day, revision in revisions.items():
         builder.add(day, catalog.read(revision, _COLUMNS))
     numbers = builder.numbers() | {"cleansing": _cleansing(catalog, as_of, revisions, shortest)}
-    folder = f"profiles/as_of={as_of}/{key}"
+    folder = kinds.PROFILE_FILE.folder(day=as_of, profile=key)
     plots = {
         name: {
             "title": plot.title,
@@ -269,4 +269,4 @@ def _load(store: Store, as_of: date, key: str) -> Profile:
 
 
 def _manifest_key(as_of: date, key: str) -> str:
-    return f"profiles/as_of={as_of}/{key}/manifest.json"
+    return kinds.PROFILE.key(day=as_of, profile=key)

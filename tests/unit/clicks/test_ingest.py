@@ -9,12 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sbr_tasks.clicks.catalog import COMMITS, ClickCatalog
+from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.formats import click_schema
 from sbr_tasks.clicks.ingest import ingest, ingest_missing, sort_clicks
 from sbr_tasks.errors import SourceError
 from sbr_tasks.settings import load_settings
-from sbr_tasks.store import FileRecord, NumberedLog, Store
+from sbr_tasks.store import FileRecord, NumberedLog, Store, kinds
 from sbr_tasks.validation.checkpoint import validate_pending
 from tests.unit.clicks.conftest import WriteSource
 from tests.unit.days import Click, at, parquet_settings, write_parquet
@@ -93,7 +93,7 @@ def test_lines_that_do_not_parse_are_kept_with_their_reasons(write_source: Write
     settings = write_source(LINES[0] + "oops\n" + "".join(LINES[1:]), "ingest.max_rejected=0.2")
     ingested = ingest(store, settings)
     assert (ingested.rows, ingested.rejected) == (4, 1)
-    record = NumberedLog(store, COMMITS).entries()[-1].body["source"]
+    record = NumberedLog(store, kinds.COMMIT).entries()[-1].body["source"]
     assert (record["rows"], record["rejected"], record["rejects"]["count"]) == (4, 1, 1)
     reject = json.loads(store.read(FileRecord.from_dict(record["rejects"])))
     assert reject == {
@@ -116,7 +116,7 @@ def test_rejects_file_is_bounded_and_the_count_is_not(
 ) -> None:
     monkeypatch.setattr("sbr_tasks.clicks.rejects.KEPT_BYTES", 300)
     ingested = ingest(store, write_source("".join(LINES) + "oops\n" * 20, "ingest.max_rejected=0.9"))
-    record = NumberedLog(store, COMMITS).entries()[-1].body["source"]
+    record = NumberedLog(store, kinds.COMMIT).entries()[-1].body["source"]
     assert (ingested.rejected, record["rejected"], record["rejects"]["count"]) == (20, 20, 2)
 
 

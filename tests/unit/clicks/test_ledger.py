@@ -9,12 +9,12 @@ import pytest
 from pydantic import ValidationError
 
 from sbr_tasks import steps
-from sbr_tasks.clicks.catalog import COMMITS, ClickCatalog
+from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.ingest import ingest, ingest_missing
 from sbr_tasks.clicks.ledger import Ledger
 from sbr_tasks.errors import SourceError
 from sbr_tasks.settings import load_settings
-from sbr_tasks.store import NumberedLog, Store
+from sbr_tasks.store import NumberedLog, Store, kinds
 from sbr_tasks.summary import in_one_line
 from sbr_tasks.validation.checkpoint import validate_pending
 from tests.unit.clicks.conftest import WriteSource
@@ -65,7 +65,7 @@ def test_ledger_is_in_the_log_and_in_the_commit(
     ingest_missing(store, write_source(HISTORY, "window.days=3"), BEFORE)
     said = "12 lines read = 7 stored + 0 rejected + 5 left out (outside the window: 5, 2020-01-03)"
     assert f"Ledger: {said}." in caplog.messages
-    source = NumberedLog(store, COMMITS).entries()[-1].body["source"]
+    source = NumberedLog(store, kinds.COMMIT).entries()[-1].body["source"]
     assert source["ledger"] == {
         "read": 12,
         "stored": 7,

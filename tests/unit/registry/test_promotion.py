@@ -26,7 +26,7 @@ from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, in_word
 from sbr_tasks.registry.promotion import pin_champion, project, promote_if_better, repair, roll_back, unpin_champion
 from sbr_tasks.registry.recommend import recommend
 from sbr_tasks.registry.scoring import Score, score_models
-from sbr_tasks.registry.serving import SERVING, served
+from sbr_tasks.registry.serving import served
 from sbr_tasks.registry.versions import ModelVersion, load_version, train_version, version_files
 from sbr_tasks.report.page import write_report
 from sbr_tasks.report.profile.build import profile_window
@@ -616,7 +616,7 @@ def test_serving_copy_is_a_whole_saved_model_with_its_graph_written_last(
     window, name = of(D)
     inject(d06=0.6)
     promote(store, settings, window, name, run="1")
-    folder = tmp_path / "store" / SERVING / "1"
+    folder = tmp_path / "store" / "serving/gru4rec" / "1"
     published = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     assert published == set(load_version(store, name).manifest["saved_model"])
     others = [file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file() and file.name != "saved_model.pb"]
@@ -720,7 +720,7 @@ def test_repair_writes_a_damaged_serving_copy_again(copied: Copied, inject: Inje
     store, settings, of = copied
     inject(d05=0.5)
     promote(store, settings, *of(D - timedelta(days=1)), run="x")
-    graph = tmp_path / "store" / SERVING / "1" / "saved_model.pb"
+    graph = tmp_path / "store" / "serving/gru4rec" / "1" / "saved_model.pb"
     whole = graph.read_bytes()
     graph.write_bytes(whole[:10])
     repair(store, settings)
@@ -934,7 +934,7 @@ def test_serving_copy_of_another_version_is_replaced_whole(copied: Copied, injec
     store, settings, of = copied
     inject(d06=0.6)
     promote(store, settings, *of(D), run="x")
-    folder = tmp_path / "store" / SERVING / "1"
+    folder = tmp_path / "store" / "serving/gru4rec" / "1"
     (folder / "variables" / "variables.data-00001-of-00002").write_bytes(b"of another version")
     repair(store, settings)
     published = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}

@@ -120,11 +120,8 @@ def test_champion_without_its_serving_copy_is_told_of(store: Store, tmp_path: Pa
         if file.is_file():
             file.unlink()
     (fault,) = check_store(store).faults
-    assert (fault.kind, fault.key, fault.remedy) == (
-        "missing",
-        f"serving/published/{number:08d}.json",
-        "`sbr repair` makes it again.",
-    )
+    assert (fault.kind, fault.key) == ("missing", f"serving/published/{number:08d}.json")
+    assert "`sbr repair`" in fault.remedy
 
 
 def test_damaged_day_is_forgotten_and_comes_from_the_source_again(store: Store, settings: Settings, tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""The kinds of files in the store: where each kind is, and what to do where one of its files is missing or damaged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date
+from string import Formatter
+from typing import Any
+
+_PATTERNS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "day": (r"\d{4}-\d{2}-\d{2}", date.fromisoformat),
+    "number": (r"\d{8}", int),
+    "entry": (r"[1-9]\d*", int),
+    "version": (r"\d{4}-\d{2}-\d{2}-[0-9a-f]{8}", str),
+    "path": (r".+", str),
+}
+"""Fields of a layout that aren't just a text without slashes: what they look like in a key, and how they are read from it."""
+
+
+class Kind:
+    """One kind of file.
+
+    Example:
+        >>> WINDOW.key(day=date(2020, 6, 30), window="1a2b")
+        'windows/as_of=2020-06-30/1a2b/manifest.json'
+        >>> WINDOW.parse("windows/as_of=2020-06-30/1a2b/manifest.json")
+        {'day': datetime.date(2020, 6, 30), 'window': '1a2b'}
+        >>> WINDOW.folder(day=date(2020, 6, 30))
+        'windows/as_of=2020-06-30'
+    """
+
+    def __init__(self, layout: str, remedy: str) -> None:
+        """Defines a kind.
+
+        Args:
+            layout: The key, with fields in braces. A `day` is a date, a `number` that of a log entry with eight digits, an
+                `entry` the same without leading zeros, and a `path` may have slashes.
+            remedy: What to do where a file is missing or damaged; `{day}` in it is the day that the file is about.
+        """
+        self.layout = layout
+        self._remedy = remedy
+        pattern = "".join(
+            re.escape(text) + (f"(?P<{name}>{_PATTERNS.get(name, (r'[^/]+',))[0]})" if name else "")
+            for text, name, _, _ in Formatter().parse(layout)
+        )
+        self._pattern = re.compile(pattern)
+
+    @property
+    def area(self) -> str:
+        """The store's folder in which the kind is."""
+        return self.layout.split("/", 1)[0]
+
+    def key(self, **fields: Any) -> str:
+        """The key of the file with these fields."""
+        return self.layout.format(**fields)
+
+    def folder(self, **fields: Any) -> str:
+        """The longest folder that these fields determine."""
+        parts = []
+        for part in self.layout.split("/")[:-1]:
+            if not {name for _, name, _, _ in Formatter().parse(part) if name} <= fields.keys():
+                break
+            parts.append(part.format(**fields))
+        return "/".join(parts)
+
+    def parse(self, key: str) -> dict[str, Any] | None:
+        """The fields of a key; None where it isn't of this kind."""
+        match = self._pattern.fullmatch(key)
+        if match is None:
+            return None
+        try:
+            return {name: _PATTERNS.get(name, ("", str))[1](text) for name, text in match.groupdict().items()}
+        except ValueError:  # the 31st of February
+            return None
+
+    def remedy(self, key: str) -> str:
+        """What to do where the file `key` is missing or damaged."""
+        fields = self.parse(key) or {}
+        version_day = str(fields.get("version", "DAY"))[:10]
+        return self._remedy.format(day=fields.get("day", version_day))
+
+
+_BACKUP = "Restore it from a backup: nothing else holds it."
+_AGAIN = "Run `sbr store forget {day} --reason REASON`, then the day again, which takes its clicks from the source."
+_WINDOW = "Delete its folder, then run `sbr window --as-of {day}` to rebuild it."
+_PROFILE = "Delete its folder, then run `sbr profile --as-of {day}` to rebuild it."
+_VERSION = (
+    "Restore its folder from a backup; or delete it and run {day} again: the same inputs give the same version. Then run "
+    "`sbr repair`."
+)
+_SCORE = "Run the day again: what can't be read is scored again."
+_SERVING = "Run `sbr repair` to rebuild it."
+_PAGE = "Run `sbr report --as-of {day}` to rebuild it."
+
+COMMIT = Kind("commits/clicks/{number:08d}.json", _BACKUP)
+INCOMING = Kind("incoming/day={day}/rev={rev}/{path}", _AGAIN)
+CLICKS = Kind("clicks/day={day}/rev={rev}/{path}", _AGAIN)
+QUARANTINE = Kind("quarantine/day={day}/rev={rev}/{path}", _AGAIN)
+REJECTS = Kind("rejects/{path}", "Restore it from a backup, or ingest the source again.")
+VALIDATION = Kind("validation/day={day}/rev={rev}/{path}", _AGAIN)
+WINDOW = Kind("windows/as_of={day}/{window}/manifest.json", _WINDOW)
+REMOVED_WINDOW = Kind("windows/as_of={day}/{window}/removed.json", _WINDOW)
+WINDOW_FILE = Kind("windows/as_of={day}/{window}/{path}", _WINDOW)
+PROFILE = Kind("profiles/as_of={day}/{profile}/manifest.json", _PROFILE)
+PROFILE_FILE = Kind("profiles/as_of={day}/{profile}/{path}", _PROFILE)
+VERSION = Kind("models/{version}/manifest.json", _VERSION)
+VERSION_FILE = Kind("models/{version}/{fingerprint}/{path}", _VERSION)
+SCORE = Kind("evaluations/on={window}/by={code}/{model}.json", _SCORE)
+RANKS = Kind("evaluations/on={window}/by={code}/{path}", _SCORE)
+ENTRY = Kind("promotions/{number:08d}.json", _BACKUP)
+CHECKPOINT = Kind("checkpoints/{fingerprint}.npz", "Delete it: its training starts afresh.")
+SERVED_FILE = Kind("serving/gru4rec/{entry}/{path}", _SERVING)
+SERVED = Kind("serving/published/{number:08d}.json", _SERVING)
+NEXT_ITEMS = Kind(
+    "recommendations/{version}/next_items.parquet",
+    "Run the DAG publish_recommendations again, or delete it if its version isn't the champion.",
+)
+PAGE = Kind("reports/as_of={day}/{number:08d}.html", _PAGE)
+UNDECIDED_PAGE = Kind("reports/as_of={day}/{version}.html", _PAGE)
+
+KINDS = (
+    COMMIT, INCOMING, CLICKS, QUARANTINE, REJECTS, VALIDATION, WINDOW, REMOVED_WINDOW, WINDOW_FILE, PROFILE, PROFILE_FILE,
+    VERSION, VERSION_FILE, SCORE, RANKS, ENTRY, CHECKPOINT, SERVED, SERVED_FILE, NEXT_ITEMS, PAGE, UNDECIDED_PAGE,
+)  # fmt: skip
+"""All kinds; where two fit a key, the first one is meant."""
+AREAS = tuple(dict.fromkeys(kind.area for kind in KINDS))
+"""The store's folders. What is elsewhere doesn't belong to the store."""
+
+
+def kind_of(key: str) -> Kind | None:
+    """The kind of a key; None where it has none."""
+    return next((kind for kind in KINDS if kind.parse(key)), None)
