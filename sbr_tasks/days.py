@@ -125,6 +125,11 @@ def number_to_day(number: int) -> date:
     return date(1970, 1, 1) + timedelta(days=int(number))
 
 
+def day_in_words(day: date) -> str:
+    """A day as people write it in a sentence: `30 June 2020`."""
+    return f"{day.day} {day:%B %Y}"
+
+
 def describe_days(days: Sequence[date], most: int = 6) -> str:
     """A short list of days for messages: runs of neighbours are folded, as in `2020-06-01 to 2020-06-03, 2020-06-07`.
 

@@ -61,6 +61,13 @@ def masked(values: Any, *, is_options: bool = False) -> Any:
     return without_credentials(values) if isinstance(values, str) else values
 
 
+def percent(share: float) -> str:
+    """A share as people write it: `28%`, `3.2%`, `less than 0.1%`."""
+    if 0 < share < 0.001:
+        return "less than 0.1%"
+    return f"{100 * share:.2g}%" if share < 0.1 else f"{100 * share:.0f}%"
+
+
 class PrintableFormatter(logging.Formatter):
     """Formats log lines without credentials and control characters."""
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
+from sbr_tasks.days import day_in_words
 from sbr_tasks.errors import RegistryError
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.evaluation.metrics import KNOWN_TARGETS, metric_title
+from sbr_tasks.plain_text import percent
 from sbr_tasks.settings import GateSettings
 
 Metrics = Mapping[str, float]
@@ -113,19 +115,18 @@ def decide(
     if force:
         wish = force.strip().removesuffix(".")
         unmeasured = () if challenger.metrics["n_events"] else (_nothing_measured(challenger),)
-        decision = Decision(Outcome.FORCED, (f"Forced, whatever the metrics: {wish}.", *unmeasured, *sentences))
+        decision = Decision(Outcome.FORCED, (f"Forced regardless of the metrics: {wish}.", *unmeasured, *sentences))
     else:
         decision = _judge(challenger, champion, better, sentences, baselines, settings)
-    stays = [f"is of a newer day ({live_day})"] if is_old else []
-    stays += [f"is pinned ({pin})"] if pin else []
+    stays = [f"it is from a newer day ({day_in_words(live_day)})"] if live_day and is_old else []
+    stays += [f"it is pinned ({pin})"] if pin else []
     if not stays or decision.outcome not in _WOULD_BE:
         return decision
-    why = f"The champion {' and '.join(stays)}, so it stays whatever this comparison says."
-    return Decision(_WOULD_BE[decision.outcome], (*decision.reasons, why))
+    return Decision(_WOULD_BE[decision.outcome], (*decision.reasons, f"The champion stays: {' and '.join(stays)}."))
 
 
 def _nothing_measured(challenger: Contender) -> str:
-    return f"Nothing was measured: {challenger.as_of} has no test events, so neither this version nor another one was scored."
+    return f"Nothing was measured: {day_in_words(challenger.as_of)} has no test events, so no version could be scored."
 
 
 _WOULD_BE = {
@@ -154,7 +155,7 @@ def _judge(
         return Decision(Outcome.BOOTSTRAP, sentences)
     if champion.metrics is None:
         if settings.replace_unusable:
-            return Decision(Outcome.BOOTSTRAP, (*sentences, "It is not compared with (gate.replace_unusable)."))
+            return Decision(Outcome.BOOTSTRAP, (*sentences, "The comparison was skipped because gate.replace_unusable is set."))
         remedy = (
             "Restore its files, roll back to another version, or set gate.replace_unusable to let a good challenger replace it."
         )
@@ -173,9 +174,10 @@ def _require_same_events(challenger: Contender, champion: Champion | None, basel
 
 
 def _too_few(challenger: Contender, settings: GateSettings) -> tuple[str, ...]:
+    day = day_in_words(challenger.as_of)
     floors = (("events", "n_events", settings.min_events), ("sessions", "n_sessions", settings.min_sessions))
     return tuple(
-        f"{challenger.as_of} has {int(challenger.metrics[name]):,} test {what}; a decision needs at least {floor:,}."
+        f"{day} has {int(challenger.metrics[name]):,} test {what}; a decision needs at least {floor:,}."
         for what, name, floor in floors
         if challenger.metrics[name] < floor
     )
@@ -187,7 +189,7 @@ def _below(metrics: Metrics, baselines: Mapping[str, Metrics]) -> tuple[str, ...
         for name in COMPARED:
             if not metrics[name] - floor[name] > _ROUNDING:
                 new, old = _apart(metrics[name], floor[name])
-                sentences.append(f"{metric_title(name)} {new} is not above that of the {baseline} baseline, {old}.")
+                sentences.append(f"{metric_title(name)} is {new}, no better than the {baseline} baseline's {old}.")
     return tuple(sentences)
 
 
@@ -198,9 +200,10 @@ def _compare(
     if not challenger.metrics["n_events"]:
         return False, ()
     if champion is None:
-        return False, (f"There is no champion of an earlier day; {_scores(challenger)}",)
-    who = f"{'then ' if is_old else ''}champion {champion.version}"
+        missing = "There was no champion as of that day." if is_old else "There is no champion to compare with yet."
+        return False, (missing, _scores(challenger))
     if champion.metrics is None:
+        who = f"champion as of that day, {champion.version}," if is_old else f"champion {champion.version}"
         return False, (f"The {who} can't be used: {champion.fault}", _scores(challenger))
     better, sentences = True, []
     for name in COMPARED:
@@ -208,9 +211,12 @@ def _compare(
         wins = _decisive(difference, settings) - settings.min_delta > _ROUNDING
         better = better and wins
         new_text, old_text = _apart(challenger.metrics[name], old)
+        against = f"the {old_text} of the champion as of that day" if is_old else f"the champion's {old_text}"
+        is_close = difference.value > _ROUNDING and not wins
+        but = ", which is not enough" if is_close else ""
         sentences.append(
-            f"{metric_title(name)} {new_text} {'beats' if wins else 'does not beat'} {old_text} of the {who}"
-            f"{_bar(settings)} ({_change(difference, old)})."
+            f"{metric_title(name)} is {new_text}, {_change(difference, old)} {against}{but} "
+            f"({_confidence(difference, settings, is_close=is_close)})."
         )
     return better, (*sentences, *_knowledge_gap(challenger.metrics, champion.metrics))
 
@@ -229,41 +235,57 @@ def _knowledge_gap(challenger: Metrics, champion: Metrics) -> tuple[str, ...]:
     new, old = challenger.get(KNOWN_TARGETS), champion.get(KNOWN_TARGETS)
     if new is None or old is None or abs(new - old) <= _KNOWLEDGE_GAP + _ROUNDING:
         return ()
-    return (f"The challenger knows the target of {100 * new:.0f}% of the test events, the champion of {100 * old:.0f}%.",)
-
-
-def _bar(settings: GateSettings) -> str:
-    margin = f" by more than {settings.min_delta:g}" if settings.min_delta else ""
-    return margin if settings.confidence is None else f"{margin} with {_percent(settings.confidence)} confidence"
+    return (f"The challenger knows the target item of {100 * new:.0f}% of the test events, the champion {100 * old:.0f}%.",)
 
 
 def _change(difference: Difference, old: float) -> str:
-    relative = f", {100 * difference.value / old:+.1f} %" if old else ""
-    interval = f"95% interval {_signed(difference.lower)} to {_signed(difference.upper)}"
-    bound = "" if difference.gate_bound is None else f"; one-sided lower bound {_signed(difference.gate_bound)}"
-    return f"{_signed(difference.value)}{relative}; {interval}{bound}; better with probability {difference.probability:.2f}"
+    """Such as `up 28% from`."""
+    if abs(difference.value) <= _ROUNDING:
+        return "the same as"
+    relative = f" {percent(abs(difference.value) / old)}" if old else ""
+    return f"{'up' if difference.value > 0 else 'down'}{relative} from"
+
+
+def _confidence(difference: Difference, settings: GateSettings, *, is_close: bool) -> str:
+    """How sure the difference is, and what it would take where it is not enough."""
+    lower, upper = _signed(difference.lower, difference.upper)
+    share = share_of_resamples(difference.probability)
+    parts = [f"95% interval {lower} to {upper}", f"better in {share} of resamples"]
+    if settings.confidence is not None and difference.gate_bound is not None:
+        (bound,) = _signed(difference.gate_bound)
+        parts.append(f"lower bound {bound} at {100 * settings.confidence:.6g}% confidence")
+    if is_close:
+        parts.append(f"must exceed {settings.min_delta:g}")
+    return "; ".join(parts)
+
+
+def share_of_resamples(probability: float) -> str:
+    """Such as `93%`; neither 0% nor 100%, which resampling can't show."""
+    if probability > 0.99:
+        return "over 99%"
+    return "under 1%" if probability < 0.01 else f"{100 * probability:.0f}%"
 
 
 def _scores(challenger: Contender) -> str:
     metrics = challenger.metrics
-    scores = " and ".join(f"{metric_title(name)} {metrics[name]:.4f}" for name in COMPARED)
-    return f"{challenger.version} scores {scores} on {int(metrics['n_events']):,} events."
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.6g} %"
+    scores = " and ".join(f"{metric_title(name)} is {metrics[name]:.3f}" for name in COMPARED)
+    return f"{scores} on {int(metrics['n_events']):,} events."
 
 
 def _apart(new: float, old: float) -> tuple[str, str]:
-    """Both with 4 decimals, or with as many as it takes to see that they differ."""
-    digits = 4
+    """Both with 3 decimals, or with as many as it takes to see that they differ."""
+    digits = 3
     while new != old and f"{new:.{digits}f}" == f"{old:.{digits}f}" and digits < _MOST_DIGITS:
-        digits += 2
+        digits += 1
     return f"{new:.{digits}f}", f"{old:.{digits}f}"
 
 
-def _signed(value: float) -> str:
-    digits = 4
-    while value and not float(f"{value:.{digits}f}") and digits < _MOST_DIGITS:
-        digits += 2
-    return f"{value:+.{digits}f}"
+def _signed(*values: float) -> tuple[str, ...]:
+    """All with as many decimals, at least 2: two digits of the largest one, and never a zero that is none."""
+    digits, largest = 2, max(map(abs, values))
+    while digits < _MOST_DIGITS and (
+        (largest > 0 and round(largest * 10**digits) < 10)
+        or any(value and not float(f"{value:.{digits}f}") for value in values)
+    ):
+        digits += 1
+    return tuple(f"{value:+.{digits}f}" for value in values)

@@ -118,7 +118,7 @@ def _log_row(entry: Entry) -> Json:
     if isinstance(entry, Pin):
         outcome, reasons = entry.kind, [entry.reason] if entry.reason else []
     elif isinstance(entry, Rollback):
-        outcome, reasons = "rollback", [entry.reason, *(["The champion is pinned from here on."] if entry.pin else [])]
+        outcome, reasons = "rollback", [entry.reason, *(["The champion was pinned."] if entry.pin else [])]
     else:
         outcome, reasons, by_length = entry.outcome.value, list(entry.reasons), dict(entry.by_length)
     return {

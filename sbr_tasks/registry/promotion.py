@@ -93,7 +93,7 @@ def promote_if_better(
         if forces_once and decided and decided.run == run and decided.outcome in (Outcome.FORCED, Outcome.WOULD_PROMOTE):
             return None
         if force and name in state.retired:
-            raise RegistryError(f"{name} was rolled back from, so it is retired and never promoted again, not even by force.")
+            raise RegistryError(f"{name} is retired (it was rolled back from) and can't be promoted again, not even by force.")
         if decided and (not force or name == state.champion):
             return None
         promotion = _decide(store, settings, window, name, state, run, force, overridden)
@@ -105,7 +105,7 @@ def promote_if_better(
     created = _append(log, build)
     promotion = created or log.state().decisions[name]
     if created is None:
-        logger.info("%s was decided on before (log entry %d).", name, promotion.number)
+        logger.info("%s already has a decision (log entry %d).", name, promotion.number)
     logger.info("%s: %s. %s", name, promotion.outcome, " ".join(promotion.reasons))
     with _committed(promotion):
         project(store, settings)
@@ -150,10 +150,10 @@ def judge(
 
 
 _NO_DECISION = {
-    Outcome.NOT_ASKED: "The run was asked not to promote, so nothing was written to the promotion log; the gate says "
-    "{verdict}.",
-    Outcome.UNDECIDED: "The run was to decide, but nothing was written to the promotion log: its task promote_if_better was "
-    "marked as a success by hand, or has not run. The gate says {verdict}; clear promote_if_better to decide.",
+    Outcome.NOT_ASKED: "This run only trained and scored the version (promote: never), so no decision was recorded. "
+    "The gate's verdict: {verdict}.",
+    Outcome.UNDECIDED: "No decision was recorded: the task promote_if_better was marked as successful by hand, or has not run "
+    "yet. Clear it to decide. The gate's verdict: {verdict}.",
 }
 
 
@@ -217,14 +217,14 @@ def pin_champion(store: Store, *, reason: str, run: str) -> Pin | Rollback:
         if state.pin is None:
             return _pin(state, is_on=True, reason=reason, run=run)
         if state.pin.reason != reason.strip():
-            raise RegistryError(f"{state.champion} is pinned already ({pin_in_words(state.pin)}). `sbr unpin` first.")
+            raise RegistryError(f"{state.champion} is already pinned ({pin_in_words(state.pin)}). Run `sbr unpin` first.")
         return None
 
     log = PromotionLog(store)
     created = _append(log, build)
     in_force = created or log.state().pin
     if in_force is None:
-        raise RegistryError("The pin was removed by somebody else at the same time. Pin the champion again.")
+        raise RegistryError("Somebody else unpinned the champion at the same time. Pin it again.")
     logger.info("%s is pinned (%s).", in_force.version, pin_in_words(in_force))
     return in_force
 
@@ -335,8 +335,8 @@ def _committed(entry: Entry) -> Iterator[None]:
         yield
     except (StoreError, RegistryError) as error:
         raise type(error)(
-            f"Log entry {entry.number} stands and the champion is {entry.champion or 'none'}, but MLflow or the serving copy "
-            f"isn't level with it: {error} Then the same again, or `sbr repair`, completes it."
+            f"The decision was recorded (log entry {entry.number}, champion {entry.champion or 'none'}), but updating MLflow "
+            f"or the serving copy failed: {error} Retry, or run `sbr repair`, to finish."
         ) from error
 
 
@@ -349,7 +349,7 @@ def _append(log: PromotionLog, build: Callable[[LogState], NewEntry]) -> NewEntr
         try:
             log.create(entry)
         except AlreadyExistsError:
-            logger.info("Another run wrote log entry %d first; looking again.", entry.number)
+            logger.info("Another run wrote log entry %d first; deciding again.", entry.number)
             continue
         return entry
 
@@ -361,7 +361,7 @@ def require_reason(reason: str, what: str) -> None:
         RegistryError: The reason is blank.
     """
     if not reason.strip():
-        raise RegistryError(f"A {what} needs a reason, for whoever reads the log later; found a blank one.")
+        raise RegistryError(f"A {what} needs a reason, which is kept in the promotion log; found a blank one.")
 
 
 def require_return(state: LogState, to: str) -> None:
@@ -371,11 +371,11 @@ def require_return(state: LogState, to: str) -> None:
         RegistryError: It was never champion, is it already, or is retired.
     """
     if to == state.champion:
-        raise RegistryError(f"{to} is the champion already.")
+        raise RegistryError(f"{to} is already the champion.")
     if to in state.retired:
-        raise RegistryError(f"{to} was rolled back from before, so it is retired. Choose another version, see `sbr models`.")
+        raise RegistryError(f"{to} is retired: it was rolled back from. Choose another version (`sbr models` lists them).")
     if to not in state.were_champion:
-        raise RegistryError(f"Expected a version that was champion before, found {to!r}. See `sbr log` for those that were.")
+        raise RegistryError(f"Expected a version that was champion before, found {to!r}. `sbr log` lists them.")
 
 
 def _decide(
@@ -417,7 +417,7 @@ def _decide(
             *decision.reasons,
             *coverage_notes(window.manifest),
             *([note] if (note := load_version(store, name).manifest.get("epochs_note")) else []),
-            *([f"Settings of this run only: {', '.join(overridden)}."] if overridden else []),
+            *([f"Settings for this run only: {', '.join(overridden)}."] if overridden else []),
         ),
         opponent=opponent,
         before=state.champion,

@@ -14,15 +14,15 @@ Manifest = Mapping[str, Any]
 def describe_cleansing(manifest: Manifest) -> str:
     """What the setting `window.least_click` keeps, and a lower value where it keeps little.
 
-    Such as "Cleansing (window.least_click=5) keeps 68% of the clicks to train on and 40% of their items; 42% of the test
-    clicks are on items that it keeps. With window.least_click=2: 97%, 88% and 74%."
+    Such as "Cleansing (window.least_click=5) keeps 68% of the clicks to train on and 40% of their items, which cover 42% of the
+    test clicks. With window.least_click=2: 97%, 88% and 74%."
     """
     set_level, lower = _levels(manifest)
     clicks, items, test_clicks = _shares(manifest, set_level)
     what = "to train on " if is_fair(manifest) else ""
     said = (
         f"Cleansing (window.least_click={set_level['least_click']}) keeps {clicks} of the clicks {what}and {items} of their "
-        f"items; {test_clicks} of the test clicks are on items that it keeps."
+        f"items, which cover {test_clicks} of the test clicks."
     )
     if lower is None:
         return said

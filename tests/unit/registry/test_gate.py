@@ -7,7 +7,7 @@ import pytest
 
 from sbr_tasks.errors import RegistryError
 from sbr_tasks.evaluation.comparison import Difference
-from sbr_tasks.registry.gate import Champion, Contender, Decision, Metrics, Outcome, decide
+from sbr_tasks.registry.gate import Champion, Contender, Decision, Metrics, Outcome, decide, share_of_resamples
 from sbr_tasks.settings import GateSettings
 
 DAY = date(2020, 6, 30)
@@ -105,7 +105,10 @@ def test_with_confidence_the_one_sided_bounds_must_exceed_the_margin(
 def test_first_good_model_bootstraps() -> None:
     assert ask(metrics(0.5, 0.3), None, live_day=None) == Decision(
         Outcome.BOOTSTRAP,
-        ("There is no champion of an earlier day; new scores Recall@20 0.5000 and MRR@20 0.3000 on 500 events.",),
+        (
+            "There is no champion to compare with yet.",
+            "Recall@20 is 0.500 and MRR@20 is 0.300 on 500 events.",
+        ),
     )
 
 
@@ -123,8 +126,8 @@ def test_too_few_events_or_sessions_decide_nothing(n_events: int, n_sessions: in
 def test_day_without_events_says_so() -> None:
     empty: Metrics = {"n_events": 0, "n_sessions": 0}
     assert ask(empty, None, baselines={"popularity": empty}).reasons == (
-        "2020-06-30 has 0 test events; a decision needs at least 100.",
-        "2020-06-30 has 0 test sessions; a decision needs at least 50.",
+        "30 June 2020 has 0 test events; a decision needs at least 100.",
+        "30 June 2020 has 0 test sessions; a decision needs at least 50.",
     )
 
 
@@ -144,7 +147,7 @@ def test_model_must_be_above_each_baseline(baseline: str, recall: float, mrr: fl
     decision = ask(metrics(recall, mrr), None, baselines=baselines, live_day=None)
     assert decision.outcome is outcome
     if recall == 0.2:
-        assert decision.reasons[0] == f"Recall@20 0.2000 is not above that of the {baseline} baseline, 0.2000."
+        assert decision.reasons[0] == f"Recall@20 is 0.200, no better than the {baseline} baseline's 0.200."
 
 
 @pytest.mark.parametrize(
@@ -161,7 +164,7 @@ def test_older_day_never_moves_the_champion(opponent: tuple[float, float] | None
     decision = ask(new, champion(new, *opponent) if opponent else None, live_day=date(2020, 7, 1), force=force)
     assert decision.outcome is outcome
     assert not decision.outcome.moves_champion
-    assert decision.reasons[-1] == ("The champion is of a newer day (2020-07-01), so it stays whatever this comparison says.")
+    assert "newer day (1 July 2020)" in decision.reasons[-1]
 
 
 @pytest.mark.parametrize("live_day", [None, CHAMPION_DAY, DAY])
@@ -175,7 +178,7 @@ def test_unusable_champion_stops_the_decision_with_what_to_do() -> None:
         Outcome.CHAMPION_UNUSABLE,
         (
             "The champion old can't be used: models/old/weights.npz is missing.",
-            "new scores Recall@20 0.5000 and MRR@20 0.3000 on 500 events.",
+            "Recall@20 is 0.500 and MRR@20 is 0.300 on 500 events.",
             "Restore its files, roll back to another version, "
             "or set gate.replace_unusable to let a good challenger replace it.",
         ),
@@ -193,7 +196,7 @@ def test_force_overrides_the_metrics(new: Metrics) -> None:
     decision = ask(new, champion(new, 0.5, 0.3), force="sale starts tomorrow")
     assert decision.outcome is Outcome.FORCED
     assert decision.outcome.moves_champion
-    assert decision.reasons[0] == "Forced, whatever the metrics: sale starts tomorrow."
+    assert decision.reasons[0] == "Forced regardless of the metrics: sale starts tomorrow."
 
 
 def test_models_scored_on_different_events_are_not_compared() -> None:
@@ -206,11 +209,34 @@ def test_models_scored_on_different_events_are_not_compared() -> None:
 def test_reasons_say_by_how_much_and_how_sure() -> None:
     new = metrics(0.55, 0.27)
     assert ask(new, champion(new, 0.50, 0.30)).reasons == (
-        "Recall@20 0.5500 beats 0.5000 of the champion old "
-        "(+0.0500, +10.0 %; 95% interval +0.0300 to +0.0700; one-sided lower bound +0.0400; better with probability 0.90).",
-        "MRR@20 0.2700 does not beat 0.3000 of the champion old "
-        "(-0.0300, -10.0 %; 95% interval -0.0500 to -0.0100; one-sided lower bound -0.0400; better with probability 0.90).",
+        "Recall@20 is 0.550, up 10% from the champion's 0.500 (95% interval +0.030 to +0.070; better in 90% of resamples).",
+        "MRR@20 is 0.270, down 10% from the champion's 0.300 (95% interval -0.050 to -0.010; better in 90% of resamples).",
     )
+
+
+@pytest.mark.parametrize(
+    ("confidence", "min_delta", "ending"),
+    [
+        (None, 0.1, "; must exceed 0.1)."),
+        (0.975, 0.0, "; lower bound -0.010 at 97.5% confidence; must exceed 0)."),
+        (0.975, 0.01, "; lower bound -0.010 at 97.5% confidence; must exceed 0.01)."),
+    ],
+)
+def test_reason_says_what_a_better_challenger_lacks(confidence: float | None, min_delta: float, ending: str) -> None:
+    new = metrics(0.55, 0.35)
+    settings = replace_settings(confidence=confidence, min_delta=min_delta)
+    decision = ask(new, champion(new, 0.50, 0.30, spread=0.12), settings=settings)
+    assert decision.outcome is Outcome.KEEP_CHAMPION
+    assert decision.reasons[0].startswith("Recall@20 is 0.550, up 10% from the champion's 0.500, which is not enough (")
+    assert decision.reasons[0].endswith(ending)
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [(1.0, "over 99%"), (0.991, "over 99%"), (0.99, "99%"), (0.5, "50%"), (0.01, "1%"), (0.0, "under 1%")],
+)
+def test_share_of_resamples_is_never_certain(probability: float, text: str) -> None:
+    assert share_of_resamples(probability) == text
 
 
 @pytest.mark.parametrize(
@@ -224,41 +250,36 @@ def test_reasons_say_by_how_much_and_how_sure() -> None:
 )
 def test_difference_is_shown_where_it_did_not_decide_too(new: Metrics, force: str | None) -> None:
     reasons = ask(new, champion(new, 0.50, 0.30), force=force).reasons
-    assert [reason for reason in reasons if reason.startswith("MRR@20 0.2700 does not beat 0.3000 of the champion old (-0.03")]
+    assert [reason for reason in reasons if reason.startswith("MRR@20 is 0.270, down 10% from the champion's 0.300 (")]
 
 
 def test_model_of_an_old_day_is_compared_with_the_champion_of_then() -> None:
     new = metrics(0.5, 0.3)
     kept = ask(new, champion(new, 0.6, 0.4), live_day=date(2020, 7, 1))
-    assert kept.reasons[0].startswith("Recall@20 0.5000 does not beat 0.6000 of the then champion old (")
+    assert kept.reasons[0].startswith("Recall@20 is 0.500, down 17% from the 0.600 of the champion as of that day (")
     lost = ask(new, UNUSABLE, live_day=date(2020, 7, 1), settings=replace_settings(replace_unusable=True))
     assert lost.outcome is Outcome.WOULD_PROMOTE
     assert lost.reasons == (
-        "The then champion old can't be used: models/old/weights.npz is missing.",
-        "new scores Recall@20 0.5000 and MRR@20 0.3000 on 500 events.",
-        "It is not compared with (gate.replace_unusable).",
-        "The champion is of a newer day (2020-07-01), so it stays whatever this comparison says.",
+        "The champion as of that day, old, can't be used: models/old/weights.npz is missing.",
+        "Recall@20 is 0.500 and MRR@20 is 0.300 on 500 events.",
+        "The comparison was skipped because gate.replace_unusable is set.",
+        "The champion stays: it is from a newer day (1 July 2020).",
     )
 
 
 def test_numbers_that_decided_are_never_rounded_to_the_same() -> None:
     new = metrics(0.5 + 1e-6, 0.3)
     close = champion(new, 0.5, 0.3 - 1e-9, spread=0)
-    assert ask(new, close).reasons == (
-        "Recall@20 0.500001 beats 0.500000 of the champion old "
-        "(+0.000001, +0.0 %; 95% interval +0.000001 to +0.000001; one-sided lower bound +0.000001; "
-        "better with probability 0.90).",
-        "MRR@20 0.3000000000 beats 0.2999999990 of the champion old "
-        "(+0.0000000010, +0.0 %; 95% interval +0.0000000010 to +0.0000000010; one-sided lower bound +0.0000000010; "
-        "better with probability 0.90).",
-    )
+    recall, mrr = ask(new, close).reasons
+    assert "is 0.500001, up less than 0.1% from the champion's 0.500000 (95% interval +0.0000010 to +0.0000010" in recall
+    assert "is 0.300000000, up less than 0.1% from the champion's 0.299999999 (95% interval +0.0000000010" in mrr
 
 
-@pytest.mark.parametrize(("confidence", "text"), [(0.95, "95 %"), (0.975, "97.5 %"), (0.999, "99.9 %")])
+@pytest.mark.parametrize(("confidence", "text"), [(0.95, "95%"), (0.975, "97.5%"), (0.999, "99.9%")])
 def test_confidence_is_shown_as_it_was_set(confidence: float, text: str) -> None:
     new = metrics(0.55, 0.35)
     reason = ask(new, champion(new, 0.50, 0.30), settings=replace_settings(confidence=confidence)).reasons[0]
-    assert f"of the champion old with {text} confidence (" in reason
+    assert reason.endswith(f"; lower bound +0.040 at {text} confidence).")
 
 
 @pytest.mark.parametrize(("old_share", "is_told"), [(0.62, True), (0.88, True), (0.89, False), (0.92, False), (None, False)])
@@ -268,10 +289,10 @@ def test_reasons_say_when_the_contenders_know_different_shares_of_the_targets(ol
     old = replace(old, metrics=old.metrics | ({} if old_share is None else {"known_targets": old_share}))
     decision = ask(new, old)
     assert decision.outcome is Outcome.PROMOTE
-    told = [reason for reason in decision.reasons if "knows the target" in reason]
+    told = [reason for reason in decision.reasons if "knows the target item" in reason]
     assert bool(told) is is_told
     if old_share == 0.62:
-        assert told == ["The challenger knows the target of 91% of the test events, the champion of 62%."]
+        assert told == ["The challenger knows the target item of 91% of the test events, the champion 62%."]
 
 
 def test_gate_with_a_confidence_refuses_a_difference_without_its_bound() -> None:
@@ -299,8 +320,8 @@ def test_forced_promotion_on_a_day_without_events_says_that_nothing_was_measured
     baselines = {"popularity": nothing, "markov": nothing}
     decision = ask(nothing, opponent, baselines=baselines, force="the sale starts", live_day=live_day)
     assert decision.reasons[:2] == (
-        "Forced, whatever the metrics: the sale starts.",
-        "Nothing was measured: 2020-06-30 has no test events, so neither this version nor another one was scored.",
+        "Forced regardless of the metrics: the sale starts.",
+        "Nothing was measured: 30 June 2020 has no test events, so no version could be scored.",
     )
     measured = ask(metrics(0.5, 0.3), champion(metrics(0.5, 0.3), 0.5, 0.3), force="the sale starts")
     assert not any("Nothing was measured" in reason for reason in measured.reasons)
@@ -321,8 +342,7 @@ def test_pinned_champion_stays_and_the_decision_says_what_it_would_be(
     new = metrics(recall, 0.31)
     decision = ask(new, champion(new, 0.5, 0.3), force=force, pin="log entry 3, ann: the sale")
     assert decision.outcome is outcome
-    sentence = "The champion is pinned (log entry 3, ann: the sale), so it stays whatever this comparison says."
-    assert (decision.reasons[-1] == sentence) is (outcome is not Outcome.BELOW_BASELINE)
+    assert ("it is pinned (log entry 3, ann: the sale)" in decision.reasons[-1]) is (outcome is not Outcome.BELOW_BASELINE)
 
 
 def test_pinned_champion_of_a_newer_day_stays_for_both_reasons() -> None:
@@ -330,6 +350,5 @@ def test_pinned_champion_of_a_newer_day_stays_for_both_reasons() -> None:
     decision = ask(new, champion(new, 0.5, 0.3), live_day=date(2020, 7, 1), pin="log entry 3, ann: the sale")
     assert decision.outcome is Outcome.WOULD_PROMOTE
     assert decision.reasons[-1] == (
-        "The champion is of a newer day (2020-07-01) and is pinned (log entry 3, ann: the sale), so it stays whatever this "
-        "comparison says."
+        "The champion stays: it is from a newer day (1 July 2020) and it is pinned (log entry 3, ann: the sale)."
     )

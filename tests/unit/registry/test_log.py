@@ -118,10 +118,10 @@ def test_retired_version_is_champion_as_of_no_day() -> None:
 @pytest.mark.parametrize(
     ("to", "message"),
     [
-        ("v5", "v5 is the champion already."),
-        ("v9", "v9 was rolled back from before, so it is retired. Choose another version, see `sbr models`."),
-        ("v7", "Expected a version that was champion before, found 'v7'. See `sbr log` for those that were."),
-        ("v99", "Expected a version that was champion before, found 'v99'. See `sbr log` for those that were."),
+        ("v5", "v5 is already the champion."),
+        ("v9", "v9 is retired: it was rolled back from. Choose another version (`sbr models` lists them)."),
+        ("v7", "Expected a version that was champion before, found 'v7'. `sbr log` lists them."),
+        ("v99", "Expected a version that was champion before, found 'v99'. `sbr log` lists them."),
     ],
 )
 def test_only_an_earlier_champion_can_come_back(to: str, message: str) -> None:

@@ -393,7 +393,7 @@ def test_rollback_retires_what_it_leaves_and_serves_the_old_model_under_a_new_nu
     again = promote(store, settings, *after, run="4")
     assert again.number == 2
     assert PromotionLog(store).state().champion == before[1]
-    with pytest.raises(RegistryError, match="is retired and never promoted again"):
+    with pytest.raises(RegistryError, match=r"is retired .* and can't be promoted again"):
         promote(store, settings, *after, run="5", force="please")
     with pytest.raises(RegistryError, match="A rollback needs a reason"):
         roll_back(store, settings, before[1], reason=" ", run="6")
@@ -411,7 +411,7 @@ def test_force_promotes_a_version_that_was_kept_out(copied: Copied, inject: Inje
     assert promote(store, settings, *after, run="2").outcome is Outcome.KEEP_CHAMPION
     forced = promote(store, settings, *after, run="3", force="new season")
     assert (forced.number, forced.outcome, forced.champion) == (3, Outcome.FORCED, after[1])
-    assert forced.reasons[0] == "Forced, whatever the metrics: new season."
+    assert forced.reasons[0] == "Forced regardless of the metrics: new season."
     assert promote(store, settings, *after, run="4", force="again").number == 3
     assert served(store) == (3, after[1])
 
@@ -438,11 +438,11 @@ def test_run_that_is_not_asked_to_promote_tells_the_verdict_and_writes_none(
     told = steps.promote_if_better(str(D), window.fingerprint, name, run="by hand", is_asked=False)
     assert (told["outcome"], told["champion"], told["log_entry"], told["promoted"]) == ("not_asked", None, None, False)
     verdict = told["reasons"][0].rsplit(" ", 1)[1]
-    assert told["reasons"][0].startswith("The run was asked not to promote, so nothing was written to the promotion log")
+    assert told["reasons"][0].startswith("This run only trained and scored the version (promote: never)")
     assert PromotionLog(store).entries() == []
     steps.write_report(str(D), window.fingerprint, name, run="by hand", is_asked=False)
     page = report_of(store, name).decode()
-    assert "was asked not to promote" in page
+    assert "only trained and scored" in page
     assert "not in the promotion log" in page
     assert not check_store(store).orphans, "the page belongs to its version"
 
@@ -464,8 +464,8 @@ def test_page_of_a_run_whose_decision_is_lacking_says_so(
     told = steps.write_report(str(D), window.fingerprint, name, run="scheduled__1")
     assert (told["outcome"], told["log_entry"]) == ("undecided", 0)
     page = report_of(store, name).decode()
-    assert f"Not decided: there is no decision on {name} in the promotion log." in page
-    assert "its task promote_if_better was marked as a success by hand, or has not run. The gate says bootstrap" in page
+    assert f"Not decided: the promotion log has no decision on {name}." in page
+    assert "the task promote_if_better was marked as successful by hand" in page and "verdict: bootstrap." in page
     assert "asked not to promote" not in page
     assert PromotionLog(store).entries() == []
 
@@ -560,7 +560,7 @@ def test_decision_names_the_settings_of_its_run_only(copied: Copied, inject: Inj
     window, name = of(D)
     overrides = ["model.n_epochs=2", "training.seed=42", 'source.path="/in"']
     decided = steps.promote_if_better(str(D), window.fingerprint, name, overrides=overrides)
-    assert decided["reasons"][-1] == "Settings of this run only: model.n_epochs=2, training.seed=42."
+    assert decided["reasons"][-1] == "Settings for this run only: model.n_epochs=2, training.seed=42."
     repeated = steps.promote_if_better(str(D), window.fingerprint, name)
     assert repeated["reasons"] == decided["reasons"], "a step already decided returns its decision"
 
@@ -880,7 +880,7 @@ def test_shop_gets_the_champion_even_if_mlflow_is_out_of_reach(
     store, settings, old = two_promotions
     (tmp_path / "broken.db").write_bytes(NO_DATABASE)
     broken = with_mlflow(settings, tmp_path / "broken.db")
-    with pytest.raises(TrackingError, match=rf"^Log entry 3 stands and the champion is {old}, but MLflow or the serving copy"):
+    with pytest.raises(TrackingError, match=rf"^The decision was recorded \(log entry 3, champion {old}\)"):
         roll_back(store, broken, old, reason="worse", run="x")
     assert served(store) == (3, old)
     shutil.rmtree(tmp_path / "store" / "serving")
@@ -912,7 +912,8 @@ def test_promotion_that_can_not_be_served_says_that_it_stands(
     with monkeypatch.context() as patch:
         patch.setattr(promotion_module, "publish_serving", full)
         with pytest.raises(
-            StoreError, match=r"^Log entry 1 stands .* No space left on device\. Then the same again, or `sbr repair`"
+            StoreError,
+            match=r"^The decision was recorded \(log entry 1, .* left on device\. Retry, or run `sbr",
         ):
             promote(store, settings, *of(D), run="x")
     assert promote(store, settings, *of(D), run="x").number == 1
@@ -945,7 +946,7 @@ def test_rollback_halfway_is_completed_before_another_one_to_the_same_version_is
     stopped_rollback: tuple[Store, Settings, str],
 ) -> None:
     store, settings, old = stopped_rollback
-    with pytest.raises(RegistryError, match="is the champion already"):
+    with pytest.raises(RegistryError, match="is already the champion"):
         roll_back(store, settings, old, reason="for another reason", run="x")
     assert served(store) == (3, old)
     assert alias_of(store, settings) == old
@@ -1057,7 +1058,7 @@ def test_step_that_is_repeated_tells_the_champion_of_now_and_promotes_nothing_tw
     assert PromotionLog(store).entries()[0].run == steps.who()
     (row,) = run_rows(store, [D])
     assert row.is_retired
-    assert "promote, rolled" in " ".join(run_table([row]).split())
+    assert "Promoted, retired" in " ".join(run_table([row]).split())
 
 
 def test_scores_by_length_of_the_session_are_in_the_log_and_on_the_page(
@@ -1095,7 +1096,7 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
     ingest(store, settings, days=[D])
     validate_pending(store, settings)
     page = store.get(write_report(store, settings, D).key).decode()
-    assert f"Stale: other clicks of {D} were accepted since this model was trained. Run {D} again to train on them." in page
+    assert f"Stale: the clicks of {D} have changed since this version was trained." in page
     assert '<th scope="row">clicks</th><td>800</td>' in page  # still those that the model was trained on
 
     inputs = window.manifest["inputs"] | {
@@ -1108,7 +1109,7 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
     )
     monkeypatch.setattr("sbr_tasks.report.page.window_record", lambda *_: limited)
     page = store.get(write_report(store, settings, D).key).decode()
-    assert "1,200 sessions of more than 3 clicks were cut to their first clicks before cleansing: 3,400 clicks less." in page
+    assert "1,200 sessions of more than 3 clicks were cut to their first 3 clicks: 3,400 clicks removed." in page
 
 
 def test_page_of_a_run_whose_clicks_are_gone_is_written_all_the_same(copied: Copied, inject: Inject, tmp_path: Path) -> None:
@@ -1118,7 +1119,7 @@ def test_page_of_a_run_whose_clicks_are_gone_is_written_all_the_same(copied: Cop
     for folder in ("clicks", "profiles"):
         shutil.rmtree(tmp_path / "store" / folder)
     page = store.get(write_report(store, settings, D).key).decode()
-    assert "The clicks that this window was built from are gone, so there is no profile of them." in page
+    assert "The clicks of this window were removed, so there is no data profile." in page
 
 
 def alias_of(store: Store, settings: Settings) -> str | None:
@@ -1135,11 +1136,9 @@ def test_pinned_champion_stays_until_it_is_unpinned(copied: Copied, inject: Inje
     assert (pinned.number, pinned.version, pinned.reason) == (2, before[1], "the sale.")
     would = promote(store, settings, *after, run="2")
     assert (would.outcome, would.champion) == (Outcome.WOULD_PROMOTE, before[1])
-    assert would.reasons[-1] == (
-        "The champion is pinned (log entry 2, ann@shop: the sale), so it stays whatever this comparison says."
-    )
+    assert would.reasons[-1] == ("The champion stays: it is pinned (log entry 2, ann@shop: the sale).")
     assert alias_of(store, settings) == before[1]
-    assert headline(would).endswith("passed, but the champion is pinned and stays.")
+    assert headline(would).endswith("but the champion stays because it is pinned.")
     ended = unpin_champion(store, run="bob@shop")
     assert (ended.number, ended.is_on) == (4, False)
     assert promote(store, settings, *after, run="3") == would, "a step that was decided returns its decision"
@@ -1178,7 +1177,7 @@ def test_pin_is_refused_without_a_champion_a_reason_or_where_it_is_pinned(copied
         unpin_champion(store, run="ann")
     first = pin_champion(store, reason="the sale", run="ann")
     assert pin_champion(store, reason="the sale", run="bob") == first
-    with pytest.raises(RegistryError, match=r"is pinned already \(log entry 2, ann: the sale\)\. `sbr unpin` first"):
+    with pytest.raises(RegistryError, match=r"is already pinned \(log entry 2, ann: the sale\)\. Run `sbr unpin` first"):
         pin_champion(store, reason="Christmas", run="bob")
     assert len(PromotionLog(store).entries()) == 2
 
@@ -1233,4 +1232,4 @@ def test_rollback_command_can_pin(copied: Copied, inject: Inject) -> None:
     done = CliRunner().invoke(app, back)
     assert "pinned: True" in done.stdout and "sbr pin" not in done.stdout
     assert PromotionLog(store).state().pin is not None
-    assert log_rows(store)[-1]["reasons"] == ["worse", "The champion is pinned from here on."]
+    assert log_rows(store)[-1]["reasons"] == ["worse", "The champion was pinned."]

@@ -175,8 +175,8 @@ def test_only_what_is_trained_on_is_cleansed(tmp_path: Path) -> None:
         "40% of the test clicks are on items below window.least_click=2; with 1 it would be 20%."
     ]
     assert window_table(window).splitlines()[-1] == (
-        "Cleansing (window.least_click=2) keeps 86% of the clicks to train on and 67% of their items; 60% of the test clicks "
-        "are on items that it keeps. With window.least_click=1: 100%, 100% and 80%."
+        "Cleansing (window.least_click=2) keeps 86% of the clicks to train on and 67% of their items, which cover 60% of the "
+        "test clicks. With window.least_click=1: 100%, 100% and 80%."
     )
 
 
