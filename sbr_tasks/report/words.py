@@ -1,31 +1,83 @@
-"""What people are told first of a decision."""
+"""Decisions and times in words: what every page, message and table calls an outcome."""
 
 from __future__ import annotations
 
-from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Promotion
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
 
-_HEADLINES = {
-    Outcome.PROMOTE: "Promoted: {version} replaces {before} as champion.",
-    Outcome.BOOTSTRAP: "Promoted: {version} is champion without having been compared with one.",
-    Outcome.FORCED: "Promoted by force: {version} is champion because a person wanted it.",
-    Outcome.KEEP_CHAMPION: "Not promoted: {version} does not beat {opponent}, which stays champion.",
-    Outcome.BELOW_BASELINE: "Not promoted: {version} is not better than a baseline.",
-    Outcome.TOO_FEW_EVENTS: "Not promoted: too few test events to decide on {version}.",
-    Outcome.WOULD_PROMOTE: "Would have been promoted: {version} passed, but the champion is {why_it_stays} and stays.",
-    Outcome.WOULD_KEEP: "Not promoted: {version} does not beat {opponent}, and the champion is {why_it_stays}.",
-    Outcome.NOT_ASKED: "Not promoted: the run was asked to train and score {version} only.",
-    Outcome.UNDECIDED: "Not decided: there is no decision on {version} in the promotion log.",
-    Outcome.CHAMPION_UNUSABLE: "Not decided: the champion {opponent} can't be used.",
+from sbr_tasks.days import day_in_words
+from sbr_tasks.registry.gate import Outcome
+from sbr_tasks.registry.log import Entry, Pin, Promotion
+
+Tone = Literal["good", "warn", "back", ""]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How people see an outcome.
+
+    Attributes:
+        label: A few words for a badge or a table.
+        tone: Its colour on the Models page: `good` for a new champion, `warn` for what to look into, `back` for what a person
+            did about the champion.
+        headline: A sentence for a decision, with placeholders; empty for what isn't one.
+    """
+
+    label: str
+    tone: Tone
+    headline: str = ""
+
+
+OUTCOMES = {
+    Outcome.PROMOTE: Shown("Promoted", "good", "Promoted: {version} replaces {before} as champion."),
+    Outcome.BOOTSTRAP: Shown("First champion", "good", "Promoted: {version} is champion, without a comparison."),
+    Outcome.FORCED: Shown("Forced", "good", "Promoted by force: {version} is the champion, regardless of its metrics."),
+    Outcome.KEEP_CHAMPION: Shown(
+        "Champion kept", "", "Not promoted: {version} is not better than {opponent}, which stays champion."
+    ),
+    Outcome.WOULD_PROMOTE: Shown(
+        "Would be promoted",
+        "",
+        "Would have been promoted: {version} passed the gate, but the champion stays because it is {why_it_stays}.",
+    ),
+    Outcome.WOULD_KEEP: Shown(
+        "Champion would stay",
+        "",
+        "Not promoted: {version} is not better than {opponent}; the champion stays anyway because it is {why_it_stays}.",
+    ),
+    Outcome.TOO_FEW_EVENTS: Shown(
+        "Too few events", "warn", "Not promoted: there are too few test events to decide on {version}."
+    ),
+    Outcome.BELOW_BASELINE: Shown("Below baseline", "warn", "Not promoted: {version} is no better than a baseline."),
+    Outcome.CHAMPION_UNUSABLE: Shown("Champion unusable", "warn", "Not decided: the champion {opponent} can't be used."),
+    Outcome.NOT_ASKED: Shown("Scored only", "", "Not promoted: this run only trained and scored {version} (promote: never)."),
+    Outcome.UNDECIDED: Shown("Not decided", "warn", "Not decided: the promotion log has no decision on {version}."),
+    "rollback": Shown("Rolled back to", "back"),
+    "pin": Shown("Pinned", "back"),
+    "unpin": Shown("Unpinned", ""),
 }
+
+
+def outcome_of(entry: Entry) -> str:
+    """The outcome of a decision; else what a person did: `rollback`, `pin` or `unpin`."""
+    if isinstance(entry, Promotion):
+        return entry.outcome.value
+    return entry.kind if isinstance(entry, Pin) else "rollback"
 
 
 def headline(promotion: Promotion) -> str:
     """What became of the challenger, in one sentence."""
     is_newer = promotion.champion is not None and promotion.champion[:10] > str(promotion.as_of)
-    return _HEADLINES[promotion.outcome].format(
+    return OUTCOMES[promotion.outcome].headline.format(
         version=promotion.version,
         before=promotion.before or "none",
         opponent=promotion.opponent or "none",
-        why_it_stays="of a newer day" if is_newer else "pinned",
+        why_it_stays="from a newer day" if is_newer else "pinned",
     )
+
+
+def instant_in_words(text: str) -> str:
+    """A time of a record (ISO-8601 with its offset) as people write it: `1 July 2020, 00:10 UTC`."""
+    at = datetime.fromisoformat(text)
+    return f"{day_in_words(at.date())}, {at:%H:%M %Z}"

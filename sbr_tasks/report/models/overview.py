@@ -12,6 +12,7 @@ from sbr_tasks.registry.gate import COMPARED
 from sbr_tasks.registry.log import Entry, LogState, Pin, Promotion, PromotionLog, Rollback, fold
 from sbr_tasks.registry.staleness import staleness
 from sbr_tasks.registry.versions import load_version
+from sbr_tasks.report.words import OUTCOMES, outcome_of
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store
 
@@ -47,15 +48,20 @@ def overview(store: Store, today: date) -> Json:
 def decision_rows(entries: Sequence[Entry]) -> list[Json]:
     """One row a log entry, newest first.
 
-    Each metric of a decision has `challenger`, `champion` and `difference` (challenger minus champion with its interval, see
-    `evaluation.comparison.Difference`), the latter two None without an opponent. A rollback and a pin have no metrics.
+    Each has an `outcome`, with the `label` and `tone` that `report.words` gives it. Each metric of a decision has `challenger`,
+    `champion` and `difference` (challenger minus champion with its interval, see `evaluation.comparison.Difference`), the
+    latter two None without an opponent. A rollback and a pin have no metrics.
     """
     state = fold(entries)
     return [_row(entry, state) for entry in reversed(entries)]
 
 
 def _row(entry: Entry, state: LogState) -> Json:
+    outcome = outcome_of(entry)
     row: Json = {
+        "outcome": outcome,
+        "label": OUTCOMES[outcome].label,
+        "tone": OUTCOMES[outcome].tone,
         "entry": entry.number,
         "at": entry.at,
         "day": str(entry.as_of),
@@ -66,12 +72,11 @@ def _row(entry: Entry, state: LogState) -> Json:
         "is_retired": entry.version in state.retired,
     }
     if isinstance(entry, Pin):
-        return row | {"outcome": entry.kind, "moves_champion": False, "reasons": [entry.reason] if entry.reason else []}
+        return row | {"moves_champion": False, "reasons": [entry.reason] if entry.reason else []}
     if isinstance(entry, Rollback):
-        reasons = [entry.reason, *(["The champion is pinned from here on."] if entry.pin else [])]
-        return row | {"outcome": "rollback", "moves_champion": True, "reasons": reasons, "opponent": None}
+        reasons = [entry.reason, *(["The champion was pinned."] if entry.pin else [])]
+        return row | {"moves_champion": True, "reasons": reasons, "opponent": None}
     return row | {
-        "outcome": entry.outcome.value,
         "moves_champion": entry.outcome.moves_champion,
         "reasons": list(entry.reasons),
         "opponent": entry.opponent,
@@ -112,7 +117,8 @@ def champion_facts(store: Store, entries: Sequence[Entry], today: date) -> Json 
         "days_old": (today - entry.as_of).days,
         "since": entry.at,
         "entry": entry.number,
-        "outcome": entry.outcome.value if isinstance(entry, Promotion) else "rollback",
+        "outcome": outcome_of(entry),
+        "label": OUTCOMES[outcome_of(entry)].label,
         "reasons": list(entry.reasons) if isinstance(entry, Promotion) else [entry.reason],
         "run": entry.run,
         "before": entry.before,
@@ -125,8 +131,7 @@ def champion_facts(store: Store, entries: Sequence[Entry], today: date) -> Json 
 
 
 def _pin(pin: Pin | Rollback) -> Json:
-    outcome = pin.kind if isinstance(pin, Pin) else "rollback"
-    return {"entry": pin.number, "at": pin.at, "run": pin.run, "outcome": outcome, "reason": pin.reason}
+    return {"entry": pin.number, "at": pin.at, "run": pin.run, "outcome": outcome_of(pin), "reason": pin.reason}
 
 
 def may_return(state: LogState) -> list[str]:

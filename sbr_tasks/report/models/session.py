@@ -33,9 +33,7 @@ def side_by_side(store: Store, text: str, other: str | None, *, k: int) -> list[
     session = parse_session(text)
     champion = PromotionLog(store).state().champion
     if champion is None:
-        raise RegistryError(
-            "There is no champion yet, so there is nothing to ask: the first run that passes the gate makes one."
-        )
+        raise RegistryError("There is no champion yet. The first version that passes the gate becomes champion.")
     names = [champion] if other in (None, "", champion) else [champion, str(other)]
     return [_ask(store, session, name, k) for name in names]
 

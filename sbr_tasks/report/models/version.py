@@ -72,7 +72,9 @@ def data_docs_page(store: Store, name: str, day: str) -> bytes:
     rev = load_version(store, name).manifest["lineage"].get("revisions", {}).get(day)
     key = _data_docs_key(ClickCatalog(store).days(), day, rev) if rev else None
     if key is None:
-        raise DayError(f"There are no Data Docs of {day} as {name} was trained on it: `sbr store gc` may have removed them.")
+        raise DayError(
+            f"There are no Data Docs of {day} for the clicks that {name} was trained on; `sbr store gc` may have removed them."
+        )
     return store.get(key)
 
 

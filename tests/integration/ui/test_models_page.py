@@ -159,7 +159,7 @@ def test_a_decision_leads_to_its_versions_page(page_of: PageOf, shop: Path) -> N
     models_frame(page).locator("#table").get_by_role("link", name=name).first.click()
     frame = models_frame(page)
     frame.get_by_role("heading", name=name).wait_for()
-    titles = ["Decisions", "Comparison", "Slices", "Learning curve", "Parameters", "Lineage", "Validation of its clicks"]
+    titles = ["Decisions", "Comparison", "By session length", "Learning curve", "Parameters", "Lineage", "Validation"]
     for title in [*titles, "Data profile"]:
         frame.get_by_role("heading", name=title, exact=True).wait_for()
     n_epochs = len(load_version(store_of(shop), name).manifest["curve"])
@@ -171,7 +171,7 @@ def test_a_decision_leads_to_its_versions_page(page_of: PageOf, shop: Path) -> N
     models_frame(page).get_by_role("heading", name=name).wait_for()
 
     with page.context.expect_page() as opened:
-        models_frame(page).get_by_role("link", name="Report of its run").click()
+        models_frame(page).get_by_role("link", name="Report of the run").click()
     opened.value.get_by_text(name).first.wait_for(state="attached")
     with page.context.expect_page() as opened:
         models_frame(page).get_by_role("link", name=f"Data Docs of {name[:10]}").first.click()
@@ -194,8 +194,8 @@ def test_a_session_gets_what_champion_and_another_version_recommend(page_of: Pag
     page = page_of("viewer")
     page.goto(PLUGIN)
     frame = models_frame(page)
-    frame.get_by_label("Item ids of the session").fill(", ".join([*session, "999"]))
-    frame.get_by_label("Beside the champion").select_option(older)
+    frame.get_by_label("Item ids of a session").fill(", ".join([*session, "999"]))
+    frame.get_by_label("Compare with").select_option(older)
     frame.get_by_label("Items", exact=True).fill("5")
     frame.get_by_role("button", name="Recommend").click()
     columns = frame.locator(".column")
@@ -208,7 +208,7 @@ def test_a_session_gets_what_champion_and_another_version_recommend(page_of: Pag
     frame.locator("#try").scroll_into_view_if_needed()
     keep_screen(page, "recommend")
 
-    frame.get_by_label("Item ids of the session").fill("shoe")
+    frame.get_by_label("Item ids of a session").fill("shoe")
     frame.get_by_role("button", name="Recommend").click()
     frame.get_by_text("Expected non-negative 64-bit integers as item ids").first.wait_for()
 
@@ -289,7 +289,7 @@ def test_axe_finds_nothing_serious(page_of: PageOf, shop: Path, theme: str) -> N
         settled(page, url)
         assert page.locator("html").get_attribute("data-theme") == theme
         if name == "models":
-            page.get_by_label("Item ids of the session").fill("1")
+            page.get_by_label("Item ids of a session").fill("1")
             page.get_by_role("button", name="Recommend").click()
             page.locator(".column").nth(1).wait_for()
             page.get_by_role("slider").focus()
@@ -344,6 +344,6 @@ def test_what_cannot_be_shown_is_said_in_a_sentence(page_of: PageOf, platform: P
     with platform.using(tmp_path / "new", tmp_path / "clicks.dat"):
         settled(page, DIRECT)
         assert page.get_by_text("There is no champion yet").is_visible()
-        assert page.get_by_text("Nothing was decided yet.").is_visible()
+        assert page.get_by_text("No decisions yet.").is_visible()
         assert page.locator("#table code").inner_text().endswith("/new/store/promotions")
         keep_screen(page, "models-empty")

@@ -7,20 +7,6 @@ const PIN = "pin_champion";
 const DAG_OF = { rollback: ROLLBACK, pin: PIN, unpin: PIN };
 const METRICS = { recall_at_20: "Recall@20", mrr_at_20: "MRR@20" };
 
-const OUTCOMES = {
-  promote: ["Promoted", "good"],
-  bootstrap: ["First champion", "good"],
-  forced: ["Forced", "good"],
-  keep_champion: ["Champion kept", ""],
-  would_promote: ["Would be promoted", ""],
-  would_keep: ["Champion would stay", ""],
-  too_few_events: ["Too few events", "warn"],
-  below_baseline: ["Below baseline", "warn"],
-  rollback: ["Rolled back to", "back"],
-  pin: ["Pinned", "back"],
-  unpin: ["Unpinned", ""],
-};
-
 /** An element; attributes that are null or false are left out, functions are listeners. */
 function el(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
@@ -47,16 +33,16 @@ async function ask(path, options = {}) {
   try {
     answer = await fetch(path, { credentials: "same-origin", ...options });
   } catch {
-    throw new Error("Airflow doesn't answer. Is the api-server running? Reload the page to try again.");
+    throw new Error("Airflow isn't responding. Check that the api-server is running, then reload the page.");
   }
   const body = await answer.json().catch(() => ({}));
   if (answer.ok) return body;
   const refused = {
-    401: "You aren't logged in any more. Reload Airflow to log in again.",
-    403: "Airflow doesn't allow you to do this.",
+    401: "Your session has expired. Reload Airflow to log in again.",
+    403: "You don't have permission to do this in Airflow.",
   };
   const detail = typeof body.detail === "string" ? body.detail : null;
-  const error = new Error(refused[answer.status] ?? detail ?? `Airflow answered with an error (${answer.status}).`);
+  const error = new Error(refused[answer.status] ?? detail ?? `Airflow returned an error (${answer.status}).`);
   error.status = answer.status;
   throw error;
 }
@@ -86,20 +72,12 @@ function dayInWords(day) {
 /** An instant as the reader's clock shows it; the log's own writing in its title. */
 function instant(text) {
   const at = new Date(text);
-  const shown = at.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+  const shown = at.toLocaleString("en-GB", { dateStyle: "long", timeStyle: "short" });
   return el("time", { datetime: text, title: text }, Number.isNaN(at.getTime()) ? text : shown);
 }
 
-function outcomeLabel(outcome) {
-  return OUTCOMES[outcome]?.[0] ?? (outcome[0].toUpperCase() + outcome.slice(1)).replaceAll("_", " ");
-}
-
 function badge(row) {
-  return el(
-    "span",
-    { class: `badge ${OUTCOMES[row.outcome]?.[1] ?? (row.moves_champion ? "good" : "")}` },
-    outcomeLabel(row.outcome),
-  );
+  return el("span", { class: `badge ${row.tone}` }, row.label);
 }
 
 function versionLink(name, text = name) {
@@ -146,22 +124,17 @@ function facts(pairs, extra = "") {
 
 /** Says in `place` whether clicks of the version's window came late, which takes longer to find out than all the rest. */
 async function noteStale(name, place) {
-  const { stale } = await ask(`api/stale?name=${encodeURIComponent(name)}`).catch((error) => ({
-    stale: `unknown days: ${error.message}`,
-  }));
-  if (stale)
-    place.append(
-      el(
-        "div",
-        { class: "note" },
-        `Stale: other clicks were accepted since it was trained, of ${stale}. Run its day again to train on them.`,
-      ),
-    );
+  const text = await ask(`api/stale?name=${encodeURIComponent(name)}`).then(
+    ({ stale }) =>
+      stale && `Stale: the clicks of ${stale} have changed since this version was trained. Rerun its day to train on the new ones.`,
+    (error) => `Could not check whether this version is stale: ${error.message}`,
+  );
+  if (text) place.append(el("div", { class: "note" }, text));
 }
 
 /** One row a decision; on narrow screens rows become blocks, so the roles are given and not left to the layout. */
 function decisionTable(rows, { withVersion = true } = {}) {
-  const heads = ["Day and outcome", ...Object.values(METRICS), "Why"];
+  const heads = ["Day and outcome", ...Object.values(METRICS), "Reasons"];
   const head = el(
     "div",
     { role: "row", class: "head" },
@@ -185,7 +158,7 @@ function decisionRow(row, withVersion) {
       row.is_retired && el("span", { class: "badge back" }, "Retired"),
     ),
     withVersion && el("div", {}, versionLink(row.version)),
-    el("div", { class: "small" }, `Entry ${row.entry}, `, instant(row.at)),
+    el("div", { class: "small" }, `Log entry ${row.entry}, `, instant(row.at)),
   ];
   const metrics = Object.entries(METRICS).map(([metric, label]) =>
     el("div", { role: "cell" }, el("span", { class: "label" }, label), scores(row[metric])),
@@ -195,12 +168,17 @@ function decisionRow(row, withVersion) {
     el(
       "div",
       { class: "small" },
-      row.before && row.champion !== row.before ? ["Replaced ", versionLink(row.before), ". "] : "",
+      comparedWith(row),
       "By ",
       runLink(row.run, row.outcome),
     ),
   ];
   return el("div", { role: "row" }, el("div", { role: "cell" }, first), metrics, el("div", { role: "cell" }, why));
+}
+
+function comparedWith({ before, champion, opponent }) {
+  if (before && champion !== before) return ["Replaced ", versionLink(before), ". "];
+  return opponent ? ["Compared with ", versionLink(opponent), ". "] : "";
 }
 
 function scores(found) {
@@ -231,7 +209,7 @@ function askRollback({ champion, choices, chosen = choices[0] }) {
     text: ["This makes an earlier champion live. ", el("strong", {}, champion), " will be retired and can never be promoted again."],
     fields: [
       el("label", {}, "Version to return to", versions),
-      el("label", { class: "check" }, pin, "Pin it: keep it until somebody unpins it, even if a better model comes"),
+      el("label", { class: "check" }, pin, "Pin it: it stays champion until it is unpinned, even if a better version is trained"),
     ],
     inputs: [versions, pin],
     dag: ROLLBACK,
@@ -240,11 +218,11 @@ function askRollback({ champion, choices, chosen = choices[0] }) {
   });
 }
 
-/** Asks why the champion is to be pinned, or no longer, and triggers the DAG. */
+/** Asks for a reason to pin or unpin the champion, and triggers the DAG. */
 function askPin({ champion, isPinned }) {
   const what = isPinned
-    ? ["From the next decision on, a better model replaces ", el("strong", {}, champion), "."]
-    : [el("strong", {}, champion), " stays champion until it is unpinned; decisions are recorded as what they would be."];
+    ? ["The next better version will replace ", el("strong", {}, champion), "."]
+    : [el("strong", {}, champion), " stays champion until it is unpinned. Decisions are still recorded, but don't replace it."];
   askToTrigger({
     title: isPinned ? "Unpin" : "Pin",
     text: what,
@@ -278,10 +256,10 @@ function askToTrigger({ title, text, fields = [], inputs = [], dag, conf, done: 
   let done = false;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    reason.setCustomValidity(reason.value.trim() ? "" : "Say why.");
+    reason.setCustomValidity(reason.value.trim() ? "" : "Enter a reason.");
     if (!form.reportValidity()) return;
     for (const part of [submit, reason, ...inputs]) part.disabled = true;
-    cancel.textContent = "Close"; // the run goes on, whether somebody watches or not
+    cancel.textContent = "Close"; // closing the dialog does not stop the run
     const say = (...words) => status.replaceChildren(...words);
     try {
       done = await trigger(dag, conf(reason.value.trim()), doneText, say);
@@ -302,7 +280,7 @@ function askToTrigger({ title, text, fields = [], inputs = [], dag, conf, done: 
 
 /** Triggers a DAG and waits for its run; whether it did its work. */
 async function trigger(dag, conf, doneText, say) {
-  say("Asking Airflow …");
+  say("Starting the run …");
   const headers = { "Content-Type": "application/json" };
   const body = JSON.stringify({ logical_date: null, conf });
   const run = await ask(`${DAGS}/${dag}/dagRuns`, { method: "POST", headers, body });
@@ -314,11 +292,11 @@ async function trigger(dag, conf, doneText, say) {
       return true;
     }
     if (state === "failed") {
-      say(el("div", { class: "problem" }, "It failed; the error in its task's log says why. See ", link, "."));
+      say(el("div", { class: "problem" }, "The run failed. The task log has the error. See ", link, "."));
       return false;
     }
     const { is_paused: isPaused } = await ask(`${DAGS}/${dag}`);
-    const waits = isPaused ? `The DAG ${dag} is paused: unpause it, then this continues. See ` : `The run is ${state} … See `;
+    const waits = isPaused ? `The DAG ${dag} is paused; unpause it to continue. See ` : `The run is ${state} … See `;
     say(el("p", {}, waits, link, "."));
     await new Promise((resolve) => setTimeout(resolve, 1000));
   }
@@ -340,7 +318,6 @@ export {
   instant,
   noteStale,
   outLink,
-  outcomeLabel,
   percent,
   plural,
   runLink,

@@ -16,7 +16,6 @@ import {
   facts,
   instant,
   noteStale,
-  outcomeLabel,
   plural,
   runLink,
   score,
@@ -44,15 +43,15 @@ function showChampion(champion, mayRollBack, mayPin) {
       el(
         "p",
         {},
-        "There is no champion yet: the first run of ",
+        "There is no champion yet. The first version from ",
         dagLink("daily_retrain"),
-        " whose model passes the gate makes one.",
+        " that passes the gate becomes champion.",
       ),
     );
     return;
   }
   const { facts: made, metrics } = champion;
-  const how = champion.outcome === "rollback" ? "Champion again by a rollback" : outcomeLabel(champion.outcome);
+  const how = champion.outcome === "rollback" ? "Restored by a rollback" : champion.label;
   const about = [
     el("p", { class: "name" }, versionLink(champion.version)),
     el(
@@ -60,7 +59,7 @@ function showChampion(champion, mayRollBack, mayPin) {
       { class: "calm" },
       `${how} on `,
       instant(champion.since),
-      champion.before ? [", in place of ", versionLink(champion.before)] : "",
+      champion.before ? [", replacing ", versionLink(champion.before)] : "",
       ", by ",
       runLink(champion.run, champion.outcome),
     ),
@@ -126,9 +125,9 @@ function lineage(champion, made) {
   return facts([
     ["Day", dayInWords(champion.day)],
     ["Trained", made.trained_at && instant(made.trained_at)],
-    ["On", `${count(made.n_events)} events of ${count(made.n_items)} items`],
+    ["Training data", `${count(made.n_events)} events, ${count(made.n_items)} items`],
     ["Window", days.length && `${plural(days.length, "day")}, ${days[0]} to ${days.at(-1)}`],
-    ["Went on from", made.parent ? versionLink(made.parent) : "nothing, a fresh start"],
+    ["Warm start", made.parent ? ["from ", versionLink(made.parent)] : "no (trained from scratch)"],
     ["Commit", made.git_revision && el("code", { title: made.git_revision }, made.git_revision.slice(0, 12))],
   ]);
 }
@@ -190,7 +189,7 @@ function legend() {
   const line = (name) => svg("path", { class: `line ${name}`, d: "M1 7H25" });
   const entries = [
     [[line("challenger"), svg("circle", { class: "dot challenger", cx: 13, cy: 7, r: 4 })], "Challenger of the day"],
-    [[line("champion")], "Champion on the same events"],
+    [[line("champion")], "Champion at the time, on the same events"],
     [
       [svg("line", { class: "whisker", x1: 13, x2: 13, y1: 2, y2: 12 })],
       "Champion's score plus the 95% interval of the difference",
@@ -206,7 +205,7 @@ function inWords(point) {
     const against = champion === null ? "" : `, champion ${score(champion)}`;
     return `${label} ${score(challenger)}${against}${difference ? `, difference ${signed(difference.value)}` : ""}`;
   });
-  return `${dayInWords(point.day)}: ${outcomeLabel(point.outcome)}. ${metrics.join(". ")}. Version ${point.version}.`;
+  return `${dayInWords(point.day)}: ${point.label}. ${metrics.join(". ")}. Version ${point.version}.`;
 }
 
 function tooltip(point) {
@@ -249,13 +248,13 @@ function showTry(rows, champion) {
   const wanted = new URLSearchParams(location.search).get("beside");
   if (wanted && wanted !== champion.version && !names.includes(wanted)) names.unshift(wanted);
   const beside = byId("beside");
-  beside.append(...names.map((name) => el("option", { value: name }, name)), el("option", { value: "" }, "nothing"));
+  beside.append(...names.map((name) => el("option", { value: name }, name)), el("option", { value: "" }, "no other version"));
   if (wanted && names.includes(wanted)) beside.value = wanted;
   byId("try").hidden = false;
   byId("try-form").addEventListener("submit", async (event) => {
     event.preventDefault();
     const place = byId("columns");
-    place.replaceChildren("Asking …");
+    place.replaceChildren("Loading …");
     try {
       const { columns } = await ask(`api/recommend?${new URLSearchParams(new FormData(event.target))}`);
       place.replaceChildren(
@@ -278,10 +277,8 @@ function recommended(column, other, isChampion) {
   );
   if (column.fault) return el("div", { class: "column" }, title, el("p", { class: "problem" }, column.fault));
   const notes = [
-    column.is_fallback && "It knows none of these items, so these are the most clicked ones, by number of clicks.",
-    !column.is_fallback &&
-      column.unknown.length &&
-      `It doesn't know ${column.unknown.join(", ")} and skips ${column.unknown.length > 1 ? "them" : "it"}.`,
+    column.is_fallback && "This version knows none of these items. Shown instead: the most clicked items, with their clicks.",
+    !column.is_fallback && column.unknown.length && unknownItems(column.unknown),
   ];
   const items = column.items.map((item, i) =>
     el(
@@ -301,19 +298,25 @@ function recommended(column, other, isChampion) {
   );
 }
 
+function unknownItems(items) {
+  return items.length === 1
+    ? `Item ${items[0]} is unknown to this version and was ignored.`
+    : `Items ${items.join(", ")} are unknown to this version and were ignored.`;
+}
+
 /** Where the other version has the same item. */
 function moved(item, i, other) {
   if (!other?.items) return el("span", {});
-  const there = other.items.indexOf(item);
-  if (there < 0) return el("span", { class: "only" }, "only here");
-  return el("span", { class: "same" }, there === i ? "same rank" : `there: ${there + 1}`);
+  const place = other.items.indexOf(item);
+  if (place < 0) return el("span", { class: "only" }, "only in this list");
+  return el("span", { class: "same" }, place === i ? "same rank" : `#${place + 1} in the other list`);
 }
 
 function showDecisions(rows, log) {
   byId("decisions").hidden = false;
   if (!rows.length) {
-    byId("table").append(el("p", { class: "calm" }, "Nothing was decided yet."));
-    const hint = ". If runs did decide, the api-server has another store in its settings (SBR_STORE) than the workers.";
+    byId("table").append(el("p", { class: "calm" }, "No decisions yet."));
+    const hint = ". If runs have made decisions, check that the api-server and the workers use the same store (SBR_STORE).";
     byId("table").append(el("p", { class: "calm" }, "Looked in ", el("code", {}, log), hint));
     byId("find").closest("label").hidden = true;
     return;
@@ -323,7 +326,7 @@ function showDecisions(rows, log) {
     most = ROWS_AT_FIRST;
   const choices = [
     [null, "All", rows.length],
-    ...[...outcomes].map(([outcome, found]) => [outcome, outcomeLabel(outcome), found.length]),
+    ...[...outcomes].map(([outcome, found]) => [outcome, found[0].label, found.length]),
   ];
   const buttons = choices.map(([outcome, text, n]) =>
     el(
@@ -348,12 +351,12 @@ function showDecisions(rows, log) {
       (row) => (chosen === null || row.outcome === chosen) && (row.version.includes(text) || row.day.includes(text)),
     );
     const more = found.length > most && el("button", { type: "button", click: () => show(most + ROWS_MORE) }, "Show more");
-    const told = found.length
+    const summary = found.length
       ? `${count(Math.min(most, found.length))} of ${plural(found.length, "decision")}`
-      : "No decision fits.";
+      : "No matching decisions.";
     byId("table").replaceChildren(
       ...(found.length ? [decisionTable(found.slice(0, most))] : []),
-      el("div", { class: "more" }, more || "", el("span", { role: "status" }, told)),
+      el("div", { class: "more" }, more || "", el("span", { role: "status" }, summary)),
     );
   }
   show(most);

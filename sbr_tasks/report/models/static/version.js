@@ -23,7 +23,7 @@ import {
 } from "./common.js";
 
 const SECTIONS = { model: "Model", training: "Training", window: "Window" };
-const COLUMNS = { challenger: "This version", champion: "Its champion", popularity: "Popularity", markov: "Markov" };
+const COLUMNS = { challenger: "This version", champion: "Champion at the time", popularity: "Popularity", markov: "Markov" };
 
 function card(title, ...content) {
   return el("section", { class: "card" }, el("h2", {}, title), content);
@@ -38,17 +38,17 @@ function showHead(found) {
       found.is_champion && el("span", { class: "badge good" }, "Champion"),
       found.is_retired && el("span", { class: "badge back" }, "Retired"),
       last && !(found.is_champion && last.moves_champion) && badge(last),
-      !last && el("span", { class: "badge" }, "Not decided on"),
+      !last && el("span", { class: "badge" }, "No decision"),
       el("span", { class: "calm" }, `Day ${dayInWords(found.day)}`),
     ].filter(Boolean),
   );
   const name = encodeURIComponent(found.version);
   const links = [
-    found.report && outLink(`report?name=${name}`, "Report of its run", { tab: true }),
+    found.report && outLink(`report?name=${name}`, "Report of the run", { tab: true }),
     found.data_docs.includes(found.day) &&
       outLink(`data-docs?name=${name}&day=${found.day}`, `Data Docs of ${found.day}`, { tab: true }),
     found.mlflow && outLink(found.mlflow, "All versions in MLflow", { tab: true }),
-    found.champion && !found.is_champion && el("a", { href: `./?beside=${name}#try` }, "Recommend beside the champion"),
+    found.champion && !found.is_champion && el("a", { href: `./?beside=${name}#try` }, "Compare recommendations with the champion"),
     found.may_roll_back &&
       found.may_return &&
       el(
@@ -65,15 +65,15 @@ function showMade(found) {
   return facts(
     [
       ["Trained", made.trained_at && [instant(made.trained_at), made.took_s ? ` in ${count(made.took_s)} s` : ""]],
-      ["On", `${count(made.n_events)} events of ${count(made.n_items)} items`],
+      ["Training data", `${count(made.n_events)} events, ${count(made.n_items)} items`],
       [
         "Window",
         made.window_days.length &&
           `${plural(made.window_days.length, "day")}, ${made.window_days[0]} to ${made.window_days.at(-1)}`,
       ],
-      ["Went on from", made.parent ? versionLink(made.parent) : "nothing, a fresh start"],
+      ["Warm start", made.parent ? ["from ", versionLink(made.parent)] : "no (trained from scratch)"],
       ["Commit", made.git_revision && el("code", {}, made.git_revision.slice(0, 12))],
-      ["Window's fingerprint", el("code", {}, made.window)],
+      ["Window fingerprint", el("code", {}, made.window)],
       ["In MLflow", `${found.mlflow_model}, tag sbr.version = ${found.version}`],
       ["Python", made.python],
       ...Object.entries(made.packages),
@@ -98,14 +98,19 @@ function showComparison(found) {
       columns.map((name) => el("td", {}, is_share && scores[name] !== null ? percent(scores[name]) : score(scores[name]))),
     ),
   );
-  return table("All on the same events, every item ranked, ties counted against the model.", head, rows);
+  return table("All scored on the same events, with all items ranked; ties count against the model.", head, rows);
 }
 
 function showSlices(found) {
   const withChampion = found.by_length.some((row) => row.champion);
-  const titles = ["Clicks", "Events", "Recall@20", withChampion && "champion", "MRR@20", withChampion && "champion"].filter(
-    Boolean,
-  );
+  const titles = [
+    "Clicks per session",
+    "Events",
+    "Recall@20",
+    withChampion && "Champion",
+    "MRR@20",
+    withChampion && "Champion",
+  ].filter(Boolean);
   const rows = found.by_length.map(({ clicks, challenger, champion }) =>
     el(
       "tr",
@@ -119,7 +124,7 @@ function showSlices(found) {
     ),
   );
   return table(
-    "By number of clicks of the session.",
+    "Scores by the number of clicks per session.",
     el(
       "tr",
       {},
@@ -155,7 +160,7 @@ function showCurve(found) {
       `Loss ${epoch.loss.toFixed(4)}`,
       epoch.validation_recall_at_20 !== null &&
         `Recall@20 ${score(epoch.validation_recall_at_20)}, MRR@20 ${score(epoch.validation_mrr_at_20)}`,
-      `${epoch.took_s.toFixed(1)} s, ${count(epoch.events_per_second)} events a second`,
+      `${epoch.took_s.toFixed(1)} s, ${count(epoch.events_per_second)} events per second`,
     ].filter(Boolean);
   const isBest = (epoch) => epoch.number === found.best_epoch;
   chart(host, {
@@ -165,7 +170,7 @@ function showCurve(found) {
     ticks: wholeTicks,
     panels,
     height: 160,
-    describe: (epoch) => `Epoch ${epoch.number}${isBest(epoch) ? ", the best" : ""}: ${lines(epoch).join(". ")}`,
+    describe: (epoch) => `Epoch ${epoch.number}${isBest(epoch) ? " (best)" : ""}: ${lines(epoch).join(". ")}`,
     tip: (epoch) =>
       [
         el("strong", {}, `Epoch ${epoch.number}`),
@@ -178,7 +183,7 @@ function showCurve(found) {
     el(
       "p",
       { class: "hint" },
-      `Epoch ${found.best_epoch} (▲) has the best validation Recall@20; its weights are the version's.`,
+      `This version uses the weights of epoch ${found.best_epoch} (▲).`,
     ),
   ];
 }
@@ -205,7 +210,7 @@ function showProfile(found) {
       "figure",
       {},
       el("figcaption", {}, title),
-      el("img", { src: `plot?name=${name}&plot=${encodeURIComponent(plot)}`, alt: `${title}, as a plot` }),
+      el("img", { src: `plot?name=${name}&plot=${encodeURIComponent(plot)}`, alt: `Plot: ${title}` }),
     ),
   );
   return [facts(Object.entries(numbers), "plain"), el("div", { class: "gallery" }, figures)];
@@ -223,7 +228,7 @@ function showValidation(found) {
     ),
   ]);
   return [
-    warnings.length ? warnings : el("p", {}, "Great Expectations found nothing odd about the clicks it was trained on."),
+    warnings.length ? warnings : el("p", {}, "No validation warnings for the clicks this version was trained on."),
     found.data_docs.length &&
       el(
         "details",
@@ -253,13 +258,13 @@ function show(found) {
         "p",
         {},
         found.report
-          ? "Its run was asked not to promote it (promote: Never). Its report has the scores, and what the gate says."
-          : "Nothing was decided on it: its run still goes on, failed before promote_if_better, or was asked not to promote it.",
+          ? "The run of this version only trained and scored it (promote: Never). Its report has the scores and the gate's verdict."
+          : "No decision on this version: its run is in progress, failed before promote_if_better, or was started with promote: Never.",
       );
   content.append(card("Decisions", decided));
   const compared = [
     found.comparison.length && card("Comparison", showComparison(found)),
-    found.by_length.length && card("Slices", showSlices(found)),
+    found.by_length.length && card("By session length", showSlices(found)),
   ].filter(Boolean);
   if (compared.length) content.append(el("div", { class: "grid" }, compared));
   if (!found.facts) return;
@@ -267,11 +272,11 @@ function show(found) {
     content.append(card("Learning curve", showCurve(found)));
   }
   content.append(el("div", { class: "grid" }, card("Parameters", showSettings(found)), card("Lineage", showMade(found))));
-  content.append(card("Validation of its clicks", showValidation(found)));
+  content.append(card("Validation", showValidation(found)));
   content.append(
     card(
       "Data profile",
-      found.profile ? showProfile(found) : el("p", {}, "No profile of its clicks is kept: the task write_report makes it."),
+      found.profile ? showProfile(found) : el("p", {}, "No data profile yet. The task write_report creates it."),
     ),
   );
 }
