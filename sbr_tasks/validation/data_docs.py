@@ -9,6 +9,7 @@ from html import escape
 from html.parser import HTMLParser
 from typing import Any
 
+from sbr_tasks.days import day_in_words
 from sbr_tasks.store import Json
 
 _DROPPED = frozenset({"script", "style", "nav", "button", "svg", "iframe", "head", "object", "video", "audio", "footer"})
@@ -20,20 +21,20 @@ _KEPT_ATTRIBUTES = frozenset({"id", "colspan", "rowspan", "hidden"})
 _SIGNS = {"fa-check-circle": ("met", "✓"), "fa-times": ("unmet", "✗"), "fa-exclamation-triangle": ("unmet", "!")}
 
 _FACTS = {
-    "one_click_sessions": "share of sessions of one click",
-    "length_p50": "clicks that 50% of sessions don't exceed",
-    "length_p99": "clicks that 99% of sessions don't exceed",
-    "length_p999": "clicks that 99.9% of sessions don't exceed",
+    "one_click_sessions": "share of one-click sessions",
+    "length_p50": "median clicks per session",
+    "length_p99": "clicks per session, 99th percentile",
+    "length_p999": "clicks per session, 99.9th percentile",
     "top_item": "share of clicks on the most clicked item",
     "top_item_id": "most clicked item",
-    "top_session": "share of clicks of the session with the most",
+    "top_session": "share of clicks in the session with the most",
     "top_session_id": "session with the most clicks",
-    "repeated": "share of clicks that repeat another one",
-    "tied": "share of clicks with the time of the one before them",
+    "repeated": "share of repeated clicks",
+    "tied": "share of clicks at the same time as the previous one in their session",
     "hours": "hours with clicks",
-    "hours_of_day": "hours of the day",
-    "new_items": "share of items that are new",
-    "long_sessions": "share of sessions that last for days",
+    "hours_of_day": "hours in the day",
+    "new_items": "share of new items",
+    "long_sessions": "share of sessions longer than validation.max_session_hours",
 }
 
 _STYLE = """
@@ -69,9 +70,9 @@ def render_page(result: Any, *, day: date, failures: Sequence[str], warnings: Se
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
 
     page = _view().render(ValidationResultsPageRenderer(run_info_at_end=True).render(result))
-    verdict = "goes to quarantine" if failures else "is accepted"
+    verdict = "is in quarantine" if failures else "is accepted"
     parts = [
-        f'<div class="verdict{" failed" if failures else ""}"><strong>{day} {verdict}</strong>',
+        f'<div class="verdict{" failed" if failures else ""}"><strong>{day_in_words(day)} {verdict}</strong>',
         *_sentences("Failed", failures),
         *_sentences("Warnings", warnings),
         "</div>",
@@ -81,21 +82,22 @@ def render_page(result: Any, *, day: date, failures: Sequence[str], warnings: Se
             f"<tr><td>{escape(_FACTS.get(name, name))}</td><td>{escape(_shown(value))}</td></tr>"
             for name, value in facts.items()
         )
-        parts.append(f'<h2>Facts</h2><table class="facts">{rows}</table>')
+        parts.append(f'<h2>Facts of the day</h2><table class="facts">{rows}</table>')
     return _page(day, "".join(parts) + "\n" + self_contained(str(page)))
 
 
 def render_refusal(day: date, failure: str) -> str:
     """The page of a day that can't be validated, with the sentence that says why."""
     failed = "".join(_sentences("Failed", [failure]))
-    return _page(day, f'<div class="verdict failed"><strong>{day} goes to quarantine</strong>{failed}</div>')
+    return _page(day, f'<div class="verdict failed"><strong>{day_in_words(day)} is in quarantine</strong>{failed}</div>')
 
 
 def _page(day: date, body: str) -> str:
+    title = f"Validation of {day_in_words(day)}"
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>Validation of {day}</title>\n'
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>Validation of {day}</h1>\n{body}\n"
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}\n"
         f"</body>\n</html>\n"
     )
 
@@ -125,7 +127,7 @@ def _sentences(title: str, sentences: Sequence[str]) -> list[str]:
 
 def _shown(value: float | str | None) -> str:
     if value is None:
-        return "not known"
+        return "unknown"
     if isinstance(value, str):
         return value
     return f"{value:.4f}" if isinstance(value, float) else f"{value:,}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
+from sbr_tasks.plain_text import percent
 from sbr_tasks.settings import ValidationSettings
 
 _MAD_TO_SIGMA = 1.4826
@@ -22,7 +23,7 @@ class Compared:
         expectation: Name of the expectation that it belongs to, which has the severity.
         value: The day's.
         z: `(value - median) / scale`: see `compare`.
-        low: The least value that isn't warned about; None where low values are fine.
+        low: The least value without a warning; None where low values are fine.
         high: The largest one; None where high values are fine.
         sentence: All of that for people.
     """
@@ -46,16 +47,16 @@ class _Rule:
 
 
 _RULES = (
-    _Rule("clicks", "volume", "The number of clicks", "count"),
-    _Rule("sessions", "volume", "The number of sessions", "count"),
-    _Rule("items", "volume", "The number of items", "count"),
-    _Rule("new_items", "new_items", "The share of items that were never seen in the trailing days", "share", "high"),
-    _Rule("one_click_sessions", "one_click_sessions", "The share of one-click sessions", "share"),
-    _Rule("length_p50", "session_lengths", "The median length of sessions in clicks", "length"),
-    _Rule("length_p99", "session_lengths", "The 0.99 quantile of the length of sessions in clicks", "length"),
-    _Rule("length_p999", "session_lengths", "The 0.999 quantile of the length of sessions in clicks", "length"),
-    _Rule("top_item", "top_item", "The share of clicks on the most clicked item", "share", "high"),
-    _Rule("hours", "hours", "The share of the day's hours in which there are clicks", "share", "low"),
+    _Rule("clicks", "volume", "Number of clicks: {}", "count"),
+    _Rule("sessions", "volume", "Number of sessions: {}", "count"),
+    _Rule("items", "volume", "Number of items: {}", "count"),
+    _Rule("new_items", "new_items", "{} of the items were not clicked in the trailing days", "share", "high"),
+    _Rule("one_click_sessions", "one_click_sessions", "{} of the sessions have one click", "share"),
+    _Rule("length_p50", "session_lengths", "Median number of clicks per session: {}", "length"),
+    _Rule("length_p99", "session_lengths", "99th percentile of clicks per session: {}", "length"),
+    _Rule("length_p999", "session_lengths", "99.9th percentile of clicks per session: {}", "length"),
+    _Rule("top_item", "top_item", "{} of the clicks are on the most clicked item", "share", "high"),
+    _Rule("hours", "hours", "Clicks in {} of {hours_of_day} hours", "share", "low"),
 )
 
 
@@ -79,11 +80,13 @@ def compare(facts: Mapping[str, Any], trailing: Sequence[Mapping[str, Any]], set
     for rule in _RULES:
         value, history = _value(facts, rule), [v for day in trailing if (v := _value(day, rule)) is not None]
         if value is not None and len(history) >= settings.min_trailing_days:
-            found.append(_compare(rule, value, history, settings))
+            found.append(_compare(rule, facts, value, history, settings))
     return found
 
 
-def _compare(rule: _Rule, value: float, history: Sequence[float], settings: ValidationSettings) -> Compared:
+def _compare(
+    rule: _Rule, facts: Mapping[str, Any], value: float, history: Sequence[float], settings: ValidationSettings
+) -> Compared:
     middle = median(history)
     spread = _MAD_TO_SIGMA * median(abs(v - middle) for v in history)
     least = {
@@ -93,8 +96,10 @@ def _compare(rule: _Rule, value: float, history: Sequence[float], settings: Vali
     }[rule.kind]
     reach = max(settings.max_z * spread, least)
     z = settings.max_z * (value - middle) / reach if reach else 0.0
-    show: Callable[[float], str] = (lambda v: f"{v:.2f}") if rule.kind == "share" else (lambda v: f"{v:,.0f}")
-    warned = {"low": f"below -{settings.max_z:g}", "high": f"above {settings.max_z:g}", "both": f"beyond ±{settings.max_z:g}"}
+    hours = facts["hours_of_day"] if rule.fact == "hours" else 1
+    show = percent if rule.kind == "share" and hours == 1 else "{:,.0f}".format
+    now, usual = (show(number * hours) for number in (value, middle))
+    warning = {"low": f"below -{settings.max_z:g}", "high": f"above {settings.max_z:g}", "both": f"beyond ±{settings.max_z:g}"}
     return Compared(
         fact=rule.fact,
         expectation=rule.expectation,
@@ -102,8 +107,8 @@ def _compare(rule: _Rule, value: float, history: Sequence[float], settings: Vali
         z=z,
         low=None if rule.is_odd == "high" else middle - reach,
         high=None if rule.is_odd == "low" else middle + reach,
-        sentence=f"{rule.what} is {show(value)}; in the {len(history)} accepted days before the median was {show(middle)} "
-        f"(robust z {z:.1f}, warned {warned[rule.is_odd]})",
+        sentence=f"{rule.what.format(now, **facts)}; the previous {len(history)} accepted days had a median of {usual} "
+        f"(robust z {z:.1f}, warning {warning[rule.is_odd]})",
     )
 
 

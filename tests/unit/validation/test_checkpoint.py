@@ -289,8 +289,8 @@ def test_volume_is_compared_with_the_accepted_days_before(tmp_path: Path) -> Non
     assert validated.accepted == (*days, thin)
     assert validated.warnings == {
         thin: [
-            "The number of clicks is 3; in the 3 accepted days before the median was 12 (robust z -7.5, warned beyond ±5)",
-            "The number of sessions is 1; in the 3 accepted days before the median was 4 (robust z -7.5, warned beyond ±5)",
+            "Number of clicks: 3; the previous 3 accepted days had a median of 12 (robust z -7.5, warning beyond ±5)",
+            "Number of sessions: 1; the previous 3 accepted days had a median of 4 (robust z -7.5, warning beyond ±5)",
         ]
     }
 
@@ -313,12 +313,12 @@ def test_facts_of_a_day_are_recorded_and_later_days_are_compared_with_the_record
     facts = state.decided[state.accepted.rev]["facts"]
     assert (facts["clicks"], facts["one_click_sessions"], facts["new_items"]) == (12, 1.0, 1.0)
     assert [sentence.split(";")[0] for sentence in validated.warnings[odd]] == [
-        "The number of sessions is 12",
-        "The number of items is 12",
-        "The share of one-click sessions is 1.00",
-        "The median length of sessions in clicks is 1",
-        "The 0.99 quantile of the length of sessions in clicks is 1",
-        "The 0.999 quantile of the length of sessions in clicks is 1",
+        "Number of sessions: 12",
+        "Number of items: 12",
+        "100% of the sessions have one click",
+        "Median number of clicks per session: 1",
+        "99th percentile of clicks per session: 1",
+        "99.9th percentile of clicks per session: 1",
     ]
 
 
@@ -330,8 +330,8 @@ def test_share_of_new_items_is_compared_once_enough_days_know_theirs(tmp_path: P
     validated = validate_pending(store, parquet_settings(tmp_path))
     assert validated.warnings == {
         days[-1]: [
-            "The share of items that were never seen in the trailing days is 1.00; in the 3 accepted days before the median "
-            "was 0.00 (robust z 100.0, warned above 5)"
+            "100% of the items were not clicked in the trailing days; the previous 3 accepted days had a median of 0% "
+            "(robust z 100.0, warning above 5)"
         ]
     }
 
@@ -346,8 +346,8 @@ def test_record_without_facts_still_tells_the_volume(tmp_path: Path) -> None:
     catalog.commit_validation({day: {"revision": rev.as_dict(), **old} for day, rev in pending.items() if rev}, at="2020")
     ingest_days(tmp_path, {days[3]: plain_day(days[3], sessions=1)})
     assert [sentence.split(";")[0] for sentence in validate_pending(store, settings).warnings[days[3]]] == [
-        "The number of clicks is 3",
-        "The number of sessions is 1",
+        "Number of clicks: 3",
+        "Number of sessions: 1",
     ]
 
 

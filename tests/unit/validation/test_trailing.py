@@ -20,9 +20,13 @@ def test_z_is_the_distance_from_the_median_in_median_deviations() -> None:
     assert found.z == pytest.approx((0.61 - 0.32) / (1.4826 * 0.02))
     assert (found.low, found.high) == pytest.approx((0.32 - 5 * 1.4826 * 0.02, 0.32 + 5 * 1.4826 * 0.02))
     assert found.sentence == (
-        "The share of one-click sessions is 0.61; in the 5 accepted days before the median was 0.32 "
-        "(robust z 9.8, warned beyond ±5)"
+        "61% of the sessions have one click; the previous 5 accepted days had a median of 32% (robust z 9.8, warning beyond ±5)"
     )
+
+
+def test_hours_with_clicks_are_shown_as_hours() -> None:
+    sentence = one("hours", 22, [24, 24, 23], hours_of_day=24).sentence
+    assert sentence.startswith("Clicks in 22 of 24 hours; the previous 3 accepted days had a median of 24 (")
 
 
 @pytest.mark.parametrize(
