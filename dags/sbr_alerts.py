@@ -1,7 +1,7 @@
-"""Tells people of failures, promotions, streaks of rejections, quarantines and late runs, as the settings `alerts` say.
+"""Sends alerts on failures, promotions, streaks without a promotion, quarantines and late runs, as the `alerts` settings say.
 
-All tasks have the callbacks, which read the settings when they are called: without `alerts.on` nobody is told anything. What
-goes wrong while somebody is told is a line in the log: the task has ended by then, and its result stands.
+All tasks have the callbacks, which read the settings when they are called: without `alerts.on` nothing is sent. An alert that
+can't be sent is a warning in the log, because the task has ended by then and its result is final.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAIL = {"subject": "{{ alert.subject }}", "html_content": "{{ alert.html }}"}
 
 
 def on_failure(context: dict[str, Any]) -> None:
-    """Of a task that isn't tried again."""
+    """Sends what is due after a task that won't be retried."""
 
     def due(settings: Settings) -> list[Alert]:
         from sbr_tasks.report.due import due_after_failure
@@ -38,7 +38,7 @@ def on_failure(context: dict[str, Any]) -> None:
 
 
 def on_success(context: dict[str, Any]) -> None:
-    """Of a task that may have something to tell: a decision, a rollback, days put into quarantine."""
+    """Sends what is due after a decision, a rollback, or days put into quarantine."""
 
     def due(settings: Settings) -> list[Alert]:
         from sbr_tasks.report.due import due_after_success
@@ -49,7 +49,7 @@ def on_success(context: dict[str, Any]) -> None:
 
 
 def on_deadline(context: dict[str, Any]) -> None:
-    """Of a run that isn't done in time."""
+    """Sends what is due for a run that misses its deadline."""
 
     def due(settings: Settings) -> list[Alert]:
         from airflow.sdk.configuration import conf
@@ -65,7 +65,7 @@ def on_deadline(context: dict[str, Any]) -> None:
 
 
 def deadline(settings: Settings) -> DeadlineAlert | None:
-    """When a run is late; None where nobody wants to know.
+    """When a run is late; None if the alert `deadline` is off.
 
     Counted from when the run was queued, because a run by hand may have no logical date, without which Airflow fails to create
     it. The executor runs the callback, because `make run` and other small Airflows have no triggerer.
@@ -86,10 +86,10 @@ def _tell(context: dict[str, Any], due: Callable[[Settings], list[Alert]]) -> No
         for alert in due(settings) if settings.alerts.on else ():
             _send(alert, settings.alerts, context)
             logger.info("Alert sent: %s", alert.subject)
-    except Exception as error:  # noqa: BLE001 - whatever a notifier raises, the task has ended and its result stands
+    except Exception as error:  # noqa: BLE001 - whatever a notifier raises, the task has ended and its result is final
         sentence = (
-            "An alert could not be sent (%s: %s); the result stands. Check the settings `alerts` and the Airflow connection of "
-            "the notifier (smtp_default for mails)."
+            "An alert could not be sent (%s: %s). The task's result isn't affected. Check the `alerts` settings and the "
+            "notifier's Airflow connection (smtp_default for mails)."
         )
         logger.warning(sentence, type(error).__name__, error)
 

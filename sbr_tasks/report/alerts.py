@@ -1,6 +1,6 @@
-"""What people are told of: a failure, a promotion, a streak of rejections, a quarantine, a run that is late.
+"""Alerts: a failure, a promotion, a streak of days without one, a quarantine, a late run.
 
-Pure functions of the records; who sends the messages, and to whom, is none of their business.
+Pure functions of the records, which know neither sender nor recipients.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from datetime import date, datetime
 
 from markupsafe import Markup, escape
 
+from sbr_tasks.days import day_in_words
 from sbr_tasks.errors import first_line
 from sbr_tasks.evaluation.metrics import metric_title
 from sbr_tasks.registry.gate import COMPARED
@@ -28,8 +29,8 @@ class Alert:
     Attributes:
         subject: One line.
         lines: What happened and what to do, in sentences.
-        numbers: What else a person asks for first, by name.
-        link: Where to look, if there is such a page.
+        numbers: The numbers that a reader needs first, by name.
+        link: The page to look at, if there is one.
     """
 
     subject: str
@@ -38,7 +39,7 @@ class Alert:
     link: str | None = None
 
     def __post_init__(self) -> None:
-        """Keeps the subject to one line: a header of a mail can't hold more."""
+        """Keeps the subject to one line: a mail header can't hold more."""
         line = " ".join(self.subject.split())
         shown = line if len(line) <= _LONGEST_SUBJECT else f"{line[: _LONGEST_SUBJECT - 1]}…"
         object.__setattr__(self, "subject", shown)
@@ -62,7 +63,7 @@ class Alert:
 
 
 def failure_alert(*, dag: str, task: str, run: str, attempt: int, error: BaseException | str | None, link: str) -> Alert:
-    """A task failed, and isn't tried again.
+    """A task failed and won't be retried.
 
     Args:
         dag: Its DAG.
@@ -72,10 +73,10 @@ def failure_alert(*, dag: str, task: str, run: str, attempt: int, error: BaseExc
         error: Why; None where its process was killed before it could say so.
         link: The task's page.
     """
-    why = _sentence(error) if error else "Its process ended without a word: it was killed, or its machine went away."
+    why = _sentence(error) if error else "Its process ended without an error message: it was killed, or its machine went down."
     return Alert(
         subject=f"{dag}: {task} failed: {first_line(error) if isinstance(error, BaseException) else why}",
-        lines=(f"{task} of {dag} failed.", why, "Once that is mended, clear the task, and the run goes on."),
+        lines=(f"Task {task} of {dag} failed.", why, "Fix the cause, then clear the task to continue the run."),
         numbers={"run": run, "attempts": str(attempt)},
         link=link,
     )
@@ -86,7 +87,7 @@ def promotion_alert(promotion: Promotion, *, page: str, link: str) -> Alert:
 
     Args:
         promotion: The decision.
-        page: Where the page of the run lies, or will.
+        page: Where the page of the run is, or will be.
         link: The page of the task that decided.
     """
     return Alert(
@@ -98,11 +99,11 @@ def promotion_alert(promotion: Promotion, *, page: str, link: str) -> Alert:
 
 
 def rollback_alert(rollback: Rollback, *, link: str) -> Alert:
-    """A person made an earlier champion the champion again."""
+    """A person rolled back to an earlier champion."""
     return Alert(
-        subject=f"Rolled back: {rollback.version} is champion again instead of {rollback.before}.",
+        subject=f"Rolled back: {rollback.version} replaces {rollback.before} as champion.",
         lines=(
-            f"{rollback.version} is champion again. {rollback.before} is retired: it is never promoted again.",
+            f"{rollback.version} is champion again. {rollback.before} is retired and can never be promoted again.",
             f"Reason: {rollback.reason}",
         ),
         numbers={"log entry": str(rollback.number), "by": rollback.run, "at": rollback.at},
@@ -111,7 +112,7 @@ def rollback_alert(rollback: Rollback, *, link: str) -> Alert:
 
 
 def streak_alert(entries: Sequence[Entry], promotion: Promotion, *, days: int, page: str, link: str) -> Alert | None:
-    """No version was promoted for a number of days, or for twice or three times as many, ...; None if that isn't so.
+    """No version was promoted for a number of days, or for a multiple of it; None if that isn't so.
 
     Days are counted from that of the version that was promoted last (from the newest decided day where a rollback came since,
     from the day before the first decision while there is no champion). A day that isn't the newest one decided on, as in a
@@ -119,9 +120,9 @@ def streak_alert(entries: Sequence[Entry], promotion: Promotion, *, days: int, p
 
     Args:
         entries: The promotion log.
-        promotion: The decision that may make the streak so long.
-        days: The length of a streak that is told.
-        page: Where the page of the run lies, or will.
+        promotion: The decision that may complete the streak.
+        days: The length of a streak that is worth an alert.
+        page: Where the page of the run is, or will be.
         link: The page of the task that decided.
     """
     earlier = entries[: promotion.number - 1]
@@ -130,17 +131,17 @@ def streak_alert(entries: Sequence[Entry], promotion: Promotion, *, days: int, p
         return None
     since = _last_moved(earlier) or date.fromordinal(min([*decided, promotion.as_of]).toordinal() - 1)
     length = (promotion.as_of - since).days
-    told = (max([since, *decided]) - since).days
-    if length // days <= told // days:
+    before = (max([since, *decided]) - since).days
+    if length // days <= before // days:
         return None
     rejected = [
         entry for entry in [*earlier, promotion] if isinstance(entry, Promotion) and since < entry.as_of <= promotion.as_of
     ]
     return Alert(
-        subject=f"No promotion for {length} days: the champion is {promotion.champion or 'none yet'}.",
+        subject=f"No promotion for {length} days; {_champion(promotion)}.",
         lines=(
-            f"No version was promoted for {length} days, up to {promotion.as_of}; {len(rejected)} were decided on.",
-            f"The last decision: {headline(promotion)}",
+            f"No version was promoted in the {length} days up to {day_in_words(promotion.as_of)}. Decisions: {len(rejected)}.",
+            f"Last decision: {headline(promotion)}",
             *promotion.reasons,
         ),
         numbers=_numbers(promotion) | {"report": page},
@@ -153,7 +154,7 @@ def quarantine_alert(days: Sequence[Json], *, failure: BaseException | str | Non
 
     Args:
         days: As `validation.quarantine.list_quarantine` gives them; at least one.
-        failure: Why the run ended at that; None where it goes on without these days.
+        failure: Why the run failed because of it; None where it continues without these days.
         link: The page of the task that validated.
     """
     names = ", ".join(found["day"] for found in days)
@@ -162,9 +163,9 @@ def quarantine_alert(days: Sequence[Json], *, failure: BaseException | str | Non
         subject=f"In quarantine: {names}{'; the run failed' if failure else ''}",
         lines=(
             *(f"{found['day']}: {'; '.join(found['failures'])}" for found in days),
-            _sentence(failure) if failure else "The run goes on without these clicks.",
-            "`sbr quarantine show DAY` has examples. Mend the source and run the day again, or release the day "
-            "(`sbr quarantine release DAY`).",
+            _sentence(failure) if failure else "The run continues without these clicks.",
+            "`sbr quarantine show DAY` shows examples. Fix the source and rerun the day, or release the day with "
+            "`sbr quarantine release DAY --reason ...`.",
         ),
         numbers=clicks,
         link=link,
@@ -179,13 +180,13 @@ def late_alert(*, dag: str, run: str, state: str, queued_at: str, deadline: date
         run: The run's id.
         state: What it was doing then: `queued`, `running`, `failed`.
         queued_at: When it was queued.
-        deadline: By when it had to be done.
+        deadline: When it had to be done.
         link: The run's page.
     """
-    what = "failed before its deadline" if state == "failed" else f"is late: it is still {state}"
+    what = "failed before its deadline" if state == "failed" else f"is late and still {state}"
     return Alert(
         subject=f"{dag}: {run} {what}",
-        lines=(f"The run {run} of {dag} {what}. Nothing was decided yet; the champion is what it was.",),
+        lines=(f"Run {run} of {dag} {what}. It has made no decision yet, so the champion is unchanged.",),
         numbers={"state": state, "queued at": queued_at, "deadline": str(deadline)},
         link=link,
     )
@@ -199,6 +200,10 @@ def _last_moved(entries: Sequence[Entry]) -> date | None:
         if isinstance(entry, Promotion) and entry.outcome.moves_champion:
             return entry.as_of
     return None
+
+
+def _champion(promotion: Promotion) -> str:
+    return f"the champion is still {promotion.champion}" if promotion.champion else "there is no champion yet"
 
 
 def _numbers(promotion: Promotion) -> dict[str, str]:

@@ -51,26 +51,26 @@ class Ended:
 
 
 def due_after_failure(settings: Settings, ended: Ended) -> list[Alert]:
-    """That it failed; or, where it put days into quarantine, those with what it failed of: two messages would say the same."""
-    told = _quarantined(settings, ended) if ended.name == "validate_clicks" else []
-    if told or "failure" not in settings.alerts.on:
-        return told
+    """An alert that it failed; or, where it put days into quarantine, one alert on these that gives the failure too."""
+    quarantined = _quarantined(settings, ended) if ended.name == "validate_clicks" else []
+    if quarantined or "failure" not in settings.alerts.on:
+        return quarantined
     names = {"dag": ended.dag, "task": ended.task, "run": ended.run, "link": ended.link}
     return [failure_alert(**names, attempt=ended.attempt, error=ended.error)]
 
 
 def due_after_success(settings: Settings, ended: Ended) -> list[Alert]:
-    """What a task did that is worth telling; nothing of most tasks."""
+    """What a task did that is worth an alert: nothing for most tasks."""
     return AFTER_SUCCESS[ended.name](settings, ended) if settings.alerts.on and ended.name in AFTER_SUCCESS else []
 
 
 def due_at_deadline(settings: Settings, run: Json, deadline: datetime | str, *, link: str) -> list[Alert]:
-    """That a run is late, unless it is a backfill's: those wait for each other.
+    """An alert that a run is late, except in a backfill, whose runs wait for each other.
 
     Args:
-        settings: Say whether somebody wants to know.
+        settings: Say whether the alert is on.
         run: As Airflow's API describes it.
-        deadline: By when it had to be done.
+        deadline: When it had to be done.
         link: The run's page.
     """
     if "deadline" not in settings.alerts.on or run["run_type"] == "backfill":
@@ -80,7 +80,7 @@ def due_at_deadline(settings: Settings, run: Json, deadline: datetime | str, *, 
 
 
 def _decided(settings: Settings, ended: Ended) -> list[Alert]:
-    """The decision that this run made; a run that found its decision made has nothing to tell."""
+    """The decision that this run made; none for a run that returned an earlier decision."""
     store = Store.open(settings)
     entries = PromotionLog(store).entries()
     own = [entry for entry in entries if isinstance(entry, Promotion) and entry.run == ended.run]

@@ -20,9 +20,9 @@ def notifier_of(alerts: AlertSettings) -> Callable[..., Any]:
         found = resolve_name(alerts.notifier)
     except (ImportError, AttributeError, ValueError) as error:
         raise SettingsError(
-            f"Setting 'alerts.notifier' is {alerts.notifier!r}: expected the dotted path of a notifier's class, such as "
-            f"{SMTP_NOTIFIER}; {error}. Correct it, or install the provider that has it."
+            f"Setting 'alerts.notifier' is {alerts.notifier!r}: expected the dotted path of a notifier class, such as "
+            f"{SMTP_NOTIFIER}; {error}. Correct the path, or install the provider package."
         ) from error
     if not isinstance(found, type):
-        raise SettingsError(f"Setting 'alerts.notifier' is {alerts.notifier!r}, which isn't a class, such as {SMTP_NOTIFIER}.")
+        raise SettingsError(f"Setting 'alerts.notifier' is {alerts.notifier!r}: expected a class, such as {SMTP_NOTIFIER}.")
     return found

@@ -159,7 +159,7 @@ def test_promotion_sends_a_mail_with_the_numbers(call: Call, box: Mailbox, store
         number=1,
         as_of=date(2020, 6, 10),
         outcome=Outcome.BOOTSTRAP,
-        reasons=("There is no champion of an earlier day.",),
+        reasons=("There is no champion to compare with yet.",),
         opponent=None,
         before=None,
         champion=version,
@@ -185,7 +185,7 @@ def test_promotion_sends_a_mail_with_the_numbers(call: Call, box: Mailbox, store
 def test_late_run_sends_a_mail_with_a_link_to_the_run(call: Call, box: Mailbox) -> None:
     call("on_deadline", AIRFLOW__API__BASE_URL="http://airflow.test/", **to(box))
     (mail,) = box.mails
-    assert mail["subject"] == "daily_retrain: scheduled__1+00:00 is late: it is still running"
+    assert mail["subject"] == "daily_retrain: scheduled__1+00:00 is late and still running"
     assert "http://airflow.test/dags/daily_retrain/runs/scheduled__1%2B00%3A00" in body_of(mail)
 
 

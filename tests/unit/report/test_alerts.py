@@ -37,7 +37,7 @@ def decision(entries: list[Entry], day: date, outcome: Outcome, run: str = "run-
         version=name,
         as_of=day,
         outcome=outcome,
-        reasons=("Recall@20 0.2500 beats 0.2200.",),
+        reasons=("Recall@20 is better.",),
         opponent=state.champion,
         before=state.champion,
         champion=name if outcome.moves_champion else state.champion,
@@ -76,7 +76,7 @@ def test_promotion_is_told_with_its_numbers_and_both_links() -> None:
     promoted = decision(entries, D + timedelta(days=1), Outcome.PROMOTE)
     alert = promotion_alert(promoted, page="/store/reports/x.html", link=LINK)
     assert alert.subject == f"Promoted: {promoted.version} replaces {promoted.before} as champion."
-    assert "Recall@20 0.2500 beats 0.2200." in alert.lines
+    assert "Recall@20 is better." in alert.lines
     assert alert.numbers["Recall@20"] == "0.2500 (champion 0.2200)"
     assert alert.numbers["Recall@20, difference"] == "+0.0300 (95% interval +0.0100 to +0.0500)"
     assert alert.numbers["test events"] == "1,234"
@@ -100,7 +100,7 @@ def test_message_shows_what_records_say_and_never_runs_it() -> None:
         (DayError("2020-06-10 is in quarantine."), "2020-06-10 is in quarantine."),
         (KeyError("x"), "KeyError: 'x'"),
         (MemoryError(), "MemoryError"),
-        (None, "Its process ended without a word: it was killed, or its machine went away."),
+        (None, "Its process ended without an error message: it was killed, or its machine went down."),
     ],
 )
 def test_failure_is_told_in_the_words_of_the_error(error: BaseException | None, line: str) -> None:
@@ -130,8 +130,8 @@ def test_streak_counts_days_on_which_nothing_was_decided() -> None:
     assert isinstance(last, Promotion)
     alert = streak_alert(entries[:2], last, days=4, page="p", link=LINK)
     assert alert is not None
-    assert alert.subject == f"No promotion for 5 days: the champion is {entries[0].version}."
-    assert "1 were decided on" in alert.text
+    assert alert.subject == f"No promotion for 5 days; the champion is still {entries[0].version}."
+    assert "up to 15 June 2020. Decisions: 1." in alert.text
 
 
 def test_old_days_of_a_backfill_are_no_streak() -> None:
@@ -156,7 +156,7 @@ def test_streak_begins_anew_after_a_rollback() -> None:
 
 def test_rollback_is_told_with_its_reason() -> None:
     alert = rollback_alert(Rollback(3, "a", D, "b", "empty shelves", "ann@shop", "2020-06-12T00:00:00+00:00"), link=LINK)
-    assert alert.subject == "Rolled back: a is champion again instead of b."
+    assert alert.subject == "Rolled back: a replaces b as champion."
     assert "Reason: empty shelves" in alert.lines
     assert alert.numbers["by"] == "ann@shop"
 
@@ -213,7 +213,7 @@ RUN: dict[str, Any] = {
 
 def test_late_run_is_told_with_its_state_unless_it_is_of_a_backfill(settings: Settings) -> None:
     (alert,) = due_at_deadline(settings, RUN, "2020-06-11T06:00:00Z", link=LINK)
-    assert alert.subject == "daily_retrain: scheduled__2020-06-10 is late: it is still running"
+    assert alert.subject == "daily_retrain: scheduled__2020-06-10 is late and still running"
     assert alert.numbers == {"state": "running", "queued at": "2020-06-11T00:00:00Z", "deadline": "2020-06-11T06:00:00Z"}
     assert due_at_deadline(settings, RUN | {"run_type": "backfill"}, "2020-06-11T06:00:00Z", link=LINK) == []
     (failed,) = due_at_deadline(settings, RUN | {"state": "failed"}, "2020-06-11T06:00:00Z", link=LINK)
@@ -230,7 +230,7 @@ def test_quarantine_is_told_once_with_what_the_run_failed_of(settings: Settings,
     (going_on,) = due_after_success(settings, ended)
     assert going_on.subject == f"In quarantine: {D}"
     assert going_on.numbers == {f"clicks of {D}": "2"}
-    assert "The run goes on without these clicks." in going_on.lines
+    assert "The run continues without these clicks." in going_on.lines
     (failed,) = due_after_failure(settings, replace(ended, error=DayError(f"{D} is in quarantine.")))
     assert failed.subject == f"In quarantine: {D}; the run failed"
     assert f"{D} is in quarantine." in failed.lines
