@@ -85,8 +85,8 @@ def _settings(facts: Facts) -> Json:
     known = {
         "timezone": of_window.get("timezone"),
         "parent (warm start)": of_version.get("parent"),
-        "code of windows": of_window.get("code"),
-        "code of training and scoring": of_version.get("code"),
+        "window code": of_window.get("code"),
+        "training and scoring code": of_version.get("code"),
         "git revision": lineage.get("git_revision"),
         "python": lineage.get("python"),
     }
@@ -100,11 +100,11 @@ def _data(before: Facts, now: Facts) -> list[Change]:
     revisions: list[Mapping[str, str]] = [facts["inputs"]["revisions"] for facts in (old, new)]
     replaced = [day for day, rev in revisions[0].items() if revisions[1].get(day, rev) != rev]
     counts = {"accepted clicks": [window["clicks"] for window in (old, new)]}
-    counts |= {f"sessions to {part}": [window["parts"][part]["sessions"] for window in (old, new)] for part in PARTS}
+    counts |= {f"{part} sessions": [window["parts"][part]["sessions"] for window in (old, new)] for part in PARTS}
     counts["items in the index"] = [window["n_items"] for window in (old, new)]
     return [
         Change("days", _days(revisions[0]), _days(revisions[1])),
-        Change("days with other clicks since", "", _days(replaced)),
+        Change("days whose clicks changed", "", _days(replaced)),
         Change("missing days", _days(old["missing_days"]), _days(new["missing_days"])),
         *(Change(what, f"{was:,}", f"{is_now:,}", _relative(was, is_now)) for what, (was, is_now) in counts.items()),
     ]
@@ -113,12 +113,12 @@ def _data(before: Facts, now: Facts) -> list[Change]:
 def _scores(before: Promotion, now: Promotion) -> list[Change]:
     names = [name for name in now.baselines if name in before.baselines]
     pairs: list[tuple[str, Mapping[str, float], Mapping[str, float]]] = [
-        ("the challenger", before.challenger_metrics, now.challenger_metrics),
-        *((f"the {name} baseline", before.baselines[name], now.baselines[name]) for name in names),
+        ("challenger", before.challenger_metrics, now.challenger_metrics),
+        *((f"{name} baseline", before.baselines[name], now.baselines[name]) for name in names),
     ]
     scores = [
         Change(
-            f"{metric_title(metric)} of {who}",
+            f"{metric_title(metric)}, {who}",
             f"{old[metric]:.4f}",
             f"{new[metric]:.4f}",
             _relative(old[metric], new[metric]),
@@ -139,7 +139,7 @@ def _days(days: Sequence[str] | Mapping[str, Any]) -> str:
 
 
 def _relative(was: float, is_now: float) -> str:
-    return f"{100 * (is_now / was - 1):+.1f} %" if was else ""
+    return f"{100 * (is_now / was - 1):+.1f}%" if was else ""
 
 
 def _value(value: Any) -> str:

@@ -53,7 +53,7 @@ def differences_figure(promotion: Promotion) -> str:
         panel.set_ylim(len(COMPARED) - 0.5, -0.5)
         panel.locator_params(axis="x", nbins=6)
         panel.grid(visible=False, axis="y")
-        panel.set_xlabel("challenger minus champion (right of the line: better)")
+        panel.set_xlabel("challenger minus champion (positive: challenger is better)")
 
     return _figure("differences", (5.2, 1.7), draw)
 

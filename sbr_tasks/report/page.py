@@ -11,11 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
-from sbr_tasks.days import describe_days
+from sbr_tasks.days import day_in_words, describe_days
 from sbr_tasks.errors import DamagedError, RegistryError, TrackingError
 from sbr_tasks.evaluation.metrics import KNOWLEDGE, METRICS, metric_title
 from sbr_tasks.evaluation.slices import LENGTHS
-from sbr_tasks.registry.gate import COMPARED, Metrics
+from sbr_tasks.registry.gate import COMPARED, Metrics, share_of_resamples
 from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, Rollback
 from sbr_tasks.registry.mlflow_projection import MlflowProjection, version_url
 from sbr_tasks.registry.staleness import staleness
@@ -23,7 +23,7 @@ from sbr_tasks.registry.versions import load_version, parameters_of
 from sbr_tasks.report.changes import Facts, changes_between, previous_run
 from sbr_tasks.report.figures import curve_figures, differences_figure, scores_figures
 from sbr_tasks.report.profile.build import Profile, cleansing_rows, inline_plots, key_numbers, profile_of_window
-from sbr_tasks.report.words import headline
+from sbr_tasks.report.words import OUTCOMES, headline, instant_in_words
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store
 from sbr_tasks.window.build import PARTS, Window, window_record
@@ -90,7 +90,7 @@ def write_report(store: Store, settings: Settings, as_of: date, promotion: Promo
     where = store.where(report.key)
     logger.info("Report: %s", where)
     if fault:
-        raise TrackingError(f"The page was written ({where}), but isn't kept with the version: {fault}") from fault
+        raise TrackingError(f"The page was written to {where}, but adding it to MLflow failed: {fault}") from fault
     projection.show_page(promotion)
     return report
 
@@ -101,9 +101,9 @@ def _nothing_decided(as_of: date, state: DayState) -> str:
     if state.quarantined:
         known = f" Its clicks are in quarantine (`sbr quarantine show {as_of}`): {'; '.join(state.failures)}."
     elif state.empty:
-        known = " The source held no click of that day."
+        known = " The source had no clicks on that day."
     return (
-        f"Nothing was decided for {as_of} yet, so there is nothing to report.{known.replace('..', '.')} "
+        f"There is no decision for {as_of} yet, so there is nothing to report.{known.replace('..', '.')} "
         f"Run `sbr retrain --as-of {as_of}`."
     )
 
@@ -124,6 +124,10 @@ def _render(store: Store, settings: Settings, entries: Sequence[Entry], report: 
     return environment.get_template("run.html").render(
         promotion=promotion,
         headline=headline(promotion),
+        label_of=lambda decision: OUTCOMES[decision.outcome].label.lower(),
+        in_words=day_in_words,
+        instant=instant_in_words,
+        share_of_resamples=share_of_resamples,
         passed=promotion.outcome.passed,
         later=_later(entries, promotion),
         champion_now=entries[-1].champion if entries else None,
@@ -171,11 +175,12 @@ def _later(entries: Sequence[Entry], promotion: Promotion) -> list[str]:
     for entry in entries[promotion.number or len(entries) :]:
         if isinstance(entry, Rollback) and promotion.version in (entry.before, entry.version):
             what = (
-                f"Retired by a rollback to {entry.version}"
+                f"Retired: rolled back to {entry.version}"
                 if entry.before == promotion.version
-                else f"Champion again, by a rollback from {entry.before}"
+                else f"Champion again: rolled back from {entry.before}"
             )
-            found.append(f"{what} (log entry {entry.number}, {entry.at}, {entry.run}): {entry.reason}")
+            at = instant_in_words(entry.at)
+            found.append(f"{what} (log entry {entry.number}, {at}, by {entry.run}). Reason: {entry.reason}")
     return found
 
 
@@ -186,7 +191,7 @@ def _facts_of(store: Store, promotion: Promotion) -> Facts:
         window = window_record(store, promotion.as_of, promotion.window).manifest
         version = load_version(store, promotion.version).manifest
     except (DamagedError, RegistryError) as error:
-        logger.warning("Not all that changed since the run of %s is known: %s", promotion.as_of, error)
+        logger.warning("Some of what changed since the run of %s is unknown: %s", promotion.as_of, error)
     return Facts(promotion, window, version)
 
 

@@ -14,6 +14,7 @@ from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.errors import DamagedError
 from sbr_tasks.evaluation.metrics import KNOWN_TARGETS
 from sbr_tasks.registry.log import Promotion, PromotionLog, fold
+from sbr_tasks.report.words import OUTCOMES
 from sbr_tasks.store import Json, Store
 from sbr_tasks.window.build import Window, window_record
 from sbr_tasks.window.coverage import describe_cleansing
@@ -32,7 +33,7 @@ _HEADERS = (
     "known targets\nchallenger",
     "known targets\nchampion",
     "decision",
-    "reason",
+    "reasons",
 )
 _REASON_WIDTHS = (24, 48)
 _OTHER_COLUMNS_WIDTH = 154
@@ -56,7 +57,7 @@ class RunRow:
         champion_mrr_at_20: That of the version it was compared with.
         known_targets: The share of test events whose target the challenger knows.
         champion_known_targets: That of the version it was compared with.
-        decision: The gate's outcome.
+        decision: The outcome of its decision.
         is_retired: Whether the challenger was rolled back from since.
         reason: Its reasons, in sentences.
     """
@@ -110,7 +111,7 @@ def run_table(rows: Sequence[RunRow]) -> str:
             row.champion_mrr_at_20,
             _percent(row.known_targets),
             _percent(row.champion_known_targets),
-            f"{row.decision or 'none'}{', rolled back since' if row.is_retired else ''}",
+            f"{OUTCOMES[row.decision].label if row.decision else 'none'}{', retired' if row.is_retired else ''}",
             row.reason,
         ]
         for row in rows
@@ -159,7 +160,7 @@ def _window(store: Store, day: date, key: str) -> Window | None:
     try:
         return window_record(store, day, key)
     except DamagedError as error:
-        logger.warning("The window of %s isn't shown: %s", day, error)
+        logger.warning("The window of %s can't be shown: %s", day, error)
         return None
 
 

@@ -31,5 +31,5 @@ def data_docs_of(store: Store, day: str) -> bytes:
     state = ClickCatalog(store).days().get(parse_day(day), DayState())
     last = state.quarantined or state.accepted
     if last is None:
-        raise DayError(f"No clicks of {day} were validated yet, or they were removed since. Run the day, then look again.")
+        raise DayError(f"There are no Data Docs of {day}: its clicks were never validated, or were removed. Run the day first.")
     return store.get(state.decided[last.rev]["data_docs"])

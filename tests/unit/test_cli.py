@@ -92,7 +92,7 @@ def test_ingest_says_where_rejected_lines_lie(sbr: Sbr, clicks: Path, tmp_path: 
         (("recommend", "--session", "1"), "sbr: There is no champion yet. Train one with `sbr retrain --as-of DAY`.\n"),
         (
             ("report", "--as-of", "2014-09-24"),
-            "sbr: Nothing was decided for 2014-09-24 yet, so there is nothing to report. "
+            "sbr: There is no decision for 2014-09-24 yet, so there is nothing to report. "
             "Run `sbr retrain --as-of 2014-09-24`.\n",
         ),
     ],

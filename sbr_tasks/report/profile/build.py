@@ -140,13 +140,13 @@ def key_numbers(numbers: Json) -> dict[str, str]:
         "clicks": f"{numbers['clicks']:,}",
         "sessions": f"{numbers['sessions']:,}",
         "items": f"{numbers['items']:,}",
-        "clicks of a session": f"{length['mean']:.2f} on average, {length['longest']:,} at most",
-        "sessions of one click": _percent(length["share_of_one_click"]),
-        f"sessions of more than {LONG_HOURS} hours": _percent(numbers["session_span"][f"share_over_{LONG_HOURS}_hours"]),
+        "clicks per session": f"{length['mean']:.2f} on average, {length['longest']:,} at most",
+        "one-click sessions": _percent(length["share_of_one_click"]),
+        f"sessions longer than {LONG_HOURS} hours": _percent(numbers["session_span"][f"share_over_{LONG_HOURS}_hours"]),
         **{f"{100 * float(q):g}% of sessions have at most": _clicks(most) for q, most in quantiles.items()},
         "clicks on the top 1% of items": _percent(popularity["share_of_top_percent"]["1"]),
         "clicks on the top 10% of items": _percent(popularity["share_of_top_percent"]["10"]),
-        "busiest hour of day": f"{busiest:02d}:00, {_percent(hours[busiest] / numbers['clicks'])} of clicks",
+        "busiest hour": f"{busiest:02d}:00, {_percent(hours[busiest] / numbers['clicks'])} of clicks",
     }
     if last["new_items"] is not None:
         share = last["clicks_on_new_items"] / last["clicks"]
@@ -169,7 +169,7 @@ def profile_table(profile: Profile) -> str:
     if numbers["cleansing"] is None:
         return table
     kept = tabulate(cleansing_rows(numbers), headers=CLEANSING_HEADERS, disable_numparse=True, stralign="right")
-    return f"{table}\n\nWhat cleansing keeps of the clicks to train on, by window.least_click:\n\n{kept}"
+    return f"{table}\n\nClicks and items to train on that cleansing keeps, by window.least_click:\n\n{kept}"
 
 
 CLEANSING_HEADERS = ("least_click", "clicks", "", "items", "")
@@ -233,7 +233,7 @@ def _profile(
     }
     key = fingerprint(inputs)
     if store.exists(_manifest_key(as_of, key)):
-        logger.info("The clicks of the window of %s were profiled before (%s).", as_of, key)
+        logger.info("The window of %s already has a data profile (%s).", as_of, key)
         return _load(store, as_of, key)
     catalog, builder = ClickCatalog(store), ProfileBuilder(ZoneInfo(timezone))
     for day, revision in revisions.items():
@@ -260,7 +260,7 @@ def _profile(
     except AlreadyExistsError:
         logger.info("Another run published the same profile (%s) meanwhile.", key)
         return _load(store, as_of, key)
-    logger.info("Profile of the clicks of the window of %s: %s", as_of, store.where(folder))
+    logger.info("Data profile of the window of %s: %s", as_of, store.where(folder))
     return Profile(key, as_of, manifest)
 
 

@@ -30,7 +30,7 @@ def draw_plots(numbers: Json, *, timezone: str) -> dict[str, Plot]:
 
     Args:
         numbers: As `ProfileBuilder.numbers` gives them.
-        timezone: Name of the zone that hours are told in.
+        timezone: Name of the time zone of the hours.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -53,7 +53,7 @@ def _by_day(numbers: Json, panels: list[Axes]) -> None:
     days = [date.fromisoformat(day["day"]) for day in numbers["days"]]
     for panel, what in zip(panels, ("clicks", "sessions", "items"), strict=True):
         panel.bar(days, [day[what] for day in numbers["days"]], color=BLUE)  # type: ignore[arg-type]
-        panel.set_title(f"{what.capitalize()} a day")
+        panel.set_title(f"{what.capitalize()} per day")
         panel.set_ylabel(what)
         _thousands(panel.yaxis)
     _dates(panels[-1])
@@ -64,10 +64,10 @@ def _session_lengths(numbers: Json, panels: list[Axes]) -> None:
     length = numbers["session_length"]
     panel.loglog(length["clicks"], length["sessions"], "o", markersize=3, color=BLUE)
     for (q, value), style in zip(length["quantiles"].items(), (":", "--", "-."), strict=True):
-        label = f"{100 * float(q):g} %: at most {value:,}"
+        label = f"{100 * float(q):g}%: at most {value:,}"
         panel.axvline(value, color=ORANGE, linestyle=style, linewidth=1.3, label=label)
-    panel.set_title("Sessions by number of clicks, with quantiles", pad=24)
-    panel.set_xlabel("clicks of the session")
+    panel.set_title("Session length, with quantiles", pad=24)
+    panel.set_xlabel("clicks per session")
     panel.set_ylabel("sessions")
     panel.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0, borderaxespad=0.3)
     _thousands(panel.xaxis)
@@ -83,8 +83,8 @@ def _length_shares(numbers: Json, panels: list[Axes]) -> None:
         panel.plot(length["clicks"][-1:], shares[-1:], ".", color=color)
     panel.set_xscale("log")
     panel.set_ylim(0, 1.03)
-    panel.set_title("Share in sessions of at most so many clicks")
-    panel.set_xlabel("clicks of the session")
+    panel.set_title("Cumulative share by session length")
+    panel.set_xlabel("clicks per session")
     panel.set_ylabel("cumulative share")
     panel.legend(loc="lower right")
     _thousands(panel.xaxis)
@@ -95,24 +95,24 @@ def _popularity(numbers: Json, panels: list[Axes]) -> None:
     one, all_before = panels
     popularity = numbers["popularity"]
     one.loglog(popularity["rank"], popularity["share"], color=BLUE)
-    one.set_title("Share of clicks of the item at a rank")
+    one.set_title("Share of clicks by item rank")
     one.set_ylabel("share of clicks")
     _percents(one.yaxis)
     all_before.semilogx(popularity["rank"], popularity["cumulative_share"], color=BLUE)
     all_before.set_ylim(0, 1.03)
-    all_before.set_title("Share of clicks of the items up to a rank")
+    all_before.set_title("Cumulative share of clicks by item rank")
     all_before.set_ylabel("cumulative share")
     _percents(all_before.yaxis)
     for panel in panels:
-        panel.set_xlabel("rank of the item by clicks")
+        panel.set_xlabel("item rank (1 is the most clicked)")
         _thousands(panel.xaxis)
 
 
 def _support(numbers: Json, panels: list[Axes]) -> None:
     (panel,) = panels
     panel.loglog(numbers["support"]["at_least"], numbers["support"]["items"], color=BLUE, drawstyle="steps-pre")
-    panel.set_title("Items with at least so many clicks")
-    panel.set_xlabel("clicks of the item (support)")
+    panel.set_title("Items by minimum number of clicks")
+    panel.set_xlabel("minimum clicks per item")
     panel.set_ylabel("items")
     _thousands(panel.xaxis)
     _thousands(panel.yaxis)
@@ -123,11 +123,11 @@ def _new_items(numbers: Json, panels: list[Axes]) -> None:
     rest = numbers["days"][1:]
     days = [date.fromisoformat(day["day"]) for day in rest]
     items.bar(days, [day["new_items"] for day in rest], color=BLUE)  # type: ignore[arg-type]
-    items.set_title("Items that no earlier day of the window has")
+    items.set_title("New items per day (not clicked earlier in the window)")
     items.set_ylabel("new items")
     _thousands(items.yaxis)
     share.bar(days, [day["clicks_on_new_items"] / day["clicks"] for day in rest], color=ORANGE)  # type: ignore[arg-type]
-    share.set_title("Share of the day's clicks that goes to them")
+    share.set_title("Share of clicks on new items")
     share.set_ylabel("share of clicks")
     _percents(share.yaxis)
     for panel in panels:
@@ -144,12 +144,12 @@ def _hours(numbers: Json, panels: list[Axes]) -> None:
 
 
 _PLOTS: dict[str, tuple[str, int, float, Callable[[Json, list[Axes]], None]]] = {
-    "by_day": ("Clicks, sessions and items by day", 3, 6.5, _by_day),
-    "session_lengths": ("Sessions by number of clicks", 1, 3.6, _session_lengths),
-    "length_shares": ("Cumulative share of sessions and clicks by length of session", 1, 3.6, _length_shares),
-    "popularity": ("Share of clicks by rank of the item", 2, 6.0, _popularity),
-    "support": ("Items by number of clicks", 1, 3.6, _support),
-    "new_items": ("New items by day", 2, 5.2, _new_items),
+    "by_day": ("Clicks, sessions and items per day", 3, 6.5, _by_day),
+    "session_lengths": ("Session length", 1, 3.6, _session_lengths),
+    "length_shares": ("Cumulative share of sessions and clicks by session length", 1, 3.6, _length_shares),
+    "popularity": ("Share of clicks by item rank", 2, 6.0, _popularity),
+    "support": ("Items by minimum number of clicks", 1, 3.6, _support),
+    "new_items": ("New items per day", 2, 5.2, _new_items),
     "hours": ("Clicks by hour of day", 1, 3.2, _hours),
 }
 
@@ -168,7 +168,7 @@ def _thousands(axis: Any) -> None:
 def _percents(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter
 
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
 
 
 def _dates(panel: Axes) -> None:

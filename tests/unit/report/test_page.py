@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sbr_tasks.clicks.ingest import ingest, ingest_missing
+from sbr_tasks.days import day_in_words
 from sbr_tasks.errors import RegistryError, TrackingError
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry.gate import Outcome
@@ -169,8 +170,8 @@ def test_page_of_a_promotion_has_intervals_slices_baselines_and_curve(shop: tupl
     promotion = decide(D, Outcome.PROMOTE)
     page, html = page_of(shop, D)
     assert f"Promoted: {promotion.version} replaces {promotion.before} as champion." in page.text
-    assert ["metric", "difference", "relative", "95% interval", "better with probability"] in page.rows
-    assert ["Recall@20", "+0.0312", "+12.5 %", "-0.0125 to +0.0725", "0.88"] in page.rows
+    assert ["metric", "difference", "relative", "95% interval", "better in resamples"] in page.rows
+    assert ["Recall@20", "+0.0312", "+12.5%", "-0.0125 to +0.0725", "88%"] in page.rows
     assert ["metric", "challenger", "champion", "popularity"] in page.rows
     assert ["Recall@20", "0.2500", "0.2500", "0.1000"] in page.rows
     assert ["Share of known targets", "58.0%", "58.0%", "58.0%"] in page.rows
@@ -187,22 +188,22 @@ def test_page_of_a_rejection_says_so_first_and_keeps_the_champion(shop: tuple[St
     champion = decide(BEFORE, Outcome.BOOTSTRAP)
     rejected = decide(D, Outcome.KEEP_CHAMPION, "Recall@20 <0.1> does not beat 0.2.")
     page, html = page_of(shop, D)
-    assert f"Not promoted: {rejected.version} does not beat {champion.version}, which stays champion." in page.text
+    assert f"Not promoted: {rejected.version} is not better than {champion.version}, which stays champion." in page.text
     assert "Recall@20 &lt;0.1&gt; does not beat 0.2." in html
-    assert f"Champion from this run on: {champion.version}" in page.text
+    assert f"Champion after this run: {champion.version}" in page.text
 
 
 @pytest.mark.usefixtures("no_mlflow")
 def test_page_says_what_changed_since_the_run_before(shop: tuple[Store, Settings], decide: Decide) -> None:
     decide(BEFORE, Outcome.BOOTSTRAP)
-    assert "No earlier run was decided" in page_of(shop, BEFORE)[0].text
+    assert "no earlier decision" in page_of(shop, BEFORE)[0].text
     decide(D, Outcome.PROMOTE)
     page, _ = page_of(shop, D)
     assert ["model.n_epochs", "1", "2"] in page.rows
     assert ["days", "2020-06-02 to 2020-06-05", "2020-06-03 to 2020-06-06", ""] in page.rows
-    assert ["days with other clicks since", "", "none", ""] in page.rows
-    assert ["accepted clicks", "680", "664", "-2.4 %"] in page.rows
-    assert ["test events", "120", "120", "+0.0 %"] in page.rows
+    assert ["days whose clicks changed", "", "none", ""] in page.rows
+    assert ["accepted clicks", "680", "664", "-2.4%"] in page.rows
+    assert ["test events", "120", "120", "+0.0%"] in page.rows
     assert "package.numpy" not in page.text
 
 
@@ -212,10 +213,10 @@ def test_page_of_a_version_that_was_rolled_back_from_says_so(shop: tuple[Store, 
     rollback = Rollback(3, first.version, BEFORE, second.version, "shelves were empty", "ann@shop", "2020-06-08T09:00:00+00:00")
     PromotionLog(shop[0]).create(rollback)
     text = page_of(shop, D)[0].text
-    assert f"Retired by a rollback to {first.version} (log entry 3, 2020-06-08T09:00:00+00:00, ann@shop)" in text
+    assert f"Retired: rolled back to {first.version} (log entry 3, 8 June 2020, 09:00 UTC, by ann@shop)" in text
     assert "shelves were empty" in text
     assert f"champion when this page was written: {first.version}" in text
-    assert f"Champion again, by a rollback from {second.version}" in page_of(shop, BEFORE)[0].text
+    assert f"Champion again: rolled back from {second.version}" in page_of(shop, BEFORE)[0].text
 
 
 @pytest.mark.usefixtures("no_mlflow")
@@ -271,7 +272,7 @@ def test_page_is_written_even_if_mlflow_is_out_of_reach(shop: tuple[Store, Setti
     with pytest.raises(TrackingError) as caught:
         write_report(store, settings.model_copy(update={"mlflow": broken}), D)
     where = store.where(promotion.page)
-    assert str(caught.value).startswith(f"The page was written ({where}), but isn't kept with the version: MLflow at sqlite")
+    assert str(caught.value).startswith(f"The page was written to {where}, but adding it to MLflow failed: MLflow at sqlite")
     assert promotion.version in store.get(promotion.page).decode()
 
 
@@ -281,12 +282,12 @@ def test_last_decision_of_the_day_is_told_and_compared_with_the_one_before(
 ) -> None:
     decide(BEFORE, Outcome.BOOTSTRAP)
     decide(D, Outcome.KEEP_CHAMPION)
-    forced = decide(D, Outcome.FORCED, "Forced, whatever the metrics: a test.")
+    forced = decide(D, Outcome.FORCED, "Forced regardless of the metrics: a test.")
     report = write_report(*shop, D)
     assert report.promotion == forced
     page = _Page(shop[0].get(report.key).decode())
     assert f"Promoted by force: {forced.version}" in page.text
-    assert f"The last run before it: {BEFORE}" in page.text  # not the decision before it on the same version
+    assert f"Previous run: {day_in_words(BEFORE)}" in page.text  # not the decision before it on the same version
 
 
 @pytest.mark.usefixtures("no_mlflow")
@@ -297,8 +298,8 @@ def test_lost_record_of_the_run_before_hides_only_what_it_held(
     decide(D, Outcome.PROMOTE)
     shutil.rmtree(tmp_path / "store" / "windows" / f"as_of={BEFORE}")
     page, _ = page_of(shop, D)
-    assert "The record of that run's window is gone" in page.text
-    assert ["test events", "120", "120", "+0.0 %"] in page.rows
+    assert "window was removed" in page.text
+    assert ["test events", "120", "120", "+0.0%"] in page.rows
 
 
 def test_day_without_decision_is_a_sentence_that_tells_what_is_known(shop: tuple[Store, Settings], tmp_path: Path) -> None:
@@ -306,7 +307,7 @@ def test_day_without_decision_is_a_sentence_that_tells_what_is_known(shop: tuple
     with pytest.raises(RegistryError) as caught:
         write_report(store, settings, D)
     assert str(caught.value) == (
-        f"Nothing was decided for {D} yet, so there is nothing to report. Run `sbr retrain --as-of {D}`."
+        f"There is no decision for {D} yet, so there is nothing to report. Run `sbr retrain --as-of {D}`."
     )
     bad = D + timedelta(days=1)
     write_parquet(tmp_path / "in" / "bad.parquet", [(None, 1, at(bad, 1)), (2, 2, at(bad, 2))])

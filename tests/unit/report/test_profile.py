@@ -72,7 +72,7 @@ def test_sessions_that_last_for_days_are_counted_over_all_days() -> None:
         "quantiles_hours": {"0.5": 0.0, "0.99": 24.0, "0.999": 24.0},
         "share_over_24_hours": 0.25,
     }
-    assert key_numbers(numbers_of(days))["sessions of more than 24 hours"] == "25.0%"
+    assert key_numbers(numbers_of(days))["sessions longer than 24 hours"] == "25.0%"
 
 
 def test_quantile_is_the_least_length_that_enough_sessions_do_not_exceed() -> None:
@@ -226,7 +226,7 @@ def test_numbers_and_plots_are_written_into_a_folder(shop: tuple[Store, Settings
 def test_inline_plots_are_bare_elements(shop: tuple[Store, Settings]) -> None:
     store, settings = shop
     plots = inline_plots(store, profile_window(store, settings, D))
-    assert plots[0][0] == "Clicks, sessions and items by day"
+    assert plots[0][0] == "Clicks, sessions and items per day"
     assert all(svg.startswith("<svg") and svg.endswith("</svg>") and "<metadata" not in svg for _, svg in plots)
 
 
@@ -264,14 +264,14 @@ def test_table_says_what_is_asked_first(shop: tuple[Store, Settings]) -> None:
         ["clicks", "8"],
         ["sessions", "4"],
         ["items", "3"],
-        ["clicks of a session", "2.00 on average, 4 at most"],
-        ["sessions of one click", "50.0%"],
-        ["sessions of more than 24 hours", "0.0%"],
+        ["clicks per session", "2.00 on average, 4 at most"],
+        ["one-click sessions", "50.0%"],
+        ["sessions longer than 24 hours", "0.0%"],
         ["50% of sessions have at most", "1 click"],
         ["99% of sessions have at most", "4 clicks"],
         ["99.9% of sessions have at most", "4 clicks"],
         ["clicks on the top 1% of items", "50.0%"],
         ["clicks on the top 10% of items", "50.0%"],
-        ["busiest hour of day", "00:00, 50.0% of clicks"],
+        ["busiest hour", "00:00, 50.0% of clicks"],
         ["new items on 2020-06-03", "1, 40.0% of the day's clicks"],
     ]
