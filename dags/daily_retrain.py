@@ -1,44 +1,45 @@
-"""### Retrains GRU4Rec on the newest day of clicks and promotes the model if it is better
+"""### Retrains GRU4Rec on the newest day of clicks and promotes the version if it is better
 
-One run a day, for the day before. A run for day D ingests and validates the clicks of D (and of any day of its window that is
-missing), builds the window of 30 days, trains a challenger, lets challenger and champion recommend for the same sessions of D,
-and promotes the challenger if it is better. *Not promoted* is a success; *could not decide* is a failure.
+One run a day, for the day before. The run for day D ingests and validates the clicks of D (and of any missing day of its
+window), builds the window of 30 days, trains a challenger, scores challenger and champion on the same sessions of D, and
+promotes the challenger if it is better. *Not promoted* is a success; *could not decide* is a failure.
 
-**Which day?** Scheduled and backfill runs: the day at which their data interval starts. Runs by hand need `day`. Runs may
-come in any order and side by side; a run that is repeated finds what is done already. Airflow names a run by the end of its
-interval: `backfill__2014-09-30T00:00:00+00:00` is the run for 29 September.
+**Which day?** Scheduled and backfill runs use the start of their data interval. Manual runs need `day`. Runs may come in any
+order and side by side; a repeated run reuses work already done. Airflow names a run after the end of its interval:
+`backfill__2014-09-30T00:00:00+00:00` is the run for 29 September.
 
-**Parameters** (*Trigger*; empty: as the settings say). What can't be is refused by the form, or by `resolve_day` in a sentence.
+**Parameters** (*Trigger*; empty: the default from the settings). The form rejects invalid values; the task `resolve_day`
+rejects invalid combinations and explains why.
 
 | | |
 |---|---|
-| `day` | the day (`YYYY-MM-DD`) whose clicks are new; needed by hand, left empty in a backfill |
-| `promote` | `gate`: if the gate finds it better; `never`: train, score and report only; `force`: whatever the metrics |
-| `reason` | why it is forced, for the promotion log; needed with `force`, refused without |
-| `n_epochs`, `batch_size`, `learning_rate`, `loss`, `seed`, `warm_start`, `window_days` | settings of this run only: they \
-make a version of their own, and the decision names them |
+| `day` | day to retrain for (`YYYY-MM-DD`); required for a single run, empty in a backfill |
+| `promote` | `gate`: promote if the gate finds it better; `never`: only train, score and report; \
+`force`: promote regardless of the metrics |
+| `reason` | reason for a forced promotion, kept in the promotion log; required with `force`, not allowed without |
+| `n_epochs`, `batch_size`, `learning_rate`, `loss`, `seed`, `warm_start`, `window_days` | settings for this run only: \
+the run trains a version of its own, and the decision lists them |
 
-**Past days**: *Trigger*, *Backfill*, the first and the last day; with 1 active run, in order. *All Runs* repeats days
-that are done, which costs little where nothing changed. Parameters of a backfill count only if *Override parameters on existing
-runs* is ticked, for new runs too; `promote` *Never* then scores past days and moves nothing.
+**Past days**: choose *Trigger*, *Backfill*, and the first and last day; with 1 active run they run in order. *All Runs* also
+repeats days that are done, which is quick where nothing changed. Parameters of a backfill apply only if *Override parameters on
+existing runs* is ticked, even to new runs. With `promote` *Never*, a backfill scores past days and never changes the champion.
 
-**When a task fails**, the line *Task failed with exception* of its log says what was found and what to do
-(key `w` wraps lines); then clear the task, and the run goes on.
-What is the same at every try fails at once; all else (a store or a server out of reach) is tried three more times within two
-minutes.
+**When a task fails**, the log line *Task failed with exception* says what was found and what to do (key `w` wraps lines). Fix
+it, then clear the task to continue the run. Errors that a retry can't fix fail at once; others (a store or server that is
+unreachable) are retried three times within two minutes.
 
-| task | what it may be |
+| task | possible causes |
 |---|---|
 | `resolve_day` | no day, or parameters that don't go together: trigger again |
-| `ingest_clicks` | the source is absent, or has no clicks of D (a scheduled run waits first, `source.wait_minutes`) |
-| `validate_clicks` | D is in quarantine: see its *Data Docs of the day*, correct it, clear from `ingest_clicks` on |
+| `ingest_clicks` | the source is missing, or has no clicks of D (a scheduled run waits first, `source.wait_minutes`) |
+| `validate_clicks` | D is in quarantine: see *Data Docs of the day*, fix the source, and clear from `ingest_clicks` on |
 | `build_window` | too many days are missing, or cleansing left nothing |
-| `train_gru4rec` | the loss is no longer finite: lower the learning rate. A stopped training goes on after its last epoch |
+| `train_gru4rec` | the loss is no longer finite: lower the learning rate. Interrupted training resumes after its last epoch |
 | `promote_if_better` | the champion can't be used: restore its files, or roll back |
 
-A task that is marked as a success by hand returns nothing: the tasks that need its result fail at once and say so. Clear it.
+A task marked as successful by hand has no result, so the tasks that need it fail at once and say so. Clear it to continue.
 
-A task that stays *scheduled* may wait for a free slot of its pool (`training`, `promotion`; *Admin*, *Pools*).
+A task that stays *scheduled* may be waiting for a slot in its pool (`training`, `promotion`; see *Admin*, *Pools*).
 """
 
 from __future__ import annotations
@@ -59,14 +60,14 @@ from sbr_tasks.settings import load_settings
 
 SETTINGS = load_settings()
 if SETTINGS.alerts.on:
-    notifier_of(SETTINGS.alerts)  # a misspelt one is an error of this file, and not found out when a run fails
+    notifier_of(SETTINGS.alerts)  # a misspelt one is an import error now, and not a surprise when a run fails
 
 
 @dag(
     schedule=CronDataIntervalTimetable("@daily", timezone=SETTINGS.timezone),
     start_date=datetime(1995, 1, 1, tzinfo=SETTINGS.zone),
     catchup=False,
-    max_active_runs=2,  # a nightly run never waits for a retrain by hand; more would share the same processors
+    max_active_runs=2,  # a nightly run never waits for a manual one; more would share the same processors
     params=trigger_form(),
     tags=["recommendations", "gru4rec", "daily"],
     doc_md=__doc__,
@@ -74,16 +75,16 @@ if SETTINGS.alerts.on:
     deadline=deadline(SETTINGS),
 )
 def daily_retrain() -> None:
-    """Wires the steps; the work is in `sbr_tasks.steps`."""
+    """Connects the steps; the work is in `sbr_tasks.steps`."""
 
     @task(execution_timeout=timedelta(minutes=5))
     def resolve_day() -> str:
-        """The day whose clicks are new to this run; refuses what the trigger form couldn't."""
+        """Resolves the day of the run; rejects parameters that don't go together."""
         return resolve_run()
 
     @task.sensor(mode="reschedule", execution_timeout=timedelta(hours=2), **waits(SETTINGS.source))
     def ingest_clicks(day: str) -> PokeReturnValue:
-        """Reads the day, and days of its window that were never ingested, in one pass; a scheduled run waits for its clicks."""
+        """Ingests the day, and missing days of its window, in one pass; a scheduled run waits for its clicks."""
         day = result_of("resolve_day", day)
         is_scheduled = get_current_context()["dag_run"].run_type == "scheduled"
         ingested = run_as_asked(steps.ingest_clicks_once_there if is_scheduled else steps.ingest_clicks, day)
@@ -102,7 +103,7 @@ def daily_retrain() -> None:
 
     @task(execution_timeout=timedelta(hours=12), pool="training", queue="training")
     def train_gru4rec(window: dict[str, Any]) -> dict[str, Any]:
-        """Trains the challenger and registers it as a model version."""
+        """Trains the challenger and registers it as a version."""
         window = result_of("build_window", window)
         return run_as_asked(steps.train_gru4rec, window["day"], window["window"])
 
@@ -119,7 +120,7 @@ def daily_retrain() -> None:
 
     @task(execution_timeout=timedelta(minutes=5), outlets=[CHAMPION])
     def announce_champion(decision: dict[str, Any]) -> dict[str, Any]:
-        """Updates the asset `champion` if this run's model is the champion; else it is skipped, and nothing downstream runs."""
+        """Updates the asset `champion` if this run's version is the champion; otherwise it is skipped."""
         found = run_as_asked(steps.champion_event, result_of("promote_if_better", decision))
         if found["event"] is None:
             raise AirflowSkipException(found["why"])
@@ -147,7 +148,7 @@ def daily_retrain() -> None:
 
 
 def names_of(challenger: dict[str, Any]) -> tuple[str, str, str]:
-    """What the later steps know a challenger by: day, window and version."""
+    """Day, window and version, which the later steps take."""
     challenger = result_of("train_gru4rec", challenger)
     return challenger["day"], challenger["window"], challenger["model_version"]
 

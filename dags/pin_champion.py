@@ -1,11 +1,11 @@
-"""### Keeps the champion, whatever the gate says, or ends that
+"""### Pins the champion, or unpins it
 
-Trigger with `action` *Pin* and a `reason`, kept in the promotion log. From then on the gate's decisions are recorded as what
-they would be (`would_promote`, `would_keep`), and the champion stays, until the DAG is triggered with *Unpin*. The champion
-itself, MLflow and the serving copy don't change.
+Trigger with `action` *Pin* and a `reason`, which is kept in the promotion log. Until the DAG is triggered with *Unpin*, the
+gate still records decisions (`would_promote`, `would_keep`), but the champion stays. Pinning changes neither MLflow nor the
+serving copy.
 
 **When a task fails**, the last line of its log says why: there is no champion, it is pinned for another reason, or it isn't
-pinned. Nothing was changed then.
+pinned. Nothing was changed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sbr_run_parts import run_step
 
 from sbr_tasks import steps
 
-LABELS = {"pin": "Pin: keep the champion", "unpin": "Unpin: let decisions move it again"}
+LABELS = {"pin": "Pin: keep the champion", "unpin": "Unpin: let better versions replace it"}
 
 
 @dag(
@@ -29,7 +29,11 @@ LABELS = {"pin": "Pin: keep the champion", "unpin": "Unpin: let decisions move i
     params={
         "action": Param("pin", type="string", enum=list(LABELS), values_display=LABELS, title="Action"),
         "reason": Param(
-            None, type=["null", "string"], minLength=1, title="Reason", description="Kept in the promotion log; needed to pin"
+            None,
+            type=["null", "string"],
+            minLength=1,
+            title="Reason",
+            description="Required to pin; kept in the promotion log.",
         ),
     },
     tags=["recommendations", "gru4rec"],
@@ -37,11 +41,11 @@ LABELS = {"pin": "Pin: keep the champion", "unpin": "Unpin: let decisions move i
     default_args=DEFAULT_ARGS,
 )
 def pin_champion() -> None:
-    """Wires the one step; the work is in `sbr_tasks.steps`."""
+    """Connects the one step; the work is in `sbr_tasks.steps`."""
 
     @task(execution_timeout=timedelta(minutes=5))
     def pin() -> dict[str, Any]:
-        """Writes into the promotion log that the champion stays, or that it may change again."""
+        """Records the pin, or its end, in the promotion log."""
         context = get_current_context()
         params = context["params"]
         step = {"pin": steps.pin_champion, "unpin": steps.unpin_champion}[params["action"]]

@@ -1,10 +1,10 @@
-"""### Writes the champion's 20 next items after every item
+"""### Publishes the champion's top 20 next items for every item
 
-Runs whenever the asset `champion` is updated, that is, after a promotion or a rollback. It writes
-`recommendations/MODEL_VERSION/next_items.parquet` into the store: columns `item_id`, `rank`, `next_item_id`, `score`.
-An example of what may follow a promotion.
+Runs whenever the asset `champion` is updated: after a promotion or a rollback. It writes
+`recommendations/MODEL_VERSION/next_items.parquet` to the store, with the columns `item_id`, `rank`, `next_item_id` and `score`.
+This DAG is an example of work that follows a promotion.
 
-**When a task fails**, the last line of its log says why; clear it. The same version gives the same file.
+**When a task fails**, the last line of its log says why. Clear the task to retry; the same version gives the same file.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from sbr_tasks import steps
     default_args=DEFAULT_ARGS,
 )
 def publish_recommendations() -> None:
-    """Wires the one step; the work is in `sbr_tasks.steps`."""
+    """Connects the one step; the work is in `sbr_tasks.steps`."""
 
     @task(execution_timeout=timedelta(hours=1))
     def publish_next_items() -> dict[str, Any]:
-        """Scores every item with the champion and writes the best next ones."""
+        """Scores next items for every item with the champion and writes the best ones."""
         return run_step(steps.publish_next_items)
 
     publish_next_items()

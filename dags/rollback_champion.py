@@ -1,13 +1,13 @@
-"""### Makes an earlier champion the champion again
+"""### Rolls back to an earlier champion
 
-Trigger with `to`, the name of a version that was champion before (see `sbr log`), and `reason`, for whoever reads the log
-later. The version that is left is retired: it is never promoted again. The serving copy gets a new number with the old model,
-and the asset `champion` is updated. With `pin` the version stays champion until it is unpinned; without, the next better model
-replaces it.
+Trigger with `to`, the name of a version that was champion before (`sbr log` lists them), and a `reason`, which is kept in the
+promotion log. The current champion is retired and can never be promoted again. The serving copy gets a new number with the old
+model, and the asset `champion` is updated. With `pin`, the version stays champion until it is unpinned; otherwise the next
+better version replaces it.
 
-**When a task fails**, the last line of its log says why: the version was never champion, is champion already, or is retired.
-Nothing was changed then, unless it says that a log entry stands. Triggering again with the same parameters changes nothing
-after a success, and completes what was stopped halfway.
+**When a task fails**, the last line of its log says why: the version was never champion, is already the champion, or is
+retired. Nothing was changed, unless the error says that the decision was recorded. Triggering again with the same parameters
+finishes an interrupted rollback, and changes nothing after a successful one.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from sbr_tasks import steps
     catchup=False,
     params={
         "to": Param(
-            type="string", minLength=1, title="Version", description="An earlier champion, such as 2020-06-29-1a2b3c4d"
+            type="string", minLength=1, title="Version", description="An earlier champion, such as 2020-06-29-1a2b3c4d."
         ),
-        "reason": Param(type="string", minLength=1, title="Reason", description="Why, for whoever reads the log later"),
+        "reason": Param(type="string", minLength=1, title="Reason", description="Kept in the promotion log."),
         "pin": Param(
-            False, type="boolean", title="Pin", description="Also keep it whatever the gate says, until pin_champion unpins it"
+            False, type="boolean", title="Pin", description="Keep this version as champion until pin_champion unpins it."
         ),
     },
     tags=["recommendations", "gru4rec"],
@@ -40,11 +40,11 @@ from sbr_tasks import steps
     default_args=DEFAULT_ARGS,
 )
 def rollback_champion() -> None:
-    """Wires the one step; the work is in `sbr_tasks.steps`."""
+    """Connects the one step; the work is in `sbr_tasks.steps`."""
 
     @task(execution_timeout=timedelta(minutes=30), outlets=[CHAMPION], pool="promotion")
     def roll_back() -> dict[str, Any]:
-        """Writes the rollback into the promotion log, and brings MLflow and the serving copy level with it."""
+        """Records the rollback in the promotion log, then updates MLflow and the serving copy."""
         context = get_current_context()
         params = context["params"]
         done = run_step(steps.roll_back, params["to"], params["reason"], pin=params["pin"], run=context["run_id"])

@@ -1,4 +1,4 @@
-"""What the DAGs of this folder share: who owns a task, what is tried again, and the asset that a promotion updates."""
+"""What the DAGs share: task defaults, retries, and the asset that a promotion updates."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sbr_tasks.settings import SourceSettings, WindowSettings
 
 
 class RetryWhatMayMend(RetryPolicy):
-    """Fails at once on an error that is the same at every try, with its sentence as the reason in the log."""
+    """Fails at once on an error that a retry can't fix, with its message as the reason in the log."""
 
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
     ) -> RetryDecision:
-        """Retries everything but the package's own errors; a store that was out of reach may be back at the next try."""
-        may_mend = isinstance(exception, StoreError) and not isinstance(exception, DamagedError)
-        if isinstance(exception, SbrError) and not may_mend:
+        """Retries everything but the package's own errors; an unreachable store may be back at the next attempt."""
+        is_transient = isinstance(exception, StoreError) and not isinstance(exception, DamagedError)
+        if isinstance(exception, SbrError) and not is_transient:
             return RetryDecision.fail(str(exception))
         return RetryDecision.default()
 
@@ -45,7 +45,7 @@ def waits(source: SourceSettings) -> dict[str, timedelta]:
 
 
 def spark_overrides(window: WindowSettings) -> list[str]:
-    """Where Spark works, as the connection `spark_default` says; nothing if windows need no Spark or the settings say where."""
+    """The Spark master of the connection `spark_default`, unless the settings name one or windows don't need Spark."""
     if window.engine != "spark" or window.spark_master:
         return []
     try:
@@ -53,10 +53,10 @@ def spark_overrides(window: WindowSettings) -> list[str]:
     except AirflowNotFoundException:
         return []
     master = connection.host
-    if connection.port:  # a connection that is written as a URL has its scheme as its type
+    if connection.port:  # of a connection given as a URL, the scheme is its type
         master = f"{master if '://' in master else f'spark://{master}'}:{connection.port}"
     return [f"window.spark_master={master}"] if master else []
 
 
 CHAMPION = Asset("champion")
-"""Updated by whatever makes another version the champion; the event's extra holds `model_version`, `day` and `log_entry`."""
+"""Updated when another version becomes champion; the event's extra holds `model_version`, `day` and `log_entry`."""

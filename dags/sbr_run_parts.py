@@ -1,4 +1,4 @@
-"""What tasks do beside their step: progress as metrics and a summary; for `daily_retrain`, what its form asks for."""
+"""What tasks share around their step: progress as metrics, a summary, and the trigger form of `daily_retrain`."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from sbr_tasks.trigger import FIELDS, Asked, read_form, schema_of
 
 logger = logging.getLogger(__name__)
 
-_DAY = "The day whose clicks are new. Runs by hand need it, the logical date is no substitute; in a backfill leave it empty."
+_DAY = "Day to retrain for. Required for a single run (the logical date above is ignored); leave empty in a backfill."
 _PROMOTE = (
-    "By the gate: if it is better than the champion. Never: train, score and report only. Force: whatever the metrics, unless "
-    "the champion is of a newer day."
+    "If better: the gate compares it with the champion. Never: only train, score and report. Force: regardless of the metrics, "
+    "unless the champion is from a newer day or pinned."
 )
-_REASON = "Why the promotion is forced, for whoever reads the log later; only with Force, and needed then."
-_LABELS = {"gate": "By the gate", "never": "Never", "force": "Force, with a reason"}
+_REASON = "Reason for a forced promotion (kept in the promotion log). Required with Force, otherwise leave empty."
+_LABELS = {"gate": "If better", "never": "Never", "force": "Force, with a reason"}
 
 
 def trigger_form() -> dict[str, Param]:
-    """The parameters of a run; null leaves a setting as it is."""
-    only_now = "Settings of this run only"
+    """The parameters of a run; null keeps the setting."""
+    section = "Settings for this run only"
     return {
         "day": Param(None, type=["null", "string"], format="date", title="Day", description=_DAY),
         "promote": Param(
             "gate", type="string", enum=list(_LABELS), values_display=_LABELS, title="Promote", description=_PROMOTE
         ),
         "reason": Param(None, type=["null", "string"], minLength=1, maxLength=500, title="Reason", description=_REASON),
-        **{name: Param(None, section=only_now, **schema_of(name)) for name in FIELDS},
+        **{name: Param(None, section=section, **schema_of(name)) for name in FIELDS},
     }
 
 
 def asked() -> Asked:
-    """What the run of the present task was asked for."""
+    """What the parameters of the current run ask for."""
     return read_form(get_current_context()["params"])
 
 
@@ -52,18 +52,18 @@ def result_of(task: str, result: Any) -> Any:
         result: What Airflow has of it.
 
     Raises:
-        StepError: It returned nothing, because somebody marked it as a success by hand.
+        StepError: It returned nothing, because somebody marked it as successful by hand.
     """
     if result is None:
         raise StepError(
-            f"The task {task} has no result, so this one can't do its work: {task} was marked as a success by hand before it "
-            f"had done its own, or its result was deleted. Clear {task} and the tasks after it."
+            f"The task {task} has no result, which this task needs: {task} was marked as successful by hand, or its result was "
+            f"deleted. Clear {task} and the tasks after it."
         )
     return result
 
 
 def resolve_run() -> str:
-    """The day of the run of the present task; refuses parameters that don't go together, before anything is done."""
+    """The day of the current run; rejects parameters that don't go together before anything is done."""
     context = get_current_context()
     run, wanted = context["dag_run"], asked()
     # A backfill's logical date is the start of its interval, except where it takes over a manual run of that date: Airflow
@@ -92,5 +92,5 @@ def run_step(step: Callable[..., Any], *args: Any, **named: Any) -> Any:
 
 
 def run_as_asked(step: Callable[..., Any], *args: Any, overrides: Sequence[str] = (), **named: Any) -> Any:
-    """As `run_step`, with the settings that the run was asked for, which win over `overrides`."""
+    """Like `run_step`, with the settings of the run's parameters, which win over `overrides`."""
     return run_step(step, *args, overrides=[*overrides, *asked().overrides], **named)

@@ -1,4 +1,4 @@
-"""Buttons on the pages of tasks: what they wrote, where a browser finds it."""
+"""Buttons on task pages that open what the run wrote."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGES = "/sbr-pages"
 
 @attrs.define
 class ReturnedLink(BaseOperatorLink):
-    """A button on a task's page; its address is made at the task's end, whether it succeeded or not.
+    """A button on a task's page; its address is built when the task ends, whether it succeeded or not.
 
     Attributes:
         title: What the button says.
@@ -39,7 +39,7 @@ class ReturnedLink(BaseOperatorLink):
         return f"_link_{self.title.replace(' ', '_').lower()}"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """The address; empty, which Airflow shows as no button, while something that it needs isn't known."""
+        """The address; empty, which Airflow shows as no button, while a value that it needs is missing."""
         del operator
         known = {}
         for name, (task_id, key) in self.needs.items():

@@ -1,14 +1,16 @@
-"""### Checks the store, then removes what nothing needs any more
+"""### Checks the store, then removes what is no longer needed
 
-Once a week: `check_store` verifies every file that a record of the store names (`sbr store check`); if all are whole,
+Once a week, `check_store` verifies every file that a record of the store names (`sbr store check`). If all files are intact,
 `clear_store` removes revisions, windows, versions and leftovers that no retained run and no entry of the promotion log needs
-(`sbr store gc`). Retained are the runs of the newest decided day and of `keep_days` days before it; without that parameter
-the setting `upkeep.keep_days` counts. Daily runs may be at work meanwhile.
+(`sbr store gc`). Runs are retained for the newest decided day and the `keep_days` days before it (default: the setting
+`upkeep.keep_days`). It is safe to run beside daily runs.
 
-**When a task fails**, the last line of its log says why. `check_store`: files are missing or damaged; the table in its log
-names each and says what to do (docs/operations.md, *Checking and clearing the store*); then clear the task. Until then nothing
-is removed. `clear_store`: the store is out of reach; clear the task, and it continues where it was stopped. Or more than half
-of the accepted days would go, which only a person may confirm: `sbr store gc --dry-run` shows which, `--yes` removes them.
+**When a task fails**, the last line of its log says why.
+
+- `check_store`: files are missing or damaged. The table in its log lists them and says what to do (docs/operations.md,
+  *Checking and clearing the store*). Nothing is removed until you fix them and clear the task.
+- `clear_store`: either the store is unreachable (clear the task to continue), or more than half of the accepted days would be
+  removed, which needs confirmation: `sbr store gc --dry-run` shows them, and `sbr store gc --yes` removes them.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from sbr_run_parts import run_step
 
 from sbr_tasks import steps
 
-KEEP_HELP = "Days before the newest decided day whose runs keep all they read and wrote; empty: the setting upkeep.keep_days"
+KEEP_HELP = "Days before the newest decided day whose runs are kept. Default: upkeep.keep_days."
 
 
 @dag(
@@ -36,7 +38,7 @@ KEEP_HELP = "Days before the newest decided day whose runs keep all they read an
     default_args=DEFAULT_ARGS,
 )
 def store_upkeep() -> None:
-    """Wires the two steps; the work is in `sbr_tasks.steps`."""
+    """Connects the two steps; the work is in `sbr_tasks.steps`."""
 
     @task(execution_timeout=timedelta(hours=12))
     def check_store() -> dict[str, Any]:

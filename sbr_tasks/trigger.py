@@ -1,4 +1,4 @@
-"""What a person may ask of one run: other settings than usual, and what becomes of its model. The trigger form shows it."""
+"""The parameters of a run, as the trigger form shows them: settings for this run only, and whether to promote."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sbr_tasks.settings import Settings, load_settings
 
 Promote = Literal["gate", "never", "force"]
 
-_AS_SET = "as the settings say"
+_AS_SET = "Default (from the settings)"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Field:
     Attributes:
         title: What the form calls it.
         setting: The setting that it overrides for one run.
-        bounds: JSON Schema beyond what the setting itself says: a slip of the hand mustn't hold a machine for days.
+        bounds: Tighter JSON Schema bounds than the setting's own, so that a typo can't occupy a machine for days.
     """
 
     title: str
@@ -31,13 +31,13 @@ class Field:
 
 
 FIELDS: Mapping[str, Field] = {
-    "n_epochs": Field("Epochs", "model.n_epochs", {"maximum": 100}),
+    "n_epochs": Field("Maximum epochs", "model.n_epochs", {"maximum": 100}),
     "batch_size": Field("Batch size", "model.batch_size", {"maximum": 4096}),
     "learning_rate": Field("Learning rate", "model.learning_rate", {"minimum": 0.0001, "maximum": 1}),
     "loss": Field("Loss", "model.loss", {}),
     "seed": Field("Seed", "training.seed", {"maximum": 999_999}),
     "warm_start": Field("Warm start", "training.warm_start", {}),
-    "window_days": Field("Days of the window", "window.days", {"maximum": 366}),
+    "window_days": Field("Window days", "window.days", {"maximum": 366}),
 }
 """By name of the parameter."""
 
@@ -48,9 +48,9 @@ class Asked:
 
     Attributes:
         overrides: Settings of this run only, as on the command line (`model.n_epochs=3`).
-        promote: `gate`: the gate decides; `never`: the model is trained, scored and reported, and nothing is promoted;
-            `force`: the model is promoted whatever its metrics.
-        reason: Why, for `force`; None otherwise.
+        promote: `gate`: the gate decides; `never`: the version is trained, scored and reported, but not promoted;
+            `force`: the version is promoted regardless of its metrics.
+        reason: The reason for `force`; None otherwise.
     """
 
     overrides: tuple[str, ...] = ()
@@ -59,19 +59,19 @@ class Asked:
 
 
 def schema_of(name: str) -> dict[str, Any]:
-    """The JSON Schema of a field, from that of its setting; null, or nothing, leaves the setting as it is."""
+    """The JSON Schema of a field, from that of its setting; null, or nothing, keeps the setting."""
     field = FIELDS[name]
     section, leaf = field.setting.split(".")
     known = Settings.model_fields[section].annotation
     assert known is not None  # noqa: S101 (narrows the type)
     schema: dict[str, Any] = known.model_json_schema()["properties"][leaf]
-    said = f"{schema['description']} Empty: the setting {field.setting}."
+    description = f"{schema['description']} Default: {field.setting}."
     found = {"type": ["null", schema["type"]], "title": field.title}
     if "enum" in schema:
-        return {**found, "description": said, "enum": [None, *schema["enum"]], "values_display": {"null": _AS_SET}}
+        return {**found, "description": description, "enum": [None, *schema["enum"]], "values_display": {"null": _AS_SET}}
     bounds = {word: schema[word] for word in ("minimum", "maximum") if word in schema} | dict(field.bounds)
-    said = f"{said} From {bounds['minimum']:g} to {bounds['maximum']:g}."
-    return {**found, "description": said, "allOf": [bounds]}  # bounds beside the type would silently change what somebody types
+    description = f"{description} From {bounds['minimum']:g} to {bounds['maximum']:g}."
+    return {**found, "description": description, "allOf": [bounds]}  # beside the type, bounds would silently change the input
 
 
 def read_form(given: Mapping[str, Any]) -> Asked:
@@ -87,14 +87,14 @@ def read_form(given: Mapping[str, Any]) -> Asked:
     known = ("day", "promote", "reason", *FIELDS)
     for name in given:
         if name not in known:
-            raise SettingsError(f"A run has no parameter {name!r}, only {', '.join(known)}. Trigger the DAG again without it.")
+            raise SettingsError(f"Unknown parameter {name!r}: expected {', '.join(known)}. Trigger the DAG again without it.")
     promote: Promote = given.get("promote") or "gate"
     reason = (given.get("reason") or "").strip()
     if promote not in get_args(Promote):
         raise SettingsError(f"Expected promote to be one of {', '.join(get_args(Promote))}; found {promote!r}.")
     if promote == "force" and not reason:
         raise SettingsError(
-            "A forced promotion needs the parameter 'reason', for whoever reads the log later; none was given. "
+            "A forced promotion needs the parameter 'reason', which is kept in the promotion log; found none. "
             "Trigger the DAG again with a reason."
         )
     if reason and promote != "force":
@@ -104,7 +104,7 @@ def read_form(given: Mapping[str, Any]) -> Asked:
         )
     asked = {field.setting: given[name] for name, field in FIELDS.items() if given.get(name) is not None}
     if "model.n_epochs" in asked and load_settings(_as_overrides(asked)).training.warm_start == "parent":
-        asked["training.warm_epochs"] = asked["model.n_epochs"]  # which bounds a training that goes on from a parent
+        asked["training.warm_epochs"] = asked["model.n_epochs"]  # the limit for a warm start
     overrides = _as_overrides(asked)
     load_settings(overrides)
     return Asked(overrides, promote, reason or None)

@@ -315,8 +315,8 @@ def test_task_after_one_that_was_marked_by_hand_fails_at_once_with_a_sentence(tm
     }
     assert json.loads(done.stdout.split("FACTS", 1)[1]) == {
         task: [
-            f"The task {earlier} has no result, so this one can't do its work: {earlier} was marked as a success by hand "
-            f"before it had done its own, or its result was deleted. Clear {earlier} and the tasks after it.",
+            f"The task {earlier} has no result, which this task needs: {earlier} was marked as successful by hand, "
+            f"or its result was deleted. Clear {earlier} and the tasks after it.",
             "fail",
         ]
         for task, earlier in marked.items()

@@ -60,7 +60,7 @@ def test_force_carries_its_reason() -> None:
         ({"promote": "force", "reason": "  "}, "A forced promotion needs the parameter 'reason'"),
         ({"promote": "never", "reason": "x"}, "is for a forced promotion, but promote is 'never'"),
         ({"promote": "maybe"}, "Expected promote to be one of gate, never, force; found 'maybe'"),
-        ({"n_epoch": 3}, "A run has no parameter 'n_epoch', only day, promote, reason, n_epochs"),
+        ({"n_epoch": 3}, "Unknown parameter 'n_epoch': expected day, promote, reason, n_epochs"),
         ({"n_epochs": 0}, "Setting 'model.n_epochs' in the overrides"),
         ({"window_days": 2}, "Setting 'window.days' in the overrides"),
     ],

@@ -31,7 +31,7 @@ def set_number(form: Locator, field: str, value: float) -> None:
     """Types a number into the section with the settings of the run."""
     box = form.locator(f"[name=element_{field}]")
     if not box.is_visible():
-        form.get_by_text("Settings of this run only").click()
+        form.get_by_text("Settings for this run only").click()
     box.fill(str(value))
 
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from sbr_tasks.days import day_in_words
 from sbr_tasks.registry.versions import load_version
 from tests.integration.conftest import NEW, Platform
 from tests.integration.history import entries_of, store_of
@@ -42,7 +43,7 @@ def test_the_dag_page_explains_itself(page_of: PageOf) -> None:
     page.get_by_text("Retrains GRU4Rec on the newest day of clicks").wait_for()
     page.wait_for_timeout(700)  # it fades in
     keep_screen(page, "dag-docs")
-    page.get_by_text("wait for a free slot of its pool").scroll_into_view_if_needed()
+    page.get_by_text("waiting for a slot in its pool").scroll_into_view_if_needed()
     keep_screen(page, "dag-docs-end")
     page.keyboard.press("Escape")
     page.get_by_role("button", name=re.compile("Show Graph")).click()
@@ -82,7 +83,7 @@ def test_forced_promotion_without_a_reason_is_refused_by_the_first_task(platform
     assert states.pop("resolve_day") == "failed"
     assert set(states.values()) == {"upstream_failed"}
     assert platform.log(run_id, "resolve_day")[-1] == (
-        "A forced promotion needs the parameter 'reason', for whoever reads the log later; none was given. "
+        "A forced promotion needs the parameter 'reason', which is kept in the promotion log; found none. "
         "Trigger the DAG again with a reason."
     )
 
@@ -101,7 +102,7 @@ def test_run_with_a_setting_of_its_own_that_promotes_nothing(platform: Platform,
 
     told = platform.returned(run_id, "promote_if_better")
     assert (told["outcome"], told["promoted"], told["log_entry"]) == ("not_asked", False, None)
-    assert told["reasons"][-1] == "Settings of this run only: model.n_epochs=2."
+    assert told["reasons"][-1] == "Settings for this run only: model.n_epochs=2."
     assert entries_of(shop) == before, "nothing was written to the promotion log"
     version = load_version(store_of(shop), told["model_version"])
     assert len(version.manifest["curve"]) == version.manifest["inputs"]["model"]["n_epochs"] == 2
@@ -111,10 +112,10 @@ def test_run_with_a_setting_of_its_own_that_promotes_nothing(platform: Platform,
 
     _look_at_links(platform, page, run_id)
     page.goto(f"/sbr-models/version?name={version.name}")
-    page.get_by_text("Its run was asked not to promote it").wait_for()
+    page.get_by_text("only trained and scored it").wait_for()
     with page.context.expect_page() as opened:
-        page.get_by_role("link", name="Report of its run").click()
-    opened.value.get_by_text("was asked not to promote").first.wait_for()
+        page.get_by_role("link", name="Report of the run").click()
+    opened.value.get_by_text("only trained and scored").first.wait_for()
 
 
 def _look_at_links(platform: Platform, page: Page, run_id: str) -> None:
@@ -126,16 +127,16 @@ def _look_at_links(platform: Platform, page: Page, run_id: str) -> None:
     docs = str(page.get_by_role("link", name="Data Docs of the day").get_attribute("href"))
     version = str(page.get_by_role("link", name="Version on the Models page").get_attribute("href"))
     report.click()
-    page.get_by_text("was asked not to promote").first.wait_for()
+    page.get_by_text("only trained and scored").first.wait_for()
     keep_screen(page, "report-never")
     place = page.url
     page.goto(version)
     frame = page.frame_locator('iframe[title="Models"]')
-    frame.get_by_text("asked not to promote it").wait_for()
+    frame.get_by_text("only trained and scored it").wait_for()
     keep_screen(page, "version-never")
-    assert frame.get_by_role("link", name="Report of its run").count() == 1
+    assert frame.get_by_role("link", name="Report of the run").count() == 1
     page.goto(docs)
-    page.get_by_text(f"{NEW} is accepted").wait_for()
+    page.get_by_text(f"{day_in_words(NEW)} is accepted").wait_for()
     keep_screen(page, "data-docs")
 
     answer = page.request.get(place)
@@ -168,7 +169,7 @@ def test_forced_promotion_with_a_reason_stands_when_the_task_is_repeated(platfor
     forced = entries_of(shop)[-1]
     told = platform.returned(run_id, "promote_if_better")
     assert (told["outcome"], told["promoted"], told["log_entry"]) == ("forced", True, forced.number)
-    assert told["reasons"][0] == "Forced, whatever the metrics: new season."
+    assert told["reasons"][0] == "Forced regardless of the metrics: new season."
     body = {"dag_run_id": run_id, "dry_run": False, "only_failed": False, "task_ids": ["promote_if_better"]}
     platform.airflow.api.post("dags/daily_retrain/clearTaskInstances", body)
     assert platform.finished(run_id)["state"] == "success"
