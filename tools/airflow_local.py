@@ -1,12 +1,12 @@
 """Runs the whole platform on this machine: what `make run` and `make stop` call.
 
-    run    starts Airflow, retrains for the last DAYS days of clicks as one backfill, and prints what was decided
-    stop   ends what `run` left
-    env    prints the exports with which `airflow` and `sbr` work on the same state by hand: eval "$(... env)"
+    run    starts Airflow, retrains for the last DAYS days of clicks in one backfill, and prints the decisions
+    stop   stops Airflow
+    env    prints exports that make `airflow` and `sbr` use the same state: eval "$(... env)"
 
-Every source of clicks has its own folder under `var/`, so that they never mix: `var/demo` for generated clicks, else one that
-is named after the file. There lie the store and, in `airflow/`, AIRFLOW_HOME. Passwords and the record of running processes,
-of which there is one set, lie in `var/airflow`. Options may also be given as environment variables, as make does.
+Each source of clicks has its own folder under `var/`: `var/demo` for generated clicks, otherwise one named after the file. It
+holds the store and, in `airflow/`, AIRFLOW_HOME. Passwords and the record of running processes are in `var/airflow`. Options
+can also be given as environment variables, as make does.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _log = logging.getLogger("airflow_local")
 
 @dataclass(frozen=True)
 class Clicks:
-    """A source of clicks, and the folder that belongs to it."""
+    """A source of clicks, and its folder."""
 
     path: Path
     format: str
@@ -61,10 +61,10 @@ class Clicks:
 
     @classmethod
     def of(cls, path: str | None, layout: str | None) -> Clicks:
-        """The given file, folder or glob; without one, the generated clicks."""
+        """The given file, folder or glob; without one, generated clicks."""
         if not path:
             if layout:
-                raise LocalAirflowError("FORMAT says how a file is laid out; name the file too: CLICKS=path/to/file")
+                raise LocalAirflowError("FORMAT needs a file: set CLICKS=path/to/file too.")
             return cls(VAR / "demo" / "clicks.dat", "yoochoose", VAR / "demo")
         absolute, layout = Path(path).expanduser().absolute(), layout or "yoochoose"
         mark = hashlib.sha256(f"{layout} {absolute}".encode()).hexdigest()[:8]
@@ -72,12 +72,12 @@ class Clicks:
         return cls(absolute, layout, VAR / f"{stem}-{mark}")
 
     def settings(self) -> dict[str, str]:
-        """The environment that leads the steps to these clicks."""
+        """The environment that makes the steps read these clicks."""
         return {
             "SBR_SOURCE__FORMAT": self.format,
             "SBR_SOURCE__PATH": str(self.path),
-            "SBR_SOURCE__WAIT_MINUTES": "0",  # a file of past clicks: nothing more comes
-            "SBR_SOURCE__SETTLE_SECONDS": "0",  # and it is whole, however young it is
+            "SBR_SOURCE__WAIT_MINUTES": "0",  # a file of past clicks is complete
+            "SBR_SOURCE__SETTLE_SECONDS": "0",  # even if it was just written
             "SBR_STORE": str(self.folder / "store"),
         }
 
@@ -93,7 +93,7 @@ def main() -> int:
             case "run":
                 return run(options)
             case "stop":
-                _log.info("Airflow was stopped." if stop(FOLDER) else "No Airflow of this checkout is running.")
+                _log.info("Airflow stopped." if stop(FOLDER) else "Airflow isn't running for this checkout.")
             case "env":
                 airflow = _airflow(Clicks.of(options.clicks, options.format), options.port)
                 _log.info("\n".join(f"export {name}={shlex.quote(value)}" for name, value in airflow.environment().items()))
@@ -101,15 +101,15 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     except subprocess.CalledProcessError as error:
-        return int(error.returncode)  # the command has said why
+        return int(error.returncode)  # the command printed why
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted; what was started has been stopped.\n")
+        sys.stderr.write("Interrupted. Everything that was started has been stopped.\n")
         return 130
     return 0
 
 
 def run(options: argparse.Namespace) -> int:
-    """Starts Airflow and retrains; returns 0 when every day was decided."""
+    """Starts Airflow and retrains; returns 0 if every day has a decision."""
     clicks = Clicks.of(options.clicks, options.format)
     with _alone():
         airflow = _airflow(clicks, options.port)
@@ -123,19 +123,19 @@ def run(options: argparse.Namespace) -> int:
             raise
         _sbr(airflow, "runs", *(word for day in days for word in ("--day", str(day))))
     for failure in failures:
-        _log.info("\nThe log of the failed task %s:\n%s", failure.task_id, backfill.task_log(airflow.api, failure.log))
+        _log.info("\nLog of the failed task %s:\n%s", failure.task_id, backfill.task_log(airflow.api, failure.log))
     if options.oneshot:
         stop(FOLDER)
-        _log.info("\nAirflow was stopped.")
+        _log.info("\nAirflow stopped.")
     else:
-        _log.info("\nAirflow: %s  user: admin  password: %s  (`make stop` ends it)", airflow.url, airflow.api.password())
+        _log.info("\nAirflow: %s  user: admin  password: %s  (`make stop` stops it)", airflow.url, airflow.api.password())
     return 1 if failures else 0
 
 
 def _days(clicks: Clicks, n_days: int, airflow: LocalAirflow) -> list[date]:
-    """The last days of the clicks, after a word on what lies ahead."""
+    """The last days of the clicks, after logging what will run and for how long."""
     if clicks.folder == VAR / "demo" and not clicks.path.exists():
-        _log.info("Generating clicks of an invented shop ...")
+        _log.info("Generating clicks for a demo shop ...")
         clicks.folder.mkdir(parents=True, exist_ok=True)
         new = clicks.path.with_suffix(".new")
         _sbr(airflow, "demo-clicks", "--out", str(new), *DEMO)
@@ -143,7 +143,7 @@ def _days(clicks: Clicks, n_days: int, airflow: LocalAirflow) -> list[date]:
     found: dict[str, Any] = json.loads(_sbr(airflow, "preview", "--days", str(n_days), "--json", capture=True))
     days = [date.fromisoformat(day) for day in found["last_days"]]
     _log.info(
-        "%s: retraining for %s to %s. A window holds about %s clicks; a day will take about %.1f minutes.",
+        "%s: retraining for %s to %s. A window has about %s clicks; each day takes about %.1f minutes.",
         clicks.path,
         days[0],
         days[-1],
@@ -154,12 +154,12 @@ def _days(clicks: Clicks, n_days: int, airflow: LocalAirflow) -> list[date]:
 
 
 def _ensure_running(airflow: LocalAirflow) -> bool:
-    """Starts Airflow unless it runs already; returns whether it was started."""
+    """Starts Airflow unless it is already running; returns whether it was started."""
     if airflow.is_running():
-        _log.info("Airflow runs already on %s.", airflow.url)
+        _log.info("Airflow is already running on %s.", airflow.url)
         return False
     if stop(FOLDER):
-        _log.info("Stopped an Airflow of this checkout that ran with other settings, or only in part.")
+        _log.info("Stopped this checkout's Airflow: it ran with other settings, or only some of its processes were running.")
     airflow.start(_log.info)
     return True
 
@@ -168,7 +168,7 @@ def _retrain(airflow: LocalAirflow, days: list[date], started: bool) -> list[bac
     zone = load_settings(cwd=ROOT).zone
     backfill.wait_for_dag(airflow.api, since=airflow.began)
     if started:
-        backfill.cancel_unfinished(airflow.api)  # what an Airflow that was stopped had not finished
+        backfill.cancel_unfinished(airflow.api)  # left unfinished when Airflow was last stopped
     backfill.start(airflow.api, days[0], days[-1], zone)
     try:
         return backfill.follow(airflow.api, days, zone, _log.info)
@@ -179,19 +179,19 @@ def _retrain(airflow: LocalAirflow, days: list[date], started: bool) -> list[bac
 
 
 def _sbr(airflow: LocalAirflow, *words: str, capture: bool = False) -> str:
-    """Runs `sbr WORDS` with the settings of the tasks; returns what it printed, if captured."""
+    """Runs `sbr WORDS` with the settings of the tasks; returns its output, if captured."""
     command = [sys.executable, "-c", "from sbr_tasks.cli import main; main()", *words]
     environment = inherited_environment() | airflow.environment()
     done = subprocess.run(
         command, env=environment, cwd=ROOT, stdout=subprocess.PIPE if capture else None, text=True, check=False
     )
     if done.returncode:
-        raise SystemExit(done.returncode)  # it has said why
+        raise SystemExit(done.returncode)  # it printed why
     return done.stdout or ""
 
 
 def _airflow(clicks: Clicks, port: int) -> LocalAirflow:
-    # No runs by the clock: the clicks of a file don't go on. Backfills and manual runs are what there is to see.
+    # No scheduled runs: the clicks of a file end. Backfills and manual runs still work.
     settings = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False", **clicks.settings()}
     return LocalAirflow(FOLDER, clicks.folder / "airflow", ROOT, port, settings)
 
@@ -203,19 +203,21 @@ def _alone() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LocalAirflowError("Another `make run` is at work in this checkout; wait until it ends.") from None
+            raise LocalAirflowError("Another `make run` is active in this checkout. Wait for it to finish.") from None
         yield
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["run", "stop", "env"])
-    parser.add_argument("--clicks", default=os.environ.get("CLICKS"), help="a file, folder or glob; default: generated clicks")
-    parser.add_argument("--format", default=os.environ.get("FORMAT"), help="how it is laid out; default: yoochoose")
-    parser.add_argument("--days", default=os.environ.get("DAYS") or "3", type=int, help="how many of its last days")
-    parser.add_argument("--port", default=os.environ.get("PORT") or "8080", type=int, help="of Airflow's UI")
+    parser.add_argument("--clicks", default=os.environ.get("CLICKS"), help="file, folder or glob; default: generated clicks")
+    parser.add_argument("--format", default=os.environ.get("FORMAT"), help="format of the clicks; default: yoochoose")
+    parser.add_argument("--days", default=os.environ.get("DAYS") or "3", type=int, help="last days to retrain; default: 3")
+    parser.add_argument(
+        "--port", default=os.environ.get("PORT") or "8080", type=int, help="port of Airflow's UI; default: 8080"
+    )
     oneshot = os.environ.get("ONESHOT", "") not in {"", "0"}
-    parser.add_argument("--oneshot", action="store_true", default=oneshot, help="stop Airflow after the table")
+    parser.add_argument("--oneshot", action="store_true", default=oneshot, help="stop Airflow when the run finishes")
     options = parser.parse_args()
     if options.days < 1 or not 1 <= options.port <= 65535:
         parser.error("DAYS must be at least 1, and PORT between 1 and 65535")

@@ -75,7 +75,7 @@ def test_format_without_a_file_is_refused(checkout: Path) -> None:
     done = airflow_local(checkout, "run", FORMAT="gru4rec")
     assert (done.returncode, done.stderr) == (
         1,
-        "FORMAT says how a file is laid out; name the file too: CLICKS=path/to/file\n",
+        "FORMAT needs a file: set CLICKS=path/to/file too.\n",
     )
 
 
@@ -92,7 +92,7 @@ def test_taken_port_is_one_sentence_and_nothing_is_started(checkout: Path) -> No
 
 def test_stop_without_anything_running_is_no_error(checkout: Path) -> None:
     done = airflow_local(checkout, "stop")
-    assert (done.returncode, done.stdout) == (0, "No Airflow of this checkout is running.\n")
+    assert (done.returncode, done.stdout) == (0, "Airflow isn't running for this checkout.\n")
 
 
 def test_stop_kills_what_does_not_end_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

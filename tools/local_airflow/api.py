@@ -19,7 +19,7 @@ RETRY_S = 1.0
 
 
 class ApiError(Exception):
-    """A request was refused (`status` and Airflow's reason), or nobody answered (`status` 0)."""
+    """Airflow refused a request (`status` and its reason), or didn't respond (`status` 0)."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(f"{status} {reason}" if status else reason)
@@ -27,28 +27,28 @@ class ApiError(Exception):
 
 
 class Api:
-    """A client that logs in as `admin` when it first has to. A path that begins with / doesn't lie below /api/v2."""
+    """A client that logs in as `admin` when it first has to. A path that begins with / isn't below /api/v2."""
 
     def __init__(self, url: str, passwords: Path, user: str = "admin") -> None:
         self._url, self._passwords, self._user = url, passwords, user
         self._token: str | None = None
 
     def get(self, path: str, *, login: bool = True, attempts: int = 5, **query: Any) -> Json:
-        """The answer to GET /api/v2/`path`; repeated a few times while the server is too busy to answer, or fails."""
+        """The response to GET /api/v2/`path`; retried a few times while the server is too busy or fails."""
         if query:
             path += "?" + urllib.parse.urlencode(query, doseq=True)
         return self._call("GET", path, None, login=login, attempts=attempts)
 
     def post(self, path: str, body: Json) -> Json:
-        """The answer to POST /api/v2/`path`. Not repeated: what the server couldn't finish may be there in part."""
+        """The response to POST /api/v2/`path`. Never retried: the server may have finished part of it."""
         return self._call("POST", path, body, attempts=1)
 
     def patch(self, path: str, body: Json) -> Json:
-        """The answer to PATCH /api/v2/`path`."""
+        """The response to PATCH /api/v2/`path`."""
         return self._call("PATCH", path, body)
 
     def put(self, path: str) -> Json:
-        """The answer to PUT /api/v2/`path`."""
+        """The response to PUT /api/v2/`path`."""
         return self._call("PUT", path, None)
 
     def password(self) -> str:
@@ -84,7 +84,7 @@ class Api:
         except urllib.error.HTTPError as error:
             raise ApiError(error.code, _reason(error.read())) from error
         except OSError as error:
-            raise ApiError(0, f"Airflow doesn't answer on {self._url}: {error}") from error
+            raise ApiError(0, f"Airflow isn't responding on {self._url}: {error}") from error
         return json.loads(text) if text else {}
 
 

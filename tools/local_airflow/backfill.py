@@ -1,4 +1,4 @@
-"""Drives `daily_retrain` over past days with one backfill, and tells what happens."""
+"""Runs `daily_retrain` over past days in one backfill, and reports progress."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def wait_for_dag(api: Api, since: float = 0.0, timeout_s: float = 120) -> None:
             if parsed and datetime.fromisoformat(parsed).timestamp() >= since:
                 return
         time.sleep(0.5)
-    raise LocalAirflowError(f"Airflow didn't find the DAG {DAG} within {timeout_s:.0f} s.")
+    raise LocalAirflowError(f"Airflow did not find the DAG {DAG} within {timeout_s:.0f} s.")
 
 
 def cancel_unfinished(api: Api, **which: Any) -> None:
-    """Ends the DAG's backfills that are at work, and its runs (those that fit the query)."""
+    """Cancels the DAG's active backfills and fails its unfinished runs (those that match the query)."""
     for backfill in _active(api):
         api.put(f"backfills/{backfill['id']}/cancel")
     for run in _runs(api, state=sorted(UNFINISHED), **which):
@@ -62,27 +62,27 @@ def cancel_unfinished(api: Api, **which: Any) -> None:
 
 
 def start(api: Api, first: date, last: date, zone: ZoneInfo) -> None:
-    """Starts one backfill, in day order, that also repeats days that are done.
+    """Starts one backfill, in day order, that also repeats finished days.
 
     Raises:
-        LocalAirflowError: Another backfill of the DAG is at work.
+        LocalAirflowError: Another backfill of the DAG is active.
     """
     for backfill in _active(api):
         between = {"logical_date_gte": backfill["from_date"], "logical_date_lte": backfill["to_date"]}
         if _runs(api, state=sorted(UNFINISHED), run_type="backfill", **between):
             raise LocalAirflowError(
-                f"A backfill of {DAG} from {backfill['from_date'][:10]} to {backfill['to_date'][:10]} is at work already; "
-                "wait until it ends, or cancel it in the UI."
+                f"A backfill of {DAG} from {backfill['from_date'][:10]} to {backfill['to_date'][:10]} is already active. "
+                "Wait for it to finish, or cancel it in the UI."
             )
-        api.put(f"backfills/{backfill['id']}/cancel")  # its runs are done; Airflow notes that only twice a minute
+        api.put(f"backfills/{backfill['id']}/cancel")  # its runs are done, which Airflow notices only twice a minute
     create(api, {"from_date": _midnight(first, zone), "to_date": _midnight(last, zone), "max_active_runs": 1})
 
 
 def create(api: Api, body: dict[str, Any]) -> None:
-    """Creates a backfill that also repeats days that are done.
+    """Creates a backfill that also repeats finished days.
 
-    The DAG is paused meanwhile. On SQLite the scheduler and the API server get in each other's way: the one ends on a run that
-    the other takes back, and the other may stop halfway.
+    The DAG is paused meanwhile: on SQLite, the scheduler crashes on a run that the API server rolls back, and the API server
+    may stop halfway.
     """
     api.patch(f"dags/{DAG}", {"is_paused": True})
     try:
@@ -101,7 +101,7 @@ def create(api: Api, body: dict[str, Any]) -> None:
 
 
 def follow(api: Api, days: Sequence[date], zone: ZoneInfo, report: Report) -> list[Failure]:
-    """Reports what the tasks of the runs from the first to the last of `days` do, until all are done.
+    """Reports the tasks of the runs from the first to the last of `days` until all have finished.
 
     Returns:
         The failed tasks, in order of the days; empty when all runs succeeded.
@@ -171,7 +171,7 @@ def _tell(day: date, task: dict[str, Any], told: dict[tuple[str, str], tuple[str
     elif state != before:
         told[key] = (state, time.time())
         words = {"success": f"done in {took:.1f} s", "failed": f"FAILED after {took:.1f} s"}
-        words |= {"up_for_retry": f"attempt {task['try_number']} failed, will be retried"}
+        words |= {"up_for_retry": f"attempt {task['try_number']} failed, retrying"}
         report(f"{day}  {task['task_id']:<18} {words[state]}")
 
 

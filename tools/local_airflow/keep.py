@@ -1,7 +1,7 @@
-"""Runs a component of Airflow and starts it again when it ends by itself, as a service manager would.
+"""Runs a component of Airflow and restarts it when it exits, as a service manager would.
 
-The scheduler ends when another process was first to change a row that it was about to write: on SQLite, without row locks,
-that happens. What it left behind is adopted by its successor.
+On SQLite, without row locks, the scheduler exits when another process changes a row that it was about to write. The restarted
+scheduler adopts its tasks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ QUICK_S = 60.0
 
 
 def keep(command: list[str]) -> int:
-    """Runs a command until SIGTERM, or until it ended in less than a minute several times in a row; returns its exit code."""
+    """Runs a command until SIGTERM, or until it exits within a minute several times in a row; returns its exit code."""
     running: subprocess.Popen[bytes] | None = None
     is_over = False
 
@@ -37,7 +37,7 @@ def keep(command: list[str]) -> int:
         n_quick = n_quick + 1 if time.monotonic() - began < QUICK_S else 0
         if is_over or n_quick == MOST_QUICK_ENDS:
             return code if code >= 0 else 128 - code
-        sys.stderr.write(f"{' '.join(command)} ended with {code}; starting it again.\n")
+        sys.stderr.write(f"{' '.join(command)} exited with {code}; restarting it.\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The pools that tasks run in. A task whose pool doesn't exist is never started, so whatever sets Airflow up creates them.
+"""The pools that tasks run in. A task whose pool doesn't exist never starts, so whatever sets up Airflow creates them.
 
-Run as a program, it creates those that are missing in the database of the Airflow that the environment names.
+As a program, it creates the missing ones in the database of the Airflow that the environment names.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pool:
-    """How many tasks of a kind may run at once."""
+    """A limit on how many tasks of a kind run at once."""
 
     name: str
     slots: int
@@ -19,13 +19,13 @@ class Pool:
 
 
 POOLS = (
-    Pool("training", 2, "Trainings side by side: as many as the workers have memory and processors for"),
-    Pool("promotion", 1, "Decisions one after another, so that none has to be made again"),
+    Pool("training", 2, "Concurrent trainings: as many as the workers have memory and processors for"),
+    Pool("promotion", 1, "One decision at a time, so that none has to be repeated"),
 )
 
 
 def create_missing(pools: Sequence[Pool] = POOLS) -> list[Pool]:
-    """Creates the pools that aren't there, and returns them; one whose size somebody changed stays as it is."""
+    """Creates the missing pools and returns them; one whose size somebody changed keeps it."""
     from airflow.models.pool import Pool as Row
     from airflow.utils.session import create_session
 

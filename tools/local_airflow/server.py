@@ -1,7 +1,7 @@
 """Starts and stops an Airflow made of three processes: api-server, scheduler and dag-processor.
 
-They run on SQLite with a LocalExecutor, each in a session of its own, so that they outlive the terminal and that all their
-descendants can be found again. `running.json` says which they are.
+They run on SQLite with a LocalExecutor, each in a session of its own, so that they outlive the terminal and all their
+descendants can be found. `running.json` lists them.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ Report = Callable[[str], None]
 
 
 class LocalAirflowError(Exception):
-    """Airflow could not be started, or ended too early; the text is meant for people."""
+    """Airflow could not start, or exited too early; the message is for people."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """One component. The time at which it began tells it from a later process with the same number."""
+    """One component. Its start time distinguishes it from a later process with the same id."""
 
     name: str
     pid: int
     began: float
 
     def is_alive(self) -> bool:
-        """Whether this very process runs."""
+        """Whether this process is running."""
         try:
             found = psutil.Process(self.pid)
             return abs(found.create_time() - self.began) < 2 and found.status() != psutil.STATUS_ZOMBIE
@@ -70,10 +70,10 @@ def inherited_environment() -> dict[str, str]:
 
 
 class LocalAirflow:
-    """One Airflow; what it keeps lies in `folder`, its database and task logs in `home`."""
+    """One Airflow; passwords and process records are in `folder`, its database and task logs in `home`."""
 
     def __init__(self, folder: Path, home: Path, root: Path, port: int, settings: Mapping[str, str]) -> None:
-        """Describes it; nothing is started.
+        """Describes an Airflow without starting it.
 
         Args:
             folder: Passwords and the record of running processes.
@@ -89,13 +89,13 @@ class LocalAirflow:
         self.began = 0.0  # when it was started, in seconds since 1970; 0: not by this object
 
     def environment(self) -> dict[str, str]:
-        """What distinguishes the environment of this Airflow's processes from that of the caller."""
+        """The variables that this Airflow's processes have on top of the caller's environment."""
         python_folder = str(Path(sys.executable).parent)
         no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY"), "localhost", "127.0.0.1"]))
         return {
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__API__BASE_URL": self.url,
-            "AIRFLOW__API__DEFAULT_WRAP": "True",  # of a long error the log shows all, not what fits into one line
+            "AIRFLOW__API__DEFAULT_WRAP": "True",  # the log shows long errors in full
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW__API__WORKERS": "1",
@@ -108,19 +108,19 @@ class LocalAirflow:
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(self.root / "plugins"),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.folder / "passwords.json"),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
-            # airflow.cfg holds these too, as they were when it was written: a checkout that was moved would use the old place.
+            # airflow.cfg holds these too, but would point a moved checkout to its old place.
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
             "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(self.home / "logs" / "dag_processor"),
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-            # That a skipped or failed task has ended is often seen only when its next heartbeat is due.
+            # The end of a skipped or failed task is often noticed only at its next heartbeat.
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "GX_ANALYTICS_ENABLED": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "NO_PROXY": no_proxy,
             "PATH": os.pathsep.join([python_folder, os.environ.get("PATH", os.defpath)]),
-            # Each task is a new process. Without bytecode it compiles TensorFlow and the rest again, for longer than it works.
+            # Each task is a new process; without bytecode it would compile TensorFlow every time.
             "PYTHONDONTWRITEBYTECODE": "",
             "PYTHONUTF8": "1",
             "no_proxy": no_proxy,
@@ -131,10 +131,10 @@ class LocalAirflow:
         return [sys.executable, "-m", "airflow", *words]
 
     def start(self, report: Report) -> None:
-        """Creates the database if need be, starts the components, and returns when they are healthy.
+        """Creates the database if needed, starts the components, and returns when they are healthy.
 
         Raises:
-            LocalAirflowError: The port is taken, or a component ended or wasn't healthy in time; then nothing is left running.
+            LocalAirflowError: The port is taken, or a component exited or wasn't healthy in time. Nothing is left running.
         """
         require_free_port(self.port)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -148,7 +148,7 @@ class LocalAirflow:
         except BaseException:
             stop(self.folder)
             raise
-        report(f"Airflow is up after {time.time() - self.began:.0f} s.")
+        report(f"Airflow started in {time.time() - self.began:.0f} s.")
 
     def _migrate(self) -> None:
         log, mark = self.home / "migrate.log", self.home / "migrated"
@@ -159,7 +159,7 @@ class LocalAirflow:
             for words in (self.command(*MIGRATE), [sys.executable, str(CREATE_POOLS)]):
                 done = subprocess.run(words, env=self._full(), cwd=self.root, stdout=out, stderr=out, check=False)
                 if done.returncode:
-                    raise LocalAirflowError(f"Airflow's database could not be created; the end of {log} says:\n{tail(log)}")
+                    raise LocalAirflowError(f"Airflow's database could not be created. The end of {log}:\n{tail(log)}")
         mark.write_text(wanted)
 
     def _full(self) -> dict[str, str]:
@@ -191,20 +191,19 @@ class LocalAirflow:
             for process in processes:
                 if not process.is_alive():
                     log = self._log(process.name)
-                    raise LocalAirflowError(f"Airflow's {process.name} ended; the end of {log} says:\n{tail(log)}")
+                    raise LocalAirflowError(f"Airflow's {process.name} exited. The end of {log}:\n{tail(log)}")
             healthy = self.healthy_parts()
             if {"metadatabase", "scheduler", "dag_processor"} <= healthy:
                 return
             if time.time() > next_report:
-                report(
-                    f"Still starting after {time.time() - self.began:.0f} s; up: {', '.join(sorted(healthy)) or 'nothing yet'}."
-                )
+                parts = ", ".join(sorted(healthy)) or "none yet"
+                report(f"Still starting after {time.time() - self.began:.0f} s; healthy: {parts}.")
                 next_report += 10
             time.sleep(0.3)
         raise LocalAirflowError(f"Airflow was not healthy within {START_TIMEOUT_S} s; its logs are in {self.home}.")
 
     def healthy_parts(self) -> set[str]:
-        """The parts of Airflow that say they are healthy; empty while nobody answers."""
+        """The parts of Airflow that report they are healthy; empty while it doesn't respond."""
         try:
             health = self.api.get("monitor/health", login=False, attempts=1)
         except ApiError:
@@ -223,12 +222,12 @@ class LocalAirflow:
 
     def _fingerprint(self) -> str:
         settings = {name: value for name, value in self._full().items() if name.startswith(("AIRFLOW_", "SBR_"))}
-        known = json.dumps([settings, str(POOLS)], sort_keys=True)  # what runs since before a pool was added is started again
+        known = json.dumps([settings, str(POOLS)], sort_keys=True)  # an Airflow started before a pool was added is restarted
         return hashlib.sha256(known.encode()).hexdigest()
 
 
 def stop(folder: Path) -> bool:
-    """Ends what `start` left, with all descendants; what doesn't end by itself is killed.
+    """Stops what `start` started, with all descendants; kills what doesn't stop by itself.
 
     Returns:
         Whether anything was running.
@@ -275,7 +274,7 @@ def _exists(pid: int) -> bool:
 
 
 def send_signal(pid: int, number: signal.Signals) -> None:
-    """Signals a process; one that has ended meanwhile is fine."""
+    """Signals a process; ignores one that has already exited."""
     with suppress(ProcessLookupError):
         os.kill(pid, number)
 
@@ -301,7 +300,7 @@ def _read_record(folder: Path) -> tuple[str, list[Process]]:
 
 def require_free_port(port: int) -> None:
     """Raises:
-    LocalAirflowError: Somebody listens on `port`.
+    LocalAirflowError: Another program listens on `port`.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -309,13 +308,13 @@ def require_free_port(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise LocalAirflowError(
-                f"Port {port} can't be used ({error.strerror}); end the program that listens there, or choose another port: "
+                f"Port {port} can't be used ({error.strerror}). Stop the program that listens on it, or choose another port: "
                 f"make run PORT={port + 1 if port < 65535 else 8080}"
             ) from error
 
 
 def free_port() -> int:
-    """A port on which nobody listens now."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
