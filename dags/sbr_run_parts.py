@@ -67,7 +67,7 @@ def resolve_run() -> str:
     context = get_current_context()
     run, wanted = context["dag_run"], asked()
     # A backfill's logical date is the start of its interval, except where it takes over a manual run of that date: Airflow
-    # then keeps the manual run's interval, which lies a day earlier.
+    # then keeps the manual run's interval, which is a day earlier.
     day = steps.resolve_day(context["params"]["day"], run.run_type.value, run.logical_date)
     logger.info("Done: %s.", in_one_line({"day": day, "promote": wanted.promote, "settings of this run": wanted.overrides}))
     return day

@@ -42,7 +42,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Changes:
-    """What is else than in the run before: settings only where they differ, data and scores whether they do or not."""
+    """What changed since the previous run: settings only where they differ, data and scores always."""
 
     settings: tuple[Change, ...]
     data: tuple[Change, ...]

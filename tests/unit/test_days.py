@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sbr_tasks.days import (
+    day_in_words,
     day_interval_us,
     day_numbers,
     days_between,
@@ -95,3 +96,7 @@ def test_days_are_described_by_runs() -> None:
     days = [*days_between(date(2020, 6, 1), date(2020, 6, 3)), date(2020, 6, 7)]
     assert describe_days(days) == "2020-06-01 to 2020-06-03, 2020-06-07"
     assert describe_days(days, most=1) == "2020-06-01 to 2020-06-03 and 1 more days"
+
+
+def test_day_in_a_sentence_is_written_out() -> None:
+    assert day_in_words(date(2020, 6, 3)) == "3 June 2020"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from sbr_tasks.errors import SourceError
-from sbr_tasks.plain_text import MASK, PrintableFormatter, masked, printable, without_credentials
+from sbr_tasks.plain_text import MASK, PrintableFormatter, masked, percent, printable, without_credentials
 
 CommandLine = Callable[..., tuple[int, str, str]]
 
@@ -74,3 +74,11 @@ def test_messages_of_commands_do_not_control_the_terminal(command_line: CommandL
     assert code == 1
     assert "\x1b" not in err
     assert "no\\u001b[31mfile" in err
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0, "0%"), (0.0004, "less than 0.1%"), (0.032, "3.2%"), (0.1, "10%"), (0.284, "28%"), (1, "100%"), (1.5, "150%")],
+)
+def test_shares_are_shown_as_percentages(share: float, text: str) -> None:
+    assert percent(share) == text

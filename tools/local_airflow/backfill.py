@@ -107,7 +107,7 @@ def follow(api: Api, days: Sequence[date], zone: ZoneInfo, report: Report) -> li
         The failed tasks, in order of the days; empty when all runs succeeded.
     """
     span = {"logical_date_gte": _midnight(min(days), zone), "logical_date_lte": _midnight(max(days), zone)}
-    told: dict[tuple[str, str], tuple[str, float]] = {}
+    reported: dict[tuple[str, str], tuple[str, float]] = {}
     failures: dict[str, list[Failure]] = {}  # by run, of the runs that are done
     while True:
         runs = _runs(api, order_by="logical_date", run_type="backfill", **span)
@@ -117,7 +117,7 @@ def follow(api: Api, days: Sequence[date], zone: ZoneInfo, report: Report) -> li
             tasks = _tasks(api, run)
             day = datetime.fromisoformat(run["logical_date"]).astimezone(zone).date()
             for task in tasks:
-                _tell(day, task, told, report)
+                _report_task(day, task, reported, report)
             if run["state"] not in UNFINISHED:
                 failures[run["dag_run_id"]] = [_failure(run, task) for task in tasks if task["state"] == "failed"]
         seen = {datetime.fromisoformat(run["logical_date"]).astimezone(zone).date() for run in runs}
@@ -155,21 +155,21 @@ def _traceback(error: dict[str, Any]) -> list[str]:
     return [*frames, f"{error['exc_type']}: {error['exc_value']}"]
 
 
-def _tell(day: date, task: dict[str, Any], told: dict[tuple[str, str], tuple[str, float]], report: Report) -> None:
+def _report_task(day: date, task: dict[str, Any], reported: dict[tuple[str, str], tuple[str, float]], report: Report) -> None:
     state, key = task["state"], (task["dag_run_id"], task["task_id"])
-    before, when = told.get(key, ("", 0.0))
+    before, when = reported.get(key, ("", 0.0))
     if state not in {"running", "success", "failed", "up_for_retry"}:
         return
     took = task["duration"] or 0.0
     if state == "running":
         if before != "running":
-            told[key] = (state, time.time())
+            reported[key] = (state, time.time())
         elif time.time() - when > STILL_S:
-            told[key] = (state, time.time())
+            reported[key] = (state, time.time())
             began = datetime.fromisoformat(task["start_date"]).timestamp()
             report(f"{day}  {task['task_id']:<18} still running after {time.time() - began:.0f} s")
     elif state != before:
-        told[key] = (state, time.time())
+        reported[key] = (state, time.time())
         words = {"success": f"done in {took:.1f} s", "failed": f"FAILED after {took:.1f} s"}
         words |= {"up_for_retry": f"attempt {task['try_number']} failed, retrying"}
         report(f"{day}  {task['task_id']:<18} {words[state]}")

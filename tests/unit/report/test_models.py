@@ -22,6 +22,7 @@ from sbr_tasks.report.models.overview import decision_rows, overview, shared_sto
 from sbr_tasks.report.models.session import MOST_ITEMS, parse_session, side_by_side
 from sbr_tasks.report.models.version import data_docs_page, version_page
 from sbr_tasks.report.stored import report_of
+from sbr_tasks.report.words import OUTCOMES
 from sbr_tasks.settings import ModelSettings, Settings, load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.window.sessions import ItemIndex
@@ -78,6 +79,9 @@ def test_every_log_entry_is_a_row_newest_first(store: Store) -> None:
     entries = PromotionLog(store).entries()
     rows = decision_rows(entries)
     assert [row["entry"] for row in rows] == [entry.number for entry in reversed(entries)]
+    assert [(row["label"], row["tone"]) for row in rows] == [
+        (OUTCOMES[row["outcome"]].label, OUTCOMES[row["outcome"]].tone) for row in rows
+    ]
     for row, entry in zip(rows, reversed(entries), strict=True):
         if isinstance(entry, Rollback):
             assert (row["outcome"], row["reasons"], row["moves_champion"]) == ("rollback", [entry.reason], True)
@@ -271,6 +275,11 @@ def test_the_page_brings_all_its_files_along_and_names_no_other_host() -> None:
     assert {"overview.html", "version.html", "models.css", "overview.js", "version.js", "icon.svg"} <= set(files)
     for name, text in files.items():
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), name
+
+
+def test_outcomes_are_named_in_python_only() -> None:
+    scripts = "".join(file.read_text(encoding="utf-8") for file in STATIC.glob("*.js"))
+    assert [outcome for outcome in OUTCOMES if "_" in outcome and outcome in scripts] == []
 
 
 def test_the_page_is_made_without_tensorflow(store: Store) -> None:

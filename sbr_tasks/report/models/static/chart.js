@@ -6,7 +6,7 @@ const LEFT = 46,
   RIGHT = 12,
   TOP = 22,
   BOTTOM = 22;
-const MOST_DOTS = 130; // beyond so many visible points, lines and a band stand for them
+const MOST_DOTS = 130; // with more visible points, only lines and a band are drawn
 
 /**
  * A chart in `host`, which becomes one slider: arrow keys move from point to point, and a screen reader reads each.
@@ -251,7 +251,7 @@ function chart(host, { label, points, x, ticks, panels, height = 190, describe, 
     keys[event.key]();
   });
 
-  /** Moves on, and brings a point into view that lies outside of it. */
+  /** Moves to another point, and scrolls it into view. */
   function step(by) {
     move(active + by, false);
     const place = x(points[active]);
