@@ -277,7 +277,7 @@ function recommended(column, other, isChampion) {
   );
   if (column.fault) return el("div", { class: "column" }, title, el("p", { class: "problem" }, column.fault));
   const notes = [
-    column.is_fallback && "This version knows none of these items. Shown instead: the most clicked items, with their clicks.",
+    column.is_fallback && "This version knows none of these items. Shown instead: the most clicked items and their number of clicks.",
     !column.is_fallback && column.unknown.length && unknownItems(column.unknown),
   ];
   const items = column.items.map((item, i) =>
