@@ -130,7 +130,7 @@ def test_component_that_ends_is_started_again_unless_it_never_works(tmp_path: Pa
     command = [sys.executable, "-c", f"open({str(began)!r}, 'a').write('x'); raise SystemExit(7)"]
     done = subprocess.run([sys.executable, str(server.KEEP), *command], capture_output=True, text=True, check=False)
     assert (done.returncode, began.read_text()) == (7, "x" * keep.MOST_QUICK_ENDS)
-    assert done.stderr.count("ended with 7; starting it again.") == keep.MOST_QUICK_ENDS - 1
+    assert done.stderr.count("exited with 7; restarting it.") == keep.MOST_QUICK_ENDS - 1
 
 
 def test_component_that_is_asked_to_end_is_not_started_again(tmp_path: Path) -> None:
