@@ -70,7 +70,7 @@ def render_page(result: Any, *, day: date, failures: Sequence[str], warnings: Se
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
 
     page = _view().render(ValidationResultsPageRenderer(run_info_at_end=True).render(result))
-    verdict = "is in quarantine" if failures else "is accepted"
+    verdict = "was quarantined" if failures else "was accepted"
     parts = [
         f'<div class="verdict{" failed" if failures else ""}"><strong>{day_in_words(day)} {verdict}</strong>',
         *_sentences("Failed", failures),
@@ -89,7 +89,7 @@ def render_page(result: Any, *, day: date, failures: Sequence[str], warnings: Se
 def render_refusal(day: date, failure: str) -> str:
     """The page of a day that can't be validated, with the sentence that says why."""
     failed = "".join(_sentences("Failed", [failure]))
-    return _page(day, f'<div class="verdict failed"><strong>{day_in_words(day)} is in quarantine</strong>{failed}</div>')
+    return _page(day, f'<div class="verdict failed"><strong>{day_in_words(day)} was quarantined</strong>{failed}</div>')
 
 
 def _page(day: date, body: str) -> str:

@@ -136,7 +136,7 @@ def _look_at_links(platform: Platform, page: Page, run_id: str) -> None:
     keep_screen(page, "version-never")
     assert frame.get_by_role("link", name="Report of the run").count() == 1
     page.goto(docs)
-    page.get_by_text(f"{day_in_words(NEW)} is accepted").wait_for()
+    page.get_by_text(f"{day_in_words(NEW)} was accepted").wait_for()
     keep_screen(page, "data-docs")
 
     answer = page.request.get(place)

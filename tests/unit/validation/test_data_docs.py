@@ -54,7 +54,7 @@ def test_page_of_a_day_loads_nothing_and_says_each_sentence(tmp_path: Path) -> N
     assert page.open == []
     for sentence in (*state.failures, *state.warnings, "Each click has its session_id", "Each session_id is a non-negative"):
         assert sentence in page.text
-    assert "3 June 2020 is in quarantine" in page.text
+    assert "3 June 2020 was quarantined" in page.text
     assert page.text.count("✗") >= 1 + len(state.failures) + len(state.warnings)
     assert "✓" in page.text
     assert "clicks per session, 99.9th percentile" in page.text
