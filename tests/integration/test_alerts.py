@@ -60,6 +60,6 @@ def test_promotion_failure_and_late_run_are_told_by_mail(
     assert f"{platform.airflow.url}/dags/daily_retrain/runs/" in body_of(promoted)
     (failed,) = mails.about("ingest_clicks failed")
     assert f"{EMPTY_DAY} has no clicks in" in body_of(failed)
-    assert "it is still" in str(late["subject"])
+    assert "late and still" in str(late["subject"])
     assert f"{platform.airflow.url}/dags/daily_retrain/runs/" in body_of(late)
     assert not mails.about("promote_if_better failed")  # what waited for a failed task is no failure of its own

@@ -160,7 +160,7 @@ def _anonymous_status(url: str) -> int:
 def test_parameter_that_does_not_exist_is_refused(platform: Platform) -> None:
     run_id = platform.trigger("daily_retrain", {"day": str(NEW), "n_epoch": 3})
     assert platform.finished(run_id)["state"] == "failed"
-    assert platform.log(run_id, "resolve_day")[-1].startswith("A run has no parameter 'n_epoch', only day, promote, reason, ")
+    assert platform.log(run_id, "resolve_day")[-1].startswith("Unknown parameter 'n_epoch': expected day, promote, reason, ")
 
 
 def test_forced_promotion_with_a_reason_stands_when_the_task_is_repeated(platform: Platform, shop: Path) -> None:
