@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sbr_tasks.settings import ChangedDays
+from sbr_tasks.settings import ChangedDays, Settings, SourceSettings
 
 _COLUMNS = ("session_id", "item_id", "clicked_at", "category")
 
@@ -53,3 +58,35 @@ def _ids_as_text(table: pa.Table) -> pa.Table:
         place = table.schema.get_field_index(name)
         table = table.set_column(place, name, table.column(name).cast(pa.string()))
     return table
+
+
+def take_command(settings: Settings, day: date | None = None, *words: str) -> str:
+    """The command that imports a day of a source as some settings read it, from any folder and environment.
+
+    Args:
+        settings: Those of the import.
+        day: The day; None leaves it open, as `DAY`.
+        words: More options.
+    """
+    source = settings.source
+    place = ["--from", str(source.path), "--format", source.format, "--day", str(day or "DAY")]
+    return f"`{shlex.join(['sbr', 'ingest', *place, *words, *_changed_settings(settings)])}`"
+
+
+def _changed_settings(settings: Settings) -> Iterator[str]:
+    """Those settings of an import that aren't the defaults, as options; without `source.options`, which may hold secrets."""
+    yield from ("--set", f"store={settings.store}")
+    values = {"timezone": settings.timezone, "ingest.max_rejected": settings.ingest.max_rejected}
+    defaults: dict[str, Any] = {"timezone": "UTC", "ingest.max_rejected": 0.0}
+    for source, found in ((settings.source, values), (SourceSettings(format=settings.source.format), defaults)):
+        fields = source.model_dump(mode="json", exclude=_NOT_AS_OPTIONS)
+        columns = fields.pop("columns")
+        found |= {f"source.{name}": value for name, value in fields.items()}
+        found |= {f"source.columns.{name}": value for name, value in columns.items()}
+    for name, value in values.items():
+        if value != defaults[name]:
+            text = value if isinstance(value, str) and value.isprintable() else json.dumps(value)
+            yield from ("--set", f"{name}={text}")
+
+
+_NOT_AS_OPTIONS = {"path", "format", "options", "wait_minutes", "check_every_minutes", "settle_seconds"}

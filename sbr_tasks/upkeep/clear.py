@@ -21,7 +21,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from tabulate import tabulate
 
-from sbr_tasks.clicks.catalog import ClickCatalog, Removed
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Removed, fold
 from sbr_tasks.days import describe_days
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
 from sbr_tasks.progress import Progress
@@ -172,7 +172,8 @@ def forget_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str
     def build(entries: Sequence[LogEntry]) -> Mapping[date, Removed]:
         revisions = revision_files(entries).get(day, {})
         files = frozenset(key for roles in revisions.values() for keys in roles.values() for key in keys)
-        return {day: Removed(frozenset(revisions), files)} if files else {}
+        state = fold(entries).get(day, DayState())
+        return {day: Removed(frozenset(revisions), files)} if files or (state.removed and not state.forgotten) else {}
 
     entry = ClickCatalog(store).commit_removal(build, why=why.strip(), at=_second(now), forgets=True)
     if entry is None:

@@ -116,6 +116,37 @@ def test_warning_names_both_counts_and_the_command_that_takes_the_clicks(
     assert incoming.rows == 6
 
 
+def test_command_of_a_warning_reads_the_source_as_the_import_did(
+    write_source: WriteSource, store: Store, command_line: Sbr, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def rows(n: int) -> str:
+        return "user;item;at\n" + "".join(f"{session};7;{1577959200000 + session}\n" for session in range(n)) + "oops\n"
+
+    columns = ("session_id=user", "item_id=item", "clicked_at=at")
+    options = ("source.delimiter=;", "source.time_unit=ms", "source.id_type=string", "timezone=Europe/Amsterdam")
+    options += ("ingest.max_rejected=0.5", *(f"source.columns.{column}" for column in columns))
+    ingest(store, write_source(rows(9), *options, name="it's.csv", format="csv"))
+    (warning,) = ingest(store, write_source(rows(3), *options, name="it's.csv", format="csv")).warnings
+    command = re.search(r"`sbr (.*)`", warning)
+    assert command is not None
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert command_line(*shlex.split(command[1]))[0] == 0
+    assert {state.incoming.rows for state in ClickCatalog(store).days().values() if state.incoming} == {3}
+
+
+def test_clicks_that_replace_a_day_in_quarantine_are_warned_about_with_both_counts(
+    write_source: WriteSource, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = write_source(lines(2, 2) * 10)
+    ingest(store, settings)
+    validate_pending(store, settings)
+    assert ClickCatalog(store).days()[BEFORE].status == "quarantined"
+    ingest(store, write_source(lines(2, 6, first=50), name="late.dat"))
+    assert f"The source's clicks of {BEFORE} were taken: 6, in place of 20." in caplog.messages
+
+
 def test_difference_is_warned_about_by_each_run_until_it_is_taken(
     write_source: WriteSource, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
