@@ -15,22 +15,22 @@ from sbr_tasks.registry.scoring import score_models
 from sbr_tasks.registry.versions import train_version
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
-from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import Window, build_window, read_window
 from sbr_tasks.window.sessions import Sessions
 from tests.unit.days import at
+from tests.unit.upkeep.shop import accept_pending
 
 D = date(2020, 6, 4)
 DAYS = tuple(D - timedelta(days=n) for n in (2, 1, 0))
-N_ITEMS, N_SESSIONS, N_CLICKS = 200, 250, 6
+N_ITEMS, N_SESSIONS, N_CLICKS = 150, 250, 10
 CHANCE = 20 / N_ITEMS
 OVERRIDES = (
     "window.days=3",
     "window.least_click=1",
-    "model.layers=[16]",
+    "model.layers=[32]",
     "model.batch_size=32",
     "model.n_sample=64",
-    "model.n_epochs=4",
+    "model.n_epochs=10",
     "model.learning_rate=0.1",
     "source.format=gru4rec",
     "source.settle_seconds=0",
@@ -57,7 +57,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
         sessions = 1000 * day.toordinal() + rng.permutation(N_SESSIONS)
         starts = np.sort(rng.uniform(0, 80_000, N_SESSIONS))
         clicks = [
-            (session, rng.integers(N_ITEMS), int(at(day, start + 0.3 * step).timestamp()))
+            (session, rng.integers(N_ITEMS), int(at(day, start + 0.05 * step).timestamp()))
             for session, start in zip(sessions, starts, strict=True)
             for step in range(N_CLICKS)
         ]
@@ -67,7 +67,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     settings = load_settings([*OVERRIDES, f"store={folder / 'store'}", f"source.path={folder / 'in'}"])
     store = Store.open(settings)
     ingest(store, settings)
-    validate_pending(store, settings)
+    accept_pending(store)
     return Shop(store, settings, build_window(store, settings, D), files)
 
 
