@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 import typer
 from tabulate import tabulate
 
-from sbr_tasks.days import describe_days, parse_day
+from sbr_tasks.days import as_intervals, describe_days, parse_day
 from sbr_tasks.errors import INTERRUPTED, SbrError, SettingsError, StoreError, system_error
 from sbr_tasks.plain_text import PrintableFormatter, masked, printable
 from sbr_tasks.settings import ClickFormat, Settings, absolute_place, is_url, load_settings
@@ -131,6 +131,7 @@ def ingest(
     if as_json:
         clicks = {str(revision.day): revision.rows for revision in ingested.revisions}
         found = {"rows": ingested.rows, "rejected": ingested.rejected, "days": clicks}
+        found |= {"empty": as_intervals(ingested.empty)}
         found |= {"ledger": ingested.ledger.model_dump(mode="json"), "warnings": list(ingested.warnings)}
         rejects = {"rejects": store.where(ingested.rejects.key)} if ingested.rejects else {}
         _print(found | rejects, as_json)

@@ -7,7 +7,7 @@ A day is a calendar day of one time zone (UTC unless the `timezone` setting name
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 import numpy as np
@@ -134,6 +134,18 @@ def day_ranges(days: Iterable[date]) -> list[tuple[date, date]]:
         else:
             ranges.append((day, day))
     return ranges
+
+
+def as_intervals(days: Iterable[date]) -> list[str]:
+    """Days for records: a day, or the first and the last one of a run of neighbours, as in `2020-06-01/2020-06-03`."""
+    return [str(first) if first == last else f"{first}/{last}" for first, last in day_ranges(days)]
+
+
+def days_of_intervals(intervals: Iterable[str]) -> Iterator[date]:
+    """The days that `as_intervals` wrote."""
+    for text in intervals:
+        first, _, last = text.partition("/")
+        yield from days_between(date.fromisoformat(first), date.fromisoformat(last or first))
 
 
 def describe_days(days: Sequence[date], most: int = 6) -> str:

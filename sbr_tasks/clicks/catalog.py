@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from sbr_tasks.clicks.ledger import Ledger
-from sbr_tasks.days import day_ranges, days_between, describe_days
+from sbr_tasks.days import as_intervals, days_of_intervals, describe_days
 from sbr_tasks.errors import DamagedError, DayError, StoreError
 from sbr_tasks.store import FileRecord, Json, LogEntry, NumberedLog, Store, file_records, to_json
 
@@ -234,14 +234,17 @@ class ClickCatalog:
             "at": at,
             "source": dict(source),
             "days": {str(revision.day): revision.as_dict() for revision in revisions},
-            "empty": [f"{first}/{last}" if first != last else str(first) for first, last in day_ranges(empty)],
+            "empty": as_intervals(empty),
             "kept": {str(day): "different" if differs else "same" for day, differs in kept.items()},
         }
-        named = {*(revision.day for revision in revisions), *empty, *kept}
+        changed = {revision.day for revision in revisions}
+        named = {*changed, *empty, *kept}
 
         def build(entries: Sequence[LogEntry]) -> Json:
             for entry in entries[since:] if since is not None else ():
-                if overtaken := named & {*map(date.fromisoformat, entry.body["days"]), *_empty_days(entry.body)}:
+                later = {*map(date.fromisoformat, entry.body["days"]), *days_of_intervals(entry.body.get("empty", ()))}
+                confirmed = set(map(date.fromisoformat, entry.body.get("kept", ())))
+                if overtaken := (named & later) | (changed & confirmed):
                     raise OvertakenError(
                         f"Commit {entry.number} ({entry.body['kind']}) named {describe_days(list(overtaken))} while this "
                         "import read its source. Nothing was stored."
@@ -386,7 +389,7 @@ def fold(entries: Sequence[LogEntry]) -> dict[date, DayState]:
 
 def _apply_import(days: dict[date, DayState], body: Json) -> None:
     source, timezone = body["source"]["fingerprint"], body["source"]["timezone"]
-    for day in _empty_days(body):
+    for day in days_of_intervals(body["empty"]):
         state = days.setdefault(day, DayState())
         state.source, state.timezone = source, timezone
         if state.removed and not state.forgotten:
@@ -404,13 +407,6 @@ def _apply_import(days: dict[date, DayState], body: Json) -> None:
         earlier = state.decided.get(state.incoming.rev)
         if earlier:
             _decide(state, day, earlier)
-
-
-def _empty_days(body: Json) -> Iterator[date]:
-    """The days that an import found empty. Its commit holds ranges, as a wrong time may be years from the others."""
-    for text in body.get("empty", ()):
-        first, _, last = text.partition("/")
-        yield from days_between(date.fromisoformat(first), date.fromisoformat(last or first))
 
 
 def _apply_validation(days: dict[date, DayState], body: Json) -> None:

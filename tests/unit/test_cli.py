@@ -45,10 +45,16 @@ def test_ingest_counts_rows_rejects_and_days(sbr: Sbr, clicks: Path) -> None:
             "rows": 3,
             "rejected": 0,
             "days": {"2014-09-23": 1, "2014-09-24": 2},
+            "empty": [],
             "ledger": {"read": 3, "stored": 3, "rejected": 0, "filtered": 0, "left_out": {}},
             "warnings": [],
         },
     )
+
+
+def test_ingest_names_days_without_clicks_in_json(sbr: Sbr, clicks: Path) -> None:
+    words = ("ingest", "--from", str(clicks), "--json", *(f"--day=2014-09-{day}" for day in (20, 21, 24, 25)))
+    assert json.loads(sbr(*words).out)["empty"] == ["2014-09-20/2014-09-21", "2014-09-25"]
 
 
 def test_relative_path_is_of_the_working_folder(sbr: Sbr, clicks: Path) -> None:

@@ -248,6 +248,26 @@ def test_stalled_import_does_not_overwrite_a_newer_one(
     assert incoming.rows == 6
 
 
+def test_stalled_import_does_not_overwrite_clicks_that_a_newer_one_found_unchanged(
+    write_source: WriteSource, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(store, write_source(HISTORY))
+    stalled, publish = write_source(lines(2, 2), "ingest.changed_days=take"), store.publish
+    corrected: list[Settings] = []
+
+    def slow(key: str, data: bytes) -> object:
+        if not corrected:
+            corrected.append(write_source(HISTORY))
+            ingest(store, corrected[0])
+        return publish(key, data)
+
+    monkeypatch.setattr(store, "publish", slow)
+    assert ingest(store, stalled).days == ()
+    incoming = ClickCatalog(store).days()[BEFORE].incoming
+    assert incoming is not None
+    assert incoming.rows == 4
+
+
 def test_commit_that_was_overtaken_is_refused_if_it_names_the_same_day(write_source: WriteSource, store: Store) -> None:
     catalog = ClickCatalog(store)
     source = {"fingerprint": "f", "timezone": "UTC"}
