@@ -87,7 +87,7 @@ class DayState:
         empty: The source held no click of the day, and none was ever accepted or put into quarantine.
         removed: All its revisions were removed (`sbr store gc` or `forget`); a run that needs the day ingests it again.
             A day that `gc` removed stays so while the source holds fewer clicks of it than the store did.
-        removed_clicks: How many clicks `gc` removed.
+        removed_clicks: How many clicks `gc` removed; 0 of a day in quarantine.
         forgotten: It was `sbr store forget` that removed it: a person gave it up, so it may be empty in future.
         differs: The value of `ingest.changed_days` under which the source's clicks, which differ from those that are stored,
             weren't taken; empty where they don't differ.
@@ -257,7 +257,7 @@ class ClickCatalog:
         """Records what was decided on the pending revisions of some days, all at once.
 
         Args:
-            decisions: By day: `revision` (as a dict, with its file where it lies now), `accepted`, `failures`, `warnings`,
+            decisions: By day: `revision` (as a dict, with the current place of its file), `accepted`, `failures`, `warnings`,
                 `result` and `data_docs` (keys).
             at: When it was committed, ISO-8601.
         """
@@ -318,7 +318,7 @@ class ClickCatalog:
         """Records that a day will never have clicks: no run waits for it, and no window misses it.
 
         Args:
-            day: The day; it may lie ahead.
+            day: The day; it may be in the future.
             actor: Who says so.
             reason: Why.
             at: When it was committed, ISO-8601.
@@ -413,18 +413,18 @@ def _apply_validation(days: dict[date, DayState], body: Json) -> None:
     for text, decision in body["days"].items():
         day, rev = date.fromisoformat(text), decision["revision"]["rev"]
         state = days.setdefault(day, DayState())
-        # A person may have released these clicks while another validation of them was at work: that stands.
+        # A person may have released these clicks while another validation of them was at work: that decision is kept.
         if not state.decided.get(rev, {}).get("released"):
             state.decided[rev] = decision
         _decide(state, day, state.decided[rev])
 
 
 def _apply_removal(days: dict[date, DayState], body: Json) -> None:
-    """A revision that is removed was never decided on: the same clicks are validated again when they come again."""
+    """A revision that is removed was never decided on: the same clicks are validated again when they come back."""
     for text, removed in body["days"].items():
         day = date.fromisoformat(text)
         state = days.setdefault(day, DayState())
-        gone, last = set(removed["revisions"]), state.last
+        gone, stored = set(removed["revisions"]), state.stored
         state.decided = {rev: decision for rev, decision in state.decided.items() if rev not in gone}
         for name in ("incoming", "accepted", "quarantined"):
             revision: Revision | None = getattr(state, name)
@@ -432,7 +432,7 @@ def _apply_removal(days: dict[date, DayState], body: Json) -> None:
                 setattr(state, name, None)
         if state.incoming is state.accepted is state.quarantined is None and not state.empty:
             forgotten = body.get("forgets", False)
-            n_clicks = 0 if forgotten else last.rows if last else state.removed_clicks
+            n_clicks = 0 if forgotten else stored.rows if stored else state.removed_clicks
             # As if the source was never asked: the next run that needs the day asks it.
             days[day] = DayState(removed=True, removed_clicks=n_clicks, forgotten=forgotten)
 

@@ -1,6 +1,6 @@
 """Ingest: one streaming pass over a source, in any order of lines, into one Parquet file a day.
 
-Blocks of lines are told apart by day and spilled to a scratch folder, while the next block is parsed; then each day is sorted
+Blocks of lines are split by day and spilled to a scratch folder, while the next block is parsed; then each day is sorted
 and published, a few at a time, unless the store holds its clicks already. Memory is bounded by the blocks and days in hand. All
 days become current in one commit, with a ledger that accounts for every line.
 """
@@ -82,7 +82,7 @@ class Ingested:
         ledger: What became of each line that was read.
         rejects: The file in the store that holds the lines that don't parse; None when there are none.
         revisions: One per day whose clicks were stored.
-        empty: Days that were asked for, or lie between the first and the last one found, that have no click in the source and
+        empty: Days that were asked for, or between the first and the last one found, that have no click in the source and
             none in the store.
         warnings: Sentences on days of which the source holds other clicks than are stored, and on closed days with clicks.
     """
@@ -395,7 +395,7 @@ def no_clicks_of(day: date, held: Sequence[date], settings: Settings) -> str:
 def fitting_unit(days: Sequence[date], time_unit: str) -> str | None:
     """The likelier unit of times that `time_unit` puts in January 1970; None if there is none.
 
-    Times of 2001 to 2038 that are read as a thousand times smaller ones lie on 12 to 25 January 1970, and on 1 January
+    Times of 2001 to 2038 that are read as a thousand times smaller ones fall on 12 to 25 January 1970, and on 1 January
     1970 if they are read as a million times smaller ones.
     """
     if not days or max(days) >= date(1970, 2, 1):
@@ -532,7 +532,7 @@ def _leave_out(files: list[SourceFile]) -> str:
 
 
 class _Spill:
-    """Clicks told apart by day in one Arrow file on disk, in batches of one day each; the clicks of other days are counted."""
+    """Clicks split by day in one Arrow file on disk, in batches of one day each; the clicks of other days are counted."""
 
     def __init__(self, folder: Path, settings: Settings, days: Collection[date] | None) -> None:
         self._file = str(folder / "clicks.arrow")

@@ -1,6 +1,6 @@
-"""What lies in the store, and which record names it.
+"""What the store holds, and which record names it.
 
-Only the store's own folders are looked at: `mlflow/` and `scratch/`, which lie inside a local store too, are not among them.
+Only the store's own folders are looked at: `mlflow/` and `scratch/`, which are inside a local store too, are not among them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ AREAS = (
     "recommendations",
     "reports",
 )
-"""The store's folders. What lies elsewhere isn't the store's."""
+"""The store's folders. What is elsewhere isn't the store's."""
 
 _DAY = re.compile(r"=(\d{4}-\d{2}-\d{2})/|^models/(\d{4}-\d{2}-\d{2})-")
 _NAME_HASH = re.compile(r"\.([0-9a-f]{12})(\.[^./]*)?$")
@@ -49,9 +49,9 @@ _COPY = re.compile(r"serving/published/(\d{8})\.json")
 _REPORT = re.compile(r"reports/as_of=[^/]+/(?:(\d{8})|([-0-9a-f]{19}))\.html")
 _NEXT_ITEMS = re.compile(r"recommendations/([^/]+)/next_items\.parquet")
 
-_COPY_AGAIN = "Run `sbr store copy` again, as it was run before: it goes on from there."
+_COPY_AGAIN = "Run `sbr store copy` again, with the same arguments: it continues."
 _BACKUP = "Restore it from a backup: nothing else holds it."
-_AGAIN = "`sbr store forget {day} --reason WHY`, then the run of the day again: its clicks come from the source again."
+_AGAIN = "`sbr store forget {day} --reason WHY`, then run the day again: it ingests the clicks from the source."
 _REMEDIES = {
     "commits": _BACKUP,
     "promotions": _BACKUP,
@@ -60,15 +60,15 @@ _REMEDIES = {
     "quarantine": _AGAIN,
     "validation": _AGAIN,
     "rejects": "Restore it from a backup, or ingest the source again.",
-    "windows": "Delete its folder, then `sbr window --as-of {day}` builds it again.",
-    "profiles": "Delete its folder, then `sbr profile --as-of {day}` makes it again.",
+    "windows": "Delete its folder, then `sbr window --as-of {day}` rebuilds it.",
+    "profiles": "Delete its folder, then `sbr profile --as-of {day}` rebuilds it.",
     "models": "Restore its folder from a backup; or delete it and run {day} again: the same inputs give the same version. "
     "Then `sbr repair`.",
     "evaluations": "Run the day again: what can't be read is scored again.",
     "checkpoints": "Delete it: its training starts afresh.",
-    "serving": "`sbr repair` makes it again.",
+    "serving": "`sbr repair` rebuilds it.",
     "recommendations": "Run the DAG publish_recommendations again, or delete it if its version is no champion.",
-    "reports": "`sbr report --as-of {day}` writes it again.",
+    "reports": "`sbr report --as-of {day}` rewrites it.",
 }
 
 
@@ -77,7 +77,7 @@ class Named:
     """A file that a record names, or that explains itself.
 
     Attributes:
-        key: Where it lies.
+        key: Its place in the store.
         record: The key of the record that names it; its own where it explains itself.
         size: Bytes; None where the record doesn't say.
         sha256: Its hash, or the first digits of it; None where nothing says.
@@ -116,7 +116,7 @@ class Inventory:
     """The store's files and records at one moment.
 
     Attributes:
-        stats: Everything that lies there, by key.
+        stats: All files, by key.
         half_written: What killed writers left in a local folder, by key.
         named: Everything that a record names, and the records, by key.
         faults: Of the records themselves.

@@ -123,7 +123,7 @@ def test_champion_without_its_serving_copy_is_told_of(store: Store, tmp_path: Pa
     assert (fault.kind, fault.key, fault.remedy) == (
         "missing",
         f"serving/published/{number:08d}.json",
-        "`sbr repair` makes it again.",
+        "`sbr repair` rebuilds it.",
     )
 
 
