@@ -315,6 +315,11 @@ def _describe_difference(read: DayRead, settings: Settings) -> str:
         )
     stored, found = read.stored, read.difference
     assert stored is not None and found is not None  # noqa: S101 (narrows the types)
+    if found.is_recut:
+        return (
+            f"The source holds the {stored.rows:,} stored clicks of {read.day}, cut into other sessions (source.session_gap). "
+            f"The stored sessions stay {rule}. {take}"
+        )
     return (
         f"The source holds {read.clicks:,} clicks of {read.day}, which differ from the {stored.rows:,} that are stored: "
         f"{found.missing:,} of the stored ones are missing, {found.added:,} are new. The stored ones stay {rule}. "
@@ -675,7 +680,7 @@ def _publish_day(store: Store, day: date, unsorted: pa.Table, state: DayState, s
     if settings.ingest.changed_days == "take":  # whatever is stored, even a damaged file
         return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks), stored)
     before = ClickCatalog(store).read(stored)
-    found = difference(before, clicks)
+    found = difference(before, clicks, is_cut=settings.source.session_gap is not None)
     is_converted = not found and before.schema.field("item_id").type != clicks.schema.field("item_id").type
     if is_converted or found.is_taken(settings.ingest.changed_days):
         return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks), stored, found)

@@ -147,6 +147,39 @@ def test_clicks_that_replace_a_day_in_quarantine_are_warned_about_with_both_coun
     assert f"The source's clicks of {BEFORE} were taken: 6, in place of 20." in caplog.messages
 
 
+USERS = ("source.session_gap=30", "source.columns.user_id=user", "source.columns.item_id=item", "source.columns.clicked_at=at")
+EVENING, NIGHT, MORNING = "ann,5,2020-01-01T23:50:00Z", "ann,7,2020-01-02T00:05:00Z", "ann,8,2020-01-02T09:00:00Z"
+
+
+@pytest.mark.parametrize("id_type", ["integer", "string"])
+@pytest.mark.parametrize(
+    ("offered", "gap", "expected"),
+    [
+        ([NIGHT, MORNING], 30, "same"),
+        ([EVENING, NIGHT, MORNING], 60, "same"),
+        ([EVENING, NIGHT, "ann,9,2020-01-02T08:55:00Z", MORNING], 30, "stored"),
+        ([EVENING, NIGHT, MORNING], 600, "recut"),
+        ([EVENING, NIGHT], 30, "different"),
+    ],
+    ids=["day before is gone", "another gap, same sessions", "late first click", "other sessions", "shrunk"],
+)
+def test_sessions_of_users_are_compared_by_what_was_clicked(
+    write_source: WriteSource, store: Store, offered: list[str], gap: int, expected: str, id_type: str
+) -> None:
+    def source(rows: list[str], *overrides: str) -> Settings:
+        text = "\n".join(["user,item,at", *rows, ""]).replace("ann", "17")
+        return write_source(text, *USERS, f"source.id_type={id_type}", *overrides, format="csv")
+
+    ingest(store, source([EVENING, NIGHT, MORNING]))
+    ingested = ingest(store, source(offered, f"source.session_gap={gap}"), days=[BEFORE])
+    assert ingested.days == ((BEFORE,) if expected == "stored" else ())
+    assert (BEFORE in ingested.ledger.left_out.get("same", {})) == (expected == "same")
+    assert [("cut into other sessions" in warning) for warning in ingested.warnings] == {
+        "recut": [True],
+        "different": [False],
+    }.get(expected, [])
+
+
 def test_difference_is_warned_about_by_each_run_until_it_is_taken(
     write_source: WriteSource, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
