@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 import typer
 from tabulate import tabulate
 
-from sbr_tasks.days import describe_days, parse_day, window_days
+from sbr_tasks.days import as_intervals, describe_days, parse_day
 from sbr_tasks.errors import INTERRUPTED, SbrError, SettingsError, StoreError, system_error
 from sbr_tasks.plain_text import PrintableFormatter, masked, printable
 from sbr_tasks.settings import ClickFormat, Settings, absolute_place, is_url, load_settings
@@ -128,18 +128,15 @@ def ingest(
     store, settings = _open(overrides, source, format_name)
     wanted = [parse_day(day) for day in days] if days else None
     ingested = run(store, settings, days=wanted, holds_back=not _names_source(overrides, source))
-    clicks = {str(revision.day): revision.rows for revision in ingested.revisions}
-    where = store.where(ingested.rejects.key) if ingested.rejects else None
     if as_json:
+        clicks = {str(revision.day): revision.rows for revision in ingested.revisions}
         found = {"rows": ingested.rows, "rejected": ingested.rejected, "days": clicks}
+        found |= {"empty": as_intervals(ingested.empty)}
         found |= {"ledger": ingested.ledger.model_dump(mode="json"), "warnings": list(ingested.warnings)}
-        _print({**found, "rejects": where} if where else found, as_json)
+        rejects = {"rejects": store.where(ingested.rejects.key)} if ingested.rejects else {}
+        _print(found | rejects, as_json)
     else:
-        kept = f" (kept in {where})" if where else ""
-        on = describe_days(ingested.days) or "no day"
-        _echo(f"{ingested.rows:,} clicks on {on}, {ingested.rejected:,} lines rejected{kept}.")
-        if ingested.ledger.left_out:
-            _echo(f"{ingested.ledger.in_words()}.")
+        _echo(ingested.in_words(settings.source.path))
 
 
 @app.command()
@@ -587,16 +584,21 @@ def preview(
     as_json: AsJson = False,
 ) -> None:
     """Check that a source can be read, and say how large a window is and about how long a day's run takes."""
+    from sbr_tasks.clicks.catalog import ClickCatalog
     from sbr_tasks.clicks.preview import clicks_by_day, require_windows
+    from sbr_tasks.clicks.rejects import Rejects
     from sbr_tasks.report.estimate import seconds_per_day
 
-    settings = load_settings(_with_source(overrides, source, format_name))
-    counts = clicks_by_day(settings)
+    store, settings = _open(overrides, source, format_name)
+    rejects = Rejects(settings.ingest.max_rejected)
+    counts = clicks_by_day(settings, rejects)
     last: list[date] = list(counts)[-days:]
-    require_windows(counts, last, settings)
-    largest = max(sum(counts.get(day, 0) for day in window_days(end, settings.window.days)) for end in last)
+    largest = require_windows(counts, ClickCatalog(store).days(), last, settings)
     found = {
+        "lines": rejects.lines,
         "clicks": sum(counts.values()),
+        "rejected": rejects.rejected,
+        "filtered": rejects.filtered,
         "first_day": str(next(iter(counts))),
         "last_days": [str(day) for day in last],
         "window_clicks": largest,

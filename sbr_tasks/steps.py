@@ -52,12 +52,12 @@ def ingest_clicks(day: str, *, holds_back: bool = True, overrides: Iterable[str]
     require_open(as_of, ClickCatalog(store).days().get(as_of, DayState()))
     ingested = ingest_missing(store, settings, as_of, holds_back=holds_back)
     days = ClickCatalog(store).days()
-    state = days.get(as_of)
-    if state is None or state.incoming is None:
-        raise NotArrivedError(no_clicks_of(as_of, ClickCatalog(store).days_of_source(as_of), settings))
     window = window_days(as_of, settings.window.days)
     if removed := [one for one in window if one in days and days[one].status == "removed"]:
         raise DayError(f"The window of {as_of} would have holes. {removed_and_absent(removed, settings)}")
+    state = days.get(as_of)
+    if state is None or state.incoming is None:
+        raise NotArrivedError(no_clicks_of(as_of, ClickCatalog(store).days_of_source(as_of), settings))
     return {
         "day": day,
         "clicks": state.incoming.rows,

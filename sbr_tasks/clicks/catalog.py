@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from sbr_tasks.clicks.ledger import Ledger
+from sbr_tasks.days import as_intervals, days_of_intervals, describe_days
 from sbr_tasks.errors import DamagedError, DayError, StoreError
 from sbr_tasks.store import FileRecord, Json, LogEntry, NumberedLog, Store, file_records, kinds, to_json
 
@@ -83,7 +84,8 @@ class DayState:
         id_type: Type of the ids of its last import (setting source.id_type); empty where the commit doesn't say.
         empty: The source held no click of the day, and none was ever accepted or put into quarantine.
         removed: All its revisions were removed (`sbr store gc` or `forget`); a run that needs the day ingests it again.
-            A day that `gc` removed stays so while the source holds no click of it.
+            A day that `gc` removed stays so while the source holds fewer clicks of it than the store did.
+        removed_clicks: How many clicks `gc` removed; 0 of a day in quarantine.
         forgotten: It was `sbr store forget` that removed it: a person gave it up, so it may be empty in future.
         differs: The value of `ingest.changed_days` under which the source's clicks, which differ from those that are stored,
             weren't taken; empty where they don't differ.
@@ -101,6 +103,7 @@ class DayState:
     id_type: str = ""
     empty: bool = False
     removed: bool = False
+    removed_clicks: int = 0
     forgotten: bool = False
     differs: str = ""
     closed: Json | None = None
@@ -168,7 +171,10 @@ class ClickCatalog:
         return len(entries), fold(entries)
 
     def ledger_of(self, day: date) -> Ledger | None:
-        """The ledger of the last import that the run of a day made, or that stored the day; None where none is on record."""
+        """The ledger of the last import that the run of a day made, or that stored the day or found other clicks of it.
+
+        None where none is on record.
+        """
         body = self._last_import(day)
         return Ledger.model_validate_json(to_json(body["source"]["ledger"])) if body else None
 
@@ -184,7 +190,8 @@ class ClickCatalog:
             body = entry.body
             if body["kind"] != "import" or "ledger" not in body["source"]:
                 continue
-            if body["source"]["for_day"] == str(day) or str(day) in body["days"]:
+            is_different = body.get("kept", {}).get(str(day)) == "different"
+            if body["source"]["for_day"] == str(day) or str(day) in body["days"] or is_different:
                 return body
         return None
 
@@ -225,17 +232,20 @@ class ClickCatalog:
             "at": at,
             "source": dict(source),
             "days": {str(revision.day): revision.as_dict() for revision in revisions},
-            "empty": [str(day) for day in empty],
+            "empty": as_intervals(empty),
             "kept": {str(day): "different" if differs else "same" for day, differs in kept.items()},
         }
-        days = {*body["days"], *body["empty"], *body["kept"]}
+        changed = {revision.day for revision in revisions}
+        named = {*changed, *empty, *kept}
 
         def build(entries: Sequence[LogEntry]) -> Json:
             for entry in entries[since:] if since is not None else ():
-                if overtaken := sorted(days & {*entry.body["days"], *entry.body.get("empty", ())}):
+                later = {*map(date.fromisoformat, entry.body["days"]), *days_of_intervals(entry.body.get("empty", ()))}
+                confirmed = set(map(date.fromisoformat, entry.body.get("kept", ())))
+                if overtaken := (named & later) | (changed & confirmed):
                     raise OvertakenError(
-                        f"Commit {entry.number} ({entry.body['kind']}) named {', '.join(overtaken[:3])} while this import read "
-                        "its source. Nothing was stored."
+                        f"Commit {entry.number} ({entry.body['kind']}) named {describe_days(list(overtaken))} while this "
+                        "import read its source. Nothing was stored."
                     )
             return body
 
@@ -245,7 +255,7 @@ class ClickCatalog:
         """Records what was decided on the pending revisions of some days, all at once.
 
         Args:
-            decisions: By day: `revision` (as a dict, with its file where it lies now), `accepted`, `failures`, `warnings`,
+            decisions: By day: `revision` (as a dict, with the current place of its file), `accepted`, `failures`, `warnings`,
                 `result` and `data_docs` (keys).
             at: When it was committed, ISO-8601.
         """
@@ -306,7 +316,7 @@ class ClickCatalog:
         """Records that a day will never have clicks: no run waits for it, and no window misses it.
 
         Args:
-            day: The day; it may lie ahead.
+            day: The day; it may be in the future.
             actor: Who says so.
             reason: Why.
             at: When it was committed, ISO-8601.
@@ -377,8 +387,8 @@ def fold(entries: Sequence[LogEntry]) -> dict[date, DayState]:
 
 def _apply_import(days: dict[date, DayState], body: Json) -> None:
     source, timezone = body["source"]["fingerprint"], body["source"]["timezone"]
-    for text in body["empty"]:
-        state = days.setdefault(date.fromisoformat(text), DayState())
+    for day in days_of_intervals(body["empty"]):
+        state = days.setdefault(day, DayState())
         state.source, state.timezone = source, timezone
         if state.removed and not state.forgotten:
             continue
@@ -390,7 +400,7 @@ def _apply_import(days: dict[date, DayState], body: Json) -> None:
         day = date.fromisoformat(text)
         state = days.setdefault(day, DayState())
         state.source, state.timezone, state.id_type = source, timezone, body["source"].get("id_type", "")
-        state.empty, state.removed, state.differs, state.closed = False, False, "", None
+        state.empty, state.removed, state.removed_clicks, state.differs, state.closed = False, False, 0, "", None
         state.incoming = Revision.from_dict(day, record)
         earlier = state.decided.get(state.incoming.rev)
         if earlier:
@@ -401,27 +411,28 @@ def _apply_validation(days: dict[date, DayState], body: Json) -> None:
     for text, decision in body["days"].items():
         day, rev = date.fromisoformat(text), decision["revision"]["rev"]
         state = days.setdefault(day, DayState())
-        # A person may have released these clicks while another validation of them was at work: that stands.
+        # A person may have released these clicks while another validation of them was at work: that decision is kept.
         if not state.decided.get(rev, {}).get("released"):
             state.decided[rev] = decision
         _decide(state, day, state.decided[rev])
 
 
 def _apply_removal(days: dict[date, DayState], body: Json) -> None:
-    """A revision that is removed was never decided on: the same clicks are validated again when they come again."""
+    """A revision that is removed was never decided on: the same clicks are validated again when they come back."""
     for text, removed in body["days"].items():
         day = date.fromisoformat(text)
         state = days.setdefault(day, DayState())
-        gone = set(removed["revisions"])
+        gone, stored = set(removed["revisions"]), state.stored
         state.decided = {rev: decision for rev, decision in state.decided.items() if rev not in gone}
         for name in ("incoming", "accepted", "quarantined"):
             revision: Revision | None = getattr(state, name)
             if revision and revision.rev in gone:
                 setattr(state, name, None)
         if state.incoming is state.accepted is state.quarantined is None and not state.empty:
-            days[day] = DayState(
-                removed=True, forgotten=body.get("forgets", False)
-            )  # as if the source was never asked: the next run that needs the day asks it
+            forgotten = body.get("forgets", False)
+            n_clicks = 0 if forgotten else stored.rows if stored else state.removed_clicks
+            # As if the source was never asked: the next run that needs the day asks it.
+            days[day] = DayState(removed=True, removed_clicks=n_clicks, forgotten=forgotten)
 
 
 def removed_files(entries: Sequence[LogEntry]) -> set[str]:

@@ -160,7 +160,7 @@ def require_days(days: Mapping[date, DayState], settings: Settings, as_of: date)
     states = {day: days.get(day, DayState()) for day in window}
     require_open(as_of, states[as_of])
     if states[as_of].status != "accepted":
-        raise DayError(f"The model of {as_of} is tested on {as_of}, but {_why_missing(as_of, states[as_of])}")
+        raise DayError(f"The model of {as_of} is tested on {as_of}, but {_why_missing([as_of], states[as_of])}")
     removed = [day for day, state in states.items() if state.status == "removed"]
     if removed:
         raise DayError(
@@ -169,9 +169,8 @@ def require_days(days: Mapping[date, DayState], settings: Settings, as_of: date)
             "source again."
         )
     missing = tuple(day for day, state in states.items() if state.accepted is None and state.status != "closed")
-    for day, state in states.items():
-        if state.status not in ("accepted", "closed"):
-            logger.warning("%s", _why_missing(day, state))
+    for sentence in _why_not_accepted(states):
+        logger.warning("%s", sentence)
     if len(missing) > settings.window.max_missing_days:
         raise DayError(
             f"{len(missing)} of the {len(window)} days of the window are missing ({describe_days(missing)}); "
@@ -197,16 +196,27 @@ def _validation_day(states: Mapping[date, DayState], as_of: date) -> date:
     return earlier[-1]
 
 
-def _why_missing(day: date, state: DayState) -> str:
+def _why_not_accepted(states: Mapping[date, DayState]) -> list[str]:
+    """Why days aren't accepted, one sentence for all days of which the same is to be said."""
+    alike: dict[tuple[str, ...], list[date]] = {}
+    for day, state in states.items():
+        if state.status not in ("accepted", "closed"):
+            alike.setdefault((state.status, *state.failures), []).append(day)
+    return [_why_missing(days, states[days[0]]) for days in alike.values()]
+
+
+def _why_missing(days: Sequence[date], state: DayState) -> str:
+    named, is_one = describe_days(days), len(days) == 1
+    has, was, files = ("has", "was", "its file was") if is_one else ("have", "were", "their files were")
     reasons = {
-        "empty": f"{day} has no clicks in the source. Check that its file was delivered, then run the day again.",
-        "unknown": f"{day} was never ingested. Run the day again, or ingest it with `sbr ingest`.",
-        "incoming": f"{day} was ingested but not validated yet. Run `sbr validate`, or the day again.",
-        "removed": f"the clicks of {day} were removed (`sbr store gc` or `forget`). Run the day again: it ingests them again.",
-        "quarantined": f"{day} is in quarantine: {'; '.join(state.failures)}. "
-        f"Correct the source and run the day again; `sbr quarantine show {day}` says more.",
+        "empty": f"{named} {has} no clicks in the source. Check that {files} delivered, then run the day again.",
+        "unknown": f"{named} {was} never ingested. Run the day again, or ingest with `sbr ingest`.",
+        "incoming": f"{named} {was} ingested but not validated yet. Run `sbr validate`, or the day again.",
+        "removed": f"the clicks of {named} were removed (`sbr store gc` or `forget`). Run the day again to ingest them.",
+        "quarantined": f"{named} {'is' if is_one else 'are'} in quarantine: {'; '.join(state.failures)}. "
+        f"Correct the source and run the day again; `sbr quarantine show {days[0]}` says more.",
     }
-    return reasons.get(state.status, f"{day} is {state.status}.")
+    return reasons.get(state.status, f"{named}: {state.status}.")
 
 
 class _History:

@@ -45,23 +45,30 @@ def test_ingest_counts_rows_rejects_and_days(sbr: Sbr, clicks: Path) -> None:
             "rows": 3,
             "rejected": 0,
             "days": {"2014-09-23": 1, "2014-09-24": 2},
+            "empty": [],
             "ledger": {"read": 3, "stored": 3, "rejected": 0, "filtered": 0, "left_out": {}},
             "warnings": [],
         },
     )
 
 
+def test_ingest_names_days_without_clicks_in_json(sbr: Sbr, clicks: Path) -> None:
+    words = ("ingest", "--from", str(clicks), "--json", *(f"--day=2014-09-{day}" for day in (20, 21, 24, 25)))
+    assert json.loads(sbr(*words).out)["empty"] == ["2014-09-20/2014-09-21", "2014-09-25"]
+
+
 def test_relative_path_is_of_the_working_folder(sbr: Sbr, clicks: Path) -> None:
-    assert sbr("ingest", "--from", clicks.name).out == "3 clicks on 2014-09-23 to 2014-09-24, 0 lines rejected.\n"
+    assert sbr("ingest", "--from", clicks.name).out == f"Ingested 3 clicks of 2014-09-23 to 2014-09-24 from {clicks}.\n"
+    assert sbr("ingest", "--from", clicks.name).out == f"No new clicks in {clicks}.\n"
 
 
-def test_ingest_says_where_rejected_lines_lie(sbr: Sbr, clicks: Path, tmp_path: Path) -> None:
+def test_ingest_says_where_rejected_lines_lie(sbr: Sbr, clicks: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with clicks.open("a") as file:
         file.write("oops\n")
     words = ("ingest", "--from", clicks.name, "--set", "ingest.max_rejected=0.5")
-    done = sbr(*words)
+    sbr(*words)
     (kept,) = tmp_path.glob("**/rejects/*.jsonl")
-    assert done.out.endswith(f", 1 lines rejected (kept in {kept}).\n")
+    assert f"1 of 4 lines don't parse; they were left out and are kept in {kept}." in caplog.messages
     assert json.loads(sbr(*words, "--json").out)["rejects"] == str(kept)
 
 
@@ -135,6 +142,28 @@ def test_demo_clicks_that_do_not_fill_the_days_say_so(sbr: Sbr, tmp_path: Path) 
     assert done.code == 0
     assert done.err.startswith("So few clicks don't fill 10 days: the first one is of 2014-09-")
     assert done.err.endswith(", not 2014-09-21.\n")
+
+
+def test_preview_counts_stored_days_as_present_and_closed_days_as_not_missing(sbr: Sbr, clicks: Path, tmp_path: Path) -> None:
+    preview = ("preview", "--from", str(clicks), "--days", "1", "--set", "window.days=5", "--set", "window.max_missing_days=0")
+    assert sbr(*preview).code == 1
+    earlier = tmp_path / "earlier.dat"
+    earlier.write_text("7,2014-09-20T10:00:00Z,1,0\n7,2014-09-20T10:00:01Z,2,0\n")
+    sbr("ingest", "--from", str(earlier))
+    assert "needs 5 or more days with clicks among its 5, found 3" in sbr(*preview).err
+    for day in ("2014-09-21", "2014-09-22"):
+        sbr("days", "close", day, "--reason", "Holiday")
+    found = json.loads(sbr(*preview, "--json").out)
+    assert (found["lines"], found["clicks"], found["rejected"], found["window_clicks"]) == (3, 3, 0, 5)
+
+
+def test_preview_of_two_far_clicks_is_one_short_sentence(sbr: Sbr, tmp_path: Path) -> None:
+    far = tmp_path / "far.dat"
+    far.write_text("1,2001-01-01T00:00:00Z,1,0\n2,2020-01-01T00:00:00Z,1,0\n")
+    done = sbr("preview", "--from", str(far), "--days", "1", "--json")
+    assert done.code == 1
+    assert "has clicks on 2 days from 2001-01-01 to 2020-01-01." in done.err
+    assert len(done.err) < 500
 
 
 def test_preview_refuses_a_file_that_is_too_short_for_a_window(sbr: Sbr, clicks: Path) -> None:
