@@ -60,7 +60,8 @@ def main() -> None:
     except OSError as error:
         _echo(
             f"sbr: The system refused ({system_error(error)}). Check that the place is right and may be read and written; "
-            "`sbr settings` shows which store, scratch, mlflow and source are set.",
+            "`sbr settings` shows which store, scratch, mlflow and source are set; the environment variable TMPDIR names the "
+            "system's folder for temporary files.",
             err=True,
         )
         sys.exit(1)

@@ -199,21 +199,23 @@ class Store:
                 was changed or belongs under another key.
             StoreError: It can't be read.
         """
+        data = self.get(key)
         try:
-            found = json.loads(self.get(key))
-        except ValueError as error:
+            found = json.loads(data)
+            body = {name: value for name, value in found.items() if name != CHECKSUM} if isinstance(found, dict) else {}
+            checksum = _checksum(key, body)
+        except (ValueError, RecursionError) as error:
             raise DamagedError(f"{self.where(key)} is damaged: expected a JSON object ({error}). {_REMEDY}") from None
         missing = {*fields, CHECKSUM} - set(found) if isinstance(found, dict) else {"a JSON object"}
         if missing:
             raise DamagedError(
                 f"{self.where(key)} is damaged: expected {', '.join(sorted(missing))}, found {found!r:.60}. {_REMEDY}"
             )
-        recorded = found.pop(CHECKSUM)
-        if recorded != _checksum(key, found):
+        if found[CHECKSUM] != checksum:
             raise DamagedError(
                 f"{self.where(key)} is damaged: it was changed after it was written (its checksum doesn't match). {_REMEDY}"
             )
-        return dict(found)
+        return body
 
     def get_published(self, key: str) -> bytes:
         """The content of a published file of which only the key is known, verified by the hash in its name.

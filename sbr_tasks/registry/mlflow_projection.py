@@ -9,20 +9,20 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from sbr_tasks.errors import DamagedError, RegistryError, TrackingError, first_line
+from sbr_tasks.errors import DamagedError, RegistryError, TrackingError, first_line, system_error
 from sbr_tasks.plain_text import without_credentials
 from sbr_tasks.registry.log import Entry, LogState, Pin, Promotion, PromotionLog, Rollback, undecided_page
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of, version_files
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, is_url
-from sbr_tasks.store import Store, file_name
+from sbr_tasks.store import Store, file_name, to_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -174,7 +174,14 @@ class MlflowProjection:
     def _log_page(self, key: str, run_id: str) -> None:
         """Keeps a page with a run, in place of that of an earlier decision on the version; it may not be written yet."""
         if self._store.exists(key):
-            self._client.log_text(run_id, self._store.get(key).decode(), PAGE)
+            self._log_files(run_id, {PAGE: self._store.get(key)})
+
+    def _log_files(self, run_id: str, files: Mapping[str, bytes], folder: str | None = None) -> None:
+        """Keeps files with a run; they pass through scratch, as MLflow's `log_text` and `log_dict` fill the system's folder."""
+        with scratch_folder(self._settings, "mlflow") as scratch:
+            for name, content in files.items():
+                (scratch / file_name(name)).write_bytes(content)
+            self._client.log_artifacts(run_id, str(scratch), folder)
 
     def _ensure(self, name: str) -> str | None:
         """MLflow's number of a version, registered first where need be; None, with a warning, where its files are lost."""
@@ -260,11 +267,8 @@ class MlflowProjection:
             params=[Param(name, str(value)) for name, value in parameters_of(version).items()],
             tags=[RunTag(name, str(value)) for name, value in tags.items() if value],
         )
-        self._client.log_dict(run.info.run_id, manifest["lineage"], "lineage.json")
-        with scratch_folder(self._settings, "mlflow") as folder:
-            for name, content in version_files(self._store, version).items():
-                (folder / file_name(name)).write_bytes(content)
-            self._client.log_artifacts(run.info.run_id, str(folder), "model")
+        self._log_files(run.info.run_id, {"lineage.json": to_json(manifest["lineage"])})
+        self._log_files(run.info.run_id, version_files(self._store, version), "model")
         return str(run.info.run_id)
 
 
@@ -367,8 +371,9 @@ def in_words(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        why = system_error(error) if isinstance(error, OSError) else first_line(error)
         raise TrackingError(
-            f"MLflow at {uri} can't be used: {first_line(error).removesuffix('.')}. Nothing is lost, the store has all "
+            f"MLflow at {uri} can't be used: {why.removesuffix('.')}. Nothing is lost, the store has all "
             "records: repair MLflow or move it away, then run `sbr repair`."
         ) from None

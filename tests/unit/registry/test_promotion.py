@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -324,6 +326,38 @@ def test_empty_mlflow_is_made_to_show_all_that_the_lost_one_did(
     moved = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=empty)})
     assert repair(store, moved)["faults"] == []
     assert all_shown(store, moved) == shown
+
+
+@pytest.fixture
+def no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system whose folder for temporary files can't be written, as when it is full."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+
+
+@pytest.mark.usefixtures("no_temporary_folder")
+def test_run_needs_no_temporary_folder_of_the_system(
+    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store, settings, of = copied
+    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    inject(d06=0.6)
+    write_parquet(tmp_path / "in" / "next.parquet", ring(D + timedelta(days=1)))
+    ingest(store, settings)
+    assert validate_pending(store, settings).accepted == (D + timedelta(days=1),)
+    window = of(D)[0]
+    other = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 7})})
+    name = train_version(store, other, window).name
+    promote(store, settings, window, name, run="x")
+    number = steps.write_report(str(D), window.fingerprint, name)["mlflow_version"]
+    client = MlflowProjection(store, settings)._client
+    files = client.list_artifacts(client.get_model_version("gru4rec", number).run_id)
+    assert {"lineage.json", "model", PAGE} <= {file.path for file in files}
+
+
+def test_full_disk_of_mlflow_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "scratch/a", None, "mlflow/a")
+    with pytest.raises(TrackingError, match=r"mlflow/a: no space left on device\. Nothing is lost"), in_words("sqlite:///x"):
+        raise full
 
 
 def test_session_of_unknown_items_gets_the_popular_ones(
