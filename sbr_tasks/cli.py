@@ -648,14 +648,14 @@ def tune(
     """
     from sbr_tasks.experiments.search import changes, require_beside, search, search_table, write_settings
     from sbr_tasks.settings import settings_file
-    from sbr_tasks.window.build import build_window, read_window
+    from sbr_tasks.window.build import build_window, split_for_judging
 
     store, settings = _open(overrides)
     base = settings_file()
     require_beside(out, base)
     window = build_window(store, settings, parse_day(as_of))
     found = search(
-        read_window(store, window, settings.zone),
+        split_for_judging(store, settings, window, judging_days),
         window,
         settings,
         journal=out.with_name(f"{out.name}.trials"),
