@@ -39,7 +39,7 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store
 from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.window.build import Window, build_window, load_window
+from sbr_tasks.window.build import Window, build_window, load_window, read_window
 from tests.mlflow_view import all_shown
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
@@ -237,6 +237,28 @@ def test_champion_is_replaced_only_by_a_better_version(copied: Copied, inject: I
     found = recommend(store, ["3", "999"], k=5)
     assert (found.model_version, found.unknown, found.is_fallback, len(found.items)) == (before[1], ["999"], False, 5)
     assert set(found.items) <= set(range(N_ITEMS))
+
+
+def test_champion_of_integer_ids_scores_as_before_on_string_ids(
+    copied: Copied, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store, settings, of = copied
+    monkeypatch.setattr(promotion_module, "check_serving", lambda *_: None)
+    older, champion = of(D - timedelta(days=1))
+    promote(store, settings, older, champion, run="1", force="a first champion")
+    before = score_models(store, settings, of(D)[0], [champion])[champion]
+    for i in range(6):
+        write_parquet(tmp_path / "in" / f"{i}.parquet", ring(D - timedelta(days=i)))
+    as_text = settings.model_copy(update={"source": settings.source.model_copy(update={"id_type": "string"})})
+    ingest(store, as_text)
+    validate_pending(store, as_text)
+    window = build_window(store, as_text, D)
+    assert read_window(store, window, as_text.zone).test.item_ids.dtype == object
+    challenger = train_version(store, as_text, window).name
+    decision = promote(store, as_text, window, challenger, run="2")
+    assert decision.opponent == champion
+    assert decision.opponent_metrics == before.metrics
+    assert before.metrics["recall_at_20"] > 0
 
 
 def test_old_day_never_replaces_a_newer_champion(copied: Copied, inject: Inject) -> None:
