@@ -528,7 +528,7 @@ def copy_store(
         raise typer.BadParameter(f"Expected [FROM] TO, found {len(places)} places.")
     for option in to_options or ():
         if "=" not in option:
-            raise typer.BadParameter(f"Expected --to-option KEY=VALUE, such as region=eu-west-1; found {option!r}.")
+            raise typer.BadParameter("Expected --to-option KEY=VALUE, such as region=eu-west-1; found one without '='.")
     settings = load_settings(overrides or ())
     source, target = (absolute_place(place, Path.cwd()) for place in [settings.store, *places][-2:])
     options = dict(option.split("=", 1) for option in to_options) if to_options else settings.store_options

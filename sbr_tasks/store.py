@@ -504,10 +504,10 @@ def file_name(name: str) -> PurePosixPath:
     """A name of a file within a folder that a record gives, once it is sure that it leads to no other place.
 
     Raises:
-        DamagedError: It is absolute, empty, or leads out of the folder.
+        DamagedError: It is absolute, empty, leads out of the folder, or holds control characters.
     """
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name or "\\" in name:
+    if path.is_absolute() or ".." in path.parts or not path.parts or not name.isprintable() or "\\" in name:
         raise DamagedError(f"Expected the name of a file inside a folder, found {name!r}, which leads elsewhere. {_REMEDY}")
     return path
 

@@ -371,8 +371,11 @@ def in_words(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        why = system_error(error) if isinstance(error, OSError) else first_line(error)
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+        if isinstance(error, ImportError):
+            why = f"the driver of its database isn't installed ({error})"
+        else:
+            why = system_error(error) if isinstance(error, OSError) else first_line(error)
         raise TrackingError(
             f"MLflow at {uri} can't be used: {why.removesuffix('.')}. Nothing is lost, the store has all "
             "records: repair MLflow or move it away, then run `sbr repair`."

@@ -241,6 +241,14 @@ def _read_promotions(store: Store, found: Inventory) -> None:
 
     for number, key in _log_keys(found, PROMOTIONS):
         _add_record(store, found, key, lambda body, number=number: parse(number, body))  # type: ignore[misc]
+    last = max((entry.number for entry in found.promotions), default=0)
+    for key in found.stats:
+        match = _COPY.fullmatch(key) or _REPORT.fullmatch(key)
+        if match and match[1] and int(match[1]) > last:
+            lost = entry_key(PROMOTIONS, int(match[1]))
+            if lost not in found.stats:
+                why = "The log ends before it, but what follows from it is there."
+                found.faults.append(fault_of("missing", lost, why, key))
 
 
 def _read_windows(store: Store, found: Inventory) -> None:

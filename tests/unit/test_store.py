@@ -113,7 +113,7 @@ def test_published_file_is_verified_by_its_name(store: Store) -> None:
         store.get_published(record.key)
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "../up", "a/../../up", "", "a\\b", "a\0b"])
+@pytest.mark.parametrize("name", ["/etc/passwd", "../up", "a/../../up", "", "a\\b", "a\0b", "a/\x1b[2J", "a\nb", "."])
 def test_names_that_lead_out_of_a_folder_are_refused(name: str) -> None:
     with pytest.raises(DamagedError, match="which leads elsewhere"):
         file_name(name)

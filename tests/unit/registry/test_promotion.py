@@ -376,6 +376,15 @@ def test_run_needs_no_temporary_folder_of_the_system(
     assert {"lineage.json", "model", PAGE} <= {file.path for file in files}
 
 
+def test_database_of_mlflow_without_its_driver_is_one_sentence(copied: Copied) -> None:
+    store, settings, _ = copied
+    uri = "postgresql+pg8000://sbr:hush@127.0.0.1:1/mlflow"
+    without = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update={"tracking_uri": uri})})
+    with pytest.raises(TrackingError, match=r"driver of its database isn't installed .*pg8000") as caught:
+        MlflowProjection(store, without)
+    assert "hush" not in str(caught.value)
+
+
 def test_full_disk_of_mlflow_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     full = OSError(errno.ENOSPC, "No space left on device", "scratch/a", None, "mlflow/a")
     with pytest.raises(TrackingError, match=r"mlflow/a: no space left on device\. Nothing is lost"), in_words("sqlite:///x"):
