@@ -308,7 +308,8 @@ def list_models(context: typer.Context, overrides: Overrides = None, as_json: As
             del row["stale_ancestors"]
         _echo(tabulate(shown, headers="keys", floatfmt=".4f", missingval="-"))
         if pin := pin_row(store):
-            _echo(f"\n{pin['version']} is pinned since {pin['at']} by {pin['run']}: {pin['reasons'][0]}. `sbr unpin` ends it.")
+            since = f"since {pin['at']} by {pin['run']}: {pin['reasons'][0]}"
+            _echo(f"\n{pin['version']} has been pinned {since}. `sbr unpin` ends it.")
     else:
         _echo("There is no model yet. Train one with `sbr retrain --as-of DAY`.")
 

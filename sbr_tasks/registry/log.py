@@ -226,7 +226,7 @@ class LogState:
         passed: The versions that were promoted, or would have been, each with the entry that said so.
         were_champion: The versions that were champion at some time.
         retired: The versions that were rolled back from.
-        pin: The entry since which the champion is pinned; None where it isn't.
+        pin: The entry that pinned the champion; None where it isn't pinned.
     """
 
     n_entries: int = 0

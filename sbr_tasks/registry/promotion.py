@@ -204,7 +204,7 @@ def pin_champion(store: Store, *, reason: str, run: str) -> Pin | Rollback:
     """Pins the champion: until `unpin_champion`, decisions are recorded as what they would be, and the champion stays.
 
     Returns:
-        The entry since which the champion is pinned; the one that is there where it was pinned for the same reason before.
+        The entry that pinned the champion: an earlier one where it is pinned for the same reason already.
 
     Raises:
         RegistryError: There is no champion, it is pinned for another reason, or the reason is blank.
@@ -222,10 +222,11 @@ def pin_champion(store: Store, *, reason: str, run: str) -> Pin | Rollback:
 
     log = PromotionLog(store)
     created = _append(log, build)
-    in_force = created or log.state().pin
+    state = log.state()
+    in_force = created or state.pin
     if in_force is None:
         raise RegistryError("The pin was removed by somebody else at the same time. Pin the champion again.")
-    logger.info("%s is pinned (%s).", in_force.version, pin_in_words(in_force))
+    logger.info("%s is pinned (%s).", state.champion, pin_in_words(in_force))
     return in_force
 
 

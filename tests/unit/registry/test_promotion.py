@@ -22,7 +22,7 @@ from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, St
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED, Outcome
-from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, version_differences
+from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, pin_row, version_differences
 from sbr_tasks.registry.log import Entry, Pin, Promotion, PromotionLog
 from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, in_words
 from sbr_tasks.registry.promotion import pin_champion, project, promote_if_better, repair, roll_back, unpin_champion
@@ -1264,6 +1264,23 @@ def test_rollback_that_pins_holds_the_earlier_champion(copied: Copied, inject: I
     assert log_rows(store)[-1]["reasons"] == ["restocked"]
 
 
+def test_pin_outlasts_a_rollback_and_names_the_champion_of_now(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    before, after = of(D - timedelta(days=1)), of(D)
+    inject(d05=0.5, d06=0.6)
+    promote(store, settings, *before, run="1")
+    promote(store, settings, *after, run="2")
+    pinned = pin_champion(store, reason="the sale", run="ann")
+    roll_back(store, settings, before[1], reason="sold out", run="bob")
+    row = pin_row(store)
+    assert row is not None
+    assert (row["entry"], row["version"], row["run"]) == (pinned.number, before[1], "ann")
+    again = steps.pin_champion("the sale", overrides=[f"store={store.url}"])
+    assert (again["model_version"], again["log_entry"]) == (before[1], pinned.number)
+    unpin_champion(store, run="ann")
+    assert pin_row(store) is None
+
+
 def test_pin_is_shown_by_the_commands(copied: Copied, inject: Inject, tmp_path: Path) -> None:
     store, settings, of = copied
     inject(d05=0.5, d06=0.6)
@@ -1276,10 +1293,10 @@ def test_pin_is_shown_by_the_commands(copied: Copied, inject: Inject, tmp_path: 
         return done.stdout
 
     older, newer = of(D - timedelta(days=1))[1], of(D)[1]
-    assert "is pinned since" not in sbr("models")
+    assert "pinned since" not in sbr("models")
     assert json.loads(sbr("pin", "--reason", "the sale", "--json"))["model_version"] == newer
     assert f"{newer}  pin  ({newer} -> {newer}, " in sbr("log")
-    assert "champion, pinned" in sbr("models") and f"{newer} is pinned since" in sbr("models")
+    assert "champion, pinned" in sbr("models") and f"{newer} has been pinned since" in sbr("models")
     listed = json.loads(sbr("models", "--json"))
     assert listed["pin"]["reasons"] == ["the sale"]
     assert {row["version"]: row["pinned"] for row in listed["models"]} == {older: False, newer: True}
