@@ -102,7 +102,7 @@ class MlflowProjection:
     def _show(self, entries: Sequence[Entry], state: LogState, again: bool) -> None:
         name = self._settings.mlflow.model_name
         shown = 0 if again else int(self._client.get_registered_model(name).tags.get(_CURSOR_TAG, 0))
-        # Versions that somebody deleted in MLflow are registered again, with all that the log says of them.
+        # Versions that somebody deleted in MLflow, or whose runs, are there again with all that the log says of them.
         wanted = dict.fromkeys(version for entry in entries[:shown] if (version := _shown_with(entry)))
         for version in wanted.keys() - self._registered():
             self._ensure(version)
@@ -121,14 +121,16 @@ class MlflowProjection:
             self._client.set_registered_model_tag(name, _CURSOR_TAG, str(len(entries)))
 
     def _registered(self) -> set[str]:
-        """Our names of all versions that MLflow has."""
-        found, token = set[str](), None
-        while True:
-            page = self._client.search_model_versions(f"name = '{self._settings.mlflow.model_name}'", page_token=token)
-            found |= {version.tags.get(_NAME_TAG, "") for version in page}
-            token = page.token
-            if not token:
-                return found
+        """Our names of all versions that MLflow shows with their runs."""
+        from mlflow.entities import ViewType
+
+        where = f"name = '{self._settings.mlflow.model_name}'"
+        versions = _all_pages(lambda token: self._client.search_model_versions(where, page_token=token))
+        deleted = _all_pages(
+            lambda token: self._client.search_runs([self._experiment], "", ViewType.DELETED_ONLY, page_token=token)
+        )
+        names = {version.tags.get(_NAME_TAG, "") for version in versions}
+        return names - {run.data.tags.get(_NAME_TAG, "") for run in deleted}
 
     def _show_entry(self, entry: Entry, number: str) -> None:
         if isinstance(entry, Rollback):
@@ -277,6 +279,17 @@ def _shown_with(entry: Entry) -> str | None:
     if isinstance(entry, Pin):
         return None
     return entry.before if isinstance(entry, Rollback) else entry.version
+
+
+def _all_pages(page_of: Callable[[str | None], Any]) -> Iterator[Any]:
+    """What MLflow lists a page at a time; `page_of` takes the token of a page, None for the first."""
+    token = None
+    while True:
+        page = page_of(token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _ms(at: str) -> int:

@@ -586,6 +586,31 @@ def test_version_deleted_in_mlflow_is_shown_again_whole(copied: Copied, inject: 
     assert alias_of(store, settings) == older[1]
 
 
+@pytest.mark.parametrize("what", ["run", "model", "alias", "moved alias", "experiment"])
+def test_what_is_deleted_in_mlflow_is_there_again_after_the_next_run(copied: Copied, inject: Inject, what: str) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    older, newer = of(D - timedelta(days=1)), of(D)
+    promote(store, settings, *older, run="1")
+    promote(store, settings, *newer, run="2")
+    shown, model = all_shown(store, settings), settings.mlflow.model_name
+    client = MlflowProjection(store, settings)._client
+    numbers = {one.tags["sbr.version"]: one for one in client.search_model_versions(f"name = '{model}'")}
+    old = numbers[older[1]]
+    if what == "run":
+        client.delete_run(old.run_id)
+    elif what == "model":
+        client.delete_registered_model(model)
+    elif what == "alias":
+        client.delete_registered_model_alias(model, "champion")
+    elif what == "moved alias":
+        client.set_registered_model_alias(model, "champion", old.version)
+    else:
+        client.delete_experiment(client.get_experiment_by_name(settings.mlflow.experiment).experiment_id)
+    promote(store, settings, *newer, run="3")
+    assert all_shown(store, settings) == shown
+
+
 def test_session_is_given_item_by_item_and_what_is_unknown_is_said(copied: Copied) -> None:
     store, _, of = copied
     ask = ("recommend", "--model", of(D)[1], "-k", "3", "--set", f"store={store.url}")
