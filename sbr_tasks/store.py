@@ -1,4 +1,4 @@
-"""Where everything durable lies: a local folder or an object store, behind the same promises.
+"""Where everything durable is kept: a local folder or an object store, behind the same promises.
 
 - A key is written whole or not at all, and never changed afterwards (`put_new` refuses a second writer).
 - A `FileRecord` names a file with its size and hash; `read` refuses content that differs from it.
@@ -35,7 +35,7 @@ _CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout"
 """Options of the HTTP client and not of the object store; obstore wants them apart."""
 
 _SERVICE_OPTIONS = ("endpoint", "account_name")
-"""Options, as obstore names them, that tell where a bucket lies. A bucket has one region, and keys only open it."""
+"""Options, as obstore names them, that say where a bucket is. A bucket has one region, and keys only open it."""
 
 _READ_AT_ONCE = 16
 _CHUNK = 8 << 20
@@ -43,17 +43,17 @@ _HALF_WRITTEN = re.compile(r"#\d+$")
 """How obstore names the file in a local folder that it renames once it is whole."""
 _ENTRY_KEY = re.compile(r"/\d{8}\.json$")
 INCOMPLETE = "incomplete.json"
-"""Lies beside the entries of a log while `sbr store copy` writes the store: nobody may read or extend that log."""
+"""Is kept beside the entries of a log while `sbr store copy` writes the store: nobody may read or extend that log."""
 _NAMED_DIGITS = 12
 """Digits of a published file's hash that are in its name."""
 CHECKSUM = "checksum"
 """The field of a record that holds the hash of its key and of its other fields."""
-_REMEDY = "Restore it from a backup; docs/operations.md says under Recovery what can be made again, and how."
+_REMEDY = "Restore it from a backup; docs/operations.md says under Recovery what can be rebuilt, and how."
 
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A published file: where it lies and what it must contain."""
+    """A published file: where it is and what it must contain."""
 
     key: str
     size: int
@@ -69,7 +69,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Stat:
-    """What lies under a key, without its content: bytes, and when it was written (in UTC, by the store's clock)."""
+    """What is stored under a key, without its content: bytes, and when it was written (in UTC, by the store's clock)."""
 
     key: str
     size: int
@@ -108,7 +108,7 @@ class Store:
 
     @property
     def service(self) -> tuple[str, ...]:
-        """What tells this object store from others with a bucket of that name: endpoint and account, empty where not given."""
+        """What distinguishes this object store from others with a bucket of that name: endpoint and account, else empty."""
         given = getattr(self._opened, "config", {})
         return tuple(given.get(name, "").rstrip("/") for name in _SERVICE_OPTIONS)
 
@@ -149,7 +149,7 @@ class Store:
         self._write(key, data, "create")
 
     def publish(self, key: str, data: bytes | memoryview) -> FileRecord:
-        """Writes a file under `key` with the hash of its content added to the name: no other content ever lies there."""
+        """Writes a file under `key` with the hash of its content added to the name: no other content is ever stored there."""
         path = PurePosixPath(key)
         digest = hashlib.sha256(data).hexdigest()
         return self._put(str(path.with_name(f"{path.stem}.{digest[:_NAMED_DIGITS]}{path.suffix}")), data, digest)
@@ -159,11 +159,11 @@ class Store:
         self.put_new(key, seal(key, body))
 
     def replace_record(self, key: str, body: Mapping[str, Any]) -> None:
-        """Writes a record whole, with its checksum, whatever lay there."""
+        """Writes a record whole, with its checksum, whatever was there."""
         self.replace(key, seal(key, body))
 
     def replace(self, key: str, data: bytes | memoryview) -> FileRecord:
-        """Writes `key` whole, whatever lay there. For what follows from other records; all else is `publish`ed."""
+        """Writes `key` whole, whatever was there. For what follows from other records; all else is `publish`ed."""
         return self._put(key, data, hashlib.sha256(data).hexdigest())
 
     def _put(self, key: str, data: bytes | memoryview, digest: str) -> FileRecord:
@@ -332,7 +332,7 @@ class Store:
         return Stat(key, found["size"], found["last_modified"])
 
     def digest(self, key: str) -> tuple[int, str]:
-        """Size and SHA-256 of what lies under `key`, read in chunks. See `get` for the errors."""
+        """Size and SHA-256 of what is stored under `key`, read in chunks. See `get` for the errors."""
         digest, size = hashlib.sha256(), 0
         try:
             for chunk in obstore.get(self._backend, key).stream(min_chunk_size=_CHUNK):
@@ -347,7 +347,7 @@ class Store:
     def get_entries(self, stats: Sequence[Stat]) -> list[Json]:
         """Log entries, which never change: each is read once, several at a time. See `get_json` for the errors.
 
-        One that was written anew all the same (a store that was restored, or begun again in the same place) is read again.
+        One that was written anew even so (a store that was restored, or begun again in the same place) is read again.
         """
         missing = [stat for stat in stats if stat not in self._log_entries]
         if missing:
@@ -446,7 +446,7 @@ def incomplete_copy(store: Store) -> str:
     """What is to be said of a store to which `sbr store copy` was cut off."""
     return (
         f"The store {store.url} is a copy that isn't complete: `sbr store copy` is at work, or was stopped. Run the same "
-        "command again, it goes on from there."
+        "command again to resume it."
     )
 
 
@@ -513,12 +513,12 @@ def file_name(name: str) -> PurePosixPath:
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that stand for a step's inputs: equal inputs, equal digits."""
+    """16 hexadecimal digits that identify a step's inputs: equal inputs, equal digits."""
     return hashlib.sha256(to_json(inputs)).hexdigest()[:16]
 
 
 def code_version(*packages: str) -> str:
-    """16 hexadecimal digits that stand for the source of some parts of `sbr_tasks`, such as `"window"`."""
+    """16 hexadecimal digits that identify the source of some parts of `sbr_tasks`, such as `"window"`."""
     root = Path(__file__).parent
     digest = hashlib.sha256()
     for package in packages:
@@ -528,7 +528,7 @@ def code_version(*packages: str) -> str:
 
 
 def content_hash(table: pa.Table) -> str:
-    """16 hexadecimal digits that stand for a table's rows, whatever file format or library version holds them."""
+    """16 hexadecimal digits that identify a table's rows, whatever file format or library version holds them."""
     digest = hashlib.sha256()
     for name in table.column_names:
         column = table.column(name).combine_chunks()

@@ -130,7 +130,7 @@ def search(
         data: What is trained on, and the validation sessions. The test sessions aren't looked at.
         window: Where it came from.
         settings: `model` is the setting to start from and says which loss; `training` says seed and patience.
-        journal: A file that keeps every trial; a search with the same window and settings goes on from it.
+        journal: A file that keeps every trial; a search with the same window and settings resumes it.
         minutes: When no further trial is started, and the one at work is given up.
         n_trials: Most trials, those of earlier parts of the search included; None: no limit.
         max_units: Most units of the layer.
@@ -227,7 +227,7 @@ def write_settings(file: Path, model: ModelSettings, *, base: Path | None, comme
         file: What is written.
         model: Its hyperparameters.
         base: A settings file, whose other settings and comments stay; None where there is none.
-        comment: What stands above the model's settings.
+        comment: The line above the model's settings.
 
     Raises:
         SettingsError: See `require_beside`.
@@ -298,7 +298,7 @@ def _open_study(journal: Path, window: Window, settings: Settings, max_units: in
     done = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
     study.sampler = optuna.samplers.TPESampler(n_startup_trials=_N_RANDOM, seed=settings.training.seed + len(done))
     if done:
-        logger.info("Going on with a search of %d trials.", len(done))
+        logger.info("Resuming a search of %d trials.", len(done))
     if not any(_START in trial.user_attrs for trial in done):
         study.enqueue_trial(_nearest(settings.model, max_units), user_attrs={_START: True})
     return study

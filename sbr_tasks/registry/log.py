@@ -1,7 +1,7 @@
 """The promotion log: the one truth about the champion.
 
-Entry n is created by one writer only. Everything else that tells the champion (MLflow's alias, the serving copy, the table of
-`sbr models`) follows from the log and can be made again from it.
+Entry n is created by one writer only. Everything else that names the champion (MLflow's alias, the serving copy, the table of
+`sbr models`) follows from the log and can be rebuilt from it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Promotion:
 
     @property
     def page(self) -> str:
-        """Where the page of the decision lies in the store, once it is written."""
+        """Where the page of the decision is in the store, once it is written."""
         return f"reports/as_of={self.as_of}/{self.number:08d}.html" if self.number else undecided_page(self.as_of, self.version)
 
     @property
@@ -70,7 +70,7 @@ class Promotion:
         return {"challenger": self.challenger_metrics, **champion, **self.baselines}
 
     def as_dict(self) -> Json:
-        """The entry as it lies in the log; the number is its key."""
+        """The entry as it is stored in the log; the number is its key."""
         body = _fields(self) | {"outcome": self.outcome.value, "reasons": list(self.reasons)}
         return {"kind": "decision", **body}
 
@@ -105,7 +105,7 @@ class Rollback:
         return self.version
 
     def as_dict(self) -> Json:
-        """The entry as it lies in the log; the number is its key."""
+        """The entry as it is stored in the log; the number is its key."""
         return {"kind": "rollback", **_fields(self)}
 
 
@@ -147,7 +147,7 @@ class Pin:
         return "pin" if self.is_on else "unpin"
 
     def as_dict(self) -> Json:
-        """The entry as it lies in the log; the number is its key."""
+        """The entry as it is stored in the log; the number is its key."""
         body = _fields(self)
         del body["is_on"]
         return {"kind": self.kind, **body}
@@ -157,7 +157,7 @@ Entry = Promotion | Rollback | Pin
 
 
 def undecided_page(as_of: date, version: str) -> str:
-    """Where the page of a version lies whose run wasn't to promote."""
+    """Where the page is of a version whose run wasn't to promote."""
     return f"reports/as_of={as_of}/{version}.html"
 
 
@@ -166,7 +166,7 @@ def _fields(entry: Entry) -> Json:
 
 
 def read_entry(entry: LogEntry, where: str) -> Entry:
-    """The entry that lies in the log; `where` names it in the message of a DamagedError."""
+    """An entry of the log; `where` names it in the message of a DamagedError."""
     body: dict[str, Any] = dict(entry.body)
     kind = body.pop("kind", None)
     try:
@@ -259,7 +259,7 @@ class LogState:
         return self.champion_as_of(day)
 
     def parent_for(self, day: date) -> str | None:
-        """The version that a training for `day` may go on from: the champion, or the one as of that day, of an earlier day."""
+        """The version that a training for `day` may start from: the champion, or the one as of that day, of an earlier day."""
         if self.champion_day is not None and self.champion_day < day:
             return self.champion
         return self.champion_as_of(day)

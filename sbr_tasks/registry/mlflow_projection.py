@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 
 
 class MlflowProjection:
-    """Keeps MLflow level with the store."""
+    """Keeps MLflow in step with the store."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
@@ -56,7 +56,7 @@ class MlflowProjection:
         return self._alone(lambda: self._ensure(name))
 
     def show_page(self, promotion: Promotion) -> None:
-        """Keeps the page of a decision, which lies in the store, with the run of its version."""
+        """Keeps the page of a decision, which is in the store, with the run of its version."""
         self._alone(lambda: self._show_page(promotion))
 
     def show_version(self, version: ModelVersion) -> str:

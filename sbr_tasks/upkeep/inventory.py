@@ -49,7 +49,7 @@ _COPY = re.compile(r"serving/published/(\d{8})\.json")
 _REPORT = re.compile(r"reports/as_of=[^/]+/(?:(\d{8})|([-0-9a-f]{19}))\.html")
 _NEXT_ITEMS = re.compile(r"recommendations/([^/]+)/next_items\.parquet")
 
-_COPY_AGAIN = "Run `sbr store copy` again, as it was run before: it goes on from there."
+_COPY_AGAIN = "Run `sbr store copy` again, as it was run before, to resume it."
 _BACKUP = "Restore it from a backup: nothing else holds it."
 _AGAIN = "`sbr store forget {day} --reason WHY`, then the run of the day again: its clicks come from the source again."
 _REMEDIES = {

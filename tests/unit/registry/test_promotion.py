@@ -970,7 +970,7 @@ def test_shop_gets_the_champion_even_if_mlflow_is_out_of_reach(
     store, settings, old = two_promotions
     (tmp_path / "broken.db").write_bytes(NO_DATABASE)
     broken = with_mlflow(settings, tmp_path / "broken.db")
-    with pytest.raises(TrackingError, match=rf"^Log entry 3 stands and the champion is {old}, but MLflow or the serving copy"):
+    with pytest.raises(TrackingError, match=rf"^The decision was recorded \(log entry 3, champion {old}\), but"):
         roll_back(store, broken, old, reason="worse", run="x")
     assert served(store) == (3, old)
     shutil.rmtree(tmp_path / "store" / "serving")
