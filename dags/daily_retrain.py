@@ -8,7 +8,8 @@ and promotes the challenger if it is better. *Not promoted* is a success; *could
 come in any order and side by side; a run that is repeated finds what is done already. Airflow names a run by the end of its
 interval: `backfill__2014-09-30T00:00:00+00:00` is the run for 29 September.
 
-**Parameters** (*Trigger*; empty: as the settings say). What can't be is refused by the form, or by `resolve_day` in a sentence.
+**Parameters** (*Trigger*; empty: as the settings say). The form rejects invalid values; `resolve_day` rejects invalid
+combinations and explains why.
 
 | | |
 |---|---|
@@ -23,7 +24,7 @@ that are done, which costs little where nothing changed. Parameters of a backfil
 runs* is ticked, for new runs too; `promote` *Never* then scores past days and moves nothing.
 
 **When a task fails**, the line *Task failed with exception* of its log says what was found and what to do
-(key `w` wraps lines); then clear the task, and the run goes on.
+(key `w` wraps lines); then clear the task to resume the run.
 What is the same at every try fails at once; all else (a store or a server out of reach) is tried three more times within two
 minutes.
 
@@ -33,7 +34,7 @@ minutes.
 | `ingest_clicks` | the source is absent, or has no clicks of D (a scheduled run waits first, `source.wait_minutes`) |
 | `validate_clicks` | D is in quarantine: see its *Data Docs of the day*, correct it, clear from `ingest_clicks` on |
 | `build_window` | too many days are missing, or cleansing left nothing |
-| `train_gru4rec` | the loss is no longer finite: lower the learning rate. A stopped training goes on after its last epoch |
+| `train_gru4rec` | the loss is no longer finite: lower the learning rate. A stopped training resumes after its last epoch |
 | `promote_if_better` | the champion can't be used: restore its files, or roll back |
 
 A task that is marked as a success by hand returns nothing: the tasks that need its result fail at once and say so. Clear it.

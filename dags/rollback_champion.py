@@ -6,8 +6,8 @@ and the asset `champion` is updated. With `pin` the version stays champion until
 replaces it.
 
 **When a task fails**, the last line of its log says why: the version was never champion, is champion already, or is retired.
-Nothing was changed then, unless it says that a log entry stands. Triggering again with the same parameters changes nothing
-after a success, and completes what was stopped halfway.
+Nothing was changed then, unless it says that the decision was recorded. Triggering again with the same parameters changes
+nothing after a success, and completes what was stopped halfway.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sbr_tasks import steps
         "to": Param(
             type="string", minLength=1, title="Version", description="An earlier champion, such as 2020-06-29-1a2b3c4d"
         ),
-        "reason": Param(type="string", minLength=1, title="Reason", description="Why, for whoever reads the log later"),
+        "reason": Param(type="string", minLength=1, title="Reason", description="Kept in the promotion log"),
         "pin": Param(
             False, type="boolean", title="Pin", description="Also keep it whatever the gate says, until pin_champion unpins it"
         ),
@@ -44,7 +44,7 @@ def rollback_champion() -> None:
 
     @task(execution_timeout=timedelta(minutes=30), outlets=[CHAMPION], pool="promotion")
     def roll_back() -> dict[str, Any]:
-        """Writes the rollback into the promotion log, and brings MLflow and the serving copy level with it."""
+        """Writes the rollback into the promotion log, and updates MLflow and the serving copy."""
         context = get_current_context()
         params = context["params"]
         done = run_step(steps.roll_back, params["to"], params["reason"], pin=params["pin"], run=context["run_id"])

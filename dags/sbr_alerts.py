@@ -1,7 +1,7 @@
-"""Tells people of failures, promotions, streaks of rejections, quarantines and late runs, as the settings `alerts` say.
+"""Alerts people to failures, promotions, streaks of rejections, quarantines and late runs, as the settings `alerts` say.
 
-All tasks have the callbacks, which read the settings when they are called: without `alerts.on` nobody is told anything. What
-goes wrong while somebody is told is a line in the log: the task has ended by then, and its result stands.
+All tasks have the callbacks, which read the settings when they are called: without `alerts.on` nothing is sent. What
+goes wrong while an alert is sent is a line in the log: the task has ended by then, and keeps its result.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def on_failure(context: dict[str, Any]) -> None:
 
 
 def on_success(context: dict[str, Any]) -> None:
-    """Of a task that may have something to tell: a decision, a rollback, days put into quarantine."""
+    """Of a task that may have something to report: a decision, a rollback, days put into quarantine."""
 
     def due(settings: Settings) -> list[Alert]:
         from sbr_tasks.report.due import due_after_success
@@ -86,10 +86,10 @@ def _tell(context: dict[str, Any], due: Callable[[Settings], list[Alert]]) -> No
         for alert in due(settings) if settings.alerts.on else ():
             _send(alert, settings.alerts, context)
             logger.info("Alert sent: %s", alert.subject)
-    except Exception as error:  # noqa: BLE001 - whatever a notifier raises, the task has ended and its result stands
+    except Exception as error:  # noqa: BLE001 - whatever a notifier raises, the task has ended and keeps its result
         sentence = (
-            "An alert could not be sent (%s: %s); the result stands. Check the settings `alerts` and the Airflow connection of "
-            "the notifier (smtp_default for mails)."
+            "An alert could not be sent (%s: %s); the task keeps its result. Check the settings `alerts` and the Airflow "
+            "connection of the notifier (smtp_default for mails)."
         )
         logger.warning(sentence, type(error).__name__, error)
 

@@ -17,12 +17,12 @@ from sbr_tasks.trigger import FIELDS, Asked, read_form, schema_of
 
 logger = logging.getLogger(__name__)
 
-_DAY = "The day whose clicks are new. Runs by hand need it, the logical date is no substitute; in a backfill leave it empty."
+_DAY = "Day to retrain for. Required for a single run (the logical date is ignored); leave empty in a backfill."
 _PROMOTE = (
     "By the gate: if it is better than the champion. Never: train, score and report only. Force: whatever the metrics, unless "
     "the champion is of a newer day."
 )
-_REASON = "Why the promotion is forced, for whoever reads the log later; only with Force, and needed then."
+_REASON = "Why the promotion is forced (kept in the promotion log); required with Force, refused without."
 _LABELS = {"gate": "By the gate", "never": "Never", "force": "Force, with a reason"}
 
 
@@ -67,7 +67,7 @@ def resolve_run() -> str:
     context = get_current_context()
     run, wanted = context["dag_run"], asked()
     # A backfill's logical date is the start of its interval, except where it takes over a manual run of that date: Airflow
-    # then keeps the manual run's interval, which lies a day earlier.
+    # then keeps the manual run's interval, which is a day earlier.
     day = steps.resolve_day(context["params"]["day"], run.run_type.value, run.logical_date)
     logger.info("Done: %s.", in_one_line({"day": day, "promote": wanted.promote, "settings of this run": wanted.overrides}))
     return day

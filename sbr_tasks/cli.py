@@ -60,7 +60,8 @@ def main() -> None:
     except OSError as error:
         _echo(
             f"sbr: The system refused ({system_error(error)}). Check that the place is right and may be read and written; "
-            "`sbr settings` shows which store, scratch, mlflow and source are set.",
+            "`sbr settings` shows which store, scratch, mlflow and source are set; the environment variable TMPDIR names the "
+            "system's folder for temporary files.",
             err=True,
         )
         sys.exit(1)
@@ -304,7 +305,8 @@ def list_models(context: typer.Context, overrides: Overrides = None, as_json: As
             del row["stale_ancestors"]
         _echo(tabulate(shown, headers="keys", floatfmt=".4f", missingval="-"))
         if pin := pin_row(store):
-            _echo(f"\n{pin['version']} is pinned since {pin['at']} by {pin['run']}: {pin['reasons'][0]}. `sbr unpin` ends it.")
+            since = f"since {pin['at']} by {pin['run']}: {pin['reasons'][0]}"
+            _echo(f"\n{pin['version']} has been pinned {since}. `sbr unpin` ends it.")
     else:
         _echo("There is no model yet. Train one with `sbr retrain --as-of DAY`.")
 
@@ -524,7 +526,7 @@ def copy_store(
         raise typer.BadParameter(f"Expected [FROM] TO, found {len(places)} places.")
     for option in to_options or ():
         if "=" not in option:
-            raise typer.BadParameter(f"Expected --to-option KEY=VALUE, such as region=eu-west-1; found {option!r}.")
+            raise typer.BadParameter("Expected --to-option KEY=VALUE, such as region=eu-west-1; found one without '='.")
     settings = load_settings(overrides or ())
     source, target = (absolute_place(place, Path.cwd()) for place in [settings.store, *places][-2:])
     options = dict(option.split("=", 1) for option in to_options) if to_options else settings.store_options
@@ -649,14 +651,14 @@ def tune(
     """
     from sbr_tasks.experiments.search import changes, require_beside, search, search_table, write_settings
     from sbr_tasks.settings import settings_file
-    from sbr_tasks.window.build import build_window, read_window
+    from sbr_tasks.window.build import build_window, split_for_judging
 
     store, settings = _open(overrides)
     base = settings_file()
     require_beside(out, base)
     window = build_window(store, settings, parse_day(as_of))
     found = search(
-        read_window(store, window, settings.zone),
+        split_for_judging(store, settings, window, judging_days),
         window,
         settings,
         journal=out.with_name(f"{out.name}.trials"),

@@ -260,11 +260,18 @@ def roll_back(to: str, reason: str, *, pin: bool = False, run: str | None = None
 
 def pin_champion(reason: str, *, run: str | None = None, overrides: Iterable[str] = ()) -> Json:
     """Keeps the champion whatever the gate says; see `sbr_tasks.registry.promotion.pin_champion`."""
+    from sbr_tasks.registry.log import PromotionLog
     from sbr_tasks.registry.promotion import pin_champion as pin
     from sbr_tasks.store import Store
 
-    entry = pin(Store.open(load_settings(overrides)), reason=reason, run=run or who())
-    return {"model_version": entry.version, "log_entry": entry.number, "pinned": True, "reason": entry.reason}
+    store = Store.open(load_settings(overrides))
+    entry = pin(store, reason=reason, run=run or who())
+    return {
+        "model_version": PromotionLog(store).state().champion,
+        "log_entry": entry.number,
+        "pinned": True,
+        "reason": entry.reason,
+    }
 
 
 def unpin_champion(reason: str = "", *, run: str | None = None, overrides: Iterable[str] = ()) -> Json:

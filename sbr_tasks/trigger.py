@@ -94,7 +94,7 @@ def read_form(given: Mapping[str, Any]) -> Asked:
         raise SettingsError(f"Expected promote to be one of {', '.join(get_args(Promote))}; found {promote!r}.")
     if promote == "force" and not reason:
         raise SettingsError(
-            "A forced promotion needs the parameter 'reason', for whoever reads the log later; none was given. "
+            "A forced promotion needs the parameter 'reason', which is kept in the promotion log; none was given. "
             "Trigger the DAG again with a reason."
         )
     if reason and promote != "force":
@@ -104,7 +104,7 @@ def read_form(given: Mapping[str, Any]) -> Asked:
         )
     asked = {field.setting: given[name] for name, field in FIELDS.items() if given.get(name) is not None}
     if "model.n_epochs" in asked and load_settings(_as_overrides(asked)).training.warm_start == "parent":
-        asked["training.warm_epochs"] = asked["model.n_epochs"]  # which bounds a training that goes on from a parent
+        asked["training.warm_epochs"] = asked["model.n_epochs"]  # which bounds a training that starts from a parent
     overrides = _as_overrides(asked)
     load_settings(overrides)
     return Asked(overrides, promote, reason or None)

@@ -60,7 +60,7 @@ class ModelVersion:
 def train_version(store: Store, settings: Settings, window: Window) -> ModelVersion:
     """Trains GRU4Rec on a window, or returns the version that was trained of the same inputs.
 
-    With `training.warm_start` the training goes on from the champion of an earlier day (its parent), if there is one whose
+    With `training.warm_start` the training starts from the champion of an earlier day (its parent), if there is one whose
     layers and loss are the same. Where validation has too few events to choose the best epoch, as many are trained as were best
     for the parent, or for the last version of an earlier day.
 
@@ -228,7 +228,7 @@ def _publish_saved_model(store: Store, settings: Settings, folder: str, weights:
 
 
 class StoreCheckpoints:
-    """The last epoch of a training that is at work, in the store: any machine may go on from it."""
+    """The last epoch of a training that is at work, in the store: any machine may resume from it."""
 
     def __init__(self, store: Store, key: str) -> None:
         self._store = store
@@ -248,7 +248,7 @@ class StoreCheckpoints:
 
 
 def _find_parent(store: Store, settings: Settings, as_of: date) -> tuple[str | None, Parent | None]:
-    """Name and content of the version that the training goes on from; None of both for a fresh start."""
+    """Name and content of the version that the training starts from; None of both for a fresh start."""
     name = PromotionLog(store).state().parent_for(as_of) if settings.training.warm_start == "parent" else None
     if name is None:
         return None, None
@@ -266,7 +266,7 @@ def _find_parent(store: Store, settings: Settings, as_of: date) -> tuple[str | N
 
 @dataclass(frozen=True)
 class _Epochs:
-    """How many epochs are trained where validation can't tell.
+    """How many epochs are trained where validation can't choose.
 
     Attributes:
         n: The number.

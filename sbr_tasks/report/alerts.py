@@ -1,4 +1,4 @@
-"""What people are told of: a failure, a promotion, a streak of rejections, a quarantine, a run that is late.
+"""What people are alerted to: a failure, a promotion, a streak of rejections, a quarantine, a run that is late.
 
 Pure functions of the records; who sends the messages, and to whom, is none of their business.
 """
@@ -75,7 +75,7 @@ def failure_alert(*, dag: str, task: str, run: str, attempt: int, error: BaseExc
     why = _sentence(error) if error else "Its process ended without a word: it was killed, or its machine went away."
     return Alert(
         subject=f"{dag}: {task} failed: {first_line(error) if isinstance(error, BaseException) else why}",
-        lines=(f"{task} of {dag} failed.", why, "Once that is mended, clear the task, and the run goes on."),
+        lines=(f"{task} of {dag} failed.", why, "Fix the cause, then clear the task to resume the run."),
         numbers={"run": run, "attempts": str(attempt)},
         link=link,
     )
@@ -86,7 +86,7 @@ def promotion_alert(promotion: Promotion, *, page: str, link: str) -> Alert:
 
     Args:
         promotion: The decision.
-        page: Where the page of the run lies, or will.
+        page: Where the page of the run is, or will be.
         link: The page of the task that decided.
     """
     return Alert(
@@ -120,8 +120,8 @@ def streak_alert(entries: Sequence[Entry], promotion: Promotion, *, days: int, p
     Args:
         entries: The promotion log.
         promotion: The decision that may make the streak so long.
-        days: The length of a streak that is told.
-        page: Where the page of the run lies, or will.
+        days: The length of a streak that is reported.
+        page: Where the page of the run is, or will be.
         link: The page of the task that decided.
     """
     earlier = entries[: promotion.number - 1]
@@ -130,8 +130,8 @@ def streak_alert(entries: Sequence[Entry], promotion: Promotion, *, days: int, p
         return None
     since = _last_moved(earlier) or date.fromordinal(min([*decided, promotion.as_of]).toordinal() - 1)
     length = (promotion.as_of - since).days
-    told = (max([since, *decided]) - since).days
-    if length // days <= told // days:
+    reported = (max([since, *decided]) - since).days
+    if length // days <= reported // days:
         return None
     rejected = [
         entry for entry in [*earlier, promotion] if isinstance(entry, Promotion) and since < entry.as_of <= promotion.as_of
@@ -153,7 +153,7 @@ def quarantine_alert(days: Sequence[Json], *, failure: BaseException | str | Non
 
     Args:
         days: As `validation.quarantine.list_quarantine` gives them; at least one.
-        failure: Why the run ended at that; None where it goes on without these days.
+        failure: Why the run ended at that; None where it continues without these days.
         link: The page of the task that validated.
     """
     names = ", ".join(found["day"] for found in days)
@@ -162,8 +162,8 @@ def quarantine_alert(days: Sequence[Json], *, failure: BaseException | str | Non
         subject=f"In quarantine: {names}{'; the run failed' if failure else ''}",
         lines=(
             *(f"{found['day']}: {'; '.join(found['failures'])}" for found in days),
-            _sentence(failure) if failure else "The run goes on without these clicks.",
-            "`sbr quarantine show DAY` has examples. Mend the source and run the day again, or release the day "
+            _sentence(failure) if failure else "The run continues without these clicks.",
+            "`sbr quarantine show DAY` has examples. Correct the source and run the day again, or release the day "
             "(`sbr quarantine release DAY`).",
         ),
         numbers=clicks,

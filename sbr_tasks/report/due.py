@@ -52,15 +52,15 @@ class Ended:
 
 def due_after_failure(settings: Settings, ended: Ended) -> list[Alert]:
     """That it failed; or, where it put days into quarantine, those with what it failed of: two messages would say the same."""
-    told = _quarantined(settings, ended) if ended.name == "validate_clicks" else []
-    if told or "failure" not in settings.alerts.on:
-        return told
+    quarantined = _quarantined(settings, ended) if ended.name == "validate_clicks" else []
+    if quarantined or "failure" not in settings.alerts.on:
+        return quarantined
     names = {"dag": ended.dag, "task": ended.task, "run": ended.run, "link": ended.link}
     return [failure_alert(**names, attempt=ended.attempt, error=ended.error)]
 
 
 def due_after_success(settings: Settings, ended: Ended) -> list[Alert]:
-    """What a task did that is worth telling; nothing of most tasks."""
+    """What a task did that is worth reporting; nothing of most tasks."""
     return AFTER_SUCCESS[ended.name](settings, ended) if settings.alerts.on and ended.name in AFTER_SUCCESS else []
 
 
@@ -80,7 +80,7 @@ def due_at_deadline(settings: Settings, run: Json, deadline: datetime | str, *, 
 
 
 def _decided(settings: Settings, ended: Ended) -> list[Alert]:
-    """The decision that this run made; a run that found its decision made has nothing to tell."""
+    """The decision that this run made; a run that found its decision made has nothing to report."""
     store = Store.open(settings)
     entries = PromotionLog(store).entries()
     own = [entry for entry in entries if isinstance(entry, Promotion) and entry.run == ended.run]

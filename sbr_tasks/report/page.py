@@ -37,8 +37,8 @@ class Report:
     """A page that was written.
 
     Attributes:
-        key: Where it lies in the store.
-        promotion: The decision that it tells of.
+        key: Where it is in the store.
+        promotion: The decision that it is about.
         mlflow_version: MLflow's number of the version, whose run has the page among its files; None where MLflow can't show it.
         mlflow_url: Where MLflow's server shows the version; None where MLflow is no server.
     """
@@ -49,7 +49,7 @@ class Report:
     mlflow_url: str | None
 
     def as_dict(self, store: Store) -> Json:
-        """What the step and the command line tell of it."""
+        """What the step and the command line return."""
         return {
             "day": str(self.promotion.as_of),
             "report": store.where(self.key),
@@ -65,14 +65,14 @@ def write_report(store: Store, settings: Settings, as_of: date, promotion: Promo
     """Writes the page of a decision, whatever it was, and keeps it with the version in MLflow: of the last one on `as_of`.
 
     Args:
-        store: Where the records lie, and takes the page.
+        store: Holds the records, and takes the page.
         settings: Say where MLflow is.
         as_of: The day of the run.
         promotion: The decision, or the verdict of a run that wasn't to promote (`promotion.judge`); None: the day's last one.
 
     Raises:
         RegistryError: Nothing was decided for that day.
-        TrackingError: MLflow can't be used; the page was written into the store all the same.
+        TrackingError: MLflow can't be used; the page was written into the store anyway.
     """
     entries = PromotionLog(store).entries()
     decided = [entry for entry in entries if isinstance(entry, Promotion) and entry.as_of == as_of]

@@ -85,7 +85,7 @@ def run_rows(store: Store, days: Sequence[date] | None = None) -> list[RunRow]:
     """The rows of some days, oldest first; a day that was retrained shows its last decision.
 
     Args:
-        store: Where the records lie.
+        store: Holds the records.
         days: The days to show; None shows every day that a decision was made on.
     """
     entries = PromotionLog(store).entries()

@@ -1,4 +1,4 @@
-"""Pages that lie in the store, found by what people know of them: a version, a day."""
+"""Pages in the store, found by what people know of them: a version, a day."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people are told first of a decision."""
+"""What people read first of a decision."""
 
 from __future__ import annotations
 

@@ -320,10 +320,17 @@ class _Expectations:
         for name in ("great_expectations", "great_expectations.data_context.types.base"):
             logging.getLogger(name).setLevel(logging.WARNING)
         gx = great_expectations()
-        from great_expectations.data_context.types.base import ProgressBarsConfig
+        from great_expectations.data_context.types.base import (
+            DataContextConfig,
+            InMemoryStoreBackendDefaults,
+            ProgressBarsConfig,
+        )
 
-        self._context = gx.get_context(mode="ephemeral")
-        self._context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        # By default a folder is created in the system's temporary one, for pages that nobody builds.
+        project = DataContextConfig(
+            store_backend_defaults=InMemoryStoreBackendDefaults(), progress_bars=ProgressBarsConfig(globally=False)
+        )
+        self._context = gx.get_context(mode="ephemeral", project_config=project)
         source = self._context.data_sources.add_pandas("clicks")
         self._batches = {
             name: source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name) for name in ("day", "facts")

@@ -210,7 +210,7 @@ def test_notifier_that_fails_is_a_sentence_in_the_log(
 ) -> None:
     logged = call("on_failure", "build_window", "bad", **(to(box) | environment))
     assert f"An alert could not be sent ({reason}: " in logged
-    assert "the result stands" in logged
+    assert "the task keeps its result" in logged
     assert "Traceback" not in logged
     assert box.mails == []
 

@@ -92,7 +92,7 @@ def champion_facts(store: Store, entries: Sequence[Entry], today: date) -> Json 
     """The live version: since when and why, what it scored, what it was made of, and which versions may take its place.
 
     Args:
-        store: Where its manifest lies.
+        store: Holds its manifest.
         entries: The log.
         today: The day from which its age is counted.
 
@@ -137,7 +137,7 @@ def may_return(state: LogState) -> list[str]:
 def describe(store: Store, name: str) -> tuple[Json | None, str | None]:
     """What a version was made of, and None; or None, and the sentence that says why its manifest can't be read.
 
-    What an old manifest doesn't tell is None.
+    What an old manifest doesn't hold is None.
     """
     try:
         version = load_version(store, name)

@@ -18,7 +18,7 @@ def side_by_side(store: Store, text: str, other: str | None, *, k: int) -> list[
     """What the champion and another version expect next in a session, by the NumPy forward pass.
 
     Args:
-        store: Where the models lie.
+        store: Holds the models.
         text: Item ids, oldest first, between commas or blanks.
         other: The version beside the champion; None or the champion itself: the champion alone.
         k: Items of each.

@@ -22,7 +22,7 @@ from sbr_tasks.window.build import window_record
 def version_page(store: Store, settings: Settings, name: str) -> Json:
     """What the page of a version shows.
 
-    Where files of the version are lost, `facts` is None, `fault` says why, and what the log tells is there all the same.
+    Where files of the version are lost, `facts` is None, `fault` says why, and what the log says is still there.
 
     Raises:
         RegistryError: Neither the store nor the log knows such a version.

@@ -149,7 +149,7 @@ def test_days_between_two_far_clicks_are_not_listed_one_by_one(
 def test_empty_days_of_older_commits_are_still_read(store: Store) -> None:
     source = {"fingerprint": "f", "timezone": "UTC"}
     body = {"kind": "import", "at": "2020-01-05T00:00:00+00:00", "source": source, "days": {}, "empty": ["2020-01-02"]}
-    NumberedLog(store, COMMITS).append(lambda _: body)
+    NumberedLog(store, kinds.COMMIT).append(lambda _: body)
     assert ClickCatalog(store).days()[BEFORE].status == "empty"
 
 

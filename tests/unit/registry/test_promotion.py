@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -20,7 +22,7 @@ from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, St
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED, Outcome
-from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, version_differences
+from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, pin_row, version_differences
 from sbr_tasks.registry.log import Entry, Pin, Promotion, PromotionLog
 from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, in_words
 from sbr_tasks.registry.promotion import pin_champion, project, promote_if_better, repair, roll_back, unpin_champion
@@ -37,7 +39,7 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store
 from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.window.build import Window, build_window, load_window
+from sbr_tasks.window.build import Window, build_window, load_window, read_window
 from tests.mlflow_view import all_shown
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
@@ -237,6 +239,28 @@ def test_champion_is_replaced_only_by_a_better_version(copied: Copied, inject: I
     assert set(found.items) <= set(range(N_ITEMS))
 
 
+def test_champion_of_integer_ids_scores_as_before_on_string_ids(
+    copied: Copied, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store, settings, of = copied
+    monkeypatch.setattr(promotion_module, "check_serving", lambda *_: None)
+    older, champion = of(D - timedelta(days=1))
+    promote(store, settings, older, champion, run="1", force="a first champion")
+    before = score_models(store, settings, of(D)[0], [champion])[champion]
+    for i in range(6):
+        write_parquet(tmp_path / "in" / f"{i}.parquet", ring(D - timedelta(days=i)))
+    as_text = settings.model_copy(update={"source": settings.source.model_copy(update={"id_type": "string"})})
+    ingest(store, as_text)
+    validate_pending(store, as_text)
+    window = build_window(store, as_text, D)
+    assert read_window(store, window, as_text.zone).test.item_ids.dtype == object
+    challenger = train_version(store, as_text, window).name
+    decision = promote(store, as_text, window, challenger, run="2")
+    assert decision.opponent == champion
+    assert decision.opponent_metrics == before.metrics
+    assert before.metrics["recall_at_20"] > 0
+
+
 def test_old_day_never_replaces_a_newer_champion(copied: Copied, inject: Inject) -> None:
     store, settings, of = copied
     before, after = of(D - timedelta(days=1)), of(D)
@@ -324,6 +348,47 @@ def test_empty_mlflow_is_made_to_show_all_that_the_lost_one_did(
     moved = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=empty)})
     assert repair(store, moved)["faults"] == []
     assert all_shown(store, moved) == shown
+
+
+@pytest.fixture
+def no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system whose folder for temporary files can't be written, as when it is full."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+
+
+@pytest.mark.usefixtures("no_temporary_folder")
+def test_run_needs_no_temporary_folder_of_the_system(
+    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store, settings, of = copied
+    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    inject(d06=0.6)
+    write_parquet(tmp_path / "in" / "next.parquet", ring(D + timedelta(days=1)))
+    ingest(store, settings)
+    assert validate_pending(store, settings).accepted == (D + timedelta(days=1),)
+    window = of(D)[0]
+    other = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 7})})
+    name = train_version(store, other, window).name
+    promote(store, settings, window, name, run="x")
+    number = steps.write_report(str(D), window.fingerprint, name)["mlflow_version"]
+    client = MlflowProjection(store, settings)._client
+    files = client.list_artifacts(client.get_model_version("gru4rec", number).run_id)
+    assert {"lineage.json", "model", PAGE} <= {file.path for file in files}
+
+
+def test_database_of_mlflow_without_its_driver_is_one_sentence(copied: Copied) -> None:
+    store, settings, _ = copied
+    uri = "postgresql+pg8000://sbr:hush@127.0.0.1:1/mlflow"
+    without = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update={"tracking_uri": uri})})
+    with pytest.raises(TrackingError, match=r"driver of its database isn't installed .*pg8000") as caught:
+        MlflowProjection(store, without)
+    assert "hush" not in str(caught.value)
+
+
+def test_full_disk_of_mlflow_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "scratch/a", None, "mlflow/a")
+    with pytest.raises(TrackingError, match=r"mlflow/a: no space left on device\. Nothing is lost"), in_words("sqlite:///x"):
+        raise full
 
 
 def test_session_of_unknown_items_gets_the_popular_ones(
@@ -519,6 +584,31 @@ def test_version_deleted_in_mlflow_is_shown_again_whole(copied: Copied, inject: 
     assert tags.get("retired") == (None if deleted == "champion" else "it was wrong")
     assert found[name].description == " ".join(PromotionLog(store).state().decisions[name].reasons)
     assert alias_of(store, settings) == older[1]
+
+
+@pytest.mark.parametrize("what", ["run", "model", "alias", "moved alias", "experiment"])
+def test_what_is_deleted_in_mlflow_is_there_again_after_the_next_run(copied: Copied, inject: Inject, what: str) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    older, newer = of(D - timedelta(days=1)), of(D)
+    promote(store, settings, *older, run="1")
+    promote(store, settings, *newer, run="2")
+    shown, model = all_shown(store, settings), settings.mlflow.model_name
+    client = MlflowProjection(store, settings)._client
+    numbers = {one.tags["sbr.version"]: one for one in client.search_model_versions(f"name = '{model}'")}
+    old = numbers[older[1]]
+    if what == "run":
+        client.delete_run(old.run_id)
+    elif what == "model":
+        client.delete_registered_model(model)
+    elif what == "alias":
+        client.delete_registered_model_alias(model, "champion")
+    elif what == "moved alias":
+        client.set_registered_model_alias(model, "champion", old.version)
+    else:
+        client.delete_experiment(client.get_experiment_by_name(settings.mlflow.experiment).experiment_id)
+    promote(store, settings, *newer, run="3")
+    assert all_shown(store, settings) == shown
 
 
 def test_session_is_given_item_by_item_and_what_is_unknown_is_said(copied: Copied) -> None:
@@ -880,7 +970,7 @@ def test_shop_gets_the_champion_even_if_mlflow_is_out_of_reach(
     store, settings, old = two_promotions
     (tmp_path / "broken.db").write_bytes(NO_DATABASE)
     broken = with_mlflow(settings, tmp_path / "broken.db")
-    with pytest.raises(TrackingError, match=rf"^Log entry 3 stands and the champion is {old}, but MLflow or the serving copy"):
+    with pytest.raises(TrackingError, match=rf"^The decision was recorded \(log entry 3, champion {old}\), but"):
         roll_back(store, broken, old, reason="worse", run="x")
     assert served(store) == (3, old)
     shutil.rmtree(tmp_path / "store" / "serving")
@@ -1199,6 +1289,23 @@ def test_rollback_that_pins_holds_the_earlier_champion(copied: Copied, inject: I
     assert log_rows(store)[-1]["reasons"] == ["restocked"]
 
 
+def test_pin_outlasts_a_rollback_and_names_the_champion_of_now(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    before, after = of(D - timedelta(days=1)), of(D)
+    inject(d05=0.5, d06=0.6)
+    promote(store, settings, *before, run="1")
+    promote(store, settings, *after, run="2")
+    pinned = pin_champion(store, reason="the sale", run="ann")
+    roll_back(store, settings, before[1], reason="sold out", run="bob")
+    row = pin_row(store)
+    assert row is not None
+    assert (row["entry"], row["version"], row["run"]) == (pinned.number, before[1], "ann")
+    again = steps.pin_champion("the sale", overrides=[f"store={store.url}"])
+    assert (again["model_version"], again["log_entry"]) == (before[1], pinned.number)
+    unpin_champion(store, run="ann")
+    assert pin_row(store) is None
+
+
 def test_pin_is_shown_by_the_commands(copied: Copied, inject: Inject, tmp_path: Path) -> None:
     store, settings, of = copied
     inject(d05=0.5, d06=0.6)
@@ -1211,10 +1318,10 @@ def test_pin_is_shown_by_the_commands(copied: Copied, inject: Inject, tmp_path: 
         return done.stdout
 
     older, newer = of(D - timedelta(days=1))[1], of(D)[1]
-    assert "is pinned since" not in sbr("models")
+    assert "pinned since" not in sbr("models")
     assert json.loads(sbr("pin", "--reason", "the sale", "--json"))["model_version"] == newer
     assert f"{newer}  pin  ({newer} -> {newer}, " in sbr("log")
-    assert "champion, pinned" in sbr("models") and f"{newer} is pinned since" in sbr("models")
+    assert "champion, pinned" in sbr("models") and f"{newer} has been pinned since" in sbr("models")
     listed = json.loads(sbr("models", "--json"))
     assert listed["pin"]["reasons"] == ["the sale"]
     assert {row["version"]: row["pinned"] for row in listed["models"]} == {older: False, newer: True}

@@ -230,7 +230,7 @@ def test_quarantine_is_told_once_with_what_the_run_failed_of(settings: Settings,
     (going_on,) = due_after_success(settings, ended)
     assert going_on.subject == f"In quarantine: {D}"
     assert going_on.numbers == {f"clicks of {D}": "2"}
-    assert "The run goes on without these clicks." in going_on.lines
+    assert "The run continues without these clicks." in going_on.lines
     (failed,) = due_after_failure(settings, replace(ended, error=DayError(f"{D} is in quarantine.")))
     assert failed.subject == f"In quarantine: {D}; the run failed"
     assert f"{D} is in quarantine." in failed.lines

@@ -14,7 +14,7 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.closing import close_day
-from sbr_tasks.window.build import build_window, load_window, read_window, window_table
+from sbr_tasks.window.build import WindowData, build_window, load_window, read_window, split_for_judging, window_table
 from sbr_tasks.window.coverage import coverage_notes
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
@@ -71,6 +71,52 @@ def test_training_sees_clicks_with_equal_times_in_the_order_of_the_source(tmp_pa
     train = read_window(store, build_window(store, settings, D), settings.zone).train
     sessions = [part.tolist() for part in np.split(train.item_ids, train.offsets[1:-1])]
     assert [session for session in sessions if len(session) == 9] == list(of_session.values())
+
+
+def judged(tmp_path: Path, clicks: list[Click], n_days: int, *overrides: str) -> WindowData:
+    store, settings = stored(tmp_path, [*shop(), *clicks], *overrides)
+    return split_for_judging(store, settings, build_window(store, settings, D), n_days)
+
+
+def test_days_that_judge_settings_validate_and_train_nothing(tmp_path: Path) -> None:
+    over_midnight = [(60, 3, at(DAYS[1], -60)), (60, 4, at(DAYS[1], -30)), (60, 5, at(DAYS[1], 60))]
+    data = judged(tmp_path, over_midnight, 2)
+    assert data.train.item_ids.tolist() == [1, 2, 3, 4]
+    assert data.index.ids.tolist() == [1, 2, 3, 4]
+    assert data.validation.item_ids.tolist() == [3, 4, 5, 1, 2, 1, 2]
+    assert data.validation.is_target.tolist() == [False, False, True, True, True, True, True]
+    assert data.test.item_ids.tolist() == [7, 1, 9, 1, 2]
+    assert data.test.is_target.tolist() == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize("overrides", [("window.least_click=2",), ("window.least_click=2", "window.longest=3")])
+def test_clicks_of_days_that_judge_do_not_choose_items(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    trained: list[Click] = [
+        (70, 1, at(DAYS[0], 500)),
+        (70, 2, at(DAYS[0], 501)),
+        (71, 8, at(DAYS[0], 510)),
+        (71, 2, at(DAYS[0], 511)),
+    ]
+    late: list[Click] = [(s, item, at(DAYS[1], 10 * s + i)) for s in (80, 81, 82) for i, item in enumerate((8, 9))]
+    without = judged(tmp_path / "without", trained, 2, *overrides)
+    data = judged(tmp_path / "with", [*trained, *late], 2, *overrides)
+    assert data.train.item_ids.tolist() == without.train.item_ids.tolist() == [1, 2, 1, 2]
+    assert data.index.ids.tolist() == without.index.ids.tolist() == [1, 2]
+    assert data.index.support.tolist() == without.index.support.tolist()
+    assert data.validation.item_ids.tolist().count(8) == 3, "nothing is dropped because a model doesn't know it"
+
+
+def test_one_day_that_judges_is_the_validation_day(tmp_path: Path) -> None:
+    store, settings = stored(tmp_path, shop())
+    window = build_window(store, settings, D)
+    data, expected = split_for_judging(store, settings, window, 1), read_window(store, window, settings.zone)
+    assert data.train.item_ids.tolist() == expected.train.item_ids.tolist()
+    assert data.validation.item_ids.tolist() == expected.validation.item_ids.tolist()
+
+
+def test_days_that_judge_leave_some_to_train_on(tmp_path: Path) -> None:
+    with pytest.raises(WindowError, match=f"none to train on before {DAYS[0]}"):
+        judged(tmp_path, [], 3)
 
 
 def test_sessions_know_when_they_ended(tmp_path: Path) -> None:

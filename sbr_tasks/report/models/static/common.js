@@ -281,7 +281,7 @@ function askToTrigger({ title, text, fields = [], inputs = [], dag, conf, done: 
     reason.setCustomValidity(reason.value.trim() ? "" : "Say why.");
     if (!form.reportValidity()) return;
     for (const part of [submit, reason, ...inputs]) part.disabled = true;
-    cancel.textContent = "Close"; // the run goes on, whether somebody watches or not
+    cancel.textContent = "Close"; // the run continues, whether somebody watches or not
     const say = (...words) => status.replaceChildren(...words);
     try {
       done = await trigger(dag, conf(reason.value.trim()), doneText, say);

@@ -254,7 +254,7 @@ function show(found) {
         {},
         found.report
           ? "Its run was asked not to promote it (promote: Never). Its report has the scores, and what the gate says."
-          : "Nothing was decided on it: its run still goes on, failed before promote_if_better, or was asked not to promote it.",
+          : "Nothing was decided on it: its run is still at work, failed before promote_if_better, or was asked not to promote it.",
       );
   content.append(card("Decisions", decided));
   const compared = [
