@@ -82,7 +82,7 @@ class Ingested:
         revisions: One per day whose clicks were stored.
         empty: Days that were asked for, or lie between the first and the last one found, that have no click in the source and
             none in the store.
-        warnings: Sentences on days of which the source holds other clicks than are stored.
+        warnings: Sentences on days of which the source holds other clicks than are stored, and on closed days that have clicks.
     """
 
     ledger: Ledger
@@ -230,7 +230,10 @@ def _import(
         rejects=rejects_file,
         revisions=tuple(one.revision for one in read if one.revision),
         empty=tuple(day for day in absent if not is_stored[day] and known.get(day, DayState()).status != "closed"),
-        warnings=tuple(_describe_difference(one, settings) for one in read if one.reason == "different"),
+        warnings=(
+            *(_describe_difference(one, settings) for one in read if one.reason == "different"),
+            *_describe_closed(read, outside, known, window_days(for_day, settings.window.days) if for_day else ()),
+        ),
     )
     asked_of = known if days is None else {day: state for day, state in known.items() if day in set(days)}
     _require_one_id_type(asked_of, ingested.days, settings)
@@ -293,6 +296,22 @@ def _describe_difference(read: DayRead, settings: Settings) -> str:
         "it together with the day's other files. To take the source's clicks instead, with the other options of this import: "
         f"`sbr ingest --from {place} --format {settings.source.format} --day {read.day} --set ingest.changed_days=take`."
     )
+
+
+def _describe_closed(
+    read: Sequence[DayRead], outside: Mapping[date, int], known: Mapping[date, DayState], window: Sequence[date]
+) -> Iterator[str]:
+    """Sentences on closed days of which the source holds clicks: those that were stored, and those that a run left out."""
+    closed = {day: state for day, state in known.items() if state.status == "closed"}
+    for one in read:
+        if one.revision and one.day in closed:
+            why = closed[one.day].why_closed
+            yield f"{one.day} was closed ({why}), and is open again because the source holds {one.clicks:,} clicks of it."
+    for day in sorted(outside.keys() & closed.keys() & set(window)):
+        yield (
+            f"The source holds {outside[day]:,} clicks of {day}, which were left out because the day is closed "
+            f"({closed[day].why_closed}). To take them: `sbr days open {day} --reason WHY`, then run {window[-1]} again."
+        )
 
 
 def _log_import(
@@ -406,10 +425,11 @@ def _require_settled(files: Sequence[SourceFile], settings: Settings, holds_back
     if not young:
         return
     name = min(young, key=lambda one: young[one])
-    more = f" and {len(young) - 1} more files" if len(young) > 1 else ""
-    said = f"{name}{more} changed {max(young[name], 0):.0f} s ago, so it may be half written"
+    others = len(young) - 1
+    more = f" and {others} more file{'s' if others > 1 else ''}" if others else ""
+    said = f"{name}{more} changed {max(young[name], 0):.0f} s ago, so {'they' if others else 'it'} may be half written"
     if not holds_back:
-        logger.info("%s. It is read now because the source was named for this import alone (source.settle_seconds).", said)
+        logger.info("%s. Reading now, because the source was named for this import alone (source.settle_seconds).", said)
         return
     raise NotArrivedError(
         f"{said}. Nothing was read. Run this again once no file has changed for {settle_seconds:g} s (source.settle_seconds; 0 "

@@ -36,11 +36,16 @@ _SESSION_DAYS = 7
 
 @dataclass(frozen=True)
 class Validated:
-    """What a validation decided: the days by outcome, and the warnings of the accepted ones."""
+    """What a validation decided: the accepted days, why others failed, and the warnings of both."""
 
     accepted: tuple[date, ...]
-    quarantined: tuple[date, ...]
+    failures: dict[date, list[str]]
     warnings: dict[date, list[str]]
+
+    @property
+    def quarantined(self) -> tuple[date, ...]:
+        """The days that failed."""
+        return tuple(self.failures)
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def validate_pending(store: Store, settings: Settings, days: Sequence[date] | No
     A day that passes is compared with by the days after it.
 
     Args:
-        store: Where the days lie.
+        store: The store with the days.
         settings: Thresholds and the zone.
         days: The days to look at; None looks at all.
 
@@ -91,7 +96,11 @@ def validate_pending(store: Store, settings: Settings, days: Sequence[date] | No
             progress.advance(1)
     if decisions:
         catalog.commit_validation(decisions, at=datetime.now(UTC).isoformat(timespec="seconds"))
-    return _report(decisions)
+    return Validated(
+        accepted=tuple(day for day, decision in decisions.items() if decision["accepted"]),
+        failures={day: decision["failures"] for day, decision in decisions.items() if not decision["accepted"]},
+        warnings={day: decision["warnings"] for day, decision in decisions.items() if decision["warnings"]},
+    )
 
 
 def _judge(
@@ -287,19 +296,14 @@ def _publish(store: Store, revision: Revision, verdict: _Verdict, measured: _Mea
     return decision
 
 
-def _report(decisions: dict[date, Json]) -> Validated:
-    validated = Validated(
-        accepted=tuple(day for day, decision in decisions.items() if decision["accepted"]),
-        quarantined=tuple(day for day, decision in decisions.items() if not decision["accepted"]),
-        warnings={day: decision["warnings"] for day, decision in decisions.items() if decision["warnings"]},
-    )
+def log_validated(validated: Validated) -> None:
+    """Logs what a validation decided, for a run."""
     if validated.accepted:
         logger.info("Accepted %s.", describe_days(validated.accepted))
-    for day in validated.quarantined:
-        logger.error("%s goes to quarantine: %s.", day, "; ".join(decisions[day]["failures"]))
+    for day, failures in validated.failures.items():
+        logger.error("%s goes to quarantine: %s.", day, "; ".join(failures))
     for day, warnings in validated.warnings.items():
         logger.warning("%s: %s.", day, "; ".join(warnings))
-    return validated
 
 
 class _Expectations:

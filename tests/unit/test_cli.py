@@ -133,7 +133,7 @@ def test_demo_clicks_that_do_not_fill_the_days_say_so(sbr: Sbr, tmp_path: Path) 
     assert sbr(*words, "20000").err == ""
     done = sbr(*words, "10")
     assert done.code == 0
-    assert done.err.startswith("So few clicks don't fill 10 days: the first one is of 2014-09-")
+    assert done.err.startswith("10 clicks are too few for 10 days: the first is on 2014-09-")
     assert done.err.endswith(", not 2014-09-21.\n")
 
 
@@ -149,11 +149,11 @@ def test_preview_refuses_a_file_that_is_too_short_for_a_window(sbr: Sbr, clicks:
 
 
 def test_empty_store_says_what_to_do(sbr: Sbr) -> None:
-    assert sbr("models").out == "There is no model yet. Train one with `sbr retrain --as-of DAY`.\n"
+    assert sbr("models").out == "There are no models yet. Train one with `sbr retrain --as-of DAY`.\n"
     store = json.loads(sbr("settings").out)["store"]
     start = "Start a run with `sbr retrain --as-of DAY`.\n"
     assert sbr("runs").out == f"No run has decided anything yet in {store}. {start}"
-    assert sbr("log").out == f"The promotion log of {store} has no entry yet. {start}"
+    assert sbr("log").out == f"The promotion log of {store} has no entries yet. {start}"
     assert json.loads(sbr("models", "--json").out) == {"champion": None, "pin": None, "models": []}
 
 
@@ -177,7 +177,7 @@ def test_session_without_ids_is_refused(sbr: Sbr) -> None:
 
 def test_forced_promotion_that_is_never_to_be_is_refused(sbr: Sbr) -> None:
     done = sbr("retrain", "--as-of", "2014-09-24", "--promote", "never", "--force", "because")
-    assert done == Result(1, "", "sbr: --force promotes and --promote never doesn't; give one of them.\n")
+    assert done == Result(1, "", "sbr: --force promotes the model, and --promote never forbids it. Use one of them.\n")
 
 
 @pytest.mark.parametrize("words", [("models",), ("runs",), ("log",), ("store", "check"), ("quarantine", "list")])

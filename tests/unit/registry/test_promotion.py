@@ -489,7 +489,7 @@ def test_only_the_present_champion_is_announced(copied: Copied, inject: Inject, 
     }
     assert steps.champion_event(older, overrides=overrides) == {
         "event": None,
-        "why": f"{of(D - timedelta(days=1))[1]} became champion with log entry 1, but isn't any more: log entry 2 came since.",
+        "why": f"{of(D - timedelta(days=1))[1]} became champion with log entry 1, but is no longer: log entry 2 replaced it.",
     }
     kept = newer | {"promoted": False, "outcome": "keep_champion"}
     assert steps.champion_event(kept, overrides=overrides)["event"] is None
@@ -540,6 +540,20 @@ def test_session_is_given_item_by_item_and_what_is_unknown_is_said(copied: Copie
     assert sbr()[0] == sbr("--session", "3", "--item", "4")[0] == 2
 
 
+def test_recommend_names_the_last_decision_where_none_made_a_champion(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    inject(d05=0.0, d06=0.0)
+    for day in (D, D - timedelta(days=1)):
+        promote(store, settings, *of(day), run="1")
+    with pytest.raises(RegistryError) as caught:
+        recommend(store, ["1"], k=3)
+    day, name = D - timedelta(days=1), of(D - timedelta(days=1))[1]
+    assert str(caught.value) == (
+        f"There is no champion yet: the last decision, on {name}, was below_baseline (log entry 2). `sbr log` shows why. "
+        f"`sbr retrain --as-of {day} --force REASON` promotes a model whatever it scores."
+    )
+
+
 def test_page_is_that_of_the_runs_own_version(copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:
     store, settings, of = copied
     inject(d06=0.6)
@@ -558,9 +572,10 @@ def test_decision_names_the_settings_of_its_run_only(copied: Copied, inject: Inj
     inject(d06=0.6)
     monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
     window, name = of(D)
-    overrides = ["model.n_epochs=2", "training.seed=42", 'source.path="/in"']
+    overrides = ["model.n_epochs=9", "training.seed=42", 'source.path="/in"', " model.n_epochs=2"]
     decided = steps.promote_if_better(str(D), window.fingerprint, name, overrides=overrides)
     assert decided["reasons"][-1] == "Settings of this run only: model.n_epochs=2, training.seed=42."
+    assert steps._of_the_model(['window={"days": 7}', "windows.days=7", "store=x"]) == ('window={"days": 7}',)
     repeated = steps.promote_if_better(str(D), window.fingerprint, name)
     assert repeated["reasons"] == decided["reasons"], "a step already decided returns its decision"
 
@@ -1211,10 +1226,10 @@ def test_pin_is_shown_by_the_commands(copied: Copied, inject: Inject, tmp_path: 
         return done.stdout
 
     older, newer = of(D - timedelta(days=1))[1], of(D)[1]
-    assert "is pinned since" not in sbr("models")
+    assert "was pinned at" not in sbr("models")
     assert json.loads(sbr("pin", "--reason", "the sale", "--json"))["model_version"] == newer
     assert f"{newer}  pin  ({newer} -> {newer}, " in sbr("log")
-    assert "champion, pinned" in sbr("models") and f"{newer} is pinned since" in sbr("models")
+    assert "champion, pinned" in sbr("models") and f"{newer} was pinned at" in sbr("models")
     listed = json.loads(sbr("models", "--json"))
     assert listed["pin"]["reasons"] == ["the sale"]
     assert {row["version"]: row["pinned"] for row in listed["models"]} == {older: False, newer: True}

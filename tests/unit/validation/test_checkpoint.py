@@ -458,7 +458,7 @@ class TestRequireDays:
         self.states(tmp_path, self.window[0], D)
         store = Store(str(tmp_path / "store"))
         for day in self.window[1:3]:
-            close_day(store, day, reason="Easter", actor="ann")
+            close_day(store, day, reason="Easter", actor="ann", now=at(D, 0))
         write_parquet(tmp_path / "in" / "more.parquet", plain_day(self.window[0] - timedelta(days=1)))
         settings = parquet_settings(tmp_path, "window.days=5", "window.max_missing_days=0")
         ingest(store, settings)
