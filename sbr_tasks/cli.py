@@ -300,7 +300,10 @@ def retrain(
     if as_json:
         _print(decided, as_json)
     elif promote == "never":
-        _echo(f"{decided['model_version']}: {decided['outcome']}, but not recorded (--promote never).")
+        before = (
+            f"decided before (log entry {decided['log_entry']})" if decided["log_entry"] else "not recorded (--promote never)"
+        )
+        _echo(f"{decided['model_version']}: {decided['outcome']}, {before}.")
         _echo("\n".join([*decided["reasons"], f"Report: {decided['report']}"]))
     else:
         _echo(run_table(run_rows(Store.open(load_settings(overrides)), [parse_day(as_of)])))

@@ -162,8 +162,8 @@ def require_days(days: Mapping[date, DayState], settings: Settings, as_of: date)
     """Checks that the accepted days of a window are enough to train and test on.
 
     Raises:
-        DayError: `as_of` is closed or has no accepted clicks, no day before it has some, more than `window.max_missing_days`
-            are missing, or days were removed and not ingested again.
+        DayError: `as_of` is closed or has no accepted clicks, fewer than two days before it have some, more than
+            `window.max_missing_days` are missing, or days were removed and not ingested again.
     """
     window = window_days(as_of, settings.window.days)
     states = {day: days.get(day, DayState()) for day in window}
@@ -190,12 +190,13 @@ def require_days(days: Mapping[date, DayState], settings: Settings, as_of: date)
 
 
 def _validation_day(states: Mapping[date, DayState], as_of: date) -> date:
-    """The newest day before `as_of` with accepted clicks, but not the window's oldest: nothing is before it to train on."""
+    """The newest day before `as_of` with accepted clicks; another one must be before it, to train on."""
     earlier = sorted(day for day, state in states.items() if state.accepted and day < as_of)
-    if not earlier or earlier[-1] == min(states):
+    if len(earlier) < 2:
+        found = f"only {earlier[0]}" if earlier else "none"
         raise DayError(
-            f"The model of {as_of} is validated on the newest accepted day before it, and there is none between {min(states)} "
-            f"and {as_of} to train before. Ingest earlier days, or lengthen the window (window.days)."
+            f"Expected two or more accepted days from {min(states)} to {as_of - timedelta(days=1)}, to train and validate the "
+            f"model of {as_of} on; found {found}. Ingest earlier days, or lengthen the window (window.days)."
         )
     if earlier[-1] != as_of - timedelta(days=1):
         between = [day for day in states if earlier[-1] < day < as_of]
@@ -246,7 +247,8 @@ class _History:
             facts = replace(facts, new_items=share_of_new(items, [table.column("item_id").combine_chunks() for table in seen]))
         earlier = self._tables("sessions", self._sessions, self._before(day, _SESSION_DAYS))
         if earlier:
-            facts = replace(facts, long_sessions=share_of_long(sessions, earlier, validation.max_session_hours))
+            share, longest = share_of_long(sessions, earlier, validation.max_session_hours)
+            facts = replace(facts, long_sessions=share, longest_session_id=longest)
         return _Measured(facts.as_dict(), items, sessions.select(["session_id", "first_us"]))
 
     def facts_before(self, day: date) -> list[Json]:
@@ -347,7 +349,7 @@ class _Expectations:
 
         integer_ids = pa.types.is_integer(clicks.schema.field("session_id").type)
         suite = click_suite(day, zone=settings.zone, integer_ids=integer_ids, settings=settings.validation)
-        result = self._run(day, "day", click_frame(clicks), suite)
+        result = self._run(day, "day", click_frame(clicks, settings.validation.max_session_clicks), suite)
         outcomes = list(result.results)
         if compared:
             row = pd.DataFrame({one.fact: [float(one.value)] for one in compared})

@@ -146,13 +146,18 @@ def removed_key(as_of: date, key: str) -> str:
 
 def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
     """Reads a window's sessions and item index, verified against its manifest."""
-    items = store.read_table(FileRecord.from_dict(window.manifest["items"]))
     return WindowData(
         train=read_part(store, window, "train", zone),
         validation=read_part(store, window, "validation", zone),
         test=read_part(store, window, "test", zone),
-        index=ItemIndex(plain_ids(items.column("item_id")), items.column("support").to_numpy()),
+        index=read_index(store, window),
     )
+
+
+def read_index(store: Store, window: Window) -> ItemIndex:
+    """Reads the items of a window's training clicks, verified."""
+    items = store.read_table(FileRecord.from_dict(window.manifest["items"]))
+    return ItemIndex(plain_ids(items.column("item_id")), items.column("support").to_numpy())
 
 
 def read_part(store: Store, window: Window, name: str, zone: tzinfo) -> Sessions:

@@ -159,7 +159,7 @@ def test_few_validation_events_let_the_last_version_say_how_many_epochs(copied: 
     window = of(D)[0]
     alone = train_version(store, few, window)
     assert (alone.manifest["inputs"]["epochs"], len(alone.manifest["curve"])) == ({"n": 2, "as": None}, 2)
-    assert alone.manifest["epochs_note"].endswith("training.min_validation_events): trained for all 2 epochs.")
+    assert alone.manifest["epochs_note"].endswith(". Trained for 2 epochs, the maximum.")
     older = of(D - timedelta(days=1))
     promote(store, settings, *older, run="1")
     set_best_epoch(store, older[1], 1)
@@ -167,8 +167,8 @@ def test_few_validation_events_let_the_last_version_say_how_many_epochs(copied: 
     assert version.manifest["inputs"]["epochs"] == {"n": 1, "as": older[1]}
     assert (version.manifest["best_epoch"], len(version.manifest["curve"])) == (1, 1)
     note = (
-        f"The validation day {D - timedelta(days=1)} has 120 events, too few to choose the best epoch (at least 121, "
-        f"training.min_validation_events): trained for 1 epoch, as was best for {older[1]}."
+        f"The validation day {D - timedelta(days=1)} has too few events to choose the best epoch: 120 of the 121 that "
+        f"training.min_validation_events asks for. Trained for 1 epoch, as was best for {older[1]}."
     )
     assert version.manifest["epochs_note"] == note
     assert note in promote(store, settings, window, version.name, run="2").reasons
@@ -186,6 +186,26 @@ def test_few_validation_events_let_the_parent_say_how_many_epochs(copied: Copied
         version = train_version(store, warm, of(D)[0])
         assert version.manifest["inputs"]["epochs"] == {"n": n, "as": older[1]}
         assert len(version.manifest["curve"]) == n
+
+
+def test_events_with_unknown_targets_choose_no_epoch(tmp_path: Path) -> None:
+    """On the validation day all sessions but one are on items that the training days don't have."""
+    clicks = {D - timedelta(days=i): ring(D - timedelta(days=i)) for i in range(5)}
+    before = D - timedelta(days=1)
+    clicks[before] = [
+        *clicks[before][:4],
+        *((session, 100 + int(str(item)), time) for session, item, time in clicks[before][4:]),
+    ]
+    for day, of_day in clicks.items():
+        write_parquet(tmp_path / "in" / f"{day}.parquet", of_day)
+    settings = settings_of(tmp_path)
+    store = Store.open(settings)
+    ingest(store, settings)
+    validate_pending(store, settings)
+    version = train_version(store, settings, build_window(store, settings, D))
+    assert version.manifest["inputs"]["epochs"] == {"n": 2, "as": None}
+    assert ": 3 of the 100 that " in version.manifest["epochs_note"]
+    assert ", not counting 117 whose target is no item of the training days." in version.manifest["epochs_note"]
 
 
 def test_enough_validation_events_choose_the_epoch(trained: Trained) -> None:

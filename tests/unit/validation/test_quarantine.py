@@ -140,7 +140,7 @@ def test_clicks_that_windows_cannot_hold_are_never_released(tmp_path: Path, bad:
     with pytest.raises(DayError) as caught:
         release(store, settings, D, reason="because", by="ann")
     assert str(caught.value) == (
-        f"{D} can't be released, because a window can't hold its clicks: {why}. Mend the source and run the day again."
+        f"{D} can't be released, because a window can't hold its clicks: {why}. Correct the source and run the day again."
     )
     assert ClickCatalog(store).days()[D].status == "quarantined"
 
