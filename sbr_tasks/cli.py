@@ -139,9 +139,9 @@ def ingest(
         found |= {"ledger": ingested.ledger.model_dump(mode="json"), "warnings": list(ingested.warnings)}
         _print({**found, "rejects": where} if where else found, as_json)
     else:
+        on = f"{ingested.rows:,} clicks on {describe_days(ingested.days)}" if ingested.days else "No new clicks"
         kept = f" (kept in {where})" if where else ""
-        on = describe_days(ingested.days) or "no day"
-        _echo(f"{ingested.rows:,} clicks on {on}, {ingested.rejected:,} lines rejected{kept}.")
+        _echo(f"{on}, {ingested.rejected:,} lines rejected{kept}.")
         if ingested.ledger.left_out:
             _echo(f"{ingested.ledger.in_words()}.")
 
@@ -731,7 +731,7 @@ def tune(
         )
         return
     _echo(search_table(found))
-    _echo(f"Tried {found.n_trials} settings and stopped {found.n_pruned} early. Written to {out}.")
+    _echo(f"Trials: {found.n_trials}, {found.n_pruned} of them stopped early. Written to {out}.")
     if best.is_start:
         _echo(f"None beat the present settings, so {out} repeats them.")
 

@@ -131,7 +131,11 @@ def ingest_missing(store: Store, settings: Settings, as_of: date, *, holds_back:
         if not wanted:
             return None
         try:
-            return _import(store, settings, wanted, as_of, holds_back)
+            ingested = _import(store, settings, wanted, as_of, holds_back)
+            days = describe_days(ingested.days) or "no day"
+            logger.info("Ingested %d clicks of %s from %s.", ingested.rows, days, settings.source.path)
+            logger.info("Ledger: %s.", ingested.ledger.in_words())
+            return ingested
         except OvertakenError as error:
             logger.warning("Reading %s again: %s", settings.source.path, error)
 
@@ -259,7 +263,7 @@ def _import(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         since=since,
     )
-    _log_import(store, settings, ingested, read, known)
+    _warn_of_import(store, settings, ingested, read, known)
     return ingested
 
 
@@ -314,12 +318,9 @@ def _describe_closed(
         )
 
 
-def _log_import(
+def _warn_of_import(
     store: Store, settings: Settings, ingested: Ingested, read: Sequence[DayRead], known: Mapping[date, DayState]
 ) -> None:
-    path = settings.source.path
-    logger.info("Ingested %d clicks of %s from %s.", ingested.rows, describe_days(ingested.days) or "no day", path)
-    logger.info("Ledger: %s.", ingested.ledger.in_words())
     for one in read:
         if one.revision and one.stored:
             logger.warning("The source's clicks of %s were taken: %d, in place of %d.", one.day, one.clicks, one.stored.rows)
