@@ -252,7 +252,7 @@ class _History:
         return _Measured(facts.as_dict(), items, sessions.select(["session_id", "first_us"]))
 
     def facts_before(self, day: date) -> list[Json]:
-        """The facts of the accepted days before; records from before there were facts tell the volume only."""
+        """The facts of the accepted days before; records without facts have the volume only."""
         decisions = [self._decisions[one] for one in self._before(day, self._settings.validation.trailing_days)]
         volumes = [{"clicks": d["revision"]["rows"], **{n: d["revision"][n] for n in ("sessions", "items")}} for d in decisions]
         return [volume | decision.get("facts", {}) for volume, decision in zip(volumes, decisions, strict=True)]

@@ -35,11 +35,11 @@ class Facts:
         top_session_id: That session, as text; None of no session.
         repeated: Share of the clicks that repeat the session, item and time of another one.
         tied: Share of the clicks that have the time of the click before them in their session, and another item.
-        hours: Hours after local midnight in which at least one click lies.
+        hours: Hours after local midnight that have at least one click.
         hours_of_day: Hours that the day has: 24, or 23 or 25 when clocks change.
-        new_items: Share of the items that no accepted day of the trailing window had; None where too few days tell.
+        new_items: Share of the items that no accepted day of the trailing window had; None where too few days are known.
         long_sessions: Share of the sessions that lasted more than `validation.max_session_hours` by their last click of this
-            day, their clicks on earlier accepted days included; None where no earlier day tells.
+            day, their clicks on earlier accepted days included; None where no earlier day is known.
         longest_session_id: The session that lasted longest by then, as text; None of no such session.
     """
 

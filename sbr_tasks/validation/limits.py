@@ -13,7 +13,7 @@ MAX_SESSION_SHARE = 0.05
 MAX_ITEM_SHARE = 1 / 3
 """An item with a larger share of a day's clicks is hardly what people chose among many."""
 MAX_LONG_SESSIONS = 0.01
-"""More sessions than this share, and more than one, that last for days are ids that stand for several sessions."""
+"""More sessions than this share, and more than one, that last for days are ids that several sessions share."""
 _MIN_CLICKS = 20
 """Shares of a handful of clicks say nothing."""
 _PLACEHOLDERS = frozenset(
@@ -67,7 +67,7 @@ def limits(facts: Mapping[str, Any], settings: ValidationSettings) -> list[Limit
             facts["tied"],
             settings.max_tied_share,
             f"{tied} of the clicks have the same time as the click before them in their session (warning above "
-            f"{_percent(settings.max_tied_share)}, validation.max_tied_share), so only the source tells their order",
+            f"{_percent(settings.max_tied_share)}, validation.max_tied_share), so their order is only what the source says",
         ),
         Limit(
             "top_session",

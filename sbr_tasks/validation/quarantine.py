@@ -38,7 +38,7 @@ def show_quarantine(store: Store, day: date) -> Json:
 
     Returns:
         `day`, `status`, `rev`, `clicks`, `failures`, `warnings`, `facts`, `examples` (unexpected values by expectation),
-        `released` (`by`, `at`, `reason`, `failures`, or None), and where `file`, `result` and `data_docs` lie.
+        `released` (`by`, `at`, `reason`, `failures`, or None), and where `file`, `result` and `data_docs` are.
 
     Raises:
         DayError: The day isn't in quarantine and wasn't released.
@@ -78,8 +78,8 @@ def release(store: Store, settings: Settings, day: date, *, reason: str, by: str
     The release is a commit of its own. It is shown wherever the day is used, also when the same clicks are ingested again.
 
     Args:
-        store: Where the day lies.
-        settings: The zone in which it must lie.
+        store: The store with the day.
+        settings: The zone of its midnights.
         day: The day.
         reason: Why its clicks may be used.
         by: Who says so.

@@ -67,7 +67,7 @@ def click_suite(day: date, *, zone: tzinfo, integer_ids: bool, settings: Validat
     """The suite of one day's clicks.
 
     Args:
-        day: The day that the clicks must lie in.
+        day: The day of the clicks.
         zone: The zone whose midnights separate days.
         integer_ids: Whether ids are integers (else strings).
         settings: Thresholds and severities.
@@ -92,7 +92,7 @@ def click_suite(day: date, *, zone: tzinfo, integer_ids: bool, settings: Validat
             "times_in_day",
             settings,
             gxe.ExpectColumnValuesToBeBetween,
-            f"Each click lies in the day {day} ({within})",
+            f"Each click is in the day {day} ({within})",
             column="clicked_at",
             min_value=start,
             max_value=end,

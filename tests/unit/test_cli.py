@@ -346,3 +346,17 @@ def test_what_evaluate_cannot_compare_is_one_sentence(
     done = sbr("evaluate", "--train", "train.txt", "--test", "test.txt", "--format", "gru4rec", *words)
     expected = message.format(folder=tmp_path, model=", ".join(ModelSettings.model_fields))
     assert (done.code, done.out, done.err) == (1, "", f"sbr: {expected}\n")
+
+
+def test_summaries_are_printed_and_not_logged_too(sbr: Sbr, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "clicks.dat").write_text(
+        "".join(f"{day}{s},2014-09-{day}T10:00:0{n}.000Z,{n},0\n" for day in range(20, 24) for s in "12" for n in range(3))
+    )
+    caplog.set_level("INFO", "sbr_tasks")
+    window = ("window", "--as-of", "2014-09-23", "--set", "window.days=4", "--set", "window.least_click=1")
+    for words in (("ingest", "--from", "clicks.dat"), ("ingest", "--from", "clicks.dat"), ("validate",), window):
+        caplog.clear()
+        done = sbr(*words)
+        assert done.code == 0, done.err
+        assert done.out.strip()
+        assert not [line for line in done.out.splitlines() if line.rstrip(".") in caplog.text], words

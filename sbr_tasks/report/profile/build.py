@@ -53,7 +53,7 @@ class Profile:
 
     @property
     def key(self) -> str:
-        """Where its manifest lies in the store."""
+        """The key of its manifest."""
         return _manifest_key(self.as_of, self.fingerprint)
 
 
@@ -85,7 +85,7 @@ def profile_of_window(store: Store, as_of: date, manifest: Mapping[str, Json]) -
     """The profile of the clicks that a window was built from, even if other ones were accepted since.
 
     Args:
-        store: Where the clicks lie.
+        store: The store with the clicks.
         as_of: The day that the window ends with.
         manifest: The window's.
 
@@ -104,7 +104,7 @@ def find_profile(store: Store, as_of: date, inputs: Mapping[str, Json]) -> Profi
     """The profile that was made of the clicks of a window; None where there is none. Unlike `profile_of_window` it makes none.
 
     Args:
-        store: Where profiles lie.
+        store: The store with the profiles.
         as_of: The day that the window ends with.
         inputs: Those of the window's manifest.
 
@@ -120,7 +120,7 @@ def find_profile(store: Store, as_of: date, inputs: Mapping[str, Json]) -> Profi
 
 
 def inline_plots(store: Store, profile: Profile) -> list[tuple[str, str]]:
-    """Title and SVG element of each plot, to stand in an HTML page."""
+    """Title and SVG element of each plot, for an HTML page."""
     plots = profile.manifest["plots"].values()
     return [(plot["title"], to_element(store.read(FileRecord.from_dict(plot["svg"])))) for plot in plots]
 

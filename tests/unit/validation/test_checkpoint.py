@@ -107,7 +107,7 @@ def test_click_outside_its_day_is_critical(tmp_path: Path) -> None:
     claim_zone(store, D, settings.timezone)
     validate_pending(store, settings)
     (failure,) = ClickCatalog(store).days()[D].failures
-    assert failure.startswith("Each click lies in the day 2020-06-03 (2020-06-02T22:00:00+00:00 to ")
+    assert failure.startswith("Each click is in the day 2020-06-03 (2020-06-02T22:00:00+00:00 to ")
     assert "end excluded): broken by 1 of 13 clicks, such as 2020-06-03 23:59:59+00:00" in failure
 
 
@@ -191,7 +191,7 @@ def test_clicks_with_the_time_of_the_click_before_them_are_warned_about(tmp_path
     settings = parquet_settings(tmp_path)
     assert validate_pending(store, settings).warnings[D] == [
         "50% of the clicks have the same time as the click before them in their session (warning above 5%, "
-        "validation.max_tied_share), so only the source tells their order"
+        "validation.max_tied_share), so their order is only what the source says"
     ]
     state = ClickCatalog(store).days()[D]
     assert state.accepted is not None
