@@ -139,6 +139,11 @@ class DayState:
         return list(self.decided.get(rev, {}).get("warnings", []))
 
     @property
+    def why_closed(self) -> str:
+        """Who closed the day, when and why; empty where nobody did."""
+        return f"{self.closed['actor']} on {self.closed['at'][:10]}: {self.closed['reason']}" if self.closed else ""
+
+    @property
     def status(self) -> str:
         """`unknown`, `empty`, `closed`, `incoming`, `accepted`, `quarantined` or `removed`: the last word on the day."""
         if self.pending:
@@ -322,14 +327,37 @@ class ClickCatalog:
             at: When it was committed, ISO-8601.
 
         Raises:
-            DayError: The day has clicks, or had some that were removed.
+            DayError: The day has clicks, had some that were removed, or is closed for another reason.
         """
         body = {"kind": "closing", "at": at, "days": {str(day): {"actor": actor, "reason": reason}}}
 
+        def build(entries: Sequence[LogEntry]) -> Json | None:
+            state = fold(entries).get(day, DayState())
+            if state.status == "closed" and state.closed:
+                if state.closed["reason"] == reason:
+                    return None
+                raise DayError(
+                    f"{day} is closed already ({state.why_closed}). To change the reason, open it first: "
+                    f"`sbr days open {day} --reason WHY`."
+                )
+            if state.status not in ("unknown", "empty"):
+                raise DayError(f"{day} can't be closed, because it has clicks: it is {state.status}.")
+            return body
+
+        self._log.append(build)
+
+    def commit_opening(self, day: date, *, actor: str, reason: str, at: str) -> None:
+        """Records that a day isn't closed any more; see `commit_closing` for the arguments.
+
+        Raises:
+            DayError: The day isn't closed.
+        """
+        body = {"kind": "opening", "at": at, "days": {str(day): {"actor": actor, "reason": reason}}}
+
         def build(entries: Sequence[LogEntry]) -> Json:
             status = fold(entries).get(day, DayState()).status
-            if status not in ("unknown", "empty", "closed"):
-                raise DayError(f"{day} can't be closed, because it has clicks: it is {status}.")
+            if status != "closed":
+                raise DayError(f"{day} isn't closed: it is {status}. `sbr days list` shows the days that are.")
             return body
 
         self._log.append(build)
@@ -376,6 +404,7 @@ def fold(entries: Sequence[LogEntry]) -> dict[date, DayState]:
         "removal": _apply_removal,
         "release": _apply_release,
         "closing": _apply_closing,
+        "opening": _apply_opening,
     }
     for entry in entries:
         kind = entry.body["kind"]
@@ -474,6 +503,11 @@ def _apply_closing(days: dict[date, DayState], body: Json) -> None:
     for text, closing in body["days"].items():
         state = days.setdefault(date.fromisoformat(text), DayState())
         state.closed = {"actor": closing["actor"], "at": body["at"], "reason": closing["reason"]}
+
+
+def _apply_opening(days: dict[date, DayState], body: Json) -> None:
+    for text in body["days"]:
+        days[date.fromisoformat(text)].closed = None
 
 
 def _decide(state: DayState, day: date, decision: Json) -> None:

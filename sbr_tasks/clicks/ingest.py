@@ -245,6 +245,7 @@ def _import(
         empty=tuple(day for day in absent if not is_stored[day] and known.get(day, DayState()).status != "closed"),
         warnings=(
             *(_describe_difference(one, settings) for one in read if one.reason == "different"),
+            *_describe_reopened(read, known),
             *(_describe_closed(day, outside[day], state, settings) for day, state in closed.items()),
         ),
     )
@@ -328,11 +329,18 @@ def _describe_difference(read: DayRead, settings: Settings) -> str:
 
 
 def _describe_closed(day: date, clicks: int, state: DayState, settings: Settings) -> str:
-    assert state.closed is not None  # noqa: S101 (narrows the type)
     return (
-        f"The source holds {clicks:,} clicks of {day}, which is closed ({state.closed['actor']} on {state.closed['at'][:10]}: "
-        f"{state.closed['reason']}). They were left out. To store them and reopen the day: {take_command(settings, day)}."
+        f"The source holds {clicks:,} clicks of {day}, which is closed ({state.why_closed}). They were left out. To store them "
+        f"and reopen the day: {take_command(settings, day)}."
     )
+
+
+def _describe_reopened(read: Sequence[DayRead], known: Mapping[date, DayState]) -> Iterator[str]:
+    for one in read:
+        state = known.get(one.day, DayState())
+        if one.revision and state.status == "closed":
+            why = state.why_closed
+            yield f"{one.day} was closed ({why}), and is open again because the source holds {one.clicks:,} clicks of it."
 
 
 def _log_import(
@@ -453,10 +461,11 @@ def _require_settled(files: Sequence[SourceFile], settings: Settings, holds_back
     if not young:
         return
     name = min(young, key=lambda one: young[one])
-    more = f" and {len(young) - 1} more files" if len(young) > 1 else ""
-    said = f"{name}{more} changed {max(young[name], 0):.0f} s ago, so it may be half written"
+    others = len(young) - 1
+    more = f" and {others} more file{'s' if others > 1 else ''}" if others else ""
+    said = f"{name}{more} changed {max(young[name], 0):.0f} s ago, so {'they' if others else 'it'} may be half written"
     if not holds_back:
-        logger.info("%s. It is read now because the source was named for this import alone (source.settle_seconds).", said)
+        logger.info("%s. Reading now, because the source was named for this import alone (source.settle_seconds).", said)
         return
     raise NotArrivedError(
         f"{said}. Nothing was read. Run this again once no file has changed for {settle_seconds:g} s (source.settle_seconds; 0 "

@@ -194,7 +194,7 @@ def _below(metrics: Metrics, baselines: Mapping[str, Metrics]) -> tuple[str, ...
 def _compare(
     challenger: Contender, champion: Champion | None, settings: GateSettings, *, is_old: bool
 ) -> tuple[bool, tuple[str, ...]]:
-    """Whether the challenger is better in both metrics, and what is to be said of the two; without events nothing is."""
+    """Whether the challenger is better in both metrics, and sentences on the two; none without events."""
     if not challenger.metrics["n_events"]:
         return False, ()
     if champion is None:
@@ -216,7 +216,7 @@ def _compare(
 
 
 def _decisive(difference: Difference, settings: GateSettings) -> float:
-    """What must exceed the margin: the difference, or its lower bound where a confidence is set."""
+    """The value that must exceed the margin: the difference, or its lower bound where a confidence is set."""
     if settings.confidence is None:
         return difference.value
     if difference.gate_bound is None:
@@ -238,7 +238,7 @@ def _bar(settings: GateSettings) -> str:
 
 
 def _change(difference: Difference, old: float) -> str:
-    relative = f", {100 * difference.value / old:+.1f} %" if old else ""
+    relative = f", {100 * difference.value / old:+.1f}%" if old else ""
     interval = f"95% interval {_signed(difference.lower)} to {_signed(difference.upper)}"
     bound = "" if difference.gate_bound is None else f"; one-sided lower bound {_signed(difference.gate_bound)}"
     return f"{_signed(difference.value)}{relative}; {interval}{bound}; better with probability {difference.probability:.2f}"
@@ -251,7 +251,7 @@ def _scores(challenger: Contender) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.6g} %"
+    return f"{100 * share:.6g}%"
 
 
 def _apart(new: float, old: float) -> tuple[str, str]:

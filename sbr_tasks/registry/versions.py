@@ -29,7 +29,8 @@ from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, kinds
-from sbr_tasks.window.build import Window, read_part, read_window
+from sbr_tasks.window.build import Window, read_index, read_part, read_window
+from sbr_tasks.window.sessions import UNKNOWN
 
 logger = logging.getLogger(__name__)
 
@@ -280,16 +281,23 @@ class _Epochs:
 
 
 def _epochs_without_validation(store: Store, settings: Settings, window: Window, parent: str | None) -> _Epochs | None:
-    """How long to train where the validation day has too few events to choose the best epoch; None where it has enough."""
+    """How long to train where the validation day has too few events to choose the best epoch; None where it has enough.
+
+    Events whose target is no item of the training days don't count: every epoch ranks them last.
+    """
     from sbr_tasks.gru4rec.progress import max_epochs
 
-    n_events = len(event_clicks(read_part(store, window, "validation", settings.zone)))
+    validation = read_part(store, window, "validation", settings.zone)
+    targets = validation.item_ids[event_clicks(validation)]
+    n_known = int(np.count_nonzero(read_index(store, window).encode(targets) != UNKNOWN))
     least = settings.training.min_validation_events
-    if n_events >= least:
+    if n_known >= least:
         return None
+    n_unknown = len(targets) - n_known
+    besides = f", not counting {n_unknown:,} whose target is no item of the training days" if n_unknown else ""
     few = (
-        f"The validation day {window.validation_day} has {n_events:,} events, too few to choose the best epoch (at least "
-        f"{least:,}, training.min_validation_events)"
+        f"The validation day {window.validation_day} has too few events to choose the best epoch: {n_known:,} of the {least:,} "
+        f"that training.min_validation_events asks for{besides}"
     )
     most = max_epochs(settings, is_warm=parent is not None)
     for name in [parent] if parent else _decided_before(store, window.as_of):
@@ -300,8 +308,8 @@ def _epochs_without_validation(store: Store, settings: Settings, window: Window,
             continue
         if parent or manifest["inputs"].get("parent") is None:
             n = min(max(1, int(manifest["best_epoch"])), most)
-            return _Epochs(n, name, f"{few}: trained for {n} epoch{'s' if n > 1 else ''}, as was best for {name}.")
-    return _Epochs(most, None, f"{few}: trained for all {most} epochs.")
+            return _Epochs(n, name, f"{few}. Trained for {n} epoch{'s' if n > 1 else ''}, as was best for {name}.")
+    return _Epochs(most, None, f"{few}. Trained for {most} epoch{'s' if most > 1 else ''}, the maximum.")
 
 
 def _decided_before(store: Store, day: date) -> list[str]:

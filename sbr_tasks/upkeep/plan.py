@@ -134,7 +134,7 @@ def revision_files(commits: Sequence[LogEntry]) -> dict[date, dict[str, dict[str
                     for keys in roles.values():
                         keys.difference_update(removed["files"])
             continue
-        if kind == "closing":
+        if kind in ("closing", "opening"):
             continue
         role = "incoming" if kind == "import" else "decided"
         for text, record in entry.body["days"].items():

@@ -36,11 +36,16 @@ _SESSION_DAYS = 7
 
 @dataclass(frozen=True)
 class Validated:
-    """What a validation decided: the days by outcome, and the warnings of the accepted ones."""
+    """What a validation decided: the accepted days, why others failed, and the warnings of both."""
 
     accepted: tuple[date, ...]
-    quarantined: tuple[date, ...]
+    failures: dict[date, list[str]]
     warnings: dict[date, list[str]]
+
+    @property
+    def quarantined(self) -> tuple[date, ...]:
+        """The days that failed."""
+        return tuple(self.failures)
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def validate_pending(store: Store, settings: Settings, days: Sequence[date] | No
     A day that passes is compared with by the days after it.
 
     Args:
-        store: Where the days lie.
+        store: The store with the days.
         settings: Thresholds and the zone.
         days: The days to look at; None looks at all.
 
@@ -91,7 +96,11 @@ def validate_pending(store: Store, settings: Settings, days: Sequence[date] | No
             progress.advance(1)
     if decisions:
         catalog.commit_validation(decisions, at=datetime.now(UTC).isoformat(timespec="seconds"))
-    return _report(decisions)
+    return Validated(
+        accepted=tuple(day for day, decision in decisions.items() if decision["accepted"]),
+        failures={day: decision["failures"] for day, decision in decisions.items() if not decision["accepted"]},
+        warnings={day: decision["warnings"] for day, decision in decisions.items() if decision["warnings"]},
+    )
 
 
 def _judge(
@@ -153,8 +162,8 @@ def require_days(days: Mapping[date, DayState], settings: Settings, as_of: date)
     """Checks that the accepted days of a window are enough to train and test on.
 
     Raises:
-        DayError: `as_of` is closed or has no accepted clicks, no day before it has some, more than `window.max_missing_days`
-            are missing, or days were removed and not ingested again.
+        DayError: `as_of` is closed or has no accepted clicks, fewer than two days before it have some, more than
+            `window.max_missing_days` are missing, or days were removed and not ingested again.
     """
     window = window_days(as_of, settings.window.days)
     states = {day: days.get(day, DayState()) for day in window}
@@ -180,12 +189,13 @@ def require_days(days: Mapping[date, DayState], settings: Settings, as_of: date)
 
 
 def _validation_day(states: Mapping[date, DayState], as_of: date) -> date:
-    """The newest day before `as_of` with accepted clicks, but not the window's oldest: nothing is before it to train on."""
+    """The newest day before `as_of` with accepted clicks; another one must be before it, to train on."""
     earlier = sorted(day for day, state in states.items() if state.accepted and day < as_of)
-    if not earlier or earlier[-1] == min(states):
+    if len(earlier) < 2:
+        found = f"only {earlier[0]}" if earlier else "none"
         raise DayError(
-            f"The model of {as_of} is validated on the newest accepted day before it, and there is none between {min(states)} "
-            f"and {as_of} to train before. Ingest earlier days, or lengthen the window (window.days)."
+            f"Expected two or more accepted days from {min(states)} to {as_of - timedelta(days=1)}, to train and validate the "
+            f"model of {as_of} on; found {found}. Ingest earlier days, or lengthen the window (window.days)."
         )
     if earlier[-1] != as_of - timedelta(days=1):
         between = [day for day in states if earlier[-1] < day < as_of]
@@ -247,11 +257,12 @@ class _History:
             facts = replace(facts, new_items=share_of_new(items, [table.column("item_id").combine_chunks() for table in seen]))
         earlier = self._tables("sessions", self._sessions, self._before(day, _SESSION_DAYS))
         if earlier:
-            facts = replace(facts, long_sessions=share_of_long(sessions, earlier, validation.max_session_hours))
+            share, longest = share_of_long(sessions, earlier, validation.max_session_hours)
+            facts = replace(facts, long_sessions=share, longest_session_id=longest)
         return _Measured(facts.as_dict(), items, sessions.select(["session_id", "first_us"]))
 
     def facts_before(self, day: date) -> list[Json]:
-        """The facts of the accepted days before; records from before there were facts tell the volume only."""
+        """The facts of the accepted days before; records without facts have the volume only."""
         decisions = [self._decisions[one] for one in self._before(day, self._settings.validation.trailing_days)]
         volumes = [{"clicks": d["revision"]["rows"], **{n: d["revision"][n] for n in ("sessions", "items")}} for d in decisions]
         return [volume | decision.get("facts", {}) for volume, decision in zip(volumes, decisions, strict=True)]
@@ -297,19 +308,14 @@ def _publish(store: Store, revision: Revision, verdict: _Verdict, measured: _Mea
     return decision
 
 
-def _report(decisions: dict[date, Json]) -> Validated:
-    validated = Validated(
-        accepted=tuple(day for day, decision in decisions.items() if decision["accepted"]),
-        quarantined=tuple(day for day, decision in decisions.items() if not decision["accepted"]),
-        warnings={day: decision["warnings"] for day, decision in decisions.items() if decision["warnings"]},
-    )
+def log_validated(validated: Validated) -> None:
+    """Logs what a validation decided, for a run."""
     if validated.accepted:
         logger.info("Accepted %s.", describe_days(validated.accepted))
-    for day in validated.quarantined:
-        logger.error("%s goes to quarantine: %s.", day, "; ".join(decisions[day]["failures"]))
+    for day, failures in validated.failures.items():
+        logger.error("%s goes to quarantine: %s.", day, "; ".join(failures))
     for day, warnings in validated.warnings.items():
         logger.warning("%s: %s.", day, "; ".join(warnings))
-    return validated
 
 
 class _Expectations:
@@ -360,7 +366,7 @@ class _Expectations:
 
         integer_ids = pa.types.is_integer(clicks.schema.field("session_id").type)
         suite = click_suite(day, zone=settings.zone, integer_ids=integer_ids, settings=settings.validation)
-        result = self._run(day, "day", click_frame(clicks), suite)
+        result = self._run(day, "day", click_frame(clicks, settings.validation.max_session_clicks), suite)
         outcomes = list(result.results)
         if compared:
             row = pd.DataFrame({one.fact: [float(one.value)] for one in compared})

@@ -34,6 +34,7 @@ _FACTS = {
     "hours_of_day": "hours of the day",
     "new_items": "share of items that are new",
     "long_sessions": "share of sessions that last for days",
+    "longest_session_id": "session that lasts longest",
 }
 
 _STYLE = """

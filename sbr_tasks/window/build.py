@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta, tzinfo
 from typing import Any
 
@@ -23,7 +23,7 @@ from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, 
 from sbr_tasks.validation.checkpoint import DaysOfWindow, require_days
 from sbr_tasks.window.coded import CodedClicks, Coder
 from sbr_tasks.window.coverage import describe_cleansing
-from sbr_tasks.window.memory import cleanse_part, in_order_coded, split_coded
+from sbr_tasks.window.memory import cleanse_part, fair_items, in_order_coded, split_coded
 from sbr_tasks.window.parts import Cleansing, Part, Split, clicks_on
 from sbr_tasks.window.sessions import ItemIndex, Sessions, plain_ids, to_sessions
 from sbr_tasks.window.stages import Stages
@@ -110,7 +110,7 @@ def build_window(store: Store, settings: Settings, as_of: date, stages: Stages |
         if not found.parts["train"].n_clicks:
             raise WindowError(_nothing_left(as_of, found_days.validation_day, n_clicks, found.cleansing, settings))
         window = _publish(store, as_of, key, inputs, found, n_clicks, found_days, stages)
-    logger.info("Window of %s: %d accepted clicks (%s).\n%s", as_of, n_clicks, stages, window_table(window))
+    logger.info("Window of %s: %d accepted clicks (%s).", as_of, n_clicks, stages)
     return window
 
 
@@ -141,12 +141,11 @@ def removed_key(as_of: date, key: str) -> str:
 
 def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
     """Reads a window's sessions and item index, verified against its manifest."""
-    items = store.read_table(FileRecord.from_dict(window.manifest["items"]))
     return WindowData(
         train=read_part(store, window, "train", zone),
         validation=read_part(store, window, "validation", zone),
         test=read_part(store, window, "test", zone),
-        index=_item_index(items),
+        index=read_index(store, window),
     )
 
 
@@ -182,6 +181,12 @@ def split_for_judging(store: Store, settings: Settings, window: Window, n_days: 
         }
         parts = {name: to_sessions(_whole_table(split.parts[name]), interval) for name, interval in targets.items()}
     return WindowData(**parts, index=_item_index(items))
+
+
+def read_index(store: Store, window: Window) -> ItemIndex:
+    """Reads the items of a window's training clicks, verified."""
+    items = store.read_table(FileRecord.from_dict(window.manifest["items"]))
+    return _item_index(items)
 
 
 def read_part(store: Store, window: Window, name: str, zone: tzinfo) -> Sessions:
@@ -228,7 +233,10 @@ def _split_in_memory(
     with stages("split"):
         parts = split_coded(clicks, **starts)
     del clicks
-    if settings.window.cleanse == "training":
+    if settings.window.cleanse == "window":
+        with stages("cleanse"):
+            cleansing = replace(cleansing, fair_items=fair_items(parts["train"], settings.window))
+    else:
         with stages("cleanse"):
             parts["train"], cleansing = cleanse_part(parts["train"], settings.window, parts["test"])
     with stages("split"):
@@ -395,6 +403,7 @@ def _describe_cleansing(split: Split) -> Json:
         "before": asdict(found.before),
         "too_long": asdict(found.too_long) if found.too_long else None,
         "passes": [asdict(counts) for counts in found.passes],
+        "fair_items": found.fair_items,
         "levels": [
             {
                 "least_click": level.least_click,

@@ -140,7 +140,7 @@ def test_demo_clicks_that_do_not_fill_the_days_say_so(sbr: Sbr, tmp_path: Path) 
     assert sbr(*words, "20000").err == ""
     done = sbr(*words, "10")
     assert done.code == 0
-    assert done.err.startswith("So few clicks don't fill 10 days: the first one is of 2014-09-")
+    assert done.err.startswith("10 clicks are too few for 10 days: the first is on 2014-09-")
     assert done.err.endswith(", not 2014-09-21.\n")
 
 
@@ -178,11 +178,11 @@ def test_preview_refuses_a_file_that_is_too_short_for_a_window(sbr: Sbr, clicks:
 
 
 def test_empty_store_says_what_to_do(sbr: Sbr) -> None:
-    assert sbr("models").out == "There is no model yet. Train one with `sbr retrain --as-of DAY`.\n"
+    assert sbr("models").out == "There are no models yet. Train one with `sbr retrain --as-of DAY`.\n"
     store = json.loads(sbr("settings").out)["store"]
     start = "Start a run with `sbr retrain --as-of DAY`.\n"
     assert sbr("runs").out == f"No run has decided anything yet in {store}. {start}"
-    assert sbr("log").out == f"The promotion log of {store} has no entry yet. {start}"
+    assert sbr("log").out == f"The promotion log of {store} has no entries yet. {start}"
     assert json.loads(sbr("models", "--json").out) == {"champion": None, "pin": None, "models": []}
 
 
@@ -206,7 +206,7 @@ def test_session_without_ids_is_refused(sbr: Sbr) -> None:
 
 def test_forced_promotion_that_is_never_to_be_is_refused(sbr: Sbr) -> None:
     done = sbr("retrain", "--as-of", "2014-09-24", "--promote", "never", "--force", "because")
-    assert done == Result(1, "", "sbr: --force promotes and --promote never doesn't; give one of them.\n")
+    assert done == Result(1, "", "sbr: --force promotes the model, and --promote never forbids it. Use one of them.\n")
 
 
 @pytest.mark.parametrize("words", [("models",), ("runs",), ("log",), ("store", "check"), ("quarantine", "list")])
@@ -375,3 +375,17 @@ def test_what_evaluate_cannot_compare_is_one_sentence(
     done = sbr("evaluate", "--train", "train.txt", "--test", "test.txt", "--format", "gru4rec", *words)
     expected = message.format(folder=tmp_path, model=", ".join(ModelSettings.model_fields))
     assert (done.code, done.out, done.err) == (1, "", f"sbr: {expected}\n")
+
+
+def test_summaries_are_printed_and_not_logged_too(sbr: Sbr, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "clicks.dat").write_text(
+        "".join(f"{day}{s},2014-09-{day}T10:00:0{n}.000Z,{n},0\n" for day in range(20, 24) for s in "12" for n in range(3))
+    )
+    caplog.set_level("INFO", "sbr_tasks")
+    window = ("window", "--as-of", "2014-09-23", "--set", "window.days=4", "--set", "window.least_click=1")
+    for words in (("ingest", "--from", "clicks.dat"), ("ingest", "--from", "clicks.dat"), ("validate",), window):
+        caplog.clear()
+        done = sbr(*words)
+        assert done.code == 0, done.err
+        assert done.out.strip()
+        assert not [line for line in done.out.splitlines() if line.rstrip(".") in caplog.text], words

@@ -25,7 +25,7 @@ _SLOT_US = 15 * 60 * 1_000_000
 """Clocks change at, and zones differ by, multiples of a quarter of an hour."""
 
 _MOST_POINTS = 200
-"""Points of a curve over ranks or counts, which lie closer together at its start."""
+"""Points of a curve over ranks or counts, which are closer together at its start."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -36,7 +36,7 @@ class ProfileBuilder:
     def __init__(self, zone: tzinfo) -> None:
         """
         Args:
-            zone: The zone that hours are told in, and at whose midnights days were cut.
+            zone: The zone of the hours, at whose midnights days were cut.
         """
         self._zone = zone
         self._days: list[date] = []
@@ -57,7 +57,7 @@ class ProfileBuilder:
         """All numbers of the days that were added; at least one, with at least one click.
 
         Returns:
-            `clicks`, `sessions` and `items` in all; `days`: the same by day, a session that goes on over midnight counting on
+            `clicks`, `sessions` and `items` in all; `days`: the same by day, a session over midnight counting on
             both, with `new_items` (never clicked on an earlier one of these days; the first day has none to compare with:
             None) and `clicks_on_new_items`; `session_length`; `session_span` in hours; `popularity` by rank;
             `support`; `hours`: clicks by hour of day.

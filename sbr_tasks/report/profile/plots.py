@@ -30,7 +30,7 @@ def draw_plots(numbers: Json, *, timezone: str) -> dict[str, Plot]:
 
     Args:
         numbers: As `ProfileBuilder.numbers` gives them.
-        timezone: Name of the zone that hours are told in.
+        timezone: Name of the zone of the hours.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -64,7 +64,7 @@ def _session_lengths(numbers: Json, panels: list[Axes]) -> None:
     length = numbers["session_length"]
     panel.loglog(length["clicks"], length["sessions"], "o", markersize=3, color=BLUE)
     for (q, value), style in zip(length["quantiles"].items(), (":", "--", "-."), strict=True):
-        label = f"{100 * float(q):g} %: at most {value:,}"
+        label = f"{100 * float(q):g}%: at most {value:,}"
         panel.axvline(value, color=ORANGE, linestyle=style, linewidth=1.3, label=label)
     panel.set_title("Sessions by number of clicks, with quantiles", pad=24)
     panel.set_xlabel("clicks of the session")
@@ -168,7 +168,7 @@ def _thousands(axis: Any) -> None:
 def _percents(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter
 
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
 
 
 def _dates(panel: Axes) -> None:

@@ -33,7 +33,7 @@ STYLE: dict[Any, Any] = {
 
 
 def to_svg(figure: Figure, name: str) -> bytes:
-    """SVG that may stand in a page beside others: its ids bear the plot's name."""
+    """SVG that may be in a page with others: its ids bear the plot's name."""
     sink = io.StringIO()
     figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = sink.getvalue().replace(INK, "currentColor")
@@ -42,6 +42,6 @@ def to_svg(figure: Figure, name: str) -> bytes:
 
 
 def to_element(svg: bytes) -> str:
-    """The `svg` element alone, to stand in an HTML page."""
+    """The `svg` element alone, for an HTML page."""
     text = svg.decode()
     return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], count=1, flags=re.DOTALL).strip()

@@ -351,7 +351,7 @@ def test_command_reads_a_file_that_it_names_at_once_and_says_so(
     assert code == 1
     assert "may be half written. Nothing was read." in err
     assert command_line("ingest", "--from", str(settings.source.path))[0] == 0
-    assert "may be half written. It is read now" in caplog.text
+    assert "may be half written. Reading now" in caplog.text
 
 
 def test_clock_of_another_machine_does_not_hold_a_file_back_for_ever(

@@ -207,9 +207,9 @@ def test_reasons_say_by_how_much_and_how_sure() -> None:
     new = metrics(0.55, 0.27)
     assert ask(new, champion(new, 0.50, 0.30)).reasons == (
         "Recall@20 0.5500 beats 0.5000 of the champion old "
-        "(+0.0500, +10.0 %; 95% interval +0.0300 to +0.0700; one-sided lower bound +0.0400; better with probability 0.90).",
+        "(+0.0500, +10.0%; 95% interval +0.0300 to +0.0700; one-sided lower bound +0.0400; better with probability 0.90).",
         "MRR@20 0.2700 does not beat 0.3000 of the champion old "
-        "(-0.0300, -10.0 %; 95% interval -0.0500 to -0.0100; one-sided lower bound -0.0400; better with probability 0.90).",
+        "(-0.0300, -10.0%; 95% interval -0.0500 to -0.0100; one-sided lower bound -0.0400; better with probability 0.90).",
     )
 
 
@@ -246,15 +246,15 @@ def test_numbers_that_decided_are_never_rounded_to_the_same() -> None:
     close = champion(new, 0.5, 0.3 - 1e-9, spread=0)
     assert ask(new, close).reasons == (
         "Recall@20 0.500001 beats 0.500000 of the champion old "
-        "(+0.000001, +0.0 %; 95% interval +0.000001 to +0.000001; one-sided lower bound +0.000001; "
+        "(+0.000001, +0.0%; 95% interval +0.000001 to +0.000001; one-sided lower bound +0.000001; "
         "better with probability 0.90).",
         "MRR@20 0.3000000000 beats 0.2999999990 of the champion old "
-        "(+0.0000000010, +0.0 %; 95% interval +0.0000000010 to +0.0000000010; one-sided lower bound +0.0000000010; "
+        "(+0.0000000010, +0.0%; 95% interval +0.0000000010 to +0.0000000010; one-sided lower bound +0.0000000010; "
         "better with probability 0.90).",
     )
 
 
-@pytest.mark.parametrize(("confidence", "text"), [(0.95, "95 %"), (0.975, "97.5 %"), (0.999, "99.9 %")])
+@pytest.mark.parametrize(("confidence", "text"), [(0.95, "95%"), (0.975, "97.5%"), (0.999, "99.9%")])
 def test_confidence_is_shown_as_it_was_set(confidence: float, text: str) -> None:
     new = metrics(0.55, 0.35)
     reason = ask(new, champion(new, 0.50, 0.30), settings=replace_settings(confidence=confidence)).reasons[0]

@@ -161,7 +161,7 @@ def test_few_validation_events_let_the_last_version_say_how_many_epochs(copied: 
     window = of(D)[0]
     alone = train_version(store, few, window)
     assert (alone.manifest["inputs"]["epochs"], len(alone.manifest["curve"])) == ({"n": 2, "as": None}, 2)
-    assert alone.manifest["epochs_note"].endswith("training.min_validation_events): trained for all 2 epochs.")
+    assert alone.manifest["epochs_note"].endswith(". Trained for 2 epochs, the maximum.")
     older = of(D - timedelta(days=1))
     promote(store, settings, *older, run="1")
     set_best_epoch(store, older[1], 1)
@@ -169,8 +169,8 @@ def test_few_validation_events_let_the_last_version_say_how_many_epochs(copied: 
     assert version.manifest["inputs"]["epochs"] == {"n": 1, "as": older[1]}
     assert (version.manifest["best_epoch"], len(version.manifest["curve"])) == (1, 1)
     note = (
-        f"The validation day {D - timedelta(days=1)} has 120 events, too few to choose the best epoch (at least 121, "
-        f"training.min_validation_events): trained for 1 epoch, as was best for {older[1]}."
+        f"The validation day {D - timedelta(days=1)} has too few events to choose the best epoch: 120 of the 121 that "
+        f"training.min_validation_events asks for. Trained for 1 epoch, as was best for {older[1]}."
     )
     assert version.manifest["epochs_note"] == note
     assert note in promote(store, settings, window, version.name, run="2").reasons
@@ -188,6 +188,26 @@ def test_few_validation_events_let_the_parent_say_how_many_epochs(copied: Copied
         version = train_version(store, warm, of(D)[0])
         assert version.manifest["inputs"]["epochs"] == {"n": n, "as": older[1]}
         assert len(version.manifest["curve"]) == n
+
+
+def test_events_with_unknown_targets_choose_no_epoch(tmp_path: Path) -> None:
+    """On the validation day all sessions but one are on items that the training days don't have."""
+    clicks = {D - timedelta(days=i): ring(D - timedelta(days=i)) for i in range(5)}
+    before = D - timedelta(days=1)
+    clicks[before] = [
+        *clicks[before][:4],
+        *((session, 100 + int(str(item)), time) for session, item, time in clicks[before][4:]),
+    ]
+    for day, of_day in clicks.items():
+        write_parquet(tmp_path / "in" / f"{day}.parquet", of_day)
+    settings = settings_of(tmp_path)
+    store = Store.open(settings)
+    ingest(store, settings)
+    validate_pending(store, settings)
+    version = train_version(store, settings, build_window(store, settings, D))
+    assert version.manifest["inputs"]["epochs"] == {"n": 2, "as": None}
+    assert ": 3 of the 100 that " in version.manifest["epochs_note"]
+    assert ", not counting 117 whose target is no item of the training days." in version.manifest["epochs_note"]
 
 
 def test_enough_validation_events_choose_the_epoch(trained: Trained) -> None:
@@ -554,7 +574,7 @@ def test_only_the_present_champion_is_announced(copied: Copied, inject: Inject, 
     }
     assert steps.champion_event(older, overrides=overrides) == {
         "event": None,
-        "why": f"{of(D - timedelta(days=1))[1]} became champion with log entry 1, but isn't any more: log entry 2 came since.",
+        "why": f"{of(D - timedelta(days=1))[1]} became champion with log entry 1, but is no longer: log entry 2 replaced it.",
     }
     kept = newer | {"promoted": False, "outcome": "keep_champion"}
     assert steps.champion_event(kept, overrides=overrides)["event"] is None
@@ -630,6 +650,20 @@ def test_session_is_given_item_by_item_and_what_is_unknown_is_said(copied: Copie
     assert sbr()[0] == sbr("--session", "3", "--item", "4")[0] == 2
 
 
+def test_recommend_names_the_last_decision_where_none_made_a_champion(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    inject(d05=0.0, d06=0.0)
+    for day in (D, D - timedelta(days=1)):
+        promote(store, settings, *of(day), run="1")
+    with pytest.raises(RegistryError) as caught:
+        recommend(store, ["1"], k=3)
+    day, name = D - timedelta(days=1), of(D - timedelta(days=1))[1]
+    assert str(caught.value) == (
+        f"There is no champion yet: the last decision, on {name}, was below_baseline (log entry 2). `sbr log` shows why. "
+        f"`sbr retrain --as-of {day} --force REASON` promotes a model whatever it scores."
+    )
+
+
 def test_page_is_that_of_the_runs_own_version(copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:
     store, settings, of = copied
     inject(d06=0.6)
@@ -648,9 +682,10 @@ def test_decision_names_the_settings_of_its_run_only(copied: Copied, inject: Inj
     inject(d06=0.6)
     monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
     window, name = of(D)
-    overrides = ["model.n_epochs=2", "training.seed=42", 'source.path="/in"']
+    overrides = ["model.n_epochs=9", "training.seed=42", 'source.path="/in"', " model.n_epochs=2"]
     decided = steps.promote_if_better(str(D), window.fingerprint, name, overrides=overrides)
     assert decided["reasons"][-1] == "Settings of this run only: model.n_epochs=2, training.seed=42."
+    assert steps._of_the_model(['window={"days": 7}', "windows.days=7", "store=x"]) == ('window={"days": 7}',)
     repeated = steps.promote_if_better(str(D), window.fingerprint, name)
     assert repeated["reasons"] == decided["reasons"], "a step already decided returns its decision"
 
@@ -1318,10 +1353,10 @@ def test_pin_is_shown_by_the_commands(copied: Copied, inject: Inject, tmp_path: 
         return done.stdout
 
     older, newer = of(D - timedelta(days=1))[1], of(D)[1]
-    assert "pinned since" not in sbr("models")
+    assert "was pinned at" not in sbr("models")
     assert json.loads(sbr("pin", "--reason", "the sale", "--json"))["model_version"] == newer
     assert f"{newer}  pin  ({newer} -> {newer}, " in sbr("log")
-    assert "champion, pinned" in sbr("models") and f"{newer} has been pinned since" in sbr("models")
+    assert "champion, pinned" in sbr("models") and f"{newer} was pinned at" in sbr("models")
     listed = json.loads(sbr("models", "--json"))
     assert listed["pin"]["reasons"] == ["the sale"]
     assert {row["version"]: row["pinned"] for row in listed["models"]} == {older: False, newer: True}

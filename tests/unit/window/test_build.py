@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sbr_tasks import steps
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.days import day_interval_us, from_us
 from sbr_tasks.errors import WindowError
@@ -236,8 +237,16 @@ def test_window_cleansed_as_a_whole_lets_the_test_day_choose_items_and_says_so(t
     )
     ids = [read_window(store, window, settings.zone).index.ids.tolist() for window in (fair, as_notebooks_do)]
     assert ids == [[1, 2], [1, 2, 7]]
+    assert as_notebooks_do.manifest["cleansing"]["fair_items"] == 2
     assert any("scores are too high" in note for note in coverage_notes(as_notebooks_do.manifest))
     assert not any("scores are too high" in note for note in coverage_notes(fair.manifest))
+
+
+def test_window_cleansed_as_a_whole_warns_only_where_other_items_are_kept(tmp_path: Path) -> None:
+    store, _ = stored(tmp_path, shop())
+    window = build_window(store, parquet_settings(tmp_path, *OVERRIDES, "window.cleanse=window"), D)
+    assert window.manifest["cleansing"]["fair_items"] == window.manifest["n_items"] == 2
+    assert coverage_notes(window.manifest) == []
 
 
 def test_sessions_of_more_than_a_thousand_clicks_are_not_trained_on(tmp_path: Path) -> None:
@@ -268,7 +277,7 @@ def test_newest_accepted_day_before_the_test_day_validates(tmp_path: Path, is_cl
     clicks += [(70, 1, at(DAYS[1], -9)), (70, 2, at(DAYS[1], 9))]
     settings = parquet_settings(tmp_path, *OVERRIDES, "window.days=5", "window.max_missing_days=2")
     if is_closed:
-        close_day(Store.open(settings), DAYS[2], reason="Sunday", actor="ann")
+        close_day(Store.open(settings), DAYS[2], reason="Sunday", actor="ann", now=at(D, 0))
     store, _ = stored(tmp_path, clicks)
     window = build_window(store, settings, D)
     assert window.validation_day == DAYS[1]
@@ -279,6 +288,18 @@ def test_newest_accepted_day_before_the_test_day_validates(tmp_path: Path, is_cl
     assert (data.train.n_sessions, data.validation.n_sessions, data.test.n_sessions) == (1, 2, 2)
     assert data.validation.is_target.tolist() == [False, True, True, True]
     assert load_window(store, D, window.fingerprint).validation_day == DAYS[1]
+
+
+def test_task_says_which_day_validates(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clicks = [click for click in shop() if not at(DAYS[2], 0) <= click[2] < at(D, 0)]
+    stored(tmp_path, clicks, "window.max_missing_days=1")
+    overrides = [f"store={tmp_path / 'store'}", *OVERRIDES, "window.max_missing_days=1"]
+    caplog.set_level("INFO")
+    assert steps.validate_clicks(str(D), overrides=overrides)["validation_day"] == str(DAYS[1])
+    for _ in ("built", "built before"):
+        caplog.clear()
+        assert steps.build_window(str(D), overrides=overrides)["validation_day"] == str(DAYS[1])
+        assert caplog.text.count(f"Validated on {DAYS[1]}, the newest day before {D} with accepted clicks.") == 1
 
 
 def test_window_from_before_there_was_a_choice_is_validated_on_the_day_before(tmp_path: Path) -> None:
