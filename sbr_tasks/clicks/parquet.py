@@ -70,6 +70,12 @@ class ParquetSource:
         return int(np.searchsorted(self._group_ends, row, side="right"))
 
 
+def count_rows(file: SourceFile) -> int:
+    """Rows of a Parquet file, as its end says."""
+    with open_file(file) as stream:
+        return int(pq.ParquetFile(stream).metadata.num_rows)
+
+
 def _plain(column: pa.Array) -> tuple[pa.Array, Indices]:
     """A column without dictionaries or views, its texts as UTF-8; and the rows whose texts aren't."""
     if pa.types.is_dictionary(column.type):

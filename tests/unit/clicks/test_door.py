@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,46 @@ def test_doubles_are_ids_up_to_2_to_the_53(tmp_path: Path) -> None:
     assert [reject.line for reject in rejects] == [3, 4, 5]
 
 
+def item_ids(folder: Path, items: pa.Array, id_type: str) -> tuple[list[Any], list[Reject]]:
+    table = pa.table({"session_id": [1] * len(items), "item_id": items, "clicked_at": [AT] * len(items)})
+    pq.write_table(table, folder / "c.parquet")
+    clicks, rejects, _ = read(folder / "c.parquet", source_of("parquet", id_type=id_type))
+    return [click[1] for click in clicks], rejects
+
+
+@pytest.mark.parametrize("kind", [pa.decimal128(20, 0), pa.decimal128(38, 18), pa.decimal256(40, 2), pa.uint64()], ids=str)
+def test_wide_numbers_of_parquet_are_exact_ids(tmp_path: Path, kind: pa.DataType) -> None:
+    numbers = [0, 7, 2**53 + 1, 2**63 - 1, None, 2**63]
+    items = pa.array([None if number is None else Decimal(number) for number in numbers], kind)
+    found, rejects = item_ids(tmp_path, items, "integer")
+    assert found == numbers[:-1]
+    assert [reject.line for reject in rejects] == [6]
+    assert "source.id_type=string" in rejects[0].reason
+    found, rejects = item_ids(tmp_path, items, "string")
+    assert found == [None if number is None else str(number) for number in numbers]
+    assert not rejects
+
+
+@pytest.mark.parametrize("id_type", ["integer", "string"])
+@pytest.mark.parametrize(
+    ("items", "expected", "bad_rows"),
+    [
+        (pa.array([Decimal("5.0"), Decimal("6.5")], pa.decimal128(20, 1)), [5], [2]),
+        (pa.array([Decimal(3), Decimal("1E-18")], pa.decimal128(38, 18)), [3], [2]),
+        (pa.array([2.0**24, 2.0**24 + 2], pa.float32()), [2**24], [2]),
+        (pa.array([2.0**11, 2.0**11 + 2]).cast(pa.float16()), [2**11], [2]),
+    ],
+    ids=str,
+)
+def test_number_that_may_have_been_rounded_is_no_id(
+    tmp_path: Path, id_type: str, items: pa.Array, expected: list[int], bad_rows: list[int]
+) -> None:
+    found, rejects = item_ids(tmp_path, items, id_type)
+    assert found == (expected if id_type == "integer" else [str(one) for one in expected])
+    assert [reject.line for reject in rejects] == bad_rows
+    assert all("store ids as integers or texts" in reject.reason for reject in rejects)
+
+
 def test_int96_is_utc_whatever_the_zone(tmp_path: Path) -> None:
     table = pa.table({"session_id": [1], "item_id": [5], "clicked_at": NAIVE})
     pq.write_table(table, tmp_path / "c.parquet", use_deprecated_int96_timestamps=True)
@@ -424,9 +465,6 @@ def test_hopeless_import_stops_as_soon_as_the_share_cant_be_met() -> None:
     rejects.add(100, bad, max_lines_left=100)
     with pytest.raises(SourceError, match=r"^21 of 101 lines read so far can't be read"):
         rejects.add(1, bad[:1], max_lines_left=100)
-    unknown = Rejects(0.1)
-    unknown.add(20, bad)
-    assert unknown.rejected == 20
 
 
 def test_hopeless_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -437,6 +475,110 @@ def test_hopeless_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(SourceError, match="lines read so far can't be read"):
         list(read_files([file], source_of("csv"), rejects, NOW))
     assert rejects.lines < 1010
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "written", "used"),
+    [(",", ";", ";"), (",", "\t", r"\\t"), (",", "|", r"\|"), (";", ",", ","), ("\t", ";", ";")],
+)
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_header_of_one_column_names_the_delimiter_that_fits(
+    tmp_path: Path, delimiter: str, written: str, used: str, quote: str
+) -> None:
+    names = [f"{quote}{name}{quote}" for name in ("session_id", "item_id", "clicked_at")]
+    file = write(tmp_path, [written.join(["1", "5", AT])], written.join(names))
+    with pytest.raises(SourceError, match=rf"the header has one column, .*; set source\.delimiter={used}\.$"):
+        read(file, source_of("csv", delimiter=delimiter))
+
+
+@pytest.mark.parametrize("written", [";", "\t", "|"])
+def test_lines_without_a_header_name_the_delimiter_they_have(tmp_path: Path, written: str) -> None:
+    file = write(tmp_path, [written.join(["1", AT, "5", "0"])] * 3)
+    with pytest.raises(SourceError, match=r"Its lines seem to be separated by '(;|\\t|\|)', not by ','.*source\.delimiter="):
+        read(file, source_of("yoochoose"))
+
+
+def test_json_lines_are_not_taken_for_a_header_with_another_delimiter(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"It looks like jsonl: try --format jsonl\.$") as caught:
+        read(write(tmp_path, [GOOD]), source_of("csv", delimiter=";"))
+    assert "source.delimiter" not in str(caught.value)
+
+
+def refusal(tmp_path: Path, times: Sequence[object], unit: str, kind: str = "csv") -> str:
+    """What an import says that may reject nothing."""
+    if kind == "csv":
+        file = write(tmp_path, [f"1,5,{time}" for time in times], "session_id,item_id,clicked_at")
+    else:
+        file = write(tmp_path, [json.dumps({"session_id": 1, "item_id": 5, "clicked_at": time}) for time in times])
+    with pytest.raises(SourceError) as caught:
+        list(read_files([file], source_of(kind, time_unit=unit), Rejects(), NOW))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+@pytest.mark.parametrize(
+    ("unit", "usual", "odd", "hint"),
+    [
+        (
+            "ms",
+            AT_US // 1_000,
+            AT_US // 1_000_000,
+            "in seconds it is 2020-01-01, but most lines are in milliseconds: correct or",
+        ),
+        (
+            "s",
+            AT_US // 1_000_000,
+            AT_US // 1_000,
+            "in milliseconds it is 2020-01-01, but most lines are in seconds: correct or",
+        ),
+        ("s", AT_US // 1_000_000, AT, "it is ISO-8601, but most lines are in seconds: correct or"),
+        ("iso", AT, AT_US // 1_000, "in milliseconds it is 2020-01-01, but most lines are in ISO-8601: correct or"),
+    ],
+)
+def test_few_lines_of_another_unit_are_called_so_once(
+    tmp_path: Path, kind: str, unit: str, usual: object, odd: object, hint: str
+) -> None:
+    message = refusal(tmp_path, [usual] * 40 + [odd] * 12, unit, kind)
+    assert message.startswith("12 of 52 lines can't be read, and none may be rejected.")
+    assert message.count(hint) == 1
+    assert "source.time_unit" not in message
+    assert message.count(str(odd)) == 10
+    assert "(and 2 more)" in message
+    assert len(message) < 1_000
+
+
+def test_many_lines_of_another_unit_are_told_the_unit(tmp_path: Path) -> None:
+    message = refusal(tmp_path, [AT_US // 1_000] * 3 + [AT_US // 1_000_000] * 12, "ms")
+    assert message.count("in seconds it is 2020-01-01: set source.time_unit=s") == 1
+
+
+def test_allowed_share_is_a_percentage_in_the_message() -> None:
+    with pytest.raises(SourceError, match=r"^2 of 2 lines can't be read, and at most 12\.5% of all lines may be rejected"):
+        Rejects(0.125).add(2, (Reject("f", 1, "bad", ""), Reject("f", 2, "bad", "")), max_lines_left=0)
+
+
+def test_several_parquet_files_are_read_no_further_than_the_share_can_be_met(tmp_path: Path) -> None:
+    def parquet(name: str, times: list[int | None]) -> Path:
+        at = pa.array(times, pa.timestamp("us", tz="UTC"))
+        pq.write_table(pa.table({"session_id": [1] * len(at), "item_id": [5] * len(at), "clicked_at": at}), tmp_path / name)
+        return tmp_path / name
+
+    files = [parquet("a", [AT_US] * 10 + [None] * 10), parquet("b", [AT_US] * 79), parquet("c", [AT_US])]
+    rejects = Rejects(0.1)
+    list(read_files(files, source_of("parquet"), rejects, NOW))
+    assert (rejects.lines, rejects.rejected) == (100, 10)
+    rejects = Rejects(0.1)
+    with pytest.raises(SourceError, match=r"^10 of 20 lines read so far can't be read"):
+        list(read_files(files[:2], source_of("parquet"), rejects, NOW))
+    assert rejects.lines == 20
+
+
+@pytest.mark.parametrize("delimiter", [",", "::", "\t"])
+def test_movielens_header_may_be_separated_as_the_lines_are(tmp_path: Path, delimiter: str) -> None:
+    lines = [delimiter.join(["1", "31", "2.5", "1260759144"])]
+    file = write(tmp_path, lines, delimiter.join(["userId", "movieId", "rating", "timestamp"]))
+    clicks, rejects, _ = read(file, source_of("movielens"))
+    assert (clicks, rejects) == ([(1, 31, 1260759144000000, "")], [])
 
 
 def test_clicks_of_one_user_at_one_time_keep_their_order() -> None:
