@@ -139,14 +139,18 @@ def _read_lines(file: SourceFile, source: SourceSettings, limits: Limits) -> Ite
     for data, first_line_number, bytes_read in _line_blocks(file):
         body, number = data, first_line_number
         if reader is None:
-            head = data.split(b"\n", _LINES_TO_GUESS)[:_LINES_TO_GUESS]
+            body = data.lstrip(b"\r\n")  # blank lines may come anywhere, also before a header
+            if not body.strip():
+                continue
+            number += data.count(b"\n", 0, len(data) - len(body))
+            head = body.split(b"\n", _LINES_TO_GUESS)[:_LINES_TO_GUESS]
             try:
-                layout = find_layout(data, source, file)
+                layout = find_layout(body, source, file)
             except SourceError as error:
                 raise SourceError(f"{error}{_other_format(head, source, file)}") from None
             reader = _LineReader(file, source, layout, limits, head)
             if layout.has_header:
-                body, number = data.partition(b"\n")[2], number + 1
+                body, number = body.partition(b"\n")[2], number + 1
         if body and not body.isspace():
             yield reader.read(body, number, bytes_read)
     if reader is None:
@@ -277,8 +281,9 @@ def _end_of_line(stream: IO[bytes], file: SourceFile) -> bytes:
 
 
 def _require_text(start: bytes, file: SourceFile) -> None:
+    is_wide = b"\0\0\0" in (start[1:6:2], start[:6:2])
     for first_bytes, what in _PACKED.items():
-        if start.startswith(first_bytes):
+        if start.startswith(first_bytes) or (is_wide and first_bytes == b"\xff\xfe"):
             raise SourceError(f"Expected lines of UTF-8 text in {file}, but it {what}.")
     if b"\n" not in start and b"\r" in start.rstrip(b"\r"):
         raise SourceError(

@@ -29,6 +29,8 @@ _PIECE_LINES = 2_000
 
 _FEW_BYTES = 1 << 16
 """Python decodes as many faster than Arrow looks at them."""
+_MAX_DEPTH = 500
+"""A JSON line with more objects and lists is read by Python, which refuses deep ones: Arrow knows no limit."""
 _MAX_REFUSED = 3
 """Pieces that Arrow may refuse, beyond as many as it took, before it is asked no more."""
 
@@ -285,12 +287,12 @@ class _Number(str):
     __slots__ = ()
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} isn't JSON")
+class _Constant(float):
+    """NaN or an infinity, which isn't JSON and no value of a click, but may be written for what isn't read."""
 
 
 _decode: Callable[[str], tuple[Any, int]] = json.JSONDecoder(
-    parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant, object_pairs_hook=tuple
+    parse_int=_Number, parse_float=_Number, parse_constant=_Constant, object_pairs_hook=tuple
 ).raw_decode
 """The first value of a text and where it ends; objects are tuples of pairs, so that keys which occur twice are seen."""
 _PLAIN = frozenset([str, _Number, type(None)])
@@ -357,6 +359,11 @@ class JsonParser:
             parts.append(lines.of(lines.find("\0")))
         if any(start in lines.data for start in (b":-0", b" -0", b"\t-0")):  # which is 0 to Arrow
             parts.append(lines.of(np.array([match.start() for match in _MINUS_ZERO.finditer(lines.data)], np.int64)))
+        if b"NaN" in lines.data or b"Inf" in lines.data:  # Arrow knows more of them than JSON writers
+            parts.append(lines.of(np.array([match.start() for match in _CONSTANT.finditer(lines.data)], np.int64)))
+        long = np.flatnonzero(lines.ends - lines.starts > 2 * _MAX_DEPTH)
+        openers = (line.count(b"[") + line.count(b"{") for line in lines.pick(long))
+        parts.append(long[np.fromiter(openers, np.int64, len(long)) > _MAX_DEPTH])
         found: Indices = np.unique(np.concatenate(parts)).astype(np.int64)
         return found
 
@@ -516,9 +523,11 @@ class JsonParser:
         if isinstance(value, bool) and name not in self._required:
             return "true" if value else "false"
         kinds = "a text or a number" if name in self._required else "a text, a number, true, false or null"
-        found = str(value).lower() if isinstance(value, bool) else "an object" if isinstance(value, tuple) else "a list"
+        names = {tuple: "an object", list: "a list", _Constant: "NaN or an infinity"}
+        found = names.get(type(value)) or str(value).lower()
         raise _LineError(f"column {name!r}: expected {kinds}, found {found}: {shown(line)}")
 
 
 _JSON_NUMBER = rb"(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)(?=[\s,}\]])"
+_CONSTANT = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
 _MINUS_ZERO = re.compile(rb":\s*-0")

@@ -48,6 +48,7 @@ _NO_ZONE = f"^{_DATE}(?:{_TIME})?$"
 _IS_NO_ZONE = re.compile(_NO_ZONE)
 _NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _IS_NUMBER = re.compile(_NUMBER)
+_HAS_NANOSECONDS = re.compile(r":\d\d\.\d{7,}")
 _EXAMPLE = "a time such as 2014-09-24T09:58:32.124Z"
 
 
@@ -263,8 +264,8 @@ def _times(column: pa.Array, layout: Layout) -> tuple[npt.NDArray[np.int64], Mas
 
 
 def _typed_times(column: pa.Array, layout: Layout) -> tuple[npt.NDArray[np.int64], Mask]:
-    bad = column.is_null().to_numpy(zero_copy_only=False)
-    if pa.types.is_date(column.type):
+    bad, kind = column.is_null().to_numpy(zero_copy_only=False), column.type
+    if pa.types.is_date(kind):
         column = column.cast(pa.timestamp("s") if pa.types.is_date32(column.type) else pa.timestamp("ms"))
     unit, zone = column.type.unit, column.type.tz
     numbers = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
@@ -273,7 +274,7 @@ def _typed_times(column: pa.Array, layout: Layout) -> tuple[npt.NDArray[np.int64
         return at_us, bad | too_large
     if layout.timezone is None:
         raise SourceError(
-            f"the times in the column {layout.clicked_at!r} have no zone (type {column.type}); set source.timezone to the zone "
+            f"the times in the column {layout.clicked_at!r} have no zone (type {kind}); set source.timezone to the zone "
             "they are in, such as UTC or Europe/Amsterdam"
         )
     zoned, skipped = _in_zone(pa.array(at_us).cast(_NAIVE_US), layout.timezone)
@@ -435,6 +436,8 @@ class Reasons:
             return self._other_unit("iso", "it is ISO-8601") if re.match(r"\d{4}-\d\d-\d\d", text) else ""
         if _IS_NUMBER.match(text):
             return self._unit_of(text)
+        if _HAS_NANOSECONDS.search(text):
+            return " (seconds may have six decimals at most)"
         is_skipped = self._layout.timezone and _IS_NO_ZONE.match(text.strip(" \t"))
         return f" (the clocks of {self._layout.timezone} skip it)" if is_skipped else ""
 

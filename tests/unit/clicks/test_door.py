@@ -169,6 +169,36 @@ def test_bad_json_line_harms_no_other_line(tmp_path: Path, bad: str | bytes, n_g
     assert [reject.line for reject in rejects] == [n_good + 1]
 
 
+ODD_LINES = [
+    GOOD.replace('"}} {"', "NaN"),
+    GOOD.replace('"}} {"', "-Infinity"),
+    GOOD.replace('"}} {"', "Inf"),
+    GOOD.replace('"}} {"', "-NaN"),
+    GOOD.replace('"}} {"', "[" * 3000 + "]" * 3000),
+    GOOD.replace('"}} {"', '{"a":' * 3000 + "1" + "}" * 3000),
+    GOOD.replace('"}} {"', "9" * 5000),
+    GOOD.replace('"}} {"', r'"\ud83d"'),
+    GOOD.replace('"}} {"', '"\x01"'),
+    GOOD.replace("item_id", r"item\u005fid"),
+    GOOD.replace('"x"', r'"item\u005fid": 6, "x"'),
+    GOOD.replace(" 5,", " NaN,"),
+    GOOD.replace(" 5,", " -0,"),
+    GOOD.replace(" 5,", ' "5",'),
+    "  " + GOOD + "  ",
+]
+
+
+@pytest.mark.parametrize("line", ODD_LINES, ids=lambda line: ascii(line)[:90])
+@pytest.mark.parametrize(
+    "beside", [[GOOD], [GOOD] * 3000, [GOOD, GOOD.replace(" 5,", " true,")], [GOOD, GOOD.replace(" 5,", ' "5",')]]
+)
+def test_odd_json_line_fares_alike_beside_any_others(tmp_path: Path, line: str, beside: list[str]) -> None:
+    alone, _, _ = read(write(tmp_path, [GOOD, line]), source_of("jsonl"))
+    others, _, _ = read(write(tmp_path, beside), source_of("jsonl"))
+    together, _, _ = read(write(tmp_path, [*beside, line]), source_of("jsonl"))
+    assert len(together) - len(others) == len(alone) - 1
+
+
 def test_two_lines_that_share_an_object_are_two_bad_lines(tmp_path: Path) -> None:
     first, second = GOOD.split(", ", 1)
     clicks, rejects, _ = read(write(tmp_path, [GOOD, first + ",", second, GOOD + GOOD, GOOD]), source_of("jsonl"))
@@ -194,6 +224,31 @@ def test_bad_csv_line_harms_no_other_line(tmp_path: Path, bad: bytes, n_good: in
     assert [reject.line for reject in rejects] == [n_good + 2]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_blank_lines_may_come_before_the_first_line(tmp_path: Path, kind: str, end: str) -> None:
+    lines = [f"session_id,item_id,clicked_at{end}1,5,{AT}", "1,x,noon"] if kind == "csv" else [GOOD, "null"]
+    file = tmp_path / "c"
+    file.write_text(f"{end}{end}{end.join(lines)}{end}", newline="")
+    clicks, rejects, _ = read(file, source_of(kind))
+    assert clicks == [(1, 5, AT_US, "")]
+    assert [reject.line for reject in rejects] == [5 if kind == "csv" else 4]
+
+
+@pytest.mark.parametrize("text", ["\n\n", "\r\n", " \n\n"])
+def test_file_of_blank_lines_is_an_empty_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c").write_text(text)
+    with pytest.raises(SourceError, match="found an empty file"):
+        read(tmp_path / "c", source_of("csv"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16", "utf-32"])
+def test_wide_text_is_called_so_with_and_without_a_mark(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "c").write_bytes(f"session_id,item_id,clicked_at\n1,5,{AT}\n".encode(encoding))
+    with pytest.raises(SourceError, match="it is UTF-16 text; save it as UTF-8"):
+        read(tmp_path / "c", source_of("csv"))
+
+
 @pytest.mark.parametrize("encoded", [pa.string(), pa.large_string(), pa.string_view(), pa.binary()])
 def test_parquet_text_that_is_no_utf8_is_a_bad_line(tmp_path: Path, encoded: pa.DataType) -> None:
     items = pa.array([b"a", b"\xff", b"c"], pa.binary())
@@ -205,7 +260,8 @@ def test_parquet_text_that_is_no_utf8_is_a_bad_line(tmp_path: Path, encoded: pa.
     pq.write_table(pa.table({"session_id": ["s"] * 3, "item_id": items, "clicked_at": [AT] * 3}), tmp_path / "c.parquet")
     clicks, rejects, _ = read(tmp_path / "c.parquet", source_of("parquet", id_type="string"))
     assert [click[1] for click in clicks] == ["a", "c"]
-    assert [(reject.place, reject.reason[:14]) for reject in rejects] == [("row 2 (row group 0)", "expected UTF-8")]
+    assert [reject.place for reject in rejects] == ["row 2 (row group 0)"]
+    assert rejects[0].reason == r"column 'item_id': expected UTF-8 text, found '\\xff'"
 
 
 NAIVE = pa.array([AT_US], pa.timestamp("us"))
@@ -369,6 +425,7 @@ def test_hour_that_a_zone_skips_is_no_time(tmp_path: Path) -> None:
         ("1577872800", "iso", "in seconds it is 2020-01-01: set source.time_unit=s"),
         (AT, "s", "set source.time_unit=iso"),
         ("2020-06-02T09:00:00Z", "iso", "if it is local time, set source.timezone"),
+        ("2020-01-01T10:00:00.1234567Z", "iso", "seconds may have six decimals at most"),
         ("0", "s", "found '0', which is 1970-01-01"),
         ("1999-12-31T23:59:59Z", "iso", "expected a time from 2000-01-01 (source.earliest) to 2020-06-02 (a day after now)"),
     ],
