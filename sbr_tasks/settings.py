@@ -70,8 +70,8 @@ DATA_SETS: Mapping[str, tuple[LineFormat, Mapping[str, Any]]] = {
             "delimiter": ";",
             "timezone": "UTC",
             "columns": {
-                "session_id": "session_id",
-                "item_id": "item_id",
+                "session_id": "sessionId",
+                "item_id": "itemId",
                 "clicked_at": "eventdate",
                 "time_offset": "timeframe",
             },
@@ -117,6 +117,9 @@ DATA_SETS: Mapping[str, tuple[LineFormat, Mapping[str, Any]]] = {
     ),
 }
 """Public data sets: the format of their lines, and the settings of `source` that read them. What a person sets wins."""
+
+OTHER_NAMES: Mapping[str, Mapping[str, str]] = {"diginetica": {"session_id": "sessionId", "item_id": "itemId"}}
+"""Names of columns in copies of a public data set that go around, and what its publisher calls them."""
 
 
 class Condition(NamedTuple):

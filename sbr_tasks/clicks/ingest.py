@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
+from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, get_args
@@ -359,9 +360,9 @@ def _log_import(
         logger.warning("The source has no clicks on %s.", describe_days(empty))
     if ingested.rejects:
         logger.warning(
-            "%d of %d lines don't parse; they were left out and are kept in %s.",
-            ingested.rejected,
-            ingested.ledger.read,
+            "Left out %s of %s lines, which can't be read; kept in %s.",
+            f"{ingested.rejected:,}",
+            f"{ingested.ledger.read:,}",
             store.where(ingested.rejects.key),
         )
 
@@ -507,13 +508,14 @@ def _read_blocks(files: list[SourceFile], source: SourceSettings, rejects: Rejec
     total = sum(size_of(file) for file in files)
     what = files[0].name if len(files) == 1 else f"{len(files)} files"
     rows = 0
+    lines_after = cache(partial(max_lines_after, files, source))
     with Progress(f"Reading {what}", total, "B", logger) as progress:
-        for file, left in zip(files, max_lines_after(files, source), strict=True):
+        for n, file in enumerate(files):
             before = 0
             for block in _read_one_of(files, file, source, now):
                 rows += len(block.table)
                 with _leaving_out(files):
-                    rejects.add(block.lines, block.rejects, None if left is None else left + block.max_lines_left)
+                    rejects.add(block.lines, block.rejects, block.max_lines_left + (lines_after()[n] if block.rejects else 0))
                 rejects.filtered += block.filtered
                 progress.advance(block.bytes_read - before, f"{rows:,} clicks")
                 before = block.bytes_read

@@ -27,9 +27,12 @@ def clicks(file: Path, **source: Any) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in table.to_pylist()]
 
 
-def test_diginetica_adds_milliseconds_to_the_date(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "header", ["sessionId;userId;itemId;timeframe;eventdate", "session_id;user_id;item_id;timeframe;eventdate"]
+)
+def test_diginetica_adds_milliseconds_to_the_date(tmp_path: Path, header: str) -> None:
     file = tmp_path / "train-item-views.csv"
-    file.write_text("session_id;user_id;item_id;timeframe;eventdate\n1;NA;501;526309;2016-05-09\n2;17;504;0;2016-05-10\n")
+    file.write_text(f"{header}\n1;NA;501;526309;2016-05-09\n2;17;504;0;2016-05-10\n")
     assert clicks(file, format="diginetica") == [
         (1, 501, DAY_US + 526_309_000, ""),
         (2, 504, DAY_US + 86_400_000_000, ""),
@@ -51,6 +54,14 @@ def test_retailrocket_cuts_the_views_of_a_visitor(tmp_path: Path) -> None:
     file.write_text("timestamp,visitorid,event,itemid,transactionid\n" + "".join(f"{t},{v},{e},{i},\n" for t, v, e, i in rows))
     first, second = 9 * 2**32 + DAY_US // 1_000_000, 9 * 2**32 + DAY_US // 1_000_000 + 3_600
     assert [click[:2] for click in clicks(file, format="retailrocket")] == [(first, 1), (first, 2), (second, 3)]
+
+
+def test_both_names_of_a_column_in_one_header_are_ambiguous(tmp_path: Path) -> None:
+    file = tmp_path / "train-item-views.csv"
+    file.write_text("sessionId;itemId;item_id;timeframe;eventdate\n1;5;6;0;2016-05-09\n")
+    with pytest.raises(SourceError, match=r"Expected one column 'itemId' .*ambiguous"):
+        clicks(file, format="diginetica")
+    assert clicks(file, format="diginetica", columns={"item_id": "item_id"}) == [(1, 6, DAY_US, "")]
 
 
 def test_rees46_keeps_views_with_a_session(tmp_path: Path) -> None:
