@@ -1002,7 +1002,7 @@ def test_promotion_that_can_not_be_served_says_that_it_stands(
     with monkeypatch.context() as patch:
         patch.setattr(promotion_module, "publish_serving", full)
         with pytest.raises(
-            StoreError, match=r"^Log entry 1 stands .* No space left on device\. Then the same again, or `sbr repair`"
+            StoreError, match=r"^The decision was recorded \(log entry 1, .* No space left on device\. Then retry"
         ):
             promote(store, settings, *of(D), run="x")
     assert promote(store, settings, *of(D), run="x").number == 1
