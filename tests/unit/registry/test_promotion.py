@@ -28,7 +28,7 @@ from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, in_word
 from sbr_tasks.registry.promotion import pin_champion, project, promote_if_better, repair, roll_back, unpin_champion
 from sbr_tasks.registry.recommend import recommend
 from sbr_tasks.registry.scoring import Score, score_models
-from sbr_tasks.registry.serving import served
+from sbr_tasks.registry.serving import check_serving, publish_serving, served
 from sbr_tasks.registry.versions import ModelVersion, load_version, train_version, version_files
 from sbr_tasks.report.page import write_report
 from sbr_tasks.report.profile.build import profile_window
@@ -1037,7 +1037,7 @@ def test_promotion_that_can_not_be_served_says_that_it_stands(
     with monkeypatch.context() as patch:
         patch.setattr(promotion_module, "publish_serving", full)
         with pytest.raises(
-            StoreError, match=r"^Log entry 1 stands .* No space left on device\. Then the same again, or `sbr repair`"
+            StoreError, match=r"^The decision was recorded \(log entry 1, .* No space left on device\. Then retry"
         ):
             promote(store, settings, *of(D), run="x")
     assert promote(store, settings, *of(D), run="x").number == 1
@@ -1137,6 +1137,20 @@ def test_name_that_no_version_can_have_is_refused(copied: Copied, name: str) -> 
     store, settings, _ = copied
     with pytest.raises(RegistryError, match=r"^There is no model version '.*': expected a name such as"):
         roll_back(store, settings, name, reason="worse", run="x")
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/outside", "a/../../outside", "out\x1bside"])
+def test_names_in_a_manifest_lead_to_no_file_outside_its_folder(copied: Copied, tmp_path: Path, name: str) -> None:
+    store, settings, of = copied
+    window, version = of(D)[0], load_version(store, of(D)[1])
+    graph = version.manifest["saved_model"]["saved_model.pb"]
+    hostile = ModelVersion(version.name, version.as_of, {**version.manifest, "saved_model": {name: graph}})
+    before = set(tmp_path.rglob("*outside*"))
+    with pytest.raises(DamagedError, match="which leads elsewhere"):
+        check_serving(store, settings, hostile, window)
+    with pytest.raises(DamagedError, match="which leads elsewhere"):
+        publish_serving(store, 1, hostile)
+    assert set(tmp_path.rglob("*outside*")) == before
 
 
 def test_damaged_manifest_is_named(copied: Copied, tmp_path: Path) -> None:
