@@ -217,7 +217,9 @@ def _import(
         for clicks in one_ahead(read_files(files, settings.source, rejects, now or datetime.now(UTC))):
             spill.add(clicks)
         if not spill.rows_read:
-            raise SourceError(f"Expected clicks in {settings.source.path}, found none: the files hold no line.")
+            n_filtered = rejects.filtered
+            why = f"source.where leaves out all {n_filtered:,} lines" if n_filtered else "the files hold no line"
+            raise SourceError(f"Expected clicks in {settings.source.path}, found none: {why}.")
         read = _publish_days(store, settings, spill, known)
         outside = spill.outside()
     ledger = _ledger(read, outside, known, source, rejects)
