@@ -14,7 +14,7 @@ from sbr_tasks.clicks.formats import read_blocks
 from sbr_tasks.clicks.ingest import read_files
 from sbr_tasks.clicks.rejects import Rejects
 from sbr_tasks.clicks.sources import find_files
-from sbr_tasks.errors import SettingsError, SourceError
+from sbr_tasks.errors import NotArrivedError, SettingsError, SourceError
 from sbr_tasks.settings import Condition, SourceSettings, load_settings, parse_where
 
 DAY_US = 1_462_752_000_000_000
@@ -214,6 +214,14 @@ def test_partitions_of_a_bucket_are_read_as_folders_are(s3_options: dict[str, st
     ]
     globbed = find_files("s3://clicks/spark/*/*", s3_options)
     assert [str(file) for file in globbed] == ["s3://clicks/spark/archive/old.parquet", f"s3://clicks/spark/{SPARK[0]}"]
+
+
+def test_folder_without_files_says_how_other_folders_are_read(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "a.csv").touch()
+    with pytest.raises(NotArrivedError, match=r"found none\. .*folders that aren't partitions .*a glob such as '.*/\*/\*'"):
+        find_files(str(tmp_path))
+    assert [file.name for file in find_files(f"{tmp_path}/*/*")] == ["a.csv"]
 
 
 def test_file_name_that_is_no_utf8_is_one_sentence(tmp_path: Path) -> None:
