@@ -137,7 +137,8 @@ def ingest(
     else:
         kept = f" (kept in {where})" if where else ""
         on = describe_days(ingested.days) or "no day"
-        _echo(f"{ingested.rows:,} clicks on {on}, {ingested.rejected:,} lines rejected{kept}.")
+        lines = "line" if ingested.rejected == 1 else "lines"
+        _echo(f"{ingested.rows:,} clicks on {on}, {ingested.rejected:,} {lines} rejected{kept}.")
         if ingested.ledger.left_out:
             _echo(f"{ingested.ledger.in_words()}.")
 

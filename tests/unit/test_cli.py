@@ -61,7 +61,7 @@ def test_ingest_says_where_rejected_lines_lie(sbr: Sbr, clicks: Path, tmp_path: 
     words = ("ingest", "--from", clicks.name, "--set", "ingest.max_rejected=0.5")
     done = sbr(*words)
     (kept,) = tmp_path.glob("**/rejects/*.jsonl")
-    assert done.out.endswith(f", 1 lines rejected (kept in {kept}).\n")
+    assert done.out.endswith(f", 1 line rejected (kept in {kept}).\n")
     assert json.loads(sbr(*words, "--json").out)["rejects"] == str(kept)
 
 
