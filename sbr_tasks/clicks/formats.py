@@ -321,9 +321,12 @@ def _unpacked(raw: IO[bytes], file: SourceFile) -> AbstractContextManager[IO[byt
 
 
 def _read_parquet(file: SourceFile, source: SourceSettings, limits: Limits) -> Iterator[Block]:
-    """Parses a Parquet file; missing and negative ids pass, so that the validation of their day can show them."""
+    """Parses a Parquet file; missing and negative ids pass, so that the validation of their day can show them.
+
+    Where users are cut into sessions they are wrong rows: no session id can be made of such a user.
+    """
     parquet = ParquetSource(file, source)
-    maker = _ClickMaker(parquet.layout, limits, allow_null=True)
+    maker = _ClickMaker(parquet.layout, limits, allow_null=source.session_gap is None)
     size, rows_read = size_of(file), 0
     for parsed in parquet.batches():
         try:

@@ -206,6 +206,11 @@ def mapped_layout(names: tuple[str, ...], source: SourceSettings, file: SourceFi
         timezone=source.timezone,
         where=parse_where(source.where or ""),
     )
+    lists = sorted({name.partition("[].")[0] for name in layout.needed if "[]." in name})
+    if len(lists) > 1:
+        raise SourceError(
+            f"Expected columns of one list in {file}, found settings that name {', '.join(lists)} (source.columns)."
+        )
     other = other_delimiter(names[0], delimiter) if delimiter and len(names) == 1 else None
     if other:
         raise SourceError(

@@ -68,7 +68,7 @@ def test_ingest_says_where_rejected_lines_lie(sbr: Sbr, clicks: Path, tmp_path: 
     words = ("ingest", "--from", clicks.name, "--set", "ingest.max_rejected=0.5")
     sbr(*words)
     (kept,) = tmp_path.glob("**/rejects/*.jsonl")
-    assert f"1 of 4 lines don't parse; they were left out and are kept in {kept}." in caplog.messages
+    assert any("1 of 4 lines" in message and str(kept) in message for message in caplog.messages)
     assert json.loads(sbr(*words, "--json").out)["rejects"] == str(kept)
 
 

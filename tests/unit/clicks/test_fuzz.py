@@ -74,7 +74,10 @@ LINES: dict[str, tuple[str, Callable[[int], str]]] = {
     "yoochoose": ("", lambda i: f"{i % 4},{iso(i)},{100 + i},S"),
     "gru4rec": ("SessionId\tItemId\tTime", lambda i: f"{i % 4}\t{100 + i}\t{AT_S + i}"),
     "csv": ("session_id,item_id,clicked_at,x", lambda i: f'{i % 4},"{100 + i}",{iso(i)},"a,b"'),
-    "jsonl": ("", lambda i: json.dumps({"session_id": i % 4, "item_id": 100 + i, "clicked_at": iso(i), "x": {"y": "}"}})),
+    "jsonl": (
+        "",
+        lambda i: json.dumps({"session_id": i % 4, "item_id": 100 + i, "clicked_at": iso(i), "x": {"y": "}" if i == 7 else 0}}),
+    ),
     "diginetica": ("session_id;item_id;timeframe;eventdate", lambda i: f"{i % 4};{100 + i};{36_000_000 + i * 1000};2020-01-01"),
     "rees46": (
         "event_time,event_type,product_id,category_id,user_session",
