@@ -6,7 +6,7 @@ Once a week: `check_store` verifies every file that a record of the store names 
 the setting `upkeep.keep_days` counts. Daily runs may be at work meanwhile.
 
 **When a task fails**, the last line of its log says why. `check_store`: files are missing or damaged; the table in its log
-names each and says what to do (docs/operations.md, *Checking and clearing the store*); then clear the task. Until then nothing
+names each and says what to do (docs/store.md, *Remedies*); then clear the task. Until then nothing
 is removed. `clear_store`: the store is out of reach; clear the task, and it continues where it was stopped. Or more than half
 of the accepted days would go, which only a person may confirm: `sbr store gc --dry-run` shows which, `--yes` removes them.
 """

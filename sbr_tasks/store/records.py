@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 CHECKSUM = "checksum"
 """The field of a record that holds the hash of its key and of its other fields."""
-REMEDY = "Restore it from a backup; docs/operations.md says under Recovery what can be rebuilt, and how."
+REMEDY = "Restore it from a backup; docs/store.md#remedies says what can be rebuilt, and how."
 
 
 @dataclass(frozen=True)

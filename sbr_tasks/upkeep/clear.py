@@ -96,7 +96,7 @@ def clear_store(
     dry_run: bool = False,
     is_confirmed: bool = False,
 ) -> Cleared:
-    """Removes what no retained run and no log entry needs; see docs/operations.md for what that is.
+    """Removes what no retained run and no log entry needs; see docs/store.md#clear for what that is.
 
     Args:
         store: What to clear.
