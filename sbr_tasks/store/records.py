@@ -52,11 +52,15 @@ def unseal(key: str, data: bytes, where: str) -> Json:
     """
     try:
         body = json.loads(data)
-        recorded = body.pop(CHECKSUM) if isinstance(body, dict) else None
+        if not isinstance(body, dict):
+            raise ValueError(f"found a {type(body).__name__}")
+        recorded = body.pop(CHECKSUM, None)
+        if recorded is None:
+            raise ValueError("without a checksum")
         checksum = _checksum(key, body)
-    except (ValueError, KeyError, RecursionError) as error:
-        raise DamagedError(f"{where} is damaged: expected a JSON object with a checksum ({error!r:.60}). {REMEDY}") from None
-    if not isinstance(body, dict) or recorded != checksum:
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{where} is damaged: expected a JSON object ({error!s:.60}). {REMEDY}") from None
+    if recorded != checksum:
         raise DamagedError(f"{where} is damaged: it was changed after it was written (its checksum doesn't match). {REMEDY}")
     return body
 

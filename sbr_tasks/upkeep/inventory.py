@@ -191,12 +191,6 @@ def _read_promotions(store: Store, found: Inventory) -> None:
 
     for number, key in _log_keys(found, kinds.ENTRY):
         _add_record(store, found, key, lambda body, number=number: parse(number, body))  # type: ignore[misc]
-    last = max((entry.number for entry in found.promotions), default=0)
-    for key, fields in _matching(found, kinds.SERVED) + _matching(found, kinds.PAGE):
-        lost = kinds.ENTRY.key(number=fields["number"])
-        if fields["number"] > last and lost not in found.stats:
-            why = "The log ends before it, but what follows from it is there."
-            found.faults.append(fault_of("missing", lost, why, key))
 
 
 def _read_windows(store: Store, found: Inventory) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from click import Command, Group
-from sbr_tasks.clicks.demo import write_demo_clicks
 from typer.main import get_command
 
 from sbr_tasks.cli import app
+from sbr_tasks.demo import write_demo_clicks
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)

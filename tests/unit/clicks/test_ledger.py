@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -118,7 +118,7 @@ def test_ledger_of_a_day_names_its_clicks_that_a_later_import_left_out(write_sou
 def test_clicks_of_a_closed_day_are_left_out_by_name_and_with_the_command_that_takes_them(
     write_source: WriteSource, store: Store, command_line: Sbr
 ) -> None:
-    close_day(store, BEFORE, reason="Holiday", actor="ann")
+    close_day(store, BEFORE, reason="Holiday", actor="ann", now=datetime(2020, 1, 1, tzinfo=UTC))
     ingested = ingest_missing(store, write_source(HISTORY, "window.days=3"), DAY)
     assert ingested is not None
     assert ingested.ledger.left_out == {"closed": {BEFORE: 4}}

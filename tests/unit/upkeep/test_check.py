@@ -38,16 +38,6 @@ def test_undisturbed_store_is_whole(store: Store) -> None:
     assert "whole files" in check_table(checked)
 
 
-@pytest.mark.parametrize("n_lost", [1, 3])
-def test_promotion_log_that_lost_its_end_is_named(store: Store, tmp_path: Path, n_lost: int) -> None:
-    """The entries before are whole, and may say that an older version is the champion."""
-    lost = sorted((tmp_path / "store" / "promotions").glob("*.json"))[-n_lost:]
-    for file in lost:
-        file.unlink()
-    faults = {fault.key: fault.kind for fault in check_store(store).faults}
-    assert faults.items() >= {key_of(tmp_path, file): "missing" for file in lost}.items()
-
-
 @pytest.mark.parametrize("harm", HARM)
 @pytest.mark.parametrize(
     ("pattern", "remedy"),

@@ -425,14 +425,15 @@ class TestRequireDays:
         assert require_days(states, self.settings, D) == DaysOfWindow(self.window[2], (self.window[0],))
 
     def test_days_that_are_missing_alike_share_a_warning(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        settings = load_settings(["window.days=7", "window.max_missing_days=5"])
-        states = self.states(tmp_path, D - timedelta(days=1), D, bad=(D - timedelta(days=3), D - timedelta(days=4)))
+        settings = load_settings(["window.days=8", "window.max_missing_days=6"])
+        good, bad = [D - timedelta(days=ago) for ago in (2, 1, 0)], (D - timedelta(days=4), D - timedelta(days=5))
+        states = self.states(tmp_path, *good, bad=bad)
         caplog.clear()
         require_days(states, settings, D)
-        never, empty, bad = (message.split(". ", 1)[0] for message in caplog.messages)
-        assert never == "2020-05-28 to 2020-05-29 were never ingested"
-        assert bad.startswith("2020-06-01 has no clicks in the source")
-        assert empty.startswith("2020-05-30 to 2020-05-31 are in quarantine: Each item_id is a non-negative integer")
+        never, quarantined, empty = (message.split(". ", 1)[0] for message in caplog.messages)
+        assert never == "2020-05-27 to 2020-05-28 were never ingested"
+        assert quarantined.startswith("2020-05-29 to 2020-05-30 are in quarantine: Each item_id is a non-negative integer")
+        assert empty.startswith("2020-05-31 has no clicks in the source")
 
     def test_more_missing_days_than_allowed_are_refused(self, tmp_path: Path) -> None:
         states = self.states(tmp_path, *self.window[2:])

@@ -83,7 +83,7 @@ def test_run_warns_of_clicks_of_a_closed_day_of_its_window(tmp_path: Path, store
     ingested = ingest_missing(store, settings, after)
     assert ingested is not None
     (warning,) = ingested.warnings
-    assert warning.startswith(f"The source holds 12 clicks of {CLOSED}, which were left out because the day is closed ({WHY})")
+    assert warning.startswith(f"The source holds 12 clicks of {CLOSED}, which is closed ({WHY}).")
     open_day(store, CLOSED, reason="it was open", actor="ann", now=NOW)
     ingested = ingest_missing(store, settings, after)
     assert ingested is not None
