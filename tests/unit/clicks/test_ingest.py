@@ -270,10 +270,3 @@ def test_log_lines_of_an_import_carry_clicks_rate_and_time_left(
     line = next(message for message in caplog.messages if message.startswith("Reading clicks.dat"))
     assert re.fullmatch(r"Reading clicks\.dat: \d+ % \([\d.]+ [MG]B/s, about \d+ s left\) [\d,]+ clicks", line)
     assert any(re.fullmatch(r"Storing 3 days: .* clicks/s, .* 3 of 3 days", message) for message in caplog.messages)
-
-
-def test_source_of_which_where_leaves_nothing_says_so(write_source: WriteSource, store: Store) -> None:
-    lines = "session_id,item_id,clicked_at,type\n" + "1,5,2020-01-01T10:00:00Z,cart\n" * 3
-    settings = write_source(lines, "source.where=type = view", format="csv")
-    with pytest.raises(SourceError, match=r"found none: source\.where leaves out all 3 lines\.$"):
-        ingest(store, settings)
