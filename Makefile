@@ -44,14 +44,20 @@ lint: setup ## Style, spelling, types and the direction of imports
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
 
+# Tests that start no Airflow share the cores; each of the others needs all of them.
+SIDE_BY_SIDE := -n auto --dist loadfile tests/unit tests/golden tests/dags tests/e2e
+ONE_BY_ONE := tests/integration tests/stack
+
 check: lint ## lint and the unit tests
-	@$(PY) -m pytest -q tests/unit
+	@$(PY) -m pytest -q -n auto --dist loadfile tests/unit
 
 test: lint ## lint and all tests but the long ones
-	@$(PY) -m pytest
+	@$(PY) -m pytest $(SIDE_BY_SIDE)
+	@$(PY) -m pytest $(ONE_BY_ONE)
 
 test-long: lint ## lint and all tests
-	@$(PY) -m pytest --long
+	@$(PY) -m pytest --long $(SIDE_BY_SIDE)
+	@$(PY) -m pytest --long $(ONE_BY_ONE)
 
 test-stack: setup ## The production stack without containers: start, a day, security, faults (needs PostgreSQL, Redis)
 	@$(PY) -m pytest --long tests/stack

@@ -69,7 +69,7 @@ def resolve_run() -> str:
     # A backfill's logical date is the start of its interval, except where it takes over a manual run of that date: Airflow
     # then keeps the manual run's interval, which is a day earlier.
     day = steps.resolve_day(context["params"]["day"], run.run_type.value, run.logical_date)
-    logger.info("Done: %s.", in_one_line({"day": day, "promote": wanted.promote, "settings of this run": wanted.overrides}))
+    logger.info("Done: %s.", in_one_line({"day": day, "promote": wanted.promote, "settings for this run": wanted.overrides}))
     return day
 
 

@@ -7,8 +7,8 @@ Once a week, `check_store` verifies every file that a record of the store names 
 
 **When a task fails**, the last line of its log says why.
 
-- `check_store`: files are missing or damaged. The table in its log lists them and says what to do (docs/operations.md,
-  *Checking and clearing the store*). Nothing is removed until you fix them and clear the task.
+- `check_store`: files are missing or damaged. The table in its log lists them and says what to do (docs/store.md,
+  *Remedies*). Nothing is removed until you fix them and clear the task.
 - `clear_store`: either the store is unreachable (clear the task to continue), or more than half of the accepted days would be
   removed, which needs confirmation: `sbr store gc --dry-run` shows them, and `sbr store gc --yes` removes them.
 """

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 import typer
 from tabulate import tabulate
 
-from sbr_tasks.days import describe_days, parse_day, window_days
+from sbr_tasks.days import as_intervals, describe_days, parse_day
 from sbr_tasks.errors import INTERRUPTED, SbrError, SettingsError, StoreError, system_error
 from sbr_tasks.plain_text import PrintableFormatter, masked, printable
 from sbr_tasks.settings import ClickFormat, Settings, absolute_place, is_url, load_settings
@@ -24,13 +24,13 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 
 models = typer.Typer(help="The model versions.")
 app.add_typer(models, name="models")
-stored = typer.Typer(no_args_is_help=True, help="Check the store, and remove what nothing needs any more.")
+stored = typer.Typer(no_args_is_help=True, help="Check, copy and clear the store.")
 app.add_typer(stored, name="store")
 
 quarantine = typer.Typer(no_args_is_help=True, help="Days whose clicks failed validation.")
 app.add_typer(quarantine, name="quarantine")
 
-days_app = typer.Typer(no_args_is_help=True, help="The days of clicks.")
+days_app = typer.Typer(no_args_is_help=True, help="Days of clicks, and days without any.")
 app.add_typer(days_app, name="days")
 
 Overrides = Annotated[
@@ -47,7 +47,7 @@ Format = Annotated[
 
 
 def main() -> None:
-    """Runs the command line; an error that a person can mend is one sentence on standard error and exit code 1."""
+    """Runs the command line; an error that a person can correct is one sentence on standard error and exit code 1."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
@@ -60,7 +60,8 @@ def main() -> None:
     except OSError as error:
         _echo(
             f"sbr: The system refused ({system_error(error)}). Check that the place is right and may be read and written; "
-            "`sbr settings` shows which store, scratch, mlflow and source are set.",
+            "`sbr settings` shows which store, scratch, mlflow and source are set; the environment variable TMPDIR names the "
+            "system's folder for temporary files.",
             err=True,
         )
         sys.exit(1)
@@ -75,10 +76,12 @@ def demo_clicks(
     out: Annotated[Path, typer.Option("--out", help="The file to write.")],
     clicks: Annotated[int | None, typer.Option("--clicks", min=1, help="Exact number of clicks.")] = None,
     days: Annotated[int, typer.Option("--days", min=1, help="Days of history.")] = 33,
-    sessions_per_day: Annotated[int | None, typer.Option("--sessions-per-day", min=1, help="Sessions a day [1500].")] = None,
+    sessions_per_day: Annotated[
+        int | None, typer.Option("--sessions-per-day", min=1, help="Sessions a day. Default: 1500.")
+    ] = None,
     end: Annotated[str, typer.Option("--end", metavar="DAY", help="The last day.")] = "2014-09-30",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same file.")] = 42,
-    shuffle: Annotated[bool, typer.Option("--shuffle", help="Lines in random order.")] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed; the same seed gives the same file.")] = 42,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Write the lines in random order.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write synthetic clicks that look like a shop's, in YooChoose's format."""
@@ -96,7 +99,10 @@ def demo_clicks(
     )
     asked = parse_day(end) - timedelta(days=days - 1)
     if summary.first.date() > asked:
-        _echo(f"So few clicks don't fill {days} days: the first one is of {summary.first:%Y-%m-%d}, not {asked}.", err=True)
+        _echo(
+            f"{summary.clicks:,} clicks are too few for {days} days: the first is on {summary.first:%Y-%m-%d}, not {asked}.",
+            err=True,
+        )
     _print(
         {
             "path": str(summary.path),
@@ -118,53 +124,52 @@ def ingest(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read clicks into the store, all days at once, ready to be validated.
+    """Read clicks into the store, all days at once, ready for validation.
 
-    Days that are stored already are replaced only by clicks that contain all of theirs; --set ingest.changed_days=take
-    replaces them in any case.
+    A stored day is replaced only by clicks that contain all of its own; --set ingest.changed_days=take replaces it anyway.
     """
     from sbr_tasks.clicks.ingest import ingest as run
 
     store, settings = _open(overrides, source, format_name)
     wanted = [parse_day(day) for day in days] if days else None
     ingested = run(store, settings, days=wanted, holds_back=not _names_source(overrides, source))
-    clicks = {str(revision.day): revision.rows for revision in ingested.revisions}
-    where = store.where(ingested.rejects.key) if ingested.rejects else None
     if as_json:
+        clicks = {str(revision.day): revision.rows for revision in ingested.revisions}
         found = {"rows": ingested.rows, "rejected": ingested.rejected, "days": clicks}
+        found |= {"empty": as_intervals(ingested.empty)}
         found |= {"ledger": ingested.ledger.model_dump(mode="json"), "warnings": list(ingested.warnings)}
-        _print({**found, "rejects": where} if where else found, as_json)
+        rejects = {"rejects": store.where(ingested.rejects.key)} if ingested.rejects else {}
+        _print(found | rejects, as_json)
     else:
-        kept = f" (kept in {where})" if where else ""
-        on = describe_days(ingested.days) or "no day"
-        _echo(f"{ingested.rows:,} clicks on {on}, {ingested.rejected:,} lines rejected{kept}.")
-        if ingested.ledger.left_out:
-            _echo(f"{ingested.ledger.in_words()}.")
+        _echo(ingested.in_words(settings.source.path))
 
 
 @app.command()
 def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Validate every ingested day that wasn't decided on: accept it, or put it into quarantine."""
+    """Validate every ingested day that has no verdict yet: accept it, or put it in quarantine."""
     from sbr_tasks.validation.checkpoint import validate_pending
 
     validated = validate_pending(*_open(overrides))
-    warnings = {str(day): sentences for day, sentences in validated.warnings.items()}
+    failures, warnings = (
+        {str(day): sentences for day, sentences in found.items()} for found in (validated.failures, validated.warnings)
+    )
     if as_json:
-        days = {"accepted": validated.accepted, "quarantined": validated.quarantined}
-        _print({**{name: list(map(str, found)) for name, found in days.items()}, "warnings": warnings}, as_json)
+        accepted = [str(day) for day in validated.accepted]
+        _print({"accepted": accepted, "quarantined": list(failures), "failures": failures, "warnings": warnings}, as_json)
         return
     _echo(f"Accepted: {describe_days(validated.accepted) or 'no day'}.")
-    if validated.quarantined:
-        _echo(f"In quarantine: {describe_days(validated.quarantined)}. `sbr quarantine show DAY` says why.")
-    for day, sentences in warnings.items():
-        _echo(f"Warnings of {day}:")
-        for sentence in sentences:
-            _echo(indent(sentence, "  "))
+    if failures:
+        _echo(f"In quarantine: {describe_days(validated.quarantined)}. `sbr quarantine show DAY` shows examples.")
+    for what, by_day in (("Failures", failures), ("Warnings", warnings)):
+        for day, sentences in by_day.items():
+            _echo(f"{what} of {day}:")
+            for sentence in sentences:
+                _echo(indent(sentence, "  "))
 
 
 @quarantine.command("list")
 def list_quarantine(overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """The days in quarantine, and why."""
+    """List the days in quarantine, and why they are."""
     from sbr_tasks.validation.quarantine import list_quarantine as run
 
     store, _ = _open(overrides)
@@ -180,7 +185,7 @@ def list_quarantine(overrides: Overrides = None, as_json: AsJson = False) -> Non
 
 @quarantine.command("show")
 def show_quarantine(day: Day, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """What failed, with examples and the day's facts, and where the clicks and Data Docs lie."""
+    """Show what failed, with examples, the day's facts, and where its clicks and Data Docs are."""
     from sbr_tasks.validation.quarantine import show_quarantine as run
 
     store, _ = _open(overrides)
@@ -191,11 +196,11 @@ def show_quarantine(day: Day, overrides: Overrides = None, as_json: AsJson = Fal
 @quarantine.command("release")
 def release_day(
     day: Day,
-    reason: Annotated[str, typer.Option("--reason", help="Why its clicks may be used, for whoever asks later.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why its clicks may be used (kept in the record).")],
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Accept a day in quarantine all the same; it says so ever after."""
+    """Accept a quarantined day anyway. The override is recorded and shown wherever the day is used."""
     from sbr_tasks.steps import who
     from sbr_tasks.validation.quarantine import release
 
@@ -207,18 +212,52 @@ def release_day(
 @days_app.command("close")
 def close_day(
     day: Day,
-    reason: Annotated[str, typer.Option("--reason", help="Why the day will never have clicks (kept in the log).")],
+    reason: Annotated[str, typer.Option("--reason", help="Why it has no clicks (kept in the record).")],
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Mark a day that will never have clicks: runs don't wait for it, and windows don't miss it. It may lie ahead."""
+    """Mark a day that will never have clicks, up to a year ahead. Runs don't wait for it, and it doesn't count as missing."""
     from sbr_tasks.steps import who
     from sbr_tasks.validation.closing import close_day as run
 
     store, _ = _open(overrides)
-    actor = who()
-    run(store, parse_day(day), reason=reason, actor=actor)
+    run(store, parse_day(day), reason=reason, actor=(actor := who()), now=datetime.now(UTC))
     _print({"day": day, "closed_by": actor, "reason": reason.strip()}, as_json)
+
+
+@days_app.command("open")
+def open_day(
+    day: Day,
+    reason: Annotated[str, typer.Option("--reason", help="Why it is open again (kept in the record).")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Open a closed day again. The next run that needs it looks for its clicks in the source."""
+    from sbr_tasks.steps import who
+    from sbr_tasks.validation.closing import open_day as run
+
+    store, _ = _open(overrides)
+    run(store, parse_day(day), reason=reason, actor=(actor := who()), now=datetime.now(UTC))
+    _print({"day": day, "opened_by": actor, "reason": reason.strip()}, as_json)
+
+
+@days_app.command("list")
+def list_days(overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """List the days that the store knows: status, clicks, and who closed them."""
+    from sbr_tasks.validation.closing import list_days as run
+
+    store, _ = _open(overrides)
+    rows = run(store)
+    if as_json:
+        _print({"days": rows}, as_json)
+        return
+    if not rows:
+        _echo(f"No day was ingested or closed yet in {store.url}.")
+        return
+    closed = [row["closed"] for row in rows]
+    notes = [f"{one['actor']} on {one['at'][:10]}: {one['reason']}" if one else "" for one in closed]
+    shown = [[row["day"], row["status"], row["clicks"], note] for row, note in zip(rows, notes, strict=True)]
+    _echo(tabulate(shown, headers=["day", "status", "clicks", "closed by"], intfmt=",", missingval="-"))
 
 
 @app.command()
@@ -239,7 +278,7 @@ def retrain(
     source: From = None,
     format_name: Format = None,
     force: Annotated[
-        str | None, typer.Option("--force", metavar="REASON", help="Promote whatever the metrics; say why.")
+        str | None, typer.Option("--force", metavar="REASON", help="Promote the model whatever it scores, for this reason.")
     ] = None,
     promote: Annotated[
         Literal["gate", "never"], typer.Option("--promote", help="never: train, score and report; nothing is promoted.")
@@ -254,12 +293,15 @@ def retrain(
     holds_back = not _names_source(overrides, source)
     overrides = _with_source(overrides, source, format_name)
     if force is not None and promote == "never":
-        raise SettingsError("--force promotes and --promote never doesn't; give one of them.")
+        raise SettingsError("--force promotes the model, and --promote never forbids it. Use one of them.")
     decided = run(as_of, force=force, is_asked=promote != "never", holds_back=holds_back, overrides=overrides)
     if as_json:
         _print(decided, as_json)
     elif promote == "never":
-        _echo(f"{decided['model_version']}: {decided['outcome']}, but not recorded (--promote never).")
+        before = (
+            f"decided before (log entry {decided['log_entry']})" if decided["log_entry"] else "not recorded (--promote never)"
+        )
+        _echo(f"{decided['model_version']}: {decided['outcome']}, {before}.")
         _echo("\n".join([*decided["reasons"], f"Report: {decided['report']}"]))
     else:
         _echo(run_table(run_rows(Store.open(load_settings(overrides)), [parse_day(as_of)])))
@@ -272,7 +314,7 @@ def runs(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """One row a day: what was ingested, what the models scored, what was decided and why."""
+    """List one row a day: what was ingested, what the models scored, what was decided and why."""
     from sbr_tasks.report.runs import run_rows, run_table
 
     store, _ = _open(overrides)
@@ -287,7 +329,7 @@ def runs(
 
 @models.callback(invoke_without_command=True)
 def list_models(context: typer.Context, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """The model versions: which one is champion, and which are stale (clicks of their days were replaced since)."""
+    """List the model versions: which one is champion, and which are stale (clicks of their days have changed since)."""
     from sbr_tasks.registry.listing import model_rows, pin_row, staleness_in_words
 
     if context.invoked_subcommand:
@@ -307,16 +349,17 @@ def list_models(context: typer.Context, overrides: Overrides = None, as_json: As
             del row["stale_ancestors"]
         _echo(tabulate(shown, headers="keys", floatfmt=".4f", missingval="-"))
         if pin := pin_row(store):
-            _echo(f"\n{pin['version']} is pinned since {pin['at']} by {pin['run']}: {pin['reasons'][0]}. `sbr unpin` ends it.")
+            why = pin["reasons"][0].removesuffix(".")
+            _echo(f"\n{pin['version']} was pinned at {pin['at']} by {pin['run']}: {why}. `sbr unpin` removes the pin.")
     else:
-        _echo("There is no model yet. Train one with `sbr retrain --as-of DAY`.")
+        _echo("There are no models yet. Train one with `sbr retrain --as-of DAY`.")
 
 
 @models.command("show")
 def show_model(
     version: Annotated[str, typer.Argument(help="The version's name.")], overrides: Overrides = None, as_json: AsJson = False
 ) -> None:
-    """All that is known of a version: settings, learning curve, lineage, decisions."""
+    """Show a version: settings, learning curve, lineage, decisions."""
     from sbr_tasks.registry.listing import describe_version
 
     store, _ = _open(overrides)
@@ -331,7 +374,7 @@ def diff_models(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """What differs between two versions: settings, data, code and scores."""
+    """Show what differs between two versions: settings, data, code and scores."""
     from sbr_tasks.registry.listing import version_differences
 
     store, _ = _open(overrides)
@@ -344,7 +387,7 @@ def diff_models(
 
 @app.command("log")
 def show_log(overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """The promotion log: every decision and rollback, with its reasons."""
+    """Show the promotion log: every decision, rollback and pin, with its reasons."""
     from sbr_tasks.registry.listing import log_rows
 
     store, _ = _open(overrides)
@@ -353,7 +396,7 @@ def show_log(overrides: Overrides = None, as_json: AsJson = False) -> None:
         _print({"entries": rows}, as_json)
         return
     if not rows:
-        _echo(f"The promotion log of {store.url} has no entry yet. Start a run with `sbr retrain --as-of DAY`.")
+        _echo(f"The promotion log of {store.url} has no entries yet. Start a run with `sbr retrain --as-of DAY`.")
     for row in rows:
         moved = f"{row['from'] or 'none'} -> {row['to'] or 'none'}"
         _echo(f"{row['entry']:>4}  {row['at']}  {row['version']}  {row['outcome']}  ({moved}, {row['run']})")
@@ -364,19 +407,19 @@ def show_log(overrides: Overrides = None, as_json: AsJson = False) -> None:
 @app.command()
 def rollback(
     to: Annotated[str, typer.Option("--to", metavar="VERSION", help="An earlier champion.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why, for whoever reads the log later.")],
-    pin: Annotated[bool, typer.Option("--pin", help="Also keep it, whatever the gate says, until `sbr unpin`.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why (kept in the promotion log).")],
+    pin: Annotated[bool, typer.Option("--pin", help="Also pin it: keep it whatever the gate says, until `sbr unpin`.")] = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an earlier champion the champion again; the version that is left is retired."""
+    """Make an earlier champion the champion again. The present one is retired: it can never be promoted again."""
     from sbr_tasks.steps import roll_back
 
     done = roll_back(to, reason, pin=pin, overrides=overrides or ())
     found = {"log_entry": done["log_entry"], "champion": done["model_version"], "retired": done["retired"]}
     _print(found | {"pinned": pin}, as_json)
     if not pin and not as_json:
-        typer.echo("The next run whose model is better replaces it. `sbr pin --reason ...` keeps it until `sbr unpin`.")
+        typer.echo("The next run with a better model replaces it. `sbr pin --reason ...` keeps it until `sbr unpin`.")
 
 
 @app.command("pin")
@@ -385,7 +428,7 @@ def pin_champion(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Keep the champion, whatever the gate says: its decisions are recorded as what they would be, until `sbr unpin`."""
+    """Keep the champion whatever the gate says, until `sbr unpin`. Decisions are recorded as what they would have been."""
     from sbr_tasks.steps import pin_champion as run
 
     _print(run(reason, overrides=overrides or ()), as_json)
@@ -397,7 +440,7 @@ def unpin_champion(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let the gate's decisions move the champion again, from the next one on."""
+    """Let the gate change the champion again, from the next decision on."""
     from sbr_tasks.steps import unpin_champion as run
 
     _print(run(reason, overrides=overrides or ()), as_json)
@@ -410,19 +453,19 @@ def recommend(
     ] = None,
     items: Annotated[
         list[str] | None,
-        typer.Option("--item", metavar="ID", help="One item id of the session, taken as it is. Repeatable, oldest first."),
+        typer.Option("--item", metavar="ID", help="One item id, also with commas or blanks. Repeatable, oldest first."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 20,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of items.")] = 20,
     model: Annotated[str | None, typer.Option("--model", help="A version other than the champion.")] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """The items that the champion expects next."""
+    """Recommend the next items of a session."""
     from sbr_tasks.registry.recommend import recommend as run
 
     store, _ = _open(overrides)
     if (session is None) == (not items):
-        raise typer.BadParameter("Expected the session either as --session 1,2,3 or as --item 1 --item 2.")
+        raise typer.BadParameter("Expected the session as --session 1,2,3 or as --item 1 --item 2.")
     found = run(store, items or [part.strip() for part in str(session).split(",")], k=k, name=model)
     if as_json:
         _print(found.as_dict(), as_json)
@@ -439,10 +482,11 @@ def recommend(
 
 @app.command()
 def report(as_of: AsOf, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Write the page of a day's run again, keep it with the version in MLflow, and print where it lies."""
-    from sbr_tasks.steps import write_report
+    """Write the page of a day's run again, keep it with the version in MLflow, and print its path."""
+    from sbr_tasks.report.page import write_report as run
 
-    found = write_report(as_of, overrides=overrides or ())
+    store, settings = _open(overrides)
+    found = run(store, settings, parse_day(as_of)).as_dict(store)
     if as_json:
         _print(found, as_json)
     else:
@@ -452,18 +496,21 @@ def report(as_of: AsOf, overrides: Overrides = None, as_json: AsJson = False) ->
 @app.command()
 def profile(
     as_of: AsOf,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Also write numbers and plots there.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Also write numbers and plots to this folder.")
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Profile the clicks of a day's window before cleansing: volume, lengths of sessions, popularity, new items, hours."""
+    """Profile the clicks of a day's window before cleansing: volume, session lengths, popularity, new items, hours."""
     from sbr_tasks.report.profile.build import profile_table, profile_window, write_files
 
     store, settings = _open(overrides)
     found = profile_window(store, settings, parse_day(as_of))
     files = write_files(store, found, out) if out else []
     if as_json:
-        _print({"profile": store.where(found.key), "files": [str(file) for file in files], **found.numbers}, as_json)
+        where = {"profile": store.where(found.key), "files": [str(file) for file in files]}
+        _print({**where, "missing_days": found.manifest["missing_days"], **found.numbers}, as_json)
         return
     _echo(profile_table(found))
     _echo(f"\nNumbers and plots: {out or store.where(found.key.rsplit('/', 1)[0])}")
@@ -471,9 +518,9 @@ def profile(
 
 @app.command()
 def repair(overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Make MLflow's versions, decisions and champion alias, and the serving copy, again from the store.
+    """Rebuild MLflow's versions, decisions and champion alias, and the serving copy, from the store.
 
-    Exit code 1 if files of a version are lost or damaged; the rest is made all the same.
+    Exit code 1 if files of a version are lost or damaged; everything else is rebuilt.
     """
     from sbr_tasks.registry.promotion import repair as run
 
@@ -488,9 +535,9 @@ def repair(overrides: Overrides = None, as_json: AsJson = False) -> None:
 
 @stored.command("check")
 def check_store(overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Verify every file that a record names, and say what is missing, damaged or orphaned.
+    """Verify every file that a record names, and report what is missing, damaged or orphaned.
 
-    Exit code 1 if anything is missing or damaged. Orphans, leftovers of killed runs, are no fault: `sbr store gc` removes them.
+    Exit code 1 if anything is missing or damaged. Orphans are leftovers of killed runs; `sbr store gc` removes them.
     """
     from sbr_tasks.upkeep.check import check_store as run
     from sbr_tasks.upkeep.check import check_table
@@ -510,15 +557,17 @@ def copy_store(
     places: Annotated[list[str], typer.Argument(metavar="[FROM] TO", help="Folders or URLs; without FROM: the store.")],
     to_options: Annotated[
         list[str] | None,
-        typer.Option("--to-option", metavar="KEY=VALUE", help="Of TO's object store; none: store_options. Repeatable."),
+        typer.Option(
+            "--to-option", metavar="KEY=VALUE", help="Option of TO's object store. Default: store_options. Repeatable."
+        ),
     ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Copy a store with its history to another folder or bucket, or bring such a copy up to date.
 
-    Each file is verified on the way, and the whole copy in the end. A copy that was stopped can't be used; the same command
-    goes on with it.
+    Each file is verified on the way, and the whole copy at the end. An interrupted copy can't be used; run the same command
+    again to complete it.
     """
     from sbr_tasks.upkeep.copy import copied_table
     from sbr_tasks.upkeep.copy import copy_store as run
@@ -527,7 +576,7 @@ def copy_store(
         raise typer.BadParameter(f"Expected [FROM] TO, found {len(places)} places.")
     for option in to_options or ():
         if "=" not in option:
-            raise typer.BadParameter(f"Expected --to-option KEY=VALUE, such as region=eu-west-1; found {option!r}.")
+            raise typer.BadParameter("Expected --to-option KEY=VALUE, such as region=eu-west-1; found one without '='.")
     settings = load_settings(overrides or ())
     source, target = (absolute_place(place, Path.cwd()) for place in [settings.store, *places][-2:])
     options = dict(option.split("=", 1) for option in to_options) if to_options else settings.store_options
@@ -543,9 +592,9 @@ def copy_store(
 @stored.command("gc")
 def clear_store(
     keep_days: Annotated[
-        int | None, typer.Option("--keep-days", min=0, help="Days before the newest decided one to keep (upkeep.keep_days).")
+        int | None, typer.Option("--keep-days", min=0, help="Days to keep before the newest decided one (upkeep.keep_days).")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove even more than half of the accepted days.")] = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -566,7 +615,7 @@ def clear_store(
 @stored.command("forget")
 def forget_day(
     day: Annotated[str, typer.Argument(metavar="DAY", help="The day, as YYYY-MM-DD.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why, for whoever reads the log later.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why (kept in the record).")],
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -582,21 +631,26 @@ def forget_day(
 def preview(
     source: From = None,
     format_name: Format = None,
-    days: Annotated[int, typer.Option("--days", min=1, help="How many of the last days.")] = 3,
+    days: Annotated[int, typer.Option("--days", min=1, help="Number of days to check, counted back from the last one.")] = 3,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Check that a source can be read, and say how large a window is and about how long a day's run takes."""
+    from sbr_tasks.clicks.catalog import ClickCatalog
     from sbr_tasks.clicks.preview import clicks_by_day, require_windows
+    from sbr_tasks.clicks.rejects import Rejects
     from sbr_tasks.report.estimate import seconds_per_day
 
-    settings = load_settings(_with_source(overrides, source, format_name))
-    counts = clicks_by_day(settings)
+    store, settings = _open(overrides, source, format_name)
+    rejects = Rejects(settings.ingest.max_rejected)
+    counts = clicks_by_day(settings, rejects)
     last: list[date] = list(counts)[-days:]
-    require_windows(counts, last, settings)
-    largest = max(sum(counts.get(day, 0) for day in window_days(end, settings.window.days)) for end in last)
+    largest = require_windows(counts, ClickCatalog(store).days(), last, settings)
     found = {
+        "lines": rejects.lines,
         "clicks": sum(counts.values()),
+        "rejected": rejects.rejected,
+        "filtered": rejects.filtered,
         "first_day": str(next(iter(counts))),
         "last_days": [str(day) for day in last],
         "window_clicks": largest,
@@ -610,7 +664,7 @@ def evaluate(
     train: Annotated[str, typer.Option("--train", metavar="FILE", help="Clicks to train on: a file, folder or glob.")],
     test: Annotated[list[str], typer.Option("--test", metavar="FILE", help="Clicks to test on. Repeatable: together one set.")],
     format_name: Format = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of all random numbers (setting training.seed).")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Random seed (setting training.seed).")] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -628,33 +682,33 @@ def evaluate(
 @app.command()
 def tune(
     as_of: AsOf,
-    minutes: Annotated[float, typer.Option("--minutes", min=0, help="Give up after so many minutes.")] = 30,
-    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Most settings to try [no limit].")] = None,
-    max_units: Annotated[int, typer.Option("--max-units", min=64, max=4096, help="Most units of the layer.")] = 512,
+    minutes: Annotated[float, typer.Option("--minutes", min=0, help="Time limit in minutes.")] = 30,
+    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Maximum number of trials. Default: no limit.")] = None,
+    max_units: Annotated[int, typer.Option("--max-units", min=64, max=4096, help="Maximum units of the layer.")] = 512,
     judging_days: Annotated[
-        int, typer.Option("--judging-days", min=1, help="Days before DAY that settings are judged by, and not trained on.")
+        int, typer.Option("--judging-days", min=1, help="Days before DAY that judge the settings; they aren't trained on.")
     ] = 7,
-    out: Annotated[Path, typer.Option("--out", help="The settings file to write; FILE.trials keeps all trials.")] = Path(
+    out: Annotated[Path, typer.Option("--out", help="Settings file to write; FILE.trials keeps all trials.")] = Path(
         "sbr.tuned.toml"
     ),
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search for better hyperparameters on a day's window; the same command goes on with the search.
+    """Search for better hyperparameters on a day's window. The same command again continues the search.
 
-    Settings are judged by days before the window's test day, never by the test day. The file that is written holds all
-    settings of the present one and the best hyperparameters: SBR_SETTINGS=FILE, or its name sbr.toml, lets every run use them.
+    Settings are judged on days before the test day, never on the test day itself. The file that is written holds the present
+    settings with the best hyperparameters. To use it in every run, set SBR_SETTINGS=FILE or rename it to sbr.toml.
     """
     from sbr_tasks.experiments.search import changes, require_beside, search, search_table, write_settings
     from sbr_tasks.settings import settings_file
-    from sbr_tasks.window.build import build_window, read_window
+    from sbr_tasks.window.build import build_window, split_for_judging
 
     store, settings = _open(overrides)
     base = settings_file()
     require_beside(out, base)
     window = build_window(store, settings, parse_day(as_of))
     found = search(
-        read_window(store, window, settings.zone),
+        split_for_judging(store, settings, window, judging_days),
         window,
         settings,
         journal=out.with_name(f"{out.name}.trials"),
@@ -680,9 +734,9 @@ def tune(
         )
         return
     _echo(search_table(found))
-    _echo(f"{found.n_trials} settings tried, {found.n_pruned} given up early. Written to {out}.")
+    _echo(f"Trials: {found.n_trials}, {found.n_pruned} of them stopped early. Written to {out}.")
     if best.is_start:
-        _echo(f"None was better than the present setting, so {out} says the same as that one: there is nothing to change.")
+        _echo(f"None beat the present settings, so {out} repeats them.")
 
 
 @app.command("settings")
@@ -692,7 +746,7 @@ def show_settings(overrides: Overrides = None) -> None:
 
 
 def _names_source(overrides: list[str] | None, source: str | None) -> bool:
-    """Whether a person named the source for this command alone: who does that knows that the file is whole."""
+    """Whether the source was named for this command alone, by a person who knows that the file is complete."""
     return source is not None or any(one.partition("=")[0].strip() == "source.path" for one in overrides or ())
 
 

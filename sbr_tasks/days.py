@@ -7,7 +7,7 @@ A day is a calendar day of one time zone (UTC unless the `timezone` setting name
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 import numpy as np
@@ -130,6 +130,29 @@ def day_in_words(day: date) -> str:
     return f"{day.day} {day:%B %Y}"
 
 
+def day_ranges(days: Iterable[date]) -> list[tuple[date, date]]:
+    """The first and the last day of each run of neighbours, oldest first; empty for no day."""
+    ranges: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if ranges and day - ranges[-1][1] == timedelta(days=1):
+            ranges[-1] = (ranges[-1][0], day)
+        else:
+            ranges.append((day, day))
+    return ranges
+
+
+def as_intervals(days: Iterable[date]) -> list[str]:
+    """Days for records: a day, or the first and the last one of a run of neighbours, as in `2020-06-01/2020-06-03`."""
+    return [str(first) if first == last else f"{first}/{last}" for first, last in day_ranges(days)]
+
+
+def days_of_intervals(intervals: Iterable[str]) -> Iterator[date]:
+    """The days that `as_intervals` wrote."""
+    for text in intervals:
+        first, _, last = text.partition("/")
+        yield from days_between(date.fromisoformat(first), date.fromisoformat(last or first))
+
+
 def describe_days(days: Sequence[date], most: int = 6) -> str:
     """A short list of days for messages: runs of neighbours are folded, as in `2020-06-01 to 2020-06-03, 2020-06-07`.
 
@@ -137,12 +160,7 @@ def describe_days(days: Sequence[date], most: int = 6) -> str:
         days: The days, in any order.
         most: Runs that are named; of the rest only the number of days is.
     """
-    parts: list[tuple[date, date]] = []
-    for day in sorted(days):
-        if parts and day - parts[-1][1] == timedelta(days=1):
-            parts[-1] = (parts[-1][0], day)
-        else:
-            parts.append((day, day))
-    named = [str(first) if first == last else f"{first} to {last}" for first, last in parts[:most]]
-    left = sum((last - first).days + 1 for first, last in parts[most:])
+    ranges = day_ranges(days)
+    named = [str(first) if first == last else f"{first} to {last}" for first, last in ranges[:most]]
+    left = sum((last - first).days + 1 for first, last in ranges[most:])
     return ", ".join(named) + (f" and {left} more days" if left else "")

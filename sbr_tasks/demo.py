@@ -161,7 +161,7 @@ class DemoShop:
 
     Attributes:
         seed: Everything is drawn from it; 0 or more.
-        sessions_per_day: Mean over a week; a day has 93 % to 112 % of it.
+        sessions_per_day: Mean over a week; a day has 93% to 112% of it.
         n_items: Items on sale on a day, about; none: 2,500 for 1,500 sessions a day and more for more (31,000 for 100,000).
     """
 

@@ -25,7 +25,8 @@ def system_error(error: OSError) -> str:
     if error.strerror is None:
         return first_line(error)
     why = error.strerror[0].lower() + error.strerror[1:]
-    return f"{error.filename}: {why}" if error.filename else why
+    place = error.filename2 or error.filename  # of a copy, the second one is where it goes
+    return f"{place}: {why}" if place else why
 
 
 class SettingsError(SbrError):

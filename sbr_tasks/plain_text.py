@@ -6,11 +6,13 @@ import logging
 import re
 from typing import Any
 
-_CREDENTIALS = re.compile(r"""(?<=://)(?:[^\s/@:'"]*:[^\s'"]*|[^\s/@'"]+)@""")
-"""User and password of a URL. A password may hold `/`, `:` and `@`, which people forget to write as %2F, %3A and %40."""
+_CREDENTIALS = re.compile(r"""(?<=://)(?:[^\s/@:'"]*(?!:\d+[/\s,'"]):[^\r\n'"]*|[^\s/@'"]+)@""")
+"""User and password of a URL. A password may hold `/`, `:`, `@` and blanks, which people forget to write as %2F and so on."""
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Controls but tab and line feed, and what turns the direction of writing around."""
-_SECRET_NAMES = re.compile(r"secret|password|passwd|token|key|sas|credential", re.IGNORECASE)
+_SENSITIVE = r"(?:secret|password|passwd|token|key|sas|credential|connection_string|auth|signature|\bsig\b)"
+_SECRET_NAMES = re.compile(_SENSITIVE, re.IGNORECASE)
+_SECRET_PARAMETERS = re.compile(rf"""([?&][^=&\s'"]*{_SENSITIVE}[^=&\s'"]*=)[^&\s'"]+""", re.IGNORECASE)
 _LINE_BREAKS = re.compile(r"\s*[\r\n]+\s*")
 _OPTIONS = ("store_options", "options")
 """Settings whose fields are options of an object store."""
@@ -18,13 +20,13 @@ MASK = "***"
 
 
 def without_credentials(text: str) -> str:
-    """The text with its URLs as they are without user and password.
+    """The text with its URLs as they are without user and password, and with secret parameters masked.
 
     Example:
         >>> without_credentials("postgresql://sbr:p@ss/word@db:5432/mlflow")
         'postgresql://db:5432/mlflow'
     """
-    return _CREDENTIALS.sub("", text)
+    return _SECRET_PARAMETERS.sub(rf"\1{MASK}", _CREDENTIALS.sub("", text))
 
 
 def printable(text: str) -> str:

@@ -85,7 +85,7 @@ class Progress:
         if self._total:
             share = 100 * self._done / self._total
             self._logger.info(
-                "%s: %.0f %% (%s/s, about %.0f s left) %s",
+                "%s: %.0f%% (%s/s, about %.0f s left) %s",
                 self._what, share, _amount(rate, self._unit), self._left_s(rate), note,
             )  # fmt: skip
         else:

@@ -52,7 +52,7 @@ def scratch_folder(settings: Settings, purpose: str) -> Iterator[Path]:
     try:
         yield folder
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in _FULL or not _is_inside(folder, error):
             raise
         raise StoreError(
             f"The scratch folder {folder} can't be written ({system_error(error)}). Nothing was stored; "
@@ -60,3 +60,9 @@ def scratch_folder(settings: Settings, purpose: str) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_inside(folder: Path, error: OSError) -> bool:
+    """Whether a system's error is about a folder, as far as it says: a copy to a full disk elsewhere isn't."""
+    names = (name for name in (error.filename, error.filename2) if isinstance(name, str | os.PathLike))
+    return all(Path(name).is_relative_to(folder) for name in names)

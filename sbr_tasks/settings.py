@@ -70,8 +70,8 @@ DATA_SETS: Mapping[str, tuple[LineFormat, Mapping[str, Any]]] = {
             "delimiter": ";",
             "timezone": "UTC",
             "columns": {
-                "session_id": "session_id",
-                "item_id": "item_id",
+                "session_id": "sessionId",
+                "item_id": "itemId",
                 "clicked_at": "eventdate",
                 "time_offset": "timeframe",
             },
@@ -118,6 +118,9 @@ DATA_SETS: Mapping[str, tuple[LineFormat, Mapping[str, Any]]] = {
 }
 """Public data sets: the format of their lines, and the settings of `source` that read them. What a person sets wins."""
 
+OTHER_NAMES: Mapping[str, Mapping[str, str]] = {"diginetica": {"session_id": "sessionId", "item_id": "itemId"}}
+"""Names of columns in copies of a public data set that go around, and what its publisher calls them."""
+
 
 class Condition(NamedTuple):
     """What `source.where` asks of one column of a click: to be equal to a text, or not to be."""
@@ -158,7 +161,7 @@ _EXAMPLES = {
     "tuple_type": """a value, several with commas, or JSON such as '["a", "b"]'""",
     "dict_type": """JSON such as '{"region": "eu-west-1"}'""",
 }
-"""What is expected of a value that is none of a list or of an object, by the type of pydantic's error."""
+"""What is expected in place of a value that is no list or no object, by the type of pydantic's error."""
 
 
 def _several(value: Any) -> Any:
@@ -240,13 +243,15 @@ class SourceSettings(_Section):
         description="Minutes without a click after which a new session of the same user starts. Default: sessions have ids.",
     )
     wait_minutes: int = Field(
-        720, ge=0, description="How long a scheduled run waits for clicks of its day; 0, and any other run: it fails at once."
+        720,
+        ge=0,
+        description="Minutes that a scheduled run waits for the clicks of its day; 0: it fails at once, as other runs do.",
     )
-    check_every_minutes: float = Field(5.0, gt=0, description="How often a run that waits looks whether the source changed.")
+    check_every_minutes: float = Field(5.0, gt=0, description="Minutes between two looks of a waiting run at the source.")
     settle_seconds: float = Field(
         60.0,
         ge=0,
-        description="A local file that changed within this time may be half written and isn't read yet; 0: read at once.",
+        description="A local file that changed within this time may be half written and isn't read yet; 0: it is read at once.",
     )
 
     @model_validator(mode="before")
@@ -294,18 +299,18 @@ class SourceSettings(_Section):
 
 
 class IngestSettings(_Section):
-    """How an import treats what it reads."""
+    """What an import does with bad lines and with days that are stored already."""
 
     max_rejected: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Share of a source's lines that may be left out, and kept in a rejects file, because they don't parse.",
+        description="Share of a source's lines that may be rejected, and kept in a file, because they don't parse.",
     )
     changed_days: ChangedDays = Field(
         "take_grown",
-        description="When a source holds other clicks of a stored day. take_grown: taken if they contain all that is stored; "
-        "warn: never; take: always.",
+        description="Whether to replace a stored day by other clicks of the source. take_grown: if they contain all of the "
+        "stored ones; warn: never; take: always.",
     )
 
 
@@ -331,7 +336,7 @@ EXPECTATIONS: Mapping[str, Severity] = {
     "top_item": "warning",
     "hours": "warning",
 }
-"""What is expected of a day, and how bad it is when it isn't met: docs/validation.md says what each name stands for."""
+"""The expectations of a day and their severities; docs/validation.md explains each name."""
 
 STRUCTURAL = ("columns", "times_in_day", "ids_present", "item_ids")
 """Expectations without which a window would be wrong or can't be built: these are critical whatever is set."""
@@ -341,9 +346,10 @@ class ValidationSettings(_Section):
     """Thresholds of the Great Expectations suite."""
 
     severities: dict[str, Severity] = Field(
-        {}, description="By name of an expectation: critical (quarantine), warning or off; the others keep their default."
+        {},
+        description="Severity by name of an expectation: critical (quarantine), warning or off. The others keep their default.",
     )
-    max_session_clicks: int = Field(1000, ge=1, description="Sessions longer than this are warned about, in clicks.")
+    max_session_clicks: int = Field(1000, ge=1, description="Sessions with more clicks than this are warned about.")
     max_repeated_share: float = Field(
         0.2, ge=0, lt=1, description="A day goes to quarantine if a larger share of its clicks repeats session, item and time."
     )
@@ -351,14 +357,16 @@ class ValidationSettings(_Section):
         0.05,
         ge=0,
         lt=1,
-        description="Share of clicks with the time of the click before them, above which a day is warned about.",
+        description="Share of clicks with the same time as the click before them, above which a day is warned about.",
     )
     max_session_hours: float = Field(
-        24.0, gt=0, description="Sessions that last longer are counted, and warned about if they are more than 1%."
+        24.0,
+        gt=0,
+        description="Sessions that last longer are counted, and warned about if they are more than 1% of the sessions.",
     )
-    trailing_days: int = Field(28, ge=1, description="Days before the validated one whose facts it is compared with.")
-    min_trailing_days: int = Field(3, ge=1, description="With fewer accepted days before it, a day isn't compared.")
-    max_z: float = Field(5.0, gt=0, description="Facts with a robust z-score beyond this are warned about.")
+    trailing_days: int = Field(28, ge=1, description="Number of days before a day whose facts it is compared with.")
+    min_trailing_days: int = Field(3, ge=1, description="Minimum number of accepted days to compare a day with.")
+    max_z: float = Field(5.0, gt=0, description="Robust z-score beyond which a fact is warned about.")
     volume_tolerance: float = Field(
         0.5, gt=0, description="Counts and session lengths within this share of the trailing median are never warned about."
     )
@@ -377,7 +385,7 @@ class ValidationSettings(_Section):
         return severities
 
     def severity(self, name: str) -> Severity:
-        """How bad it is when the expectation `name` isn't met."""
+        """The severity of the expectation `name`."""
         return self.severities.get(name, EXPECTATIONS[name])
 
 
@@ -387,28 +395,26 @@ class WindowSettings(_Section):
     days: int = Field(30, ge=3, le=3660, description="Length of the window in days; it ends with the day of the run.")
     cleanse: Literal["training", "window"] = Field(
         "training",
-        description="Which clicks are cleansed: those that are trained on, or, as notebooks do, the whole window before it is "
-        "split. With window, the test day helps to choose the items, so scores are too high.",
+        description="Which clicks are cleansed: those that are trained on; or, as notebooks do, the whole window before it is "
+        "split. With window, the test day helps to choose the items, which makes scores too high.",
     )
     shortest: int = Field(2, ge=2, description="Cleansing drops sessions with fewer clicks.")
     least_click: int = Field(5, ge=1, description="Cleansing drops items with fewer clicks.")
-    longest: int | None = Field(
-        1000, ge=2, description="Maximum clicks of a session to cleanse; --set window.longest=null: none."
-    )
+    longest: int | None = Field(1000, ge=2, description="Maximum clicks of a session to train on; null: no limit.")
     longest_action: Literal["drop", "cut"] = Field(
-        "drop", description="What happens to longer sessions, before cleansing; cut: their first `longest` clicks are kept."
+        "drop", description="What to do with longer sessions before cleansing; cut: keep their first `longest` clicks."
     )
     max_missing_days: int = Field(
-        7, ge=0, description="Earlier days of the window that may be empty or in quarantine before the run fails."
+        7, ge=0, description="Maximum number of days of the window that may be empty or in quarantine."
     )
     engine: Literal["memory", "spark"] = Field(
-        "memory", description="What cleanses and splits; spark: for windows that one machine can't hold. Both give the same."
+        "memory",
+        description="Engine that builds windows; spark: for windows too large for one machine. Both give the same result.",
     )
     spark_master: str | None = Field(
         None,
         pattern=r"^(local(\[.+\])?|spark://.+|yarn|k8s://.+)$",
-        description="Where Spark works, such as spark://host:7077; none: where Airflow's connection spark_default says, "
-        "else local[*], on this machine.",
+        description="Spark's master, such as spark://host:7077. Default: Airflow's connection spark_default, else local[*].",
     )
     spark_memory: str = Field(
         "2g", pattern="^[1-9][0-9]*[mgt]$", description="Memory of Spark's driver, and on a cluster of each executor."
@@ -418,7 +424,7 @@ class WindowSettings(_Section):
     def _some_length_is_kept(self) -> Self:
         if self.longest is not None and self.longest < self.shortest:
             raise ValueError(
-                f"sessions of {self.shortest} (shortest) to {self.longest} clicks (longest) are asked for, and there are none; "
+                f"no session has at least {self.shortest} clicks (shortest) and at most {self.longest} (longest); "
                 "longest must not be below shortest"
             )
         return self
@@ -430,9 +436,9 @@ class ModelSettings(_Section):
     layers: Annotated[tuple[int, ...], Several] = Field((100,), min_length=1, description="Units of each GRU layer.")
     loss: Literal["cross-entropy", "bpr-max"] = Field("cross-entropy", description="Training loss.")
     batch_size: int = Field(64, ge=1, description="Sessions trained side by side (lanes).")
-    n_epochs: int = Field(10, ge=1, description="Most passes over the training sessions.")
+    n_epochs: int = Field(10, ge=1, description="Maximum number of epochs.")
     learning_rate: float = Field(0.1, gt=0, description="Step size of Adagrad.")
-    momentum: float = Field(0.0, ge=0, lt=1, description="Share of the last step that is repeated.")
+    momentum: float = Field(0.0, ge=0, lt=1, description="Share of the last step that is added to the next one.")
     dropout_p_embed: float = Field(0.4, ge=0, lt=1, description="Share of the item embedding that is dropped at the input.")
     dropout_p_hidden: float = Field(0.1, ge=0, lt=1, description="Share of the hidden state that is dropped.")
     constrained_embedding: bool = Field(True, description="Input and output share one embedding table.")
@@ -463,29 +469,29 @@ class ModelSettings(_Section):
 class TrainingSettings(_Section):
     """How a model is trained, apart from its hyperparameters."""
 
-    seed: int = Field(42, ge=0, lt=2**31, description="All random numbers are drawn from (seed, epoch, step).")
+    seed: int = Field(42, ge=0, lt=2**31, description="Random seed: random numbers are drawn from (seed, epoch, step).")
     patience: int = Field(3, ge=1, description="Epochs without a better validation Recall@20 before training stops.")
     validation_events: int = Field(
         500_000,
         ge=1,
-        description="About how many events validate each epoch, of evenly chosen sessions; all, if there are fewer.",
+        description="Approximate maximum of events that validate an epoch, of evenly chosen sessions.",
     )
     min_validation_events: int = Field(
         100,
         ge=1,
-        description="Fewer events don't choose the best epoch: as many epochs are trained as were best for the parent or the "
-        "last version.",
+        description="Minimum number of validation events to choose the best epoch by. With fewer, it trains as many epochs "
+        "as were best for the parent or the last version, else n_epochs.",
     )
     warm_start: Literal["off", "parent"] = Field(
-        "off", description="parent: go on from the champion of an earlier day, if its layers and loss are the same."
+        "off", description="parent: start from the weights of an earlier day's champion, if its layers and loss are the same."
     )
-    warm_epochs: int = Field(3, ge=1, description="Most passes of a training that goes on from a parent.")
+    warm_epochs: int = Field(3, ge=1, description="Maximum number of epochs of a warm start.")
 
 
 class EvaluationSettings(_Section):
     """How models are scored."""
 
-    batch_size: int = Field(512, ge=1, description="Sessions scored side by side.")
+    batch_size: int = Field(512, ge=1, description="Number of sessions scored at a time.")
 
 
 class GateSettings(_Section):
@@ -498,26 +504,29 @@ class GateSettings(_Section):
         lt=1,
         description="If set, e.g. 0.95: the one-sided lower bounds of both differences at this level must exceed min_delta.",
     )
-    min_events: int = Field(100, ge=1, description="Fewest test events a decision may rest on.")
-    min_sessions: int = Field(20, ge=1, description="Fewest test sessions a decision may rest on.")
+    min_events: int = Field(100, ge=1, description="Minimum number of test events for a decision.")
+    min_sessions: int = Field(20, ge=1, description="Minimum number of test sessions for a decision.")
     replace_unusable: bool = Field(
-        False, description="A good challenger replaces a champion whose files are lost or damaged; else the run fails."
+        False,
+        description="Let a good challenger replace a champion whose files are lost or damaged, instead of failing the run.",
     )
 
 
 class ServingSettings(_Section):
-    """What the serving copy answers with."""
+    """What the serving copy returns."""
 
-    k: int = Field(20, ge=1, description="Items that the SavedModel recommends for a session.")
+    k: int = Field(20, ge=1, description="Number of items that the SavedModel recommends for a session.")
 
 
 class MlflowSettings(_Section):
-    """Where model versions and metrics are shown; the default lies inside a local store."""
+    """Where MLflow keeps model versions and metrics; by default inside a local store."""
 
-    tracking_uri: str | None = Field(None, description="MLflow tracking and registry URI; none: SQLite inside a local store.")
-    artifact_root: str | None = Field(None, description="Folder or URI of MLflow's artifacts; none: inside a local store.")
+    tracking_uri: str | None = Field(
+        None, description="MLflow tracking and registry URI. Default: SQLite inside a local store."
+    )
+    artifact_root: str | None = Field(None, description="Folder or URI of MLflow's artifacts. Default: inside a local store.")
     pages_uri: str | None = Field(
-        None, description="Where browsers reach MLflow's pages; none: tracking_uri, if it is http; empty: nowhere, no links."
+        None, description="Where browsers reach MLflow's pages. Default: tracking_uri, if it is http. Empty: no links."
     )
     experiment: str = Field("daily_retrain", description="MLflow experiment of the training runs.")
     model_name: str = Field("gru4rec", description="Registered model whose versions the runs create.")
@@ -527,10 +536,10 @@ class UpkeepSettings(_Section):
     """What `sbr store gc` and the weekly DAG keep."""
 
     keep_days: int = Field(
-        90, ge=0, description="Runs of the newest decided day and of so many days before it keep all they read and wrote."
+        90, ge=0, description="Runs of the newest decided day, and of this many days before it, keep all they read and wrote."
     )
     grace_hours: float = Field(
-        24.0, ge=0, description="Files younger than this are never removed: a run at work may be about to publish them."
+        24.0, ge=0, description="Files younger than this are never removed: a run in progress may be about to publish them."
     )
 
 
@@ -544,7 +553,7 @@ _SECRETS = ("password", "passwd", "secret", "token", "api_key", "webhook_url")
 def _refuse_secret(argument: str) -> str:
     """Looks at the name of a notifier's argument alone, so that no message shows its value."""
     if any(secret in argument.lower() for secret in _SECRETS):
-        raise ValueError("secrets belong into the Airflow connection of the notifier")
+        raise ValueError("secrets belong in the Airflow connection of the notifier")
     return argument
 
 
@@ -552,33 +561,37 @@ NotifierArgument = Annotated[str, AfterValidator(_refuse_secret)]
 
 
 class AlertSettings(_Section):
-    """Who is told of what, through an Airflow notifier. Secrets are in its Airflow connection, never here."""
+    """Alerts through an Airflow notifier. Its secrets are in its Airflow connection, never here."""
 
     on: Annotated[tuple[AlertEvent, ...], Several] = Field(
         (),
-        description="What is told: failure, promotion (rollbacks too), streak, quarantine, deadline; none: alerts are off.",
+        description="Events to alert on: failure, promotion (rollbacks too), streak, quarantine, deadline. Default: none.",
     )
-    recipients: Annotated[tuple[str, ...], Several] = Field(
-        (), description="Addresses that mails go to (with the default notifier)."
-    )
+    recipients: Annotated[tuple[str, ...], Several] = Field((), description="E-mail addresses (with the default notifier).")
     notifier: str = Field(SMTP_NOTIFIER, description="Dotted path of the Airflow notifier's class.")
     arguments: dict[NotifierArgument, Any] = Field(
         {},
         description="Its keyword arguments; {{ alert.subject }}, {{ alert.text }}, {{ alert.html }} and {{ alert.link }} in "
         "templated ones are filled in.",
     )
-    streak_days: int = Field(7, ge=1, description="Days without a promotion after which it is told; again after as many more.")
-    deadline_hours: float = Field(6.0, gt=0, description="How long after it was queued a run is late. Backfills never are.")
+    streak_days: int = Field(
+        7,
+        ge=1,
+        description="Alert after this many days without a promotion, and again after each further period of that length.",
+    )
+    deadline_hours: float = Field(
+        6.0, gt=0, description="Hours after queueing at which a run is late. Backfills are never late."
+    )
 
     @model_validator(mode="after")
-    def _somebody_is_told(self) -> Self:
+    def _mails_have_recipients(self) -> Self:
         if self.on and self.notifier == SMTP_NOTIFIER and not self.recipients:
-            raise ValueError("mails need somebody who gets them; set alerts.recipients, or another alerts.notifier")
+            raise ValueError("e-mails need recipients; set alerts.recipients, or another alerts.notifier")
         return self
 
 
 class _Environment(EnvSettingsSource):
-    """The environment. What isn't JSON goes on as text, so that the settings themselves say what they expect."""
+    """The environment. What isn't JSON is passed on as text, so that the settings themselves say what they expect."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         try:
@@ -594,9 +607,9 @@ class Settings(BaseSettings):
         env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, toml_file=None
     )
 
-    store: str = Field("var/store", description="Where everything durable lies: a folder, or an s3://, gs://, az:// URL.")
+    store: str = Field("var/store", description="Where everything durable is kept: a folder, or an s3://, gs://, az:// URL.")
     store_options: dict[str, str] = Field({}, description="Options of an object store (endpoint, region, ...), never secrets.")
-    scratch: str | None = Field(None, description="Folder for temporary files; none: inside a local store.")
+    scratch: str | None = Field(None, description="Folder for temporary files. Default: inside a local store.")
     timezone: str = Field("UTC", description="Zone whose midnights separate days.")
     source: SourceSettings = SourceSettings()
     ingest: IngestSettings = IngestSettings()

@@ -52,12 +52,12 @@ def ingest_clicks(day: str, *, holds_back: bool = True, overrides: Iterable[str]
     require_open(as_of, ClickCatalog(store).days().get(as_of, DayState()))
     ingested = ingest_missing(store, settings, as_of, holds_back=holds_back)
     days = ClickCatalog(store).days()
-    state = days.get(as_of)
-    if state is None or state.incoming is None:
-        raise NotArrivedError(no_clicks_of(as_of, ClickCatalog(store).days_of_source(as_of), settings))
     window = window_days(as_of, settings.window.days)
     if removed := [one for one in window if one in days and days[one].status == "removed"]:
         raise DayError(f"The window of {as_of} would have holes. {removed_and_absent(removed, settings)}")
+    state = days.get(as_of)
+    if state is None or state.incoming is None:
+        raise NotArrivedError(no_clicks_of(as_of, ClickCatalog(store).days_of_source(as_of), settings))
     return {
         "day": day,
         "clicks": state.incoming.rows,
@@ -79,7 +79,7 @@ def ingest_clicks_once_there(day: str, *, overrides: Iterable[str] = ()) -> Json
         if not source.wait_minutes:
             raise
         logger.warning(
-            "Waiting for the clicks of %s: %s This looks again every %g minutes, and gives up %d minutes after its first try.",
+            "Waiting for the clicks of %s: %s Looking again every %g minutes, for up to %d minutes after the first try.",
             day, error, source.check_every_minutes, source.wait_minutes,
         )  # fmt: skip
         return None
@@ -93,10 +93,11 @@ def validate_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:
     """
     from sbr_tasks.clicks.catalog import ClickCatalog
     from sbr_tasks.days import window_days
-    from sbr_tasks.validation.checkpoint import require_days, validate_pending
+    from sbr_tasks.validation.checkpoint import log_validated, require_days, validate_pending
 
     as_of, store, settings = _open(day, overrides)
     validated = validate_pending(store, settings, window_days(as_of, settings.window.days))
+    log_validated(validated)
     days = require_days(ClickCatalog(store).days(), settings, as_of)
     return {
         "day": day,
@@ -111,11 +112,20 @@ def validate_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:
 def build_window(day: str, *, overrides: Iterable[str] = ()) -> Json:
     """Builds the window that ends with `day`; see `sbr_tasks.window.build.build_window`."""
     from sbr_tasks.window.build import build_window as build
+    from sbr_tasks.window.build import window_table
 
     as_of, store, settings = _open(day, overrides)
     window = build(store, settings, as_of)
+    logger.info("%s", window_table(window))
     parts = {name: part["clicks"] for name, part in window.manifest["parts"].items()}
-    return {"day": day, "window": window.fingerprint, "clicks": window.clicks, "items": window.manifest["n_items"], **parts}
+    return {
+        "day": day,
+        "window": window.fingerprint,
+        "clicks": window.clicks,
+        "items": window.manifest["n_items"],
+        **parts,
+        "validation_day": str(window.validation_day),
+    }
 
 
 def train_gru4rec(day: str, window: str, *, overrides: Iterable[str] = ()) -> Json:
@@ -174,11 +184,11 @@ def promote_if_better(
         model_version: The challenger.
         run: The run that decides, the same in all its attempts; None where a person does.
         force: Why the challenger is to be champion whatever its metrics.
-        is_asked: Whether anything may be promoted; if not, the gate's verdict is told and nothing is recorded.
+        is_asked: Whether anything may be promoted; if not, the gate's verdict is returned and nothing is recorded.
         overrides: Settings, as on the command line.
 
     Returns:
-        The decision on the challenger, old or new, with the `champion` that stands now, and whether this run `promoted` the
+        The decision on the challenger, old or new, with the `champion` as of now, and whether this run `promoted` the
         challenger to it.
     """
     from sbr_tasks.registry.log import PromotionLog
@@ -187,12 +197,14 @@ def promote_if_better(
 
     overrides = tuple(overrides)
     as_of, store, settings = _open(day, overrides)
-    challenger, told = (_window(store, as_of, window), model_version), _of_the_model(overrides)
+    challenger, overridden = (_window(store, as_of, window), model_version), _of_the_model(overrides)
     if is_asked:
         by, is_run = run or who(), run is not None
-        promotion, is_new = promote(store, settings, *challenger, run=by, force=force, forces_once=is_run, overridden=told)
+        promotion, is_new = promote(
+            store, settings, *challenger, run=by, force=force, forces_once=is_run, overridden=overridden
+        )
     else:
-        verdict = judge(store, settings, *challenger, run=run or who(), is_asked=False, overridden=told)
+        verdict = judge(store, settings, *challenger, run=run or who(), is_asked=False, overridden=overridden)
         promotion, is_new = verdict, False
         logger.info("%s: %s. %s", model_version, promotion.outcome, " ".join(promotion.reasons))
     state = PromotionLog(store).state()
@@ -226,16 +238,17 @@ def champion_event(decision: Json, *, overrides: Iterable[str] = ()) -> Json:
     state = PromotionLog(Store.open(load_settings(overrides))).state()
     version, entry = decision["model_version"], decision["log_entry"]
     if state.champion_entry != entry:
-        newer = f"log entry {state.champion_entry} came since"
-        why = f"{version} became champion with log entry {entry}, but isn't any more: {newer}."
+        newer = f"log entry {state.champion_entry} replaced it"
+        why = f"{version} became champion with log entry {entry}, but is no longer: {newer}."
         return {"event": None, "why": why}
     event = {"model_version": version, "day": decision["day"], "log_entry": entry}
     return {"event": event, "why": f"{version} is the champion (log entry {entry})."}
 
 
 def _of_the_model(overrides: Iterable[str]) -> tuple[str, ...]:
-    """Those of the overrides that a model and the decision on it follow from."""
-    return tuple(one for one in overrides if one.partition(".")[0].strip() in ("window", "model", "training", "gate"))
+    """The overrides that a model and the decision on it depend on; of one key that is given twice, the last, which counts."""
+    by_key = {one.partition("=")[0].strip(): one.strip() for one in overrides}
+    return tuple(one for key, one in by_key.items() if key.partition(".")[0] in ("window", "model", "training", "gate"))
 
 
 def who() -> str:
@@ -260,11 +273,18 @@ def roll_back(to: str, reason: str, *, pin: bool = False, run: str | None = None
 
 def pin_champion(reason: str, *, run: str | None = None, overrides: Iterable[str] = ()) -> Json:
     """Keeps the champion whatever the gate says; see `sbr_tasks.registry.promotion.pin_champion`."""
+    from sbr_tasks.registry.log import PromotionLog
     from sbr_tasks.registry.promotion import pin_champion as pin
     from sbr_tasks.store import Store
 
-    entry = pin(Store.open(load_settings(overrides)), reason=reason, run=run or who())
-    return {"model_version": entry.version, "log_entry": entry.number, "pinned": True, "reason": entry.reason}
+    store = Store.open(load_settings(overrides))
+    entry = pin(store, reason=reason, run=run or who())
+    return {
+        "model_version": PromotionLog(store).state().champion,
+        "log_entry": entry.number,
+        "pinned": True,
+        "reason": entry.reason,
+    }
 
 
 def unpin_champion(reason: str = "", *, run: str | None = None, overrides: Iterable[str] = ()) -> Json:
@@ -312,10 +332,12 @@ def write_report(
     as_of, store, settings = _open(day, overrides)
     promotion = None
     if window and model_version:
-        told = _of_the_model(overrides)
+        overridden = _of_the_model(overrides)
         challenger = (_window(store, as_of, window), model_version)
-        promotion = judge(store, settings, *challenger, run=run or who(), is_asked=is_asked, overridden=told)
-    return write(store, settings, as_of, promotion).as_dict(store)
+        promotion = judge(store, settings, *challenger, run=run or who(), is_asked=is_asked, overridden=overridden)
+    written = write(store, settings, as_of, promotion).as_dict(store)
+    logger.info("Report: %s", written["report"])
+    return written
 
 
 def check_store(*, overrides: Iterable[str] = ()) -> Json:
@@ -378,7 +400,7 @@ def retrain(
     Args:
         day: The day whose clicks are new.
         force: Why the new model is to be promoted whatever its metrics.
-        is_asked: Whether anything may be promoted; if not, the gate's verdict is told and nothing is recorded.
+        is_asked: Whether anything may be promoted; if not, the gate's verdict is returned and nothing is recorded.
         holds_back: Whether files that may be half written (`source.settle_seconds`) aren't read yet.
         overrides: Settings, as on the command line.
 

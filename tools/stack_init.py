@@ -75,7 +75,7 @@ def require_secrets(environment: Mapping[str, str]) -> None:
     if faults:
         raise StackError(
             f"The stack doesn't start with these secrets: {'; '.join(faults)}. Take such lines out of .env and run `python3 "
-            "tools/stack_secrets.py`, which makes what is missing (docs/operations.md, The production stack)."
+            "tools/stack_secrets.py`, which makes what is missing (docs/production.md#secrets)."
         )
 
 

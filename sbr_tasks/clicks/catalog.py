@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from sbr_tasks.clicks.ledger import Ledger
+from sbr_tasks.days import as_intervals, days_of_intervals, describe_days
 from sbr_tasks.errors import DamagedError, DayError, StoreError
 from sbr_tasks.store import FileRecord, Json, LogEntry, NumberedLog, Store, file_records, kinds, to_json
 
@@ -83,7 +84,8 @@ class DayState:
         id_type: Type of the ids of its last import (setting source.id_type); empty where the commit doesn't say.
         empty: The source held no click of the day, and none was ever accepted or put into quarantine.
         removed: All its revisions were removed (`sbr store gc` or `forget`); a run that needs the day ingests it again.
-            A day that `gc` removed stays so while the source holds no click of it.
+            A day that `gc` removed stays so while the source holds fewer clicks of it than the store did.
+        removed_clicks: How many clicks `gc` removed; 0 of a day in quarantine.
         forgotten: It was `sbr store forget` that removed it: a person gave it up, so it may be empty in future.
         differs: The value of `ingest.changed_days` under which the source's clicks, which differ from those that are stored,
             weren't taken; empty where they don't differ.
@@ -101,6 +103,7 @@ class DayState:
     id_type: str = ""
     empty: bool = False
     removed: bool = False
+    removed_clicks: int = 0
     forgotten: bool = False
     differs: str = ""
     closed: Json | None = None
@@ -136,6 +139,11 @@ class DayState:
         return list(self.decided.get(rev, {}).get("warnings", []))
 
     @property
+    def why_closed(self) -> str:
+        """Who closed the day, when and why; empty where nobody did."""
+        return f"{self.closed['actor']} on {self.closed['at'][:10]}: {self.closed['reason']}" if self.closed else ""
+
+    @property
     def status(self) -> str:
         """`unknown`, `empty`, `closed`, `incoming`, `accepted`, `quarantined` or `removed`: the last word on the day."""
         if self.pending:
@@ -168,7 +176,10 @@ class ClickCatalog:
         return len(entries), fold(entries)
 
     def ledger_of(self, day: date) -> Ledger | None:
-        """The ledger of the last import that the run of a day made, or that stored the day; None where none is on record."""
+        """The ledger of the last import that the run of a day made, or that stored the day or found other clicks of it.
+
+        None where none is on record.
+        """
         body = self._last_import(day)
         return Ledger.model_validate_json(to_json(body["source"]["ledger"])) if body else None
 
@@ -184,7 +195,8 @@ class ClickCatalog:
             body = entry.body
             if body["kind"] != "import" or "ledger" not in body["source"]:
                 continue
-            if body["source"]["for_day"] == str(day) or str(day) in body["days"]:
+            is_different = body.get("kept", {}).get(str(day)) == "different"
+            if body["source"]["for_day"] == str(day) or str(day) in body["days"] or is_different:
                 return body
         return None
 
@@ -225,17 +237,20 @@ class ClickCatalog:
             "at": at,
             "source": dict(source),
             "days": {str(revision.day): revision.as_dict() for revision in revisions},
-            "empty": [str(day) for day in empty],
+            "empty": as_intervals(empty),
             "kept": {str(day): "different" if differs else "same" for day, differs in kept.items()},
         }
-        days = {*body["days"], *body["empty"], *body["kept"]}
+        changed = {revision.day for revision in revisions}
+        named = {*changed, *empty, *kept}
 
         def build(entries: Sequence[LogEntry]) -> Json:
             for entry in entries[since:] if since is not None else ():
-                if overtaken := sorted(days & {*entry.body["days"], *entry.body.get("empty", ())}):
+                later = {*map(date.fromisoformat, entry.body["days"]), *days_of_intervals(entry.body.get("empty", ()))}
+                confirmed = set(map(date.fromisoformat, entry.body.get("kept", ())))
+                if overtaken := (named & later) | (changed & confirmed):
                     raise OvertakenError(
-                        f"Commit {entry.number} ({entry.body['kind']}) named {', '.join(overtaken[:3])} while this import read "
-                        "its source. Nothing was stored."
+                        f"Commit {entry.number} ({entry.body['kind']}) named {describe_days(list(overtaken))} while this "
+                        "import read its source. Nothing was stored."
                     )
             return body
 
@@ -245,7 +260,7 @@ class ClickCatalog:
         """Records what was decided on the pending revisions of some days, all at once.
 
         Args:
-            decisions: By day: `revision` (as a dict, with its file where it lies now), `accepted`, `failures`, `warnings`,
+            decisions: By day: `revision` (as a dict, with the current place of its file), `accepted`, `failures`, `warnings`,
                 `result` and `data_docs` (keys).
             at: When it was committed, ISO-8601.
         """
@@ -306,20 +321,43 @@ class ClickCatalog:
         """Records that a day will never have clicks: no run waits for it, and no window misses it.
 
         Args:
-            day: The day; it may lie ahead.
+            day: The day; it may be in the future.
             actor: Who says so.
             reason: Why.
             at: When it was committed, ISO-8601.
 
         Raises:
-            DayError: The day has clicks, or had some that were removed.
+            DayError: The day has clicks, had some that were removed, or is closed for another reason.
         """
         body = {"kind": "closing", "at": at, "days": {str(day): {"actor": actor, "reason": reason}}}
 
+        def build(entries: Sequence[LogEntry]) -> Json | None:
+            state = fold(entries).get(day, DayState())
+            if state.status == "closed" and state.closed:
+                if state.closed["reason"] == reason:
+                    return None
+                raise DayError(
+                    f"{day} is closed already ({state.why_closed}). To change the reason, open it first: "
+                    f"`sbr days open {day} --reason WHY`."
+                )
+            if state.status not in ("unknown", "empty"):
+                raise DayError(f"{day} can't be closed, because it has clicks: it is {state.status}.")
+            return body
+
+        self._log.append(build)
+
+    def commit_opening(self, day: date, *, actor: str, reason: str, at: str) -> None:
+        """Records that a day isn't closed any more; see `commit_closing` for the arguments.
+
+        Raises:
+            DayError: The day isn't closed.
+        """
+        body = {"kind": "opening", "at": at, "days": {str(day): {"actor": actor, "reason": reason}}}
+
         def build(entries: Sequence[LogEntry]) -> Json:
             status = fold(entries).get(day, DayState()).status
-            if status not in ("unknown", "empty", "closed"):
-                raise DayError(f"{day} can't be closed, because it has clicks: it is {status}.")
+            if status != "closed":
+                raise DayError(f"{day} isn't closed: it is {status}. `sbr days list` shows the days that are.")
             return body
 
         self._log.append(build)
@@ -366,6 +404,7 @@ def fold(entries: Sequence[LogEntry]) -> dict[date, DayState]:
         "removal": _apply_removal,
         "release": _apply_release,
         "closing": _apply_closing,
+        "opening": _apply_opening,
     }
     for entry in entries:
         kind = entry.body["kind"]
@@ -377,8 +416,8 @@ def fold(entries: Sequence[LogEntry]) -> dict[date, DayState]:
 
 def _apply_import(days: dict[date, DayState], body: Json) -> None:
     source, timezone = body["source"]["fingerprint"], body["source"]["timezone"]
-    for text in body["empty"]:
-        state = days.setdefault(date.fromisoformat(text), DayState())
+    for day in days_of_intervals(body["empty"]):
+        state = days.setdefault(day, DayState())
         state.source, state.timezone = source, timezone
         if state.removed and not state.forgotten:
             continue
@@ -390,7 +429,7 @@ def _apply_import(days: dict[date, DayState], body: Json) -> None:
         day = date.fromisoformat(text)
         state = days.setdefault(day, DayState())
         state.source, state.timezone, state.id_type = source, timezone, body["source"].get("id_type", "")
-        state.empty, state.removed, state.differs, state.closed = False, False, "", None
+        state.empty, state.removed, state.removed_clicks, state.differs, state.closed = False, False, 0, "", None
         state.incoming = Revision.from_dict(day, record)
         earlier = state.decided.get(state.incoming.rev)
         if earlier:
@@ -401,27 +440,28 @@ def _apply_validation(days: dict[date, DayState], body: Json) -> None:
     for text, decision in body["days"].items():
         day, rev = date.fromisoformat(text), decision["revision"]["rev"]
         state = days.setdefault(day, DayState())
-        # A person may have released these clicks while another validation of them was at work: that stands.
+        # A person may have released these clicks while another validation of them was at work: that decision is kept.
         if not state.decided.get(rev, {}).get("released"):
             state.decided[rev] = decision
         _decide(state, day, state.decided[rev])
 
 
 def _apply_removal(days: dict[date, DayState], body: Json) -> None:
-    """A revision that is removed was never decided on: the same clicks are validated again when they come again."""
+    """A revision that is removed was never decided on: the same clicks are validated again when they come back."""
     for text, removed in body["days"].items():
         day = date.fromisoformat(text)
         state = days.setdefault(day, DayState())
-        gone = set(removed["revisions"])
+        gone, stored = set(removed["revisions"]), state.stored
         state.decided = {rev: decision for rev, decision in state.decided.items() if rev not in gone}
         for name in ("incoming", "accepted", "quarantined"):
             revision: Revision | None = getattr(state, name)
             if revision and revision.rev in gone:
                 setattr(state, name, None)
         if state.incoming is state.accepted is state.quarantined is None and not state.empty:
-            days[day] = DayState(
-                removed=True, forgotten=body.get("forgets", False)
-            )  # as if the source was never asked: the next run that needs the day asks it
+            forgotten = body.get("forgets", False)
+            n_clicks = 0 if forgotten else stored.rows if stored else state.removed_clicks
+            # As if the source was never asked: the next run that needs the day asks it.
+            days[day] = DayState(removed=True, removed_clicks=n_clicks, forgotten=forgotten)
 
 
 def removed_files(entries: Sequence[LogEntry]) -> set[str]:
@@ -463,6 +503,11 @@ def _apply_closing(days: dict[date, DayState], body: Json) -> None:
     for text, closing in body["days"].items():
         state = days.setdefault(date.fromisoformat(text), DayState())
         state.closed = {"actor": closing["actor"], "at": body["at"], "reason": closing["reason"]}
+
+
+def _apply_opening(days: dict[date, DayState], body: Json) -> None:
+    for text in body["days"]:
+        days[date.fromisoformat(text)].closed = None
 
 
 def _decide(state: DayState, day: date, decision: Json) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sbr_tasks.settings import ChangedDays
+from sbr_tasks.clicks.sessions import is_cut_session, users_of
+from sbr_tasks.settings import ChangedDays, Settings, SourceSettings
 
 _COLUMNS = ("session_id", "item_id", "clicked_at", "category")
 
@@ -19,10 +26,12 @@ class Difference:
     Attributes:
         missing: Stored clicks that the source doesn't hold.
         added: Clicks of the source that aren't stored.
+        is_recut: Only the sessions differ, into which the clicks of users were cut.
     """
 
     missing: int
     added: int
+    is_recut: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.added)
@@ -32,20 +41,50 @@ class Difference:
         return bool(self) and (changed_days == "take" or (changed_days == "take_grown" and not self.missing))
 
 
-def difference(stored: pa.Table, offered: pa.Table) -> Difference:
+def difference(stored: pa.Table, offered: pa.Table, *, is_cut: bool = False) -> Difference:
     """Compares clicks; ids of different types by their text.
 
     Args:
-        stored: The clicks of a revision.
-        offered: The clicks that a source holds of its day.
+        stored: The clicks of a revision, sorted by session and time.
+        offered: The clicks that a source holds of its day, sorted likewise.
+        is_cut: Whether the sessions were cut out of users' clicks (`source.session_gap`). The id of such a session depends on
+            clicks of the day before and on late ones, so it is compared as its user and its first click on the day; where
+            that differs, clicks are compared by user.
     """
+    if not (is_cut and is_cut_session(stored.column("session_id"))):
+        return _difference(stored, offered)
+    found = _difference(_by_first_click(stored), _by_first_click(offered))
+    if not found.missing:
+        return found
+    by_user = _difference(_by_user(stored), _by_user(offered))
+    if by_user.missing:
+        return found
+    return by_user or replace(found, is_recut=True)
+
+
+def _difference(stored: pa.Table, offered: pa.Table) -> Difference:
+    keys = stored.column_names
     sides = [(stored, -1), (offered, 1)]
     if any(stored.schema.field(name).type != offered.schema.field(name).type for name in _COLUMNS[:2]):
         sides = [(_ids_as_text(table), sign) for table, sign in sides]
-    tables = [table.select(_COLUMNS).append_column("sign", pa.repeat(sign, len(table))) for table, sign in sides]
-    counts = pa.concat_tables(tables).group_by(list(_COLUMNS)).aggregate([("sign", "sum")]).column("sign_sum")
+    tables = [table.append_column("sign", pa.repeat(sign, len(table))) for table, sign in sides]
+    counts = pa.concat_tables(tables).group_by(keys).aggregate([("sign", "sum")]).column("sign_sum")
     missing, added = (pc.sum(counts.filter(test(counts, 0))).as_py() or 0 for test in (pc.less, pc.greater))
     return Difference(missing=-missing, added=added)
+
+
+def _by_user(clicks: pa.Table) -> pa.Table:
+    place = clicks.schema.get_field_index("session_id")
+    return clicks.set_column(place, "session_id", users_of(clicks.column("session_id")))
+
+
+def _by_first_click(clicks: pa.Table) -> pa.Table:
+    ids = clicks.column("session_id")
+    starts = np.flatnonzero(
+        np.append(True, pc.fill_null(pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)), True).to_numpy())
+    )
+    first = clicks.column("clicked_at").take(pa.array(np.repeat(starts, np.diff(np.append(starts, len(ids))))))
+    return _by_user(clicks).append_column("first", first)
 
 
 def _ids_as_text(table: pa.Table) -> pa.Table:
@@ -53,3 +92,35 @@ def _ids_as_text(table: pa.Table) -> pa.Table:
         place = table.schema.get_field_index(name)
         table = table.set_column(place, name, table.column(name).cast(pa.string()))
     return table
+
+
+def take_command(settings: Settings, day: date | None = None, *words: str) -> str:
+    """The command that imports a day of a source as some settings read it, from any folder and environment.
+
+    Args:
+        settings: Those of the import.
+        day: The day; None leaves it open, as `DAY`.
+        words: More options.
+    """
+    source = settings.source
+    place = ["--from", str(source.path), "--format", source.format, "--day", str(day or "DAY")]
+    return f"`{shlex.join(['sbr', 'ingest', *place, *words, *_changed_settings(settings)])}`"
+
+
+def _changed_settings(settings: Settings) -> Iterator[str]:
+    """Those settings of an import that aren't the defaults, as options; without `source.options`, which may hold secrets."""
+    yield from ("--set", f"store={settings.store}")
+    values = {"timezone": settings.timezone, "ingest.max_rejected": settings.ingest.max_rejected}
+    defaults: dict[str, Any] = {"timezone": "UTC", "ingest.max_rejected": 0.0}
+    for source, found in ((settings.source, values), (SourceSettings(format=settings.source.format), defaults)):
+        fields = source.model_dump(mode="json", exclude=_NOT_AS_OPTIONS)
+        columns = fields.pop("columns")
+        found |= {f"source.{name}": value for name, value in fields.items()}
+        found |= {f"source.columns.{name}": value for name, value in columns.items()}
+    for name, value in values.items():
+        if value != defaults[name]:
+            text = value if isinstance(value, str) and value.isprintable() else json.dumps(value)
+            yield from ("--set", f"{name}={text}")
+
+
+_NOT_AS_OPTIONS = {"path", "format", "options", "wait_minutes", "check_every_minutes", "settle_seconds"}

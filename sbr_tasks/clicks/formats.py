@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sbr_tasks.clicks.layouts import Layout, find_layout, layout_of
+from sbr_tasks.clicks.layouts import Layout, find_layout, layout_of, other_delimiter
 from sbr_tasks.clicks.lines import CsvParser, JsonParser, Lines, Parsed, count_lines, one_line
-from sbr_tasks.clicks.parquet import ParquetSource
+from sbr_tasks.clicks.parquet import ParquetSource, count_rows
 from sbr_tasks.clicks.rejects import Reject
 from sbr_tasks.clicks.sources import SourceFile, open_file, size_of
 from sbr_tasks.clicks.values import Limits, Reasons, Values, as_texts, to_values
@@ -102,25 +102,36 @@ def read_blocks(file: SourceFile, source: SourceSettings, now: datetime | None =
     """
     limits = Limits.between(source.earliest, now) if now else Limits.any_time()
     read = _read_parquet if source.line_format == "parquet" else _read_lines
-    try:
+    with _readable(file):
         yield from read(file, source, limits)
+
+
+@contextmanager
+def _readable(file: SourceFile) -> Iterator[None]:
+    """One sentence for whatever a damaged file makes of zlib, Arrow or Python; the cause stays in the chain of errors."""
+    try:
+        yield
     except (SbrError, MemoryError):
         raise
     except FileNotFoundError:
         raise SourceError(f"Expected clicks in {file}, but there is no such file. Check the path.") from None
     except Exception as error:
-        # Whatever a damaged file makes of zlib, Arrow or Python is one sentence; the cause stays in the chain of errors.
         raise SourceError(
             f"{file} can't be read: {one_line(error)}. Check that the file is complete and may be read."
         ) from error
 
 
-def max_lines_after(files: Sequence[SourceFile], source: SourceSettings) -> Sequence[int | None]:
-    """For each file an upper bound of the lines of all that follow it; None where sizes don't tell, as with Parquet."""
+def max_lines_after(files: Sequence[SourceFile], source: SourceSettings) -> Sequence[int]:
+    """For each file an upper bound of the lines of all that follow it; of Parquet files, their number of rows."""
+    bounds = [_max_lines(file, source) for file in files[1:]]
+    return [*accumulate(reversed(bounds), initial=0)][::-1]
+
+
+def _max_lines(file: SourceFile, source: SourceSettings) -> int:
     if source.line_format == "parquet":
-        return [*[None] * (len(files) - 1), 0]
-    bounds = [size_of(file) * (_MAX_PACKED if file.suffix == ".gz" else 1) // _MIN_LINE_BYTES for file in files]
-    return [*accumulate(reversed(bounds[1:]), initial=0)][::-1]
+        with _readable(file):
+            return count_rows(file)
+    return size_of(file) * (_MAX_PACKED if file.suffix == ".gz" else 1) // _MIN_LINE_BYTES
 
 
 def _read_lines(file: SourceFile, source: SourceSettings, limits: Limits) -> Iterator[Block]:
@@ -128,14 +139,18 @@ def _read_lines(file: SourceFile, source: SourceSettings, limits: Limits) -> Ite
     for data, first_line_number, bytes_read in _line_blocks(file):
         body, number = data, first_line_number
         if reader is None:
-            head = data.split(b"\n", _LINES_TO_GUESS)[:_LINES_TO_GUESS]
+            body = data.lstrip(b"\r\n")  # blank lines may come anywhere, also before a header
+            if not body.strip():
+                continue
+            number += data.count(b"\n", 0, len(data) - len(body))
+            head = body.split(b"\n", _LINES_TO_GUESS)[:_LINES_TO_GUESS]
             try:
-                layout = find_layout(data, source, file)
+                layout = find_layout(body, source, file)
             except SourceError as error:
                 raise SourceError(f"{error}{_other_format(head, source, file)}") from None
             reader = _LineReader(file, source, layout, limits, head)
             if layout.has_header:
-                body, number = data.partition(b"\n")[2], number + 1
+                body, number = body.partition(b"\n")[2], number + 1
         if body and not body.isspace():
             yield reader.read(body, number, bytes_read)
     if reader is None:
@@ -149,6 +164,7 @@ class _LineReader:
         self._file = file
         self._source = source
         self._head = head
+        self._layout = layout
         self._click = _ClickMaker(layout, limits)
         self._parser = CsvParser(layout) if layout.delimiter else JsonParser(layout)
         self._is_first = True
@@ -181,7 +197,10 @@ class _LineReader:
         raise SourceError(
             f"None of the first {n_lines:,} lines of {self._file} can be read as {self._source.format}. "
             f"Line {number}: {fault}. Check the settings of the source, such as its format (source.format or --format)."
-            f"{_other_format(self._head, self._source, self._file)}"
+            + (
+                _other_format(self._head, self._source, self._file)
+                or _other_separator(self._head[self._layout.has_header], self._layout)
+            )
         )
 
 
@@ -211,6 +230,7 @@ class _ClickMaker:
             SourceError: A column is of a type that can't hold what is read from it.
         """
         parsed, filtered = self._filter(parsed)
+        self._reasons.count(len(parsed.columns[self._layout.item_id]))
         values = to_values(parsed.columns, self._layout, self._schema, self._limits, allow_null=self._allow_null)
         if not values.is_bad.any():
             return _Made(values.table, filtered, parsed.faults)
@@ -261,8 +281,9 @@ def _end_of_line(stream: IO[bytes], file: SourceFile) -> bytes:
 
 
 def _require_text(start: bytes, file: SourceFile) -> None:
+    is_wide = b"\0\0\0" in (start[1:6:2], start[:6:2])
     for first_bytes, what in _PACKED.items():
-        if start.startswith(first_bytes):
+        if start.startswith(first_bytes) or (is_wide and first_bytes == b"\xff\xfe"):
             raise SourceError(f"Expected lines of UTF-8 text in {file}, but it {what}.")
     if b"\n" not in start and b"\r" in start.rstrip(b"\r"):
         raise SourceError(
@@ -284,14 +305,28 @@ def _other_format(head: list[bytes], source: SourceSettings, file: SourceFile) -
     return ""
 
 
+def _other_separator(line: bytes, layout: Layout) -> str:
+    """A sentence on what seems to separate the fields of a line that doesn't hold the delimiter of its layout."""
+    other = other_delimiter(line.decode("utf-8", "replace"), layout.delimiter) if layout.delimiter else None
+    if other is None:
+        return ""
+    return (
+        f" Its lines seem to be separated by '{other}', not by {layout.delimiter!r}: replace it, or add a header and read the "
+        f"file as csv with source.delimiter={other}."
+    )
+
+
 def _unpacked(raw: IO[bytes], file: SourceFile) -> AbstractContextManager[IO[bytes]]:
     return gzip.GzipFile(fileobj=raw) if file.suffix == ".gz" else nullcontext(raw)  # type: ignore[return-value]
 
 
 def _read_parquet(file: SourceFile, source: SourceSettings, limits: Limits) -> Iterator[Block]:
-    """Parses a Parquet file; missing and negative ids pass, so that the validation of their day can show them."""
+    """Parses a Parquet file; missing and negative ids pass, so that the validation of their day can show them.
+
+    Where users are cut into sessions they are wrong rows: no session id can be made of such a user.
+    """
     parquet = ParquetSource(file, source)
-    maker = _ClickMaker(parquet.layout, limits, allow_null=True)
+    maker = _ClickMaker(parquet.layout, limits, allow_null=source.session_gap is None)
     size, rows_read = size_of(file), 0
     for parsed in parquet.batches():
         try:

@@ -1,6 +1,6 @@
 """Ingest: one streaming pass over a source, in any order of lines, into one Parquet file a day.
 
-Blocks of lines are told apart by day and spilled to a scratch folder, while the next block is parsed; then each day is sorted
+Blocks of lines are split by day and spilled to a scratch folder, while the next block is parsed; then each day is sorted
 and published, a few at a time, unless the store holds its clicks already. Memory is bounded by the blocks and days in hand. All
 days become current in one commit, with a ledger that accounts for every line.
 """
@@ -8,7 +8,6 @@ days become current in one commit, with a ledger that accounts for every line.
 from __future__ import annotations
 
 import logging
-import shlex
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,9 +15,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
+from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from sbr_tasks.ahead import one_ahead
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, OvertakenError, Revision
-from sbr_tasks.clicks.changed import Difference, difference
+from sbr_tasks.clicks.changed import Difference, difference, take_command
 from sbr_tasks.clicks.formats import Block, click_schema, max_lines_after, read_blocks
 from sbr_tasks.clicks.ledger import Ledger, Reason
 from sbr_tasks.clicks.rejects import Rejects
@@ -42,6 +42,7 @@ from sbr_tasks.store import FileRecord, Store, content_hash, fingerprint, kinds,
 
 logger = logging.getLogger(__name__)
 
+_TAKE = ("--set", "ingest.changed_days=take")
 _AT_ONCE = 2
 """Days that are sorted and written at the same time."""
 
@@ -54,8 +55,9 @@ class DayRead:
         day: The day.
         clicks: Its clicks in the source.
         revision: The new revision that they are; None where the stored one stays.
-        stored: The revision that they were compared with; None where there was none.
+        stored: The revision that they were compared with, or that they replace; None where there was none.
         difference: How they differ from it; None where they weren't compared with anything.
+        removed_clicks: How many clicks `sbr store gc` removed, where the source holds fewer; else 0.
     """
 
     day: date
@@ -63,13 +65,14 @@ class DayRead:
     revision: Revision | None = None
     stored: Revision | None = None
     difference: Difference | None = None
+    removed_clicks: int = 0
 
     @property
     def reason(self) -> Reason | None:
         """Why the clicks were left out; None where they were stored."""
         if self.revision:
             return None
-        return "different" if self.difference else "same"
+        return "different" if self.difference or self.removed_clicks else "same"
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,9 @@ class Ingested:
         ledger: What became of each line that was read.
         rejects: The file in the store that holds the lines that don't parse; None when there are none.
         revisions: One per day whose clicks were stored.
-        empty: Days that were asked for, or lie between the first and the last one found, that have no click in the source and
+        empty: Days that were asked for, or between the first and the last one found, that have no click in the source and
             none in the store.
-        warnings: Sentences on days of which the source holds other clicks than are stored.
+        warnings: Sentences on days of which the source holds other clicks than are stored, and on closed days with clicks.
     """
 
     ledger: Ledger
@@ -104,6 +107,12 @@ class Ingested:
     @property
     def days(self) -> tuple[date, ...]:
         return tuple(revision.day for revision in self.revisions)
+
+    def in_words(self, path: str | None) -> str:
+        """Such as `Ingested 1,234 clicks of 2020-06-30 from clicks.csv.`"""
+        if not self.revisions:
+            return f"No new clicks in {path}."
+        return f"Ingested {self.rows:,} clicks of {describe_days(self.days)} from {path}."
 
 
 def ingest_missing(store: Store, settings: Settings, as_of: date, *, holds_back: bool = False) -> Ingested | None:
@@ -131,7 +140,9 @@ def ingest_missing(store: Store, settings: Settings, as_of: date, *, holds_back:
         if not wanted:
             return None
         try:
-            return _import(store, settings, wanted, as_of, holds_back)
+            ingested = _import(store, settings, wanted, as_of, holds_back)
+            logger.info("%s", ingested.in_words(settings.source.path))
+            return ingested
         except OvertakenError as error:
             logger.warning("Reading %s again: %s", settings.source.path, error)
 
@@ -160,8 +171,9 @@ def _wanted_days(store: Store, settings: Settings, as_of: date) -> list[date]:
     if differing:
         logger.warning(
             "The source still holds other clicks of %s than are stored. The log of the import that compared them has the "
-            "counts; `sbr ingest --day DAY --set ingest.changed_days=take` takes the source's.",
+            "counts; %s takes the source's.",
             describe_days(differing),
+            take_command(settings, differing[0] if len(differing) == 1 else None, *_TAKE),
         )
     return []
 
@@ -216,10 +228,12 @@ def _import(
         for clicks in one_ahead(read_files(files, settings.source, rejects, now or datetime.now(UTC))):
             spill.add(clicks)
         if not spill.rows_read:
-            raise SourceError(f"Expected clicks in {settings.source.path}, found none: the files hold no line.")
+            raise SourceError(no_clicks_at_all(settings.source, rejects))
         read = _publish_days(store, settings, spill, known)
         outside = spill.outside()
-    ledger = _ledger(read, outside, known, source, rejects)
+    window = window_days(for_day, settings.window.days) if for_day else []
+    closed = {day: state for day in window if day in outside and (state := known.get(day, DayState())).status == "closed"}
+    ledger = _ledger(read, outside, closed, known, source, rejects)
     rejects_file = store.publish(kinds.REJECTS.key(path="lines.jsonl"), rejects.to_jsonl()) if rejects.rejected else None
     found = {one.day for one in read}
     asked = sorted(days) if days is not None else days_between(min(found), max(found))
@@ -230,7 +244,11 @@ def _import(
         rejects=rejects_file,
         revisions=tuple(one.revision for one in read if one.revision),
         empty=tuple(day for day in absent if not is_stored[day] and known.get(day, DayState()).status != "closed"),
-        warnings=tuple(_describe_difference(one, settings) for one in read if one.reason == "different"),
+        warnings=(
+            *(_describe_difference(one, settings) for one in read if one.reason == "different"),
+            *_describe_reopened(read, known),
+            *(_describe_closed(day, outside[day], state, settings) for day, state in closed.items()),
+        ),
     )
     asked_of = known if days is None else {day: state for day, state in known.items() if day in set(days)}
     _require_one_id_type(asked_of, ingested.days, settings)
@@ -261,12 +279,19 @@ def _import(
 
 
 def _ledger(
-    read: Sequence[DayRead], outside: Mapping[date, int], known: Mapping[date, DayState], source: str, rejects: Rejects
+    read: Sequence[DayRead],
+    outside: Mapping[date, int],
+    closed: Collection[date],
+    known: Mapping[date, DayState],
+    source: str,
+    rejects: Rejects,
 ) -> Ledger:
-    left_out: dict[Reason, dict[date, int]] = {"outside_window": {}, "same": {}, "different": {}}
+    left_out: dict[Reason, dict[date, int]] = {reason: {} for reason in get_args(Reason)}
     for day, clicks in outside.items():
         state = known.get(day, DayState())
-        if state.last and state.source == source:  # it was read before, from this very source
+        if day in closed:
+            left_out["closed"][day] = clicks
+        elif state.last and state.source == source:  # it was read before, from this very source
             left_out["different" if state.differs else "same"][day] = clicks
         else:
             left_out["outside_window"][day] = clicks
@@ -283,23 +308,45 @@ def _ledger(
 
 
 def _describe_difference(read: DayRead, settings: Settings) -> str:
+    take = f"To take the source's clicks instead: {take_command(settings, read.day, *_TAKE)}."
+    rule = f"(ingest.changed_days={settings.ingest.changed_days})"
+    if read.removed_clicks:
+        return (
+            f"The source holds {read.clicks:,} clicks of {read.day}, fewer than the {read.removed_clicks:,} that "
+            f"`sbr store gc` removed. The day stays removed {rule}. Bring its other clicks back into the source. {take}"
+        )
     stored, found = read.stored, read.difference
     assert stored is not None and found is not None  # noqa: S101 (narrows the types)
-    place = shlex.quote(str(settings.source.path))
+    if found.is_recut:
+        return (
+            f"The source holds the {stored.rows:,} stored clicks of {read.day}, cut into other sessions (source.session_gap). "
+            f"The stored sessions stay {rule}. {take}"
+        )
     return (
         f"The source holds {read.clicks:,} clicks of {read.day}, which differ from the {stored.rows:,} that are stored: "
-        f"{found.missing:,} of the stored ones are missing, {found.added:,} are new. The stored ones stay "
-        f"(ingest.changed_days={settings.ingest.changed_days}). If the source holds only a part of the day, ingest "
-        "it together with the day's other files. To take the source's clicks instead, with the other options of this import: "
-        f"`sbr ingest --from {place} --format {settings.source.format} --day {read.day} --set ingest.changed_days=take`."
+        f"{found.missing:,} of the stored ones are missing, {found.added:,} are new. The stored ones stay {rule}. "
+        f"If the source holds only a part of the day, ingest it together with the day's other files. {take}"
     )
+
+
+def _describe_closed(day: date, clicks: int, state: DayState, settings: Settings) -> str:
+    return (
+        f"The source holds {clicks:,} clicks of {day}, which is closed ({state.why_closed}). They were left out. To store them "
+        f"and reopen the day: {take_command(settings, day)}."
+    )
+
+
+def _describe_reopened(read: Sequence[DayRead], known: Mapping[date, DayState]) -> Iterator[str]:
+    for one in read:
+        state = known.get(one.day, DayState())
+        if one.revision and state.status == "closed":
+            why = state.why_closed
+            yield f"{one.day} was closed ({why}), and is open again because the source holds {one.clicks:,} clicks of it."
 
 
 def _log_import(
     store: Store, settings: Settings, ingested: Ingested, read: Sequence[DayRead], known: Mapping[date, DayState]
 ) -> None:
-    path = settings.source.path
-    logger.info("Ingested %d clicks of %s from %s.", ingested.rows, describe_days(ingested.days) or "no day", path)
     logger.info("Ledger: %s.", ingested.ledger.in_words())
     for one in read:
         if one.revision and one.stored:
@@ -313,19 +360,28 @@ def _log_import(
         logger.warning("The source has no clicks on %s.", describe_days(empty))
     if ingested.rejects:
         logger.warning(
-            "%d of %d lines don't parse; they were left out and are kept in %s.",
-            ingested.rejected,
-            ingested.ledger.read,
+            "Left out %s of %s lines, which can't be read; kept in %s.",
+            f"{ingested.rejected:,}",
+            f"{ingested.ledger.read:,}",
             store.where(ingested.rejects.key),
         )
 
 
+def no_clicks_at_all(source: SourceSettings, rejects: Rejects) -> str:
+    """That a source holds no click, and why."""
+    if rejects.filtered:
+        why = f"source.where={source.where!r} leaves out {rejects.filtered:,} of its {rejects.lines:,} lines"
+        return f"Expected clicks in {source.path}, found none: {why}. Check the condition."
+    return f"Expected clicks in {source.path}, found none: the files hold no line."
+
+
 def removed_and_absent(days: Sequence[date], settings: Settings) -> str:
     """That the clicks of some days are neither in the store nor in the source, and what to do."""
-    place = f"{settings.source.path} no longer holds them" if settings.source.path else "no source is set (source.path)"
+    place = f"{settings.source.path} no longer holds all of them" if settings.source.path else "no source is set (source.path)"
     return (
         f"The clicks of {describe_days(days)} were removed from the store (`sbr store gc` or `forget`), and {place}. "
-        "Bring them back into the source, then run the day again."
+        "Bring them back into the source, then run the day again. Or give them up with `sbr store forget DAY --reason WHY`: "
+        "then they count as missing (window.max_missing_days)."
     )
 
 
@@ -353,7 +409,7 @@ def no_clicks_of(day: date, held: Sequence[date], settings: Settings) -> str:
 def fitting_unit(days: Sequence[date], time_unit: str) -> str | None:
     """The likelier unit of times that `time_unit` puts in January 1970; None if there is none.
 
-    Times of 2001 to 2038 that are read as a thousand times smaller ones lie on 12 to 25 January 1970, and on 1 January
+    Times of 2001 to 2038 that are read as a thousand times smaller ones fall on 12 to 25 January 1970, and on 1 January
     1970 if they are read as a million times smaller ones.
     """
     if not days or max(days) >= date(1970, 2, 1):
@@ -406,10 +462,11 @@ def _require_settled(files: Sequence[SourceFile], settings: Settings, holds_back
     if not young:
         return
     name = min(young, key=lambda one: young[one])
-    more = f" and {len(young) - 1} more files" if len(young) > 1 else ""
-    said = f"{name}{more} changed {max(young[name], 0):.0f} s ago, so it may be half written"
+    others = len(young) - 1
+    more = f" and {others} more file{'s' if others > 1 else ''}" if others else ""
+    said = f"{name}{more} changed {max(young[name], 0):.0f} s ago, so {'they' if others else 'it'} may be half written"
     if not holds_back:
-        logger.info("%s. It is read now because the source was named for this import alone (source.settle_seconds).", said)
+        logger.info("%s. Reading now, because the source was named for this import alone (source.settle_seconds).", said)
         return
     raise NotArrivedError(
         f"{said}. Nothing was read. Run this again once no file has changed for {settle_seconds:g} s (source.settle_seconds; 0 "
@@ -451,13 +508,14 @@ def _read_blocks(files: list[SourceFile], source: SourceSettings, rejects: Rejec
     total = sum(size_of(file) for file in files)
     what = files[0].name if len(files) == 1 else f"{len(files)} files"
     rows = 0
+    lines_after = cache(partial(max_lines_after, files, source))
     with Progress(f"Reading {what}", total, "B", logger) as progress:
-        for file, left in zip(files, max_lines_after(files, source), strict=True):
+        for n, file in enumerate(files):
             before = 0
             for block in _read_one_of(files, file, source, now):
                 rows += len(block.table)
                 with _leaving_out(files):
-                    rejects.add(block.lines, block.rejects, None if left is None else left + block.max_lines_left)
+                    rejects.add(block.lines, block.rejects, block.max_lines_left + (lines_after()[n] if block.rejects else 0))
                 rejects.filtered += block.filtered
                 progress.advance(block.bytes_read - before, f"{rows:,} clicks")
                 before = block.bytes_read
@@ -490,7 +548,7 @@ def _leave_out(files: list[SourceFile]) -> str:
 
 
 class _Spill:
-    """Clicks told apart by day in one Arrow file on disk, in batches of one day each; the clicks of other days are counted."""
+    """Clicks split by day in one Arrow file on disk, in batches of one day each; the clicks of other days are counted."""
 
     def __init__(self, folder: Path, settings: Settings, days: Collection[date] | None) -> None:
         self._file = str(folder / "clicks.arrow")
@@ -626,12 +684,14 @@ def _publish_day(store: Store, day: date, unsorted: pa.Table, state: DayState, s
     last, stored = state.last, state.stored
     if last and last.rev == rev:
         return DayRead(day, len(clicks), stored=last)
-    if stored is None or stored.rev == rev:  # the accepted clicks again, in place of those in quarantine
-        return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks))
+    if len(clicks) < state.removed_clicks and settings.ingest.changed_days != "take":
+        return DayRead(day, len(clicks), removed_clicks=state.removed_clicks)
+    if stored is None or stored.rev == rev:  # new, or in place of clicks in quarantine
+        return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks), state.quarantined)
     if settings.ingest.changed_days == "take":  # whatever is stored, even a damaged file
         return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks), stored)
     before = ClickCatalog(store).read(stored)
-    found = difference(before, clicks)
+    found = difference(before, clicks, is_cut=settings.source.session_gap is not None)
     is_converted = not found and before.schema.field("item_id").type != clicks.schema.field("item_id").type
     if is_converted or found.is_taken(settings.ingest.changed_days):
         return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks), stored, found)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sbr_tasks.clicks.sources import SourceFile
 from sbr_tasks.errors import SourceError
-from sbr_tasks.settings import Condition, SourceSettings, parse_where
+from sbr_tasks.settings import OTHER_NAMES, Condition, SourceSettings, parse_where
 
 _MAX_LINES_TO_GUESS = 1_000
 """Lines that may tell the layout of a file without a header, as the first ones may be wrong."""
@@ -78,6 +78,15 @@ def find_layout(data: bytes, source: SourceSettings, file: SourceFile) -> Layout
         raise
 
 
+def other_delimiter(line: str, delimiter: str) -> str | None:
+    """What seems to separate the fields of a line in which `delimiter` doesn't occur, as `source.delimiter` takes it."""
+    if delimiter in line or line.lstrip().startswith(("{", "[")):
+        return None
+    counts = {other: line.count(other) for other in ",;\t|"}
+    most = max(counts, key=lambda other: counts[other])
+    return None if counts[most] < 2 else most.replace("\t", "\\t")
+
+
 def _first_lines(data: bytes) -> Iterator[str]:
     lines = data.split(b"\n", _MAX_LINES_TO_GUESS)[:_MAX_LINES_TO_GUESS]
     return (line.decode("utf-8", "replace").rstrip("\r") for line in lines)
@@ -117,7 +126,7 @@ def _movielens_layout(first_line: str, source: SourceSettings, file: SourceFile)
     delimiter = next((d for d in ("\t", ",") if d in first_line), ":")
     has_header = first_line.startswith("userId")
     if has_header:
-        names = tuple(first_line.split(","))
+        names = tuple(first_line.replace("::", ":").split(delimiter))
     elif first_line.replace("::", ":").count(":" if double_colon else delimiter) != 3:
         raise SourceError(
             f"Expected MovieLens ratings (userId,movieId,rating,timestamp with ',', '::' or tabs) in {file}, "
@@ -181,8 +190,9 @@ def mapped_layout(names: tuple[str, ...], source: SourceSettings, file: SourceFi
         SourceError: A column is missing, or named twice.
     """
     columns = source.columns
+    other_names = OTHER_NAMES.get(source.format, {})
     layout = Layout(
-        names,
+        tuple(name if name in columns.model_dump().values() else other_names.get(name, name) for name in names),
         (columns.user_id if source.session_gap else None) or columns.session_id,
         columns.item_id,
         columns.clicked_at,
@@ -196,7 +206,18 @@ def mapped_layout(names: tuple[str, ...], source: SourceSettings, file: SourceFi
         timezone=source.timezone,
         where=parse_where(source.where or ""),
     )
-    _require_columns(layout.needed, names, what, file)
+    lists = sorted({name.partition("[].")[0] for name in layout.needed if "[]." in name})
+    if len(lists) > 1:
+        raise SourceError(
+            f"Expected columns of one list in {file}, found settings that name {', '.join(lists)} (source.columns)."
+        )
+    other = other_delimiter(names[0], delimiter) if delimiter and len(names) == 1 else None
+    if other:
+        raise SourceError(
+            f"Expected {what} with {', '.join(layout.needed)} in {file}, but the header has one column, "
+            f"{names[0][:120]!r}; set source.delimiter={other}."
+        )
+    _require_columns(layout.needed, layout.columns, what, file)
     return layout
 
 

@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from sbr_tasks.days import describe_days
 from sbr_tasks.errors import SourceError
 
-Reason = Literal["outside_window", "same", "different"]
-"""Why a valid click isn't stored: its day wasn't asked for; its day's clicks are stored already, and the source holds the same
-ones; or it holds other ones, which `ingest.changed_days` doesn't take."""
+Reason = Literal["outside_window", "closed", "same", "different"]
+"""Why a valid click isn't stored: its day wasn't asked for; its day is closed; its day's clicks are stored already, and the
+source holds the same ones; or it holds other ones, which `ingest.changed_days` doesn't take."""
 
 _WORDS: Mapping[Reason, str] = {
     "outside_window": "outside the window",
+    "closed": "of a closed day",
     "same": "already stored and the same",
     "different": "already stored and different",
 }

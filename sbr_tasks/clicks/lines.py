@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,13 @@ from sbr_tasks.errors import first_line
 
 _PIECE_LINES = 2_000
 """Lines that are gone through one by one where Arrow refuses them together."""
+
+_FEW_BYTES = 1 << 16
+"""Python decodes as many faster than Arrow looks at them."""
+_MAX_DEPTH = 500
+"""A JSON line with more objects and lists is read by Python, which refuses deep ones: Arrow knows no limit."""
+_MAX_REFUSED = 3
+"""Pieces that Arrow may refuse, beyond as many as it took, before it is asked no more."""
 
 Indices = npt.NDArray[np.int64]
 
@@ -115,6 +123,12 @@ class Lines:
 
 def is_utf8(data: bytes) -> bool:
     """Whether bytes are UTF-8; Arrow looks without making a copy."""
+    if len(data) < _FEW_BYTES:
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return False
+        return True
     offsets = pa.py_buffer(np.array([0, len(data)], np.int32))
     try:
         pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(data)]).validate(full=True)
@@ -273,29 +287,31 @@ class _Number(str):
     __slots__ = ()
 
 
-class _Repeated(dict[str, Any]):
-    """A JSON object in which keys occur twice; they are in `keys_twice`."""
-
-    keys_twice: frozenset[str] = frozenset()
+class _Constant(float):
+    """NaN or an infinity, which isn't JSON and no value of a click, but may be written for what isn't read."""
 
 
-def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    repeated = _Repeated(pairs)
-    keys = [key for key, _ in pairs]
-    repeated.keys_twice = frozenset(key for key in found if keys.count(key) > 1)
-    return repeated
+_decode: Callable[[str], tuple[Any, int]] = json.JSONDecoder(
+    parse_int=_Number, parse_float=_Number, parse_constant=_Constant, object_pairs_hook=tuple
+).raw_decode
+"""The first value of a text and where it ends; objects are tuples of pairs, so that keys which occur twice are seen."""
+_PLAIN = frozenset([str, _Number, type(None)])
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} isn't JSON")
+def _with_texts(kind: Any) -> Any:
+    """A schema, or a type, with texts in place of numbers."""
+    if isinstance(kind, pa.Schema):
+        return pa.schema([(field.name, _with_texts(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(_with_texts(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _with_texts(field.type)) for field in kind])
+    return kind if pa.types.is_boolean(kind) else pa.string()
 
 
-_decode: Callable[[str], Any] = json.JSONDecoder(
-    parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant, object_pairs_hook=_to_object
-).decode
+def _escaped(key: str) -> bytes:
+    """A pattern of a key as it is written in JSON, without its quotes."""
+    return re.escape(json.dumps(key, ensure_ascii=False)[1:-1].encode())
 
 
 class _LineError(Exception):
@@ -309,7 +325,12 @@ class JsonParser:
         self._layout = layout
         self._list_key = layout.list_key
         self._schema: pa.Schema | None = None
+        self._is_mixed = False
         self._required = {layout.session_id, layout.item_id, layout.clicked_at, *filter(None, [layout.time_offset])}
+        start = "" if self._list_key is None else f"{self._list_key}[]."
+        self._places = [(name.removeprefix(start), name.startswith(start)) for name in layout.needed]
+        self._keys = [key for key, _ in self._places]
+        self._number = re.compile(rb"(\"(?:" + b"|".join(map(_escaped, self._keys)) + rb")\"\s*:\s*)" + _JSON_NUMBER)
 
     def parse(self, data: bytes) -> Parsed:
         """The columns of some whole lines."""
@@ -319,7 +340,7 @@ class JsonParser:
         parts: list[Parsed] = []
         if len(numbers):
             self._schema = self._schema or self._guess(lines, numbers)
-            whole = self._read(rest, numbers)
+            whole = self._read_alike(rest, numbers) if self._is_mixed else self._read(rest, numbers, self._schema)
             parts = [whole] if whole is not None else list(self._in_pieces(lines, numbers))
         if len(suspects):
             parts.append(self._parse_each(lines, suspects))
@@ -338,6 +359,11 @@ class JsonParser:
             parts.append(lines.of(lines.find("\0")))
         if any(start in lines.data for start in (b":-0", b" -0", b"\t-0")):  # which is 0 to Arrow
             parts.append(lines.of(np.array([match.start() for match in _MINUS_ZERO.finditer(lines.data)], np.int64)))
+        if b"NaN" in lines.data or b"Inf" in lines.data:  # Arrow knows more of them than JSON writers
+            parts.append(lines.of(np.array([match.start() for match in _CONSTANT.finditer(lines.data)], np.int64)))
+        long = np.flatnonzero(lines.ends - lines.starts > 2 * _MAX_DEPTH)
+        openers = (line.count(b"[") + line.count(b"{") for line in lines.pick(long))
+        parts.append(long[np.fromiter(openers, np.int64, len(long)) > _MAX_DEPTH])
         found: Indices = np.unique(np.concatenate(parts)).astype(np.int64)
         return found
 
@@ -345,12 +371,10 @@ class JsonParser:
         """The types of the first lines' values; where others are of another type, their lines are read one by one."""
         examples: dict[str, Any] = {}
         for i in numbers[:20].tolist():
-            try:
-                clicks = self._clicks_of(_decode(lines[i].decode()), lines[i])
-            except (ValueError, RecursionError, _LineError):
-                continue
-            for click in clicks[:1]:
-                examples.update({name: value for name, value in click.items() if value is not None and name not in examples})
+            with suppress(_LineError):
+                for click in self._clicks_of(lines[i])[:1]:
+                    known = [(name, value) for name, value in zip(self._layout.needed, click, strict=True) if value is not None]
+                    examples = {**dict(known), **examples}
         fields = [(name, self._type_of(name, examples.get(name))) for name in self._layout.needed]
         if self._list_key is None:
             return pa.schema(fields)
@@ -367,18 +391,28 @@ class JsonParser:
 
     def _in_pieces(self, lines: Lines, numbers: Indices) -> Iterator[Parsed]:
         """Lines that Arrow refuses together: the pieces that it takes, and the lines of the others one by one."""
+        n_refused = n_taken = 0
         for piece in np.array_split(numbers, -(-len(numbers) // _PIECE_LINES)):
-            data = b"\n".join([*lines.pick(piece), b""])
-            parsed = self._read(data, piece) if len(numbers) > _PIECE_LINES else None
+            parsed = None
+            if len(numbers) > _PIECE_LINES and n_refused <= n_taken + _MAX_REFUSED:
+                parsed = self._read_alike(b"\n".join([*lines.pick(piece), b""]), piece)
+                n_refused, n_taken = n_refused + (parsed is None), n_taken + (parsed is not None)
             yield parsed if parsed is not None else self._parse_each(lines, piece)
 
-    def _read(self, data: bytes, numbers: Indices) -> Parsed | None:
-        """The columns of lines that Arrow takes; else None."""
+    def _read_alike(self, data: bytes, numbers: Indices) -> Parsed | None:
+        """The columns of lines that Arrow takes, if need be with numbers as texts; else None."""
+        parsed = None if self._is_mixed else self._read(data, numbers, self._schema)
+        if parsed is None:
+            parsed = self._read(self._number.sub(rb'\1"\2"', data), numbers, _with_texts(self._schema))
+            self._is_mixed = self._is_mixed or parsed is not None  # the next blocks will hold both too
+        return parsed
+
+    def _read(self, data: bytes, numbers: Indices, schema: pa.Schema) -> Parsed | None:
         try:
             table = pajson.read_json(
                 pa.BufferReader(data),
                 read_options=pajson.ReadOptions(block_size=len(data) + 1),
-                parse_options=pajson.ParseOptions(explicit_schema=self._schema, unexpected_field_behavior="ignore"),
+                parse_options=pajson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
             )
         except pa.ArrowException:
             return None
@@ -418,55 +452,66 @@ class JsonParser:
 
     def _parse_each(self, lines: Lines, numbers: Indices) -> Parsed:
         """Lines one by one, each by its own content alone."""
-        texts: dict[str, list[str | None]] = {name: [] for name in self._layout.needed}
+        rows: list[list[str | None]] = []
         line_of: list[int] = []
         faults: dict[int, str] = {}
         for i, line in zip(numbers.tolist(), lines.pick(numbers), strict=True):
             if not line.strip():
                 continue
             try:
-                clicks = self._texts_of(line)
+                clicks = [self._texts_of(click, line) for click in self._clicks_of(line)]
             except _LineError as error:
                 faults[i] = str(error)
                 continue
-            for click in clicks:
-                for name, text in click.items():
-                    texts[name].append(text)
+            rows += clicks
             line_of += [i] * len(clicks)
-        columns = {name: pa.array(column, pa.string()) for name, column in texts.items()}
+        texts = zip(*rows, strict=True) if rows else [()] * len(self._layout.needed)
+        columns = {name: pa.array(column, pa.string()) for name, column in zip(self._layout.needed, texts, strict=True)}
         return Parsed(columns, np.array(line_of, np.int64), faults)
 
-    def _texts_of(self, line: bytes) -> list[dict[str, str | None]]:
-        """The needed values of a line's clicks as texts; None where one is missing."""
+    def _clicks_of(self, line: bytes) -> list[list[Any]]:
+        """The needed values of each click of a line, in the order of `Layout.needed`; None where one is missing."""
         try:
-            found = _decode(line.decode())
+            text = line.decode().strip(" \t")
+            found, end = _decode(text)
         except UnicodeDecodeError:
             raise _LineError(f"expected UTF-8 text, found {shown(line)}") from None
         except RecursionError:
             raise _LineError(f"expected a JSON object that isn't nested so deeply, found {shown(line)}") from None
         except ValueError as error:
             raise _LineError(f"expected a JSON object, found {shown(line)} ({error})") from None
-        clicks = self._clicks_of(found, line)
-        return [self._click_texts(click, line) for click in clicks]
-
-    def _click_texts(self, click: dict[str, Any], line: bytes) -> dict[str, str | None]:
-        where = {one.column: self._text_of(one.column, click[one.column], line) for one in self._layout.where}
-        if any((where[one.column] == one.value) != one.is_equal for one in self._layout.where):
-            return dict.fromkeys(click) | where  # it is left out, whatever else it holds
-        return {name: self._text_of(name, value, line) for name, value in click.items()}
-
-    def _clicks_of(self, found: Any, line: bytes) -> list[dict[str, Any]]:
-        """The needed values of each click of a line."""
-        names = self._layout.needed
+        if end != len(text):
+            raise _LineError(f"expected one JSON object, found more after it: {shown(line)}")
+        outer = self._values(found, line)
         if self._list_key is None:
-            return [{name: _value(found, name, name, line) for name in names}]
-        start = f"{self._list_key}[]."
-        clicks = _value(found, self._list_key, self._list_key, line)
+            return [[outer.get(key) for key in self._keys]]
+        clicks = outer.get(self._list_key)
         if not isinstance(clicks, list):
             raise _LineError(f"column {self._list_key!r}: expected a list of objects, found {shown(line)}")
-        outside = {name: _value(found, name, name, line) for name in names if not name.startswith(start)}
-        inside = [name for name in names if name.startswith(start)]
-        return [{**outside, **{name: _value(one, name.removeprefix(start), name, line) for name in inside}} for one in clicks]
+        inner = [self._values(click, line) for click in clicks]
+        return [[(values if is_inside else outer).get(key) for key, is_inside in self._places] for values in inner]
+
+    def _values(self, pairs: Any, line: bytes) -> dict[str, Any]:
+        """An object's values by key."""
+        if not isinstance(pairs, tuple):
+            raise _LineError(f"expected a JSON object, found {shown(line)}")
+        values = dict(pairs)
+        if len(values) != len(pairs):
+            keys = [key for key, _ in pairs]
+            for name in [self._list_key, *self._keys]:
+                if keys.count(name) > 1:
+                    raise _LineError(f"expected the key {name!r} once, found it twice, which is ambiguous: {shown(line)}")
+        return values
+
+    def _texts_of(self, click: list[Any], line: bytes) -> list[str | None]:
+        """A click's values as texts."""
+        if _PLAIN.issuperset(map(type, click)) and b"\\u" not in line:
+            return click
+        names = self._layout.needed
+        asked = {one.column: self._text_of(one.column, click[names.index(one.column)], line) for one in self._layout.where}
+        if any((asked[one.column] == one.value) != one.is_equal for one in self._layout.where):
+            return [asked.get(name) for name in names]  # it is left out, whatever else it holds
+        return [self._text_of(name, value, line) for name, value in zip(names, click, strict=True)]
 
     def _text_of(self, name: str, value: Any, line: bytes) -> str | None:
         if isinstance(value, str):
@@ -478,15 +523,11 @@ class JsonParser:
         if isinstance(value, bool) and name not in self._required:
             return "true" if value else "false"
         kinds = "a text or a number" if name in self._required else "a text, a number, true, false or null"
-        raise _LineError(f"column {name!r}: expected {kinds}, found {json.dumps(value)[:80]}")
+        names = {tuple: "an object", list: "a list", _Constant: "NaN or an infinity"}
+        found = names.get(type(value)) or str(value).lower()
+        raise _LineError(f"column {name!r}: expected {kinds}, found {found}: {shown(line)}")
 
 
+_JSON_NUMBER = rb"(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)(?=[\s,}\]])"
+_CONSTANT = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
 _MINUS_ZERO = re.compile(rb":\s*-0")
-
-
-def _value(found: Any, key: str, name: str, line: bytes) -> Any:
-    if not isinstance(found, dict):
-        raise _LineError(f"expected a JSON object, found {shown(line)}")
-    if isinstance(found, _Repeated) and key in found.keys_twice:
-        raise _LineError(f"column {name!r}: expected the key once, found it twice, which is ambiguous: {shown(line)}")
-    return found.get(key)

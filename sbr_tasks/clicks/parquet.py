@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sbr_tasks.clicks.layouts import mapped_layout
-from sbr_tasks.clicks.lines import Indices, Parsed, is_utf8, one_line
+from sbr_tasks.clicks.lines import Parsed, is_utf8, one_line, shown
 from sbr_tasks.clicks.sources import SourceFile, open_file
 from sbr_tasks.clicks.values import is_scalar, one_chunk
 from sbr_tasks.errors import SourceError
@@ -52,17 +52,17 @@ class ParquetSource:
     def batches(self) -> Iterator[Parsed]:
         """The needed columns, some thousand rows at a time."""
         for batch in self._parquet.iter_batches(columns=list(self.layout.needed)):
-            columns, wrong = {}, np.zeros(0, np.int64)
+            columns: dict[str, pa.Array] = {}
+            faults: dict[int, str] = {}
             for name in self.layout.needed:
                 columns[name], not_utf8 = _plain(batch.column(name))
-                wrong = np.union1d(wrong, not_utf8)
+                faults = {row: f"column {name!r}: expected UTF-8 text, found {shown(text)}" for row, text in not_utf8} | faults
                 if name in self._int96 and pa.types.is_timestamp(columns[name].type):
                     columns[name] = columns[name].cast(pa.timestamp("us", tz="UTC"))
-            if not len(wrong):
+            if not faults:
                 yield Parsed(columns, None)
                 continue
-            kept = np.setdiff1d(np.arange(len(batch)), wrong)
-            faults = {int(row): "expected UTF-8 text, found other bytes" for row in wrong}
+            kept = np.setdiff1d(np.arange(len(batch)), list(faults))
             yield Parsed({name: column.take(pa.array(kept)) for name, column in columns.items()}, kept, faults)
 
     def row_group(self, row: int) -> int:
@@ -70,8 +70,14 @@ class ParquetSource:
         return int(np.searchsorted(self._group_ends, row, side="right"))
 
 
-def _plain(column: pa.Array) -> tuple[pa.Array, Indices]:
-    """A column without dictionaries or views, its texts as UTF-8; and the rows whose texts aren't."""
+def count_rows(file: SourceFile) -> int:
+    """Rows of a Parquet file, as its end says."""
+    with open_file(file) as stream:
+        return int(pq.ParquetFile(stream).metadata.num_rows)
+
+
+def _plain(column: pa.Array) -> tuple[pa.Array, list[tuple[int, bytes]]]:
+    """A column without dictionaries or views, its texts as UTF-8; and the rows whose texts aren't, with these."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = column.type
@@ -80,12 +86,12 @@ def _plain(column: pa.Array) -> tuple[pa.Array, Indices]:
     if pa.types.is_fixed_size_binary(kind):
         column, is_bytes = column.cast(pa.binary()), True
     if not is_text and not is_bytes:
-        return one_chunk(column), np.zeros(0, np.int64)
+        return one_chunk(column), []
     raw = column.cast(pa.binary())
     try:
-        return raw.cast(pa.string()), np.zeros(0, np.int64)
+        return raw.cast(pa.string()), []
     except pa.ArrowInvalid:
         values = raw.to_pylist()
-    wrong = np.array([i for i, value in enumerate(values) if value is not None and not is_utf8(value)], np.int64)
+    wrong = [(i, value) for i, value in enumerate(values) if value is not None and not is_utf8(value)]
     texts = [None if value is None else value.decode("utf-8", "replace") for value in values]
     return pa.array(texts, pa.string()), wrong

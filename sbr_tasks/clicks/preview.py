@@ -3,47 +3,69 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import numpy as np
 import pyarrow as pa
 
-from sbr_tasks.clicks.ingest import read_source
+from sbr_tasks.clicks.catalog import DayState
+from sbr_tasks.clicks.ingest import no_clicks_at_all, read_source
 from sbr_tasks.clicks.rejects import Rejects
 from sbr_tasks.days import day_numbers, number_to_day, window_days
 from sbr_tasks.errors import DayError, SourceError
 from sbr_tasks.settings import Settings
 
 
-def clicks_by_day(settings: Settings) -> dict[date, int]:
+def clicks_by_day(settings: Settings, rejects: Rejects) -> dict[date, int]:
     """Clicks of each day of the source, oldest day first.
 
+    Args:
+        settings: `source` says what to read; `timezone` where days begin.
+        rejects: Counts the lines, and those that don't parse.
+
     Raises:
-        SourceError: The source is absent or empty, or its lines don't parse.
+        SourceError: The source is absent or empty, or too many of its lines don't parse.
     """
     counts: Counter[int] = Counter()
-    for table in read_source(settings.source, Rejects(settings.ingest.max_rejected)):
+    for table in read_source(settings.source, rejects):
         numbers = day_numbers(table.column("clicked_at").cast(pa.int64()).to_numpy(), settings.zone)
         found, clicks = np.unique(numbers, return_counts=True)
         counts.update(dict(zip(found.tolist(), clicks.tolist(), strict=True)))
     if not counts:
-        raise SourceError(f"Expected clicks in {settings.source.path}, found none: the files hold no line.")
+        raise SourceError(no_clicks_at_all(settings.source, rejects))
     return {number_to_day(number): counts[number] for number in sorted(counts)}
 
 
-def require_windows(counts: dict[date, int], days: list[date], settings: Settings) -> None:
-    """Checks that the source reaches back far enough for the windows of some days.
+def require_windows(
+    counts: Mapping[date, int], known: Mapping[date, DayState], days: Sequence[date], settings: Settings
+) -> int:
+    """Checks that the source and the store reach back far enough for the windows of some days.
+
+    Args:
+        counts: Clicks of each day of the source.
+        known: The store's days: stored ones count as present, and closed ones aren't missing.
+        days: The last days of the windows.
+        settings: `window` says how long they are.
+
+    Returns:
+        The clicks of the largest window.
 
     Raises:
         DayError: A window would miss more days than `window.max_missing_days`.
     """
     n_days, most = settings.window.days, settings.window.max_missing_days
+    stored = {day: state.last.rows for day, state in known.items() if state.last}
+    present = {**stored, **counts}
+    closed = {day for day, state in known.items() if state.status == "closed"}
     for day in days:
-        present = sum(one in counts for one in window_days(day, n_days))
-        if n_days - present > most:
+        window = window_days(day, n_days)
+        n_present, n_open = sum(one in present for one in window), n_days - len(closed.difference(present).intersection(window))
+        if n_open - n_present > most:
             raise DayError(
                 f"{settings.source.path} has clicks on {len(counts)} days from {min(counts)} to {max(counts)}. The window of "
-                f"{day} needs {n_days - most} or more days with clicks among its {n_days}, found {present}. "
+                f"{day} needs {n_open - most} or more days with clicks among its {n_days}, found {n_present}. "
                 "Shorten the window (window.days, SBR_WINDOW__DAYS), or allow more days to be missing "
                 "(window.max_missing_days, SBR_WINDOW__MAX_MISSING_DAYS)."
             )
+    return max(sum(present.get(one, 0) for one in window_days(day, n_days)) for day in days)

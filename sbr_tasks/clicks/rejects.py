@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 from json.encoder import encode_basestring
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sbr_tasks.errors import SourceError
 
@@ -57,13 +58,13 @@ class Rejects:
         self.filtered = 0
         self.kept = 0
 
-    def add(self, lines: int, rejects: tuple[Reject, ...], max_lines_left: int | None = None) -> None:
+    def add(self, lines: int, rejects: tuple[Reject, ...], max_lines_left: int) -> None:
         """Counts the lines of a block, and keeps those of them that were rejected.
 
         Args:
             lines: All lines of the block but headers and blank ones.
             rejects: Those that are wrong.
-            max_lines_left: An upper bound of the lines that follow in the source; None where there is none.
+            max_lines_left: An upper bound of the lines that follow in the source; it counts only where lines are rejected.
 
         Raises:
             SourceError: More lines were rejected than `ingest.max_rejected` allows, however many right ones follow.
@@ -71,8 +72,7 @@ class Rejects:
         self.lines += lines
         self.rejected += len(rejects)
         self._first += rejects[: _SHOWN - len(self._first)]
-        is_hopeless = not self._max_share or (max_lines_left is not None and self._is_above_share(self.lines + max_lines_left))
-        if rejects and is_hopeless:
+        if rejects and self._is_above_share(self.lines + max_lines_left):
             raise SourceError(self._too_many("read so far " if max_lines_left else ""))
         for reject in rejects:
             if len(self._kept) >= KEPT_BYTES:
@@ -94,16 +94,33 @@ class Rejects:
 
     def _too_many(self, which: str) -> str:
         shown = ". ".join(
-            f"{file}, " + "; ".join(f"{reject.place}: {reject.reason}" for reject in rejects)
-            for file, rejects in groupby(self._first, key=lambda reject: reject.file)
+            f"{file}, {_in_short(list(rejects))}" for file, rejects in groupby(self._first, key=lambda one: one.file)
         )
         more = f" (and {self.rejected - len(self._first):,} more)" if self.rejected > len(self._first) else ""
+        allowed = f"at most {self._max_share * 100:.4g}% of all lines" if self._max_share else "none"
         return (
-            f"{self.rejected:,} of {self.lines:,} lines {which}can't be read, and {self._max_share:.4g} of all lines may be "
-            f"rejected. {shown}{more}. Nothing was stored; correct the lines and ingest again, or allow more "
-            "(ingest.max_rejected)."
+            f"{self.rejected:,} of {self.lines:,} lines {which}can't be read, and {allowed} may be rejected. {shown}{more}. "
+            "Nothing was stored; correct the lines and ingest again, or allow more (ingest.max_rejected)."
         )
 
     def to_jsonl(self) -> bytes:
         """The kept lines, one JSON object a line with `file`, `line`, `reason` and `text`, in the order of the source."""
         return bytes(self._kept)
+
+
+_PARTS = re.compile(r"(.*?, found )(.*?)( \([^()]*\))?", re.DOTALL)
+
+
+def _in_short(rejects: list[Reject]) -> str:
+    """Places and reasons of rejected lines; what a reason has in common with the one before it isn't repeated."""
+    texts: list[str] = []
+    before: tuple[str | Any, ...] = ("", "", "")
+    for reject in rejects:
+        match = _PARTS.fullmatch(reject.reason)
+        expected, found, hint = parts = match.groups("") if match else (reject.reason, "", "")
+        if found and expected == before[0]:
+            texts.append(f"{reject.place}: {found}{hint if hint != before[2] else ''}")
+        else:
+            texts.append(f"{reject.place}: {reject.reason}")
+        before = parts
+    return "; ".join(texts)

@@ -8,6 +8,9 @@ import pyarrow.compute as pc
 
 from sbr_tasks.errors import SourceError
 
+_FIRST_SECOND = 946_684_800
+"""2000 began: no session of the user 0 has a smaller id."""
+
 
 def cut_sessions(clicks: pa.Table, gap_minutes: float) -> pa.Table:
     """Gives each run of a user's clicks without a gap of more than `gap_minutes` a session id of its own.
@@ -49,3 +52,15 @@ def cut_sessions(clicks: pa.Table, gap_minutes: float) -> pa.Table:
     else:
         ids = pc.binary_join_element_wise(users.dictionary.take(users.indices), pa.array(started_s).cast(pa.string()), "@")
     return clicks.set_column(0, "session_id", ids)
+
+
+def is_cut_session(ids: pa.ChunkedArray) -> bool:
+    """Whether all ids are such as `cut_sessions` makes."""
+    if pa.types.is_integer(ids.type):
+        return bool(pc.min(ids).as_py() >= _FIRST_SECOND)
+    return bool(pc.all(pc.match_substring_regex(ids, r"@\d+$")).as_py())
+
+
+def users_of(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The users whose clicks were cut into sessions with these ids."""
+    return pc.shift_right(ids, 32) if pa.types.is_integer(ids.type) else pc.replace_substring_regex(ids, r"@\d+$", "")

@@ -87,7 +87,10 @@ def find_files(
     if place.is_dir():
         files = sorted(_files_in(place), key=str)
         if not files:
-            raise NotArrivedError(f"Expected files of clicks in the folder {place}, found none.")
+            raise NotArrivedError(
+                f"Expected files of clicks in the folder {place}, found none. Hidden and unfinished files are skipped, and "
+                f"so are folders that aren't partitions (name=value); a glob such as '{place}/*/*' reads those."
+            )
         return _require_utf8(files)
     names = glob.glob(path, recursive=True)  # noqa: PTH207 (absolute globs)
     found = sorted(file for file in map(Path, names) if file.is_file() and not _is_passed_over(file.as_posix(), path))

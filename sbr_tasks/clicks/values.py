@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,10 +26,11 @@ from sbr_tasks.errors import SourceError
 Mask = npt.NDArray[np.bool_]
 
 _FACTORS = {"s": 1_000_000, "ms": 1_000, "us": 1}
-_UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
+_UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "iso": "ISO-8601"}
 _UTC_US, _NAIVE_US = pa.timestamp("us", tz="UTC"), pa.timestamp("us")
 _MAX_INT64 = str(2**63 - 1)
-_MAX_EXACT = 2**53
+_MAX_EXACT = {64: 2**53, 32: 2**24, 16: 2**11}
+"""The largest whole number up to which floating-point numbers of so many bits hold each one."""
 _DAY_US = 86_400_000_000
 _MAX_OFFSET_US = 14 * 3_600_000_000
 """No zone is further from UTC."""
@@ -45,6 +48,7 @@ _NO_ZONE = f"^{_DATE}(?:{_TIME})?$"
 _IS_NO_ZONE = re.compile(_NO_ZONE)
 _NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _IS_NUMBER = re.compile(_NUMBER)
+_HAS_NANOSECONDS = re.compile(r":\d\d\.\d{7,}")
 _EXAMPLE = "a time such as 2014-09-24T09:58:32.124Z"
 
 
@@ -157,7 +161,12 @@ def _ids(name: str, columns: dict[str, pa.Array], layout: Layout, allow_null: bo
     numbers, bad = _whole_numbers(column)
     if not allow_null:
         bad = bad | nulls | (numbers.fill_null(0).to_numpy() < 0)
-    return numbers if wants_numbers else numbers.cast(pa.string()), bad
+    if wants_numbers:
+        return numbers, bad
+    if pa.types.is_floating(column.type):
+        return numbers.cast(pa.string()), bad
+    texts, bad = _whole_texts(column)
+    return texts, bad if allow_null else bad | nulls
 
 
 def _text_ids(column: pa.Array, nulls: Mask, wants_numbers: bool, allow_null: bool) -> tuple[pa.Array, Mask]:
@@ -175,19 +184,34 @@ def _text_ids(column: pa.Array, nulls: Mask, wants_numbers: bool, allow_null: bo
 
 def _whole_numbers(column: pa.Array) -> tuple[pa.Array, Mask]:
     """Numbers of any type as int64, and which of them have no exact one."""
+    if pa.types.is_decimal(column.type):
+        texts, bad = _whole_texts(column.fill_null(0))
+        values, is_out = decimals(pc.replace_substring_regex(texts, "^-", ""))
+        values = pc.if_else(pc.starts_with(texts, "-"), pc.negate(values), values)
+        return pc.if_else(column.is_null(), pa.scalar(None, pa.int64()), values), bad | is_out
+    if column.type == pa.uint64():
+        too_large = pc.greater(column, pa.scalar(2**63 - 1, pa.uint64())).fill_null(False)
+        whole = pc.if_else(too_large, pa.scalar(None, pa.uint64()), column).cast(pa.int64())
+        return whole, too_large.to_numpy(zero_copy_only=False)
     if pa.types.is_integer(column.type):
-        wide = column.cast(pa.uint64()) if column.type == pa.uint64() else column.cast(pa.int64())
-        if wide.type == pa.int64():
-            return wide, np.zeros(len(column), np.bool_)
-        too_large = pc.greater(wide, 2**63 - 1).fill_null(False)
-        return pc.if_else(too_large, 0, wide).cast(pa.int64()), too_large.to_numpy(zero_copy_only=False)
+        return column.cast(pa.int64()), np.zeros(len(column), np.bool_)
     numbers = column.cast(pa.float64())
     values = numbers.fill_null(0.0).to_numpy(zero_copy_only=False)
-    bad = ~np.isfinite(values) | (np.abs(values) > _MAX_EXACT) | (values != np.floor(values))
+    bad = ~np.isfinite(values) | (np.abs(values) > _MAX_EXACT[column.type.bit_width]) | (values != np.floor(values))
     whole = pa.array(np.where(bad, 0, values).astype(np.int64))
     if numbers.null_count:
         whole = pc.if_else(numbers.is_null(), pa.scalar(None, pa.int64()), whole)
     return whole, bad
+
+
+def _whole_texts(column: pa.Array) -> tuple[pa.Array, Mask]:
+    """Integers and decimals as texts, and which of them have a fraction."""
+    texts = column.cast(pa.string())
+    if not pa.types.is_decimal(column.type):
+        return texts, np.zeros(len(column), np.bool_)
+    texts = pc.replace_substring_regex(pc.replace_substring_regex(texts, r"\.0*$", ""), r"^0E-\d+$", "0")
+    has_fraction = pc.match_substring_regex(texts.fill_null(""), r"[.E]")
+    return texts, has_fraction.to_numpy(zero_copy_only=False)
 
 
 def _offsets(texts: pa.Array) -> npt.NDArray[np.int32]:
@@ -240,8 +264,8 @@ def _times(column: pa.Array, layout: Layout) -> tuple[npt.NDArray[np.int64], Mas
 
 
 def _typed_times(column: pa.Array, layout: Layout) -> tuple[npt.NDArray[np.int64], Mask]:
-    bad = column.is_null().to_numpy(zero_copy_only=False)
-    if pa.types.is_date(column.type):
+    bad, kind = column.is_null().to_numpy(zero_copy_only=False), column.type
+    if pa.types.is_date(kind):
         column = column.cast(pa.timestamp("s") if pa.types.is_date32(column.type) else pa.timestamp("ms"))
     unit, zone = column.type.unit, column.type.tz
     numbers = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
@@ -250,7 +274,7 @@ def _typed_times(column: pa.Array, layout: Layout) -> tuple[npt.NDArray[np.int64
         return at_us, bad | too_large
     if layout.timezone is None:
         raise SourceError(
-            f"the times in the column {layout.clicked_at!r} have no zone (type {column.type}); set source.timezone to the zone "
+            f"the times in the column {layout.clicked_at!r} have no zone (type {kind}); set source.timezone to the zone "
             "they are in, such as UTC or Europe/Amsterdam"
         )
     zoned, skipped = _in_zone(pa.array(at_us).cast(_NAIVE_US), layout.timezone)
@@ -346,10 +370,13 @@ class Reasons:
     def __init__(self, layout: Layout, limits: Limits) -> None:
         self._layout = layout
         self._limits = limits
+        self._possible = f"a time from {_day(limits.first_us)} (source.earliest) to {_day(limits.end_us - 1)} (a day after now)"
+        self._n_rows = self._n_wrong = 0
 
     def of_rows(self, values: Values, columns: dict[str, pa.Array], rows: npt.NDArray[np.int64]) -> Iterable[str]:
-        """One reason for each of some wrong rows."""
+        """One reason for each of the wrong rows; it depends on whether most rows so far were wrong."""
         layout, chosen = self._layout, pa.array(rows)
+        self._n_wrong += len(rows)
         names = (layout.session_id, layout.item_id, layout.clicked_at)
         sessions, items, times = (_to_python(columns[name].take(chosen)) for name in names)
         offsets = columns[layout.time_offset].take(chosen).to_pylist() if layout.time_offset else [None] * len(rows)
@@ -366,11 +393,18 @@ class Reasons:
             else:
                 yield self._of_impossible(time, us)
 
+    def count(self, n_rows: int) -> None:
+        """Counts rows, right and wrong ones, before `of_rows` names the wrong ones among them."""
+        self._n_rows += n_rows
+
     def of_id(self, name: str, value: Any) -> str:
         """What is wrong with an id."""
         if value is None or value == "":
             kind = "a non-negative 64-bit integer" if self._layout.id_type == "integer" else "a non-empty string"
             return f"column {name!r}: expected {kind}, found {'null' if value is None else 'nothing'}"
+        if isinstance(value, float) or (isinstance(value, Decimal) and value % 1):
+            expected = "a whole number that is stored exactly"
+            return f"column {name!r}: expected {expected}, found {value} (store ids as integers or texts)"
         if self._layout.id_type == "string":
             return f"column {name!r}: expected a non-empty string, found {_shown(value)}"
         return (
@@ -399,41 +433,44 @@ class Reasons:
     def _unit_hint(self, text: str) -> str:
         """What makes a time of a text that isn't one in the unit that is set."""
         if self._layout.time_unit != "iso":
-            return " (set source.time_unit=iso)" if re.match(r"\d{4}-\d\d-\d\d", text) else ""
+            return self._other_unit("iso", "it is ISO-8601") if re.match(r"\d{4}-\d\d-\d\d", text) else ""
         if _IS_NUMBER.match(text):
             return self._unit_of(text)
+        if _HAS_NANOSECONDS.search(text):
+            return " (seconds may have six decimals at most)"
         is_skipped = self._layout.timezone and _IS_NO_ZONE.match(text.strip(" \t"))
         return f" (the clocks of {self._layout.timezone} skip it)" if is_skipped else ""
 
     def _of_impossible(self, value: Any, us: int) -> str:
-        first, end = (_day(us) for us in (self._limits.first_us, self._limits.end_us - 1))
-        day = "" if str(value).startswith(_day(us)) else f", which is {_day(us)}"
-        return (
-            f"column {self._layout.clicked_at!r}: expected a time from {first} (source.earliest) to {end} (a day after now), "
-            f"found {_shown(value)}{day}{self._way_out(value, us)}"
-        )
+        text = str(value)
+        way_out = self._way_out(text, us)
+        day = "" if way_out or text.startswith(_day(us)) else f", which is {_day(us)}"
+        return f"column {self._layout.clicked_at!r}: expected {self._possible}, found {_shown(value)}{day}{way_out}"
 
-    def _way_out(self, value: Any, us: int) -> str:
+    def _way_out(self, text: str, us: int) -> str:
         """The unit or zone with which a time would be possible."""
-        if self._layout.time_unit != "iso" and _IS_NUMBER.match(str(value)):
-            return self._unit_of(str(value))
+        if self._layout.time_unit != "iso" and _IS_NUMBER.match(text):
+            return self._unit_of(text)
         if 0 <= us - self._limits.end_us < _MAX_OFFSET_US:
             return " (if it is local time, set source.timezone and write no zone)"
         return ""
 
     def _unit_of(self, text: str) -> str:
+        number = float(text)
         for unit, factor in _FACTORS.items():
-            us, out = _rounded(np.array([float(text)]), factor)
-            if unit != self._layout.time_unit and not out[0] and self._limits.hold(int(us[0])):
-                day = f"in {_UNIT_NAMES[unit]} it is {_day(int(us[0]))}"
-                return (
-                    f" ({day}: set source.time_unit={unit})"
-                    if self._layout.unit_is_set
-                    else f" ({day}; this format fixes the unit)"
-                )
-        if self._limits.hold(int(min(abs(float(text)), 1e300) // 1_000)):
+            if unit != self._layout.time_unit and abs(number * factor) < 2**62 and self._limits.hold(round(number * factor)):
+                return self._other_unit(unit, f"in {_UNIT_NAMES[unit]} it is {_day(round(number * factor))}")
+        if self._limits.hold(int(min(abs(number), 1e300) // 1_000)):
             return " (it counts nanoseconds: divide by 1,000 and set source.time_unit=us)"
         return ""
+
+    def _other_unit(self, unit: str, what: str) -> str:
+        """What to do about a time of another unit than the one set."""
+        if not self._layout.unit_is_set:
+            return f" ({what}; this format fixes the unit)"
+        if self._n_wrong * 2 < self._n_rows:
+            return f" ({what}, but most lines are in {_UNIT_NAMES[self._layout.time_unit]}: correct or drop this one)"
+        return f" ({what}: set source.time_unit={unit})"
 
 
 def _to_python(column: pa.Array) -> list[Any]:
@@ -450,7 +487,12 @@ def _shown(value: Any) -> str:
 
 def _day(us: int) -> str:
     """The UTC day of a time, if calendars reach it."""
+    return _day_name(us // _DAY_US)
+
+
+@lru_cache
+def _day_name(days: int) -> str:
     try:
-        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)).date().isoformat()
+        return (date(1970, 1, 1) + timedelta(days=days)).isoformat()
     except OverflowError:
         return "beyond any calendar"

@@ -126,7 +126,7 @@ def read_sessions(paths: Sequence[str], source: SourceSettings, named_by: str) -
     """All clicks of some files as sessions; clicks of the same second stay in the order of the files.
 
     Args:
-        paths: Files, folders or globs; a session id that stands in several is one session.
+        paths: Files, folders or globs; a session id in several of them is one session.
         source: How the clicks are laid out; its path doesn't count.
         named_by: The option that names the paths, for errors.
 

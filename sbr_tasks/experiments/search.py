@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
@@ -17,7 +17,6 @@ import numpy as np
 import tomlkit
 from tabulate import tabulate
 
-from sbr_tasks.days import day_interval_us
 from sbr_tasks.errors import EvaluationError, SettingsError, TrainingError
 from sbr_tasks.evaluation.ranking import event_clicks
 from sbr_tasks.gru4rec.curve import Epoch
@@ -25,7 +24,6 @@ from sbr_tasks.gru4rec.progress import train_shown
 from sbr_tasks.settings import ModelSettings, Settings
 from sbr_tasks.store import Json, code_version, fingerprint
 from sbr_tasks.window.build import Window, WindowData
-from sbr_tasks.window.sessions import ItemIndex
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -132,7 +130,7 @@ def search(
         data: What is trained on, and the validation sessions. The test sessions aren't looked at.
         window: Where it came from.
         settings: `model` is the setting to start from and says which loss; `training` says seed and patience.
-        journal: A file that keeps every trial; a search with the same window and settings goes on from it.
+        journal: A file that keeps every trial; a search with the same window and settings resumes it.
         minutes: When no further trial is started, and the one at work is given up.
         n_trials: Most trials, those of earlier parts of the search included; None: no limit.
         max_units: Most units of the layer.
@@ -144,8 +142,6 @@ def search(
     """
     import optuna
 
-    if judging_days > 1:
-        data = hold_out(data, day_interval_us(window.as_of - timedelta(days=judging_days), settings.zone)[0])
     if not len(event_clicks(data.validation)):
         first, last = (window.as_of - timedelta(days=n) for n in (judging_days, 1))
         raise EvaluationError(
@@ -166,22 +162,6 @@ def search(
             if found:
                 _log(found, deadline)
         return found
-
-
-def hold_out(data: WindowData, start_us: int) -> WindowData:
-    """A window whose validation begins earlier: training sessions that end at `start_us` or later are validated on instead.
-
-    Returns:
-        Training sessions, the items of those with their support, the most clicked ones first (ties: by id), and validation
-        sessions; the test as it was.
-    """
-    train = data.train
-    if train.last_click_us is None:
-        raise ValueError("the training sessions don't know when they end")
-    late = train.last_click_us >= start_us
-    kept = train.where(~late)
-    validation = train.where(late).followed_by(data.validation)
-    return replace(data, train=kept, validation=validation, index=ItemIndex.of_clicks(kept.item_ids))
 
 
 class _OutOfTimeError(Exception):
@@ -247,7 +227,7 @@ def write_settings(file: Path, model: ModelSettings, *, base: Path | None, comme
         file: What is written.
         model: Its hyperparameters.
         base: A settings file, whose other settings and comments stay; None where there is none.
-        comment: What stands above the model's settings.
+        comment: The line above the model's settings.
 
     Raises:
         SettingsError: See `require_beside`.
@@ -318,7 +298,7 @@ def _open_study(journal: Path, window: Window, settings: Settings, max_units: in
     done = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
     study.sampler = optuna.samplers.TPESampler(n_startup_trials=_N_RANDOM, seed=settings.training.seed + len(done))
     if done:
-        logger.info("Going on with a search of %d trials.", len(done))
+        logger.info("Resuming a search of %d trials.", len(done))
     if not any(_START in trial.user_attrs for trial in done):
         study.enqueue_trial(_nearest(settings.model, max_units), user_attrs={_START: True})
     return study
@@ -407,7 +387,7 @@ def search_table(found: Search, n_rows: int = 5) -> str:
             "present" if one.is_start else one.number,
             f"{one.recall_at_20:.4f}",
             f"{one.mrr_at_20:.4f}",
-            f"{100 * (one.value / found.start.value - 1):+.1f} %" if found.start.value else "-",
+            f"{100 * (one.value / found.start.value - 1):+.1f}%" if found.start.value else "-",
             describe(changes(found.start.model, one.model)),
         ]
         for one in shown

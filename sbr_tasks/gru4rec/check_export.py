@@ -7,6 +7,7 @@ each session, to standard output. `export.check_saved_model` runs it in a proces
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -38,4 +39,5 @@ def _plain(item: int | bytes) -> int | str:
 
 
 if __name__ == "__main__":
-    json.dump(ask(sys.argv[1], json.load(sys.stdin)), sys.stdout)
+    os.chdir(sys.argv[1])  # TensorFlow takes `*`, `?` and `[` of a path for a pattern
+    json.dump(ask(".", json.load(sys.stdin)), sys.stdout)

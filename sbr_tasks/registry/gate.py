@@ -196,7 +196,7 @@ def _below(metrics: Metrics, baselines: Mapping[str, Metrics]) -> tuple[str, ...
 def _compare(
     challenger: Contender, champion: Champion | None, settings: GateSettings, *, is_old: bool
 ) -> tuple[bool, tuple[str, ...]]:
-    """Whether the challenger is better in both metrics, and what is to be said of the two; without events nothing is."""
+    """Whether the challenger is better in both metrics, and sentences on the two; none without events."""
     if not challenger.metrics["n_events"]:
         return False, ()
     if champion is None:
@@ -222,7 +222,7 @@ def _compare(
 
 
 def _decisive(difference: Difference, settings: GateSettings) -> float:
-    """What must exceed the margin: the difference, or its lower bound where a confidence is set."""
+    """The value that must exceed the margin: the difference, or its lower bound where a confidence is set."""
     if settings.confidence is None:
         return difference.value
     if difference.gate_bound is None:

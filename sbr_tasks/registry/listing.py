@@ -58,9 +58,12 @@ def log_rows(store: Store) -> list[Json]:
 
 
 def pin_row(store: Store) -> Json | None:
-    """The entry since which the champion is pinned, as in `log_rows`; None where it isn't."""
-    pin = PromotionLog(store).state().pin
-    return _log_row(pin) if pin else None
+    """The entry that pinned the champion, as in `log_rows`, with the champion of now; None where it isn't pinned.
+
+    A rollback leaves a pin in force, for another champion than that of its entry.
+    """
+    state = PromotionLog(store).state()
+    return _log_row(state.pin) | {"version": state.champion} if state.pin else None
 
 
 def describe_version(store: Store, name: str) -> Json:

@@ -1,7 +1,7 @@
 """The promotion log: the one truth about the champion.
 
-Entry n is created by one writer only. Everything else that tells the champion (MLflow's alias, the serving copy, the table of
-`sbr models`) follows from the log and can be made again from it.
+Entry n is created by one writer only. Everything else that names the champion (MLflow's alias, the serving copy, the table of
+`sbr models`) follows from the log and can be rebuilt from it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Promotion:
         return {"challenger": self.challenger_metrics, **champion, **self.baselines}
 
     def as_dict(self) -> Json:
-        """The entry as it lies in the log; the number is its key."""
+        """The entry as it is stored in the log; the number is its key."""
         body = _fields(self) | {"outcome": self.outcome.value, "reasons": list(self.reasons)}
         return {"kind": "decision", **body}
 
@@ -103,7 +103,7 @@ class Rollback:
         return self.version
 
     def as_dict(self) -> Json:
-        """The entry as it lies in the log; the number is its key."""
+        """The entry as it is stored in the log; the number is its key."""
         return {"kind": "rollback", **_fields(self)}
 
 
@@ -145,7 +145,7 @@ class Pin:
         return "pin" if self.is_on else "unpin"
 
     def as_dict(self) -> Json:
-        """The entry as it lies in the log; the number is its key."""
+        """The entry as it is stored in the log; the number is its key."""
         body = _fields(self)
         del body["is_on"]
         return {"kind": self.kind, **body}
@@ -164,7 +164,7 @@ def _fields(entry: Entry) -> Json:
 
 
 def read_entry(entry: LogEntry, where: str) -> Entry:
-    """The entry that lies in the log; `where` names it in the message of a DamagedError."""
+    """An entry of the log; `where` names it in the message of a DamagedError."""
     body: dict[str, Any] = dict(entry.body)
     kind = body.pop("kind", None)
     try:
@@ -224,7 +224,7 @@ class LogState:
         passed: The versions that were promoted, or would have been, each with the entry that said so.
         were_champion: The versions that were champion at some time.
         retired: The versions that were rolled back from.
-        pin: The entry since which the champion is pinned; None where it isn't.
+        pin: The entry that pinned the champion; None where it isn't pinned.
     """
 
     n_entries: int = 0
@@ -257,7 +257,7 @@ class LogState:
         return self.champion_as_of(day)
 
     def parent_for(self, day: date) -> str | None:
-        """The version that a training for `day` may go on from: the champion, or the one as of that day, of an earlier day."""
+        """The version that a training for `day` may start from: the champion, or the one as of that day, of an earlier day."""
         if self.champion_day is not None and self.champion_day < day:
             return self.champion
         return self.champion_as_of(day)

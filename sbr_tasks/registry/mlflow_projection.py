@@ -9,20 +9,20 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from sbr_tasks.errors import DamagedError, RegistryError, TrackingError, first_line
+from sbr_tasks.errors import DamagedError, RegistryError, TrackingError, first_line, system_error
 from sbr_tasks.plain_text import without_credentials
 from sbr_tasks.registry.log import Entry, LogState, Pin, Promotion, PromotionLog, Rollback, undecided_page
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of, version_files
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, is_url
-from sbr_tasks.store import Store, file_name
+from sbr_tasks.store import Store, file_name, to_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 
 
 class MlflowProjection:
-    """Keeps MLflow level with the store."""
+    """Keeps MLflow in step with the store."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
@@ -56,7 +56,7 @@ class MlflowProjection:
         return self._alone(lambda: self._ensure(name))
 
     def show_page(self, promotion: Promotion) -> None:
-        """Keeps the page of a decision, which lies in the store, with the run of its version."""
+        """Keeps the page of a decision, which is in the store, with the run of its version."""
         self._alone(lambda: self._show_page(promotion))
 
     def show_version(self, version: ModelVersion) -> str:
@@ -102,7 +102,7 @@ class MlflowProjection:
     def _show(self, entries: Sequence[Entry], state: LogState, again: bool) -> None:
         name = self._settings.mlflow.model_name
         shown = 0 if again else int(self._client.get_registered_model(name).tags.get(_CURSOR_TAG, 0))
-        # Versions that somebody deleted in MLflow are registered again, with all that the log says of them.
+        # Versions that somebody deleted in MLflow, or whose runs, are there again with all that the log says of them.
         wanted = dict.fromkeys(version for entry in entries[:shown] if (version := _shown_with(entry)))
         for version in wanted.keys() - self._registered():
             self._ensure(version)
@@ -121,14 +121,16 @@ class MlflowProjection:
             self._client.set_registered_model_tag(name, _CURSOR_TAG, str(len(entries)))
 
     def _registered(self) -> set[str]:
-        """Our names of all versions that MLflow has."""
-        found, token = set[str](), None
-        while True:
-            page = self._client.search_model_versions(f"name = '{self._settings.mlflow.model_name}'", page_token=token)
-            found |= {version.tags.get(_NAME_TAG, "") for version in page}
-            token = page.token
-            if not token:
-                return found
+        """Our names of all versions that MLflow shows with their runs."""
+        from mlflow.entities import ViewType
+
+        where = f"name = '{self._settings.mlflow.model_name}'"
+        versions = _all_pages(lambda token: self._client.search_model_versions(where, page_token=token))
+        deleted = _all_pages(
+            lambda token: self._client.search_runs([self._experiment], "", ViewType.DELETED_ONLY, page_token=token)
+        )
+        names = {version.tags.get(_NAME_TAG, "") for version in versions}
+        return names - {run.data.tags.get(_NAME_TAG, "") for run in deleted}
 
     def _show_entry(self, entry: Entry, number: str) -> None:
         if isinstance(entry, Rollback):
@@ -174,7 +176,14 @@ class MlflowProjection:
     def _log_page(self, key: str, run_id: str) -> None:
         """Keeps a page with a run, in place of that of an earlier decision on the version; it may not be written yet."""
         if self._store.exists(key):
-            self._client.log_text(run_id, self._store.get(key).decode(), PAGE)
+            self._log_files(run_id, {PAGE: self._store.get(key)})
+
+    def _log_files(self, run_id: str, files: Mapping[str, bytes], folder: str | None = None) -> None:
+        """Keeps files with a run; they pass through scratch, as MLflow's `log_text` and `log_dict` fill the system's folder."""
+        with scratch_folder(self._settings, "mlflow") as scratch:
+            for name, content in files.items():
+                (scratch / file_name(name)).write_bytes(content)
+            self._client.log_artifacts(run_id, str(scratch), folder)
 
     def _ensure(self, name: str) -> str | None:
         """MLflow's number of a version, registered first where need be; None, with a warning, where its files are lost."""
@@ -260,11 +269,8 @@ class MlflowProjection:
             params=[Param(name, str(value)) for name, value in parameters_of(version).items()],
             tags=[RunTag(name, str(value)) for name, value in tags.items() if value],
         )
-        self._client.log_dict(run.info.run_id, manifest["lineage"], "lineage.json")
-        with scratch_folder(self._settings, "mlflow") as folder:
-            for name, content in version_files(self._store, version).items():
-                (folder / file_name(name)).write_bytes(content)
-            self._client.log_artifacts(run.info.run_id, str(folder), "model")
+        self._log_files(run.info.run_id, {"lineage.json": to_json(manifest["lineage"])})
+        self._log_files(run.info.run_id, version_files(self._store, version), "model")
         return str(run.info.run_id)
 
 
@@ -273,6 +279,17 @@ def _shown_with(entry: Entry) -> str | None:
     if isinstance(entry, Pin):
         return None
     return entry.before if isinstance(entry, Rollback) else entry.version
+
+
+def _all_pages(page_of: Callable[[str | None], Any]) -> Iterator[Any]:
+    """What MLflow lists a page at a time; `page_of` takes the token of a page, None for the first."""
+    token = None
+    while True:
+        page = page_of(token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _ms(at: str) -> int:
@@ -367,8 +384,12 @@ def in_words(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+        if isinstance(error, ImportError):
+            why = f"the driver of its database isn't installed ({error})"
+        else:
+            why = system_error(error) if isinstance(error, OSError) else first_line(error)
         raise TrackingError(
-            f"MLflow at {uri} can't be used: {first_line(error).removesuffix('.')}. Nothing is lost, the store has all "
+            f"MLflow at {uri} can't be used: {why.removesuffix('.')}. Nothing is lost, the store has all "
             "records: repair MLflow or move it away, then run `sbr repair`."
         ) from None

@@ -1,7 +1,7 @@
-"""Promotion: the gate asked against the champion that stands, and the answer committed to the log.
+"""Promotion: the gate compares a challenger with the current champion, and its decision is committed to the log.
 
 The log is written first; MLflow's alias and the serving copy follow it. Whoever stops in between leaves a usable champion,
-and the next run or `sbr repair` brings the rest level.
+and the next run or `sbr repair` updates the rest.
 """
 
 from __future__ import annotations
@@ -63,20 +63,20 @@ def promote_if_better(
     forces_once: bool = False,
     overridden: Sequence[str] = (),
 ) -> tuple[Promotion, bool]:
-    """Decides on a challenger, commits the decision and brings MLflow and the serving copy level with the log.
+    """Decides on a challenger, commits the decision and updates MLflow and the serving copy from the log.
 
-    When another run commits first, the challenger is compared again with the champion that then stands. A version that
+    When another run commits first, the challenger is compared again with the champion of then. A version that
     was decided on keeps its decision, unless a person forces it.
 
     Args:
-        store: Where models, evaluations and the log lie.
+        store: Where models, evaluations and the log are.
         settings: Margin, confidence and floors of the gate.
         window: The window whose test day both are scored on.
         name: The challenger.
         run: What is deciding, for the log.
         force: Why a person wants the challenger to be champion whatever its metrics.
-        forces_once: `run` may be repeated, unlike a person's wish: what it forced before stands, whoever came after.
-        overridden: Settings of this run that aren't the usual ones (`model.n_epochs=3`), for whoever reads the log.
+        forces_once: `run` may be repeated, unlike a person's wish: what it forced before holds, whoever came after.
+        overridden: Settings for this run only (`model.n_epochs=3`), which the reasons name.
 
     Returns:
         The decision on the challenger, and whether it was made now.
@@ -125,7 +125,7 @@ def judge(
     """What the gate says of a challenger now; nothing is written to the log.
 
     Args:
-        store: Where models, evaluations and the log lie.
+        store: Where models, evaluations and the log are.
         settings: Margin, confidence and floors of the gate.
         window: The window whose test day it is scored on.
         name: The challenger.
@@ -162,8 +162,8 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
 
     A pin that is in force stays in force, for the new champion.
 
-    The same rollback again, with nothing in the log since, brings MLflow and the serving copy level and returns its entry. They
-    are brought level too before a version that is champion already is refused.
+    The same rollback again, with nothing in the log since, updates MLflow and the serving copy and returns its entry. They
+    are updated too before a version that is champion already is refused.
 
     Raises:
         RegistryError: `to` was never champion, is it already, or is retired; or there is no reason.
@@ -204,7 +204,7 @@ def pin_champion(store: Store, *, reason: str, run: str) -> Pin | Rollback:
     """Pins the champion: until `unpin_champion`, decisions are recorded as what they would be, and the champion stays.
 
     Returns:
-        The entry since which the champion is pinned; the one that is there where it was pinned for the same reason before.
+        The entry that pinned the champion: an earlier one where it is pinned for the same reason already.
 
     Raises:
         RegistryError: There is no champion, it is pinned for another reason, or the reason is blank.
@@ -222,10 +222,11 @@ def pin_champion(store: Store, *, reason: str, run: str) -> Pin | Rollback:
 
     log = PromotionLog(store)
     created = _append(log, build)
-    in_force = created or log.state().pin
+    state = log.state()
+    in_force = created or state.pin
     if in_force is None:
         raise RegistryError("Somebody else unpinned the champion at the same time. Pin it again.")
-    logger.info("%s is pinned (%s).", in_force.version, pin_in_words(in_force))
+    logger.info("%s is pinned (%s).", state.champion, pin_in_words(in_force))
     return in_force
 
 
@@ -257,7 +258,7 @@ def pin_in_words(pin: Pin | Rollback) -> str:
 
 
 def project(store: Store, settings: Settings) -> None:
-    """Brings MLflow and the serving copy level with the log, however far behind they are.
+    """Updates MLflow and the serving copy from the log, however far behind they are.
 
     The serving copy comes first, so that a shop gets the champion even if MLflow is out of reach. A version whose files are
     lost is left out of MLflow with a warning.
@@ -283,7 +284,7 @@ def repair(store: Store, settings: Settings) -> Json:
         versions that the store holds or the log names but whose files are lost or damaged.
 
     Raises:
-        TrackingError: MLflow can't be used; the serving copy was made again all the same.
+        TrackingError: MLflow can't be used; the serving copy was rebuilt anyway.
     """
     whole, faults = dict[str, ModelVersion](), []
     for name in sorted({*version_names(store), *PromotionLog(store).state().days}):

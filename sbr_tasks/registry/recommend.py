@@ -43,7 +43,7 @@ def recommend(store: Store, session: list[str], *, k: int, name: str | None = No
     """The `k` items that a model expects next.
 
     Args:
-        store: Where the models lie.
+        store: The store with the models.
         session: Item ids as text, oldest first.
         k: How many items; fewer are returned when the model knows fewer.
         name: A version; None asks the champion.
@@ -107,7 +107,13 @@ def publish_next_items(store: Store, *, k: int = 20) -> tuple[str, FileRecord]:
 
 
 def _champion(store: Store) -> str:
-    name = PromotionLog(store).state().champion
-    if name is None:
+    state = PromotionLog(store).state()
+    if state.champion:
+        return state.champion
+    if not state.decisions:
         raise RegistryError("There is no champion yet. Train one with `sbr retrain --as-of DAY`.")
-    return name
+    last = max(state.decisions.values(), key=lambda decision: decision.number)
+    raise RegistryError(
+        f"There is no champion yet: the last decision, on {last.version}, was {last.outcome} (log entry {last.number}). "
+        f"`sbr log` shows why. `sbr retrain --as-of {last.as_of} --force REASON` promotes a model whatever it scores."
+    )

@@ -55,17 +55,17 @@ def is_published(store: Store, entry: int, name: str) -> bool:
 
 
 def publish_serving(store: Store, entry: int, version: ModelVersion) -> None:
-    """Publishes a version as `serving/gru4rec/<entry>/`, in place of what lies there.
+    """Publishes a version as `serving/gru4rec/<entry>/`, in place of what is there.
 
     The graph is written last: until then TF Serving finds nothing to load in the folder.
 
     Args:
-        store: Where models and the serving copy lie.
+        store: Where models and the serving copy are.
         entry: Number of the log entry that made the version champion.
         version: The champion.
 
     Raises:
-        DamagedError: Files of the version are missing or damaged; what lay there is untouched.
+        DamagedError: Files of the version are missing or damaged; what was there is untouched.
     """
     folder = kinds.SERVED_FILE.folder(entry=entry)
     files = {f"{folder}/{file_name(name)}": store.read(record) for name, record in _files(version).items()}

@@ -29,7 +29,8 @@ from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, kinds
-from sbr_tasks.window.build import Window, read_part, read_window
+from sbr_tasks.window.build import Window, read_index, read_part, read_window
+from sbr_tasks.window.sessions import UNKNOWN
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class ModelVersion:
 def train_version(store: Store, settings: Settings, window: Window) -> ModelVersion:
     """Trains GRU4Rec on a window, or returns the version that was trained of the same inputs.
 
-    With `training.warm_start` the training goes on from the champion of an earlier day (its parent), if there is one whose
+    With `training.warm_start` the training starts from the champion of an earlier day (its parent), if there is one whose
     layers and loss are the same. Where validation has too few events to choose the best epoch, as many are trained as were best
     for the parent, or for the last version of an earlier day.
 
@@ -228,7 +229,7 @@ def _publish_saved_model(store: Store, settings: Settings, folder: str, weights:
 
 
 class StoreCheckpoints:
-    """The last epoch of a training that is at work, in the store: any machine may go on from it."""
+    """The last epoch of a training that is at work, in the store: any machine may resume from it."""
 
     def __init__(self, store: Store, key: str) -> None:
         self._store = store
@@ -248,7 +249,7 @@ class StoreCheckpoints:
 
 
 def _find_parent(store: Store, settings: Settings, as_of: date) -> tuple[str | None, Parent | None]:
-    """Name and content of the version that the training goes on from; None of both for a fresh start."""
+    """Name and content of the version that the training starts from; None of both for a fresh start."""
     name = PromotionLog(store).state().parent_for(as_of) if settings.training.warm_start == "parent" else None
     if name is None:
         return None, None
@@ -266,7 +267,7 @@ def _find_parent(store: Store, settings: Settings, as_of: date) -> tuple[str | N
 
 @dataclass(frozen=True)
 class _Epochs:
-    """How many epochs are trained where validation can't tell.
+    """How many epochs are trained where validation can't choose.
 
     Attributes:
         n: The number.
@@ -280,16 +281,23 @@ class _Epochs:
 
 
 def _epochs_without_validation(store: Store, settings: Settings, window: Window, parent: str | None) -> _Epochs | None:
-    """How long to train where the validation day has too few events to choose the best epoch; None where it has enough."""
+    """How long to train where the validation day has too few events to choose the best epoch; None where it has enough.
+
+    Events whose target is no item of the training days don't count: every epoch ranks them last.
+    """
     from sbr_tasks.gru4rec.progress import max_epochs
 
-    n_events = len(event_clicks(read_part(store, window, "validation", settings.zone)))
+    validation = read_part(store, window, "validation", settings.zone)
+    targets = validation.item_ids[event_clicks(validation)]
+    n_known = int(np.count_nonzero(read_index(store, window).encode(targets) != UNKNOWN))
     least = settings.training.min_validation_events
-    if n_events >= least:
+    if n_known >= least:
         return None
+    n_unknown = len(targets) - n_known
+    besides = f", not counting {n_unknown:,} whose target is no item of the training days" if n_unknown else ""
     few = (
-        f"The validation day {window.validation_day} has {n_events:,} events, too few to choose the best epoch (at least "
-        f"{least:,}, training.min_validation_events)"
+        f"The validation day {window.validation_day} has too few events to choose the best epoch: {n_known:,} of the {least:,} "
+        f"that training.min_validation_events asks for{besides}"
     )
     most = max_epochs(settings, is_warm=parent is not None)
     for name in [parent] if parent else _decided_before(store, window.as_of):
@@ -300,8 +308,8 @@ def _epochs_without_validation(store: Store, settings: Settings, window: Window,
             continue
         if parent or manifest["inputs"].get("parent") is None:
             n = min(max(1, int(manifest["best_epoch"])), most)
-            return _Epochs(n, name, f"{few}: trained for {n} epoch{'s' if n > 1 else ''}, as was best for {name}.")
-    return _Epochs(most, None, f"{few}: trained for all {most} epochs.")
+            return _Epochs(n, name, f"{few}. Trained for {n} epoch{'s' if n > 1 else ''}, as was best for {name}.")
+    return _Epochs(most, None, f"{few}. Trained for {most} epoch{'s' if most > 1 else ''}, the maximum.")
 
 
 def _decided_before(store: Store, day: date) -> list[str]:

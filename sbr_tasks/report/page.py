@@ -88,7 +88,6 @@ def write_report(store: Store, settings: Settings, as_of: date, promotion: Promo
     report = Report(promotion.page, promotion, number, version_url(settings, number) if number else None)
     store.replace(report.key, _render(store, settings, entries, report).encode())
     where = store.where(report.key)
-    logger.info("Report: %s", where)
     if fault:
         raise TrackingError(f"The page was written to {where}, but adding it to MLflow failed: {fault}") from fault
     projection.show_page(promotion)
@@ -198,7 +197,7 @@ def _facts_of(store: Store, promotion: Promotion) -> Facts:
 def _profile(store: Store, window: Window) -> Profile | None:
     """The profile of the window's clicks; None where they are gone, as may be of an old run."""
     try:
-        return profile_of_window(store, window.as_of, window.manifest["inputs"])
+        return profile_of_window(store, window.as_of, window.manifest)
     except DamagedError as error:
         logger.warning("The page of %s has no profile of the data: %s", window.as_of, error)
         return None

@@ -16,13 +16,13 @@ from sbr_tasks.store.records import to_json
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that stand for a step's inputs: equal inputs, equal digits."""
+    """16 hexadecimal digits that identify a step's inputs: equal inputs, equal digits."""
     return hashlib.sha256(to_json(inputs)).hexdigest()[:16]
 
 
 @cache
 def code_version(*packages: str) -> str:
-    """16 hexadecimal digits that stand for the code of some parts of `sbr_tasks`, such as `"window"`.
+    """16 hexadecimal digits that identify the code of some parts of `sbr_tasks`, such as `"window"`.
 
     They change when behaviour may change, not with a comment, a docstring or the layout.
     """
@@ -55,7 +55,7 @@ def _is_docstring(node: object) -> bool:
 
 
 def content_hash(table: pa.Table) -> str:
-    """16 hexadecimal digits that stand for a table's rows, whatever file format or library version holds them."""
+    """16 hexadecimal digits that identify a table's rows, whatever file format or library version holds them."""
     digest = hashlib.sha256()
     for name in table.column_names:
         column = table.column(name).combine_chunks()

@@ -26,7 +26,7 @@ _CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout"
 """Options of the HTTP client and not of the object store; obstore wants them apart."""
 
 _SERVICE_OPTIONS = ("endpoint", "account_name")
-"""Options, as obstore names them, that tell where a bucket lies. A bucket has one region, and keys only open it."""
+"""Options, as obstore names them, that say where a bucket is. A bucket has one region, and keys only open it."""
 
 _READ_AT_ONCE = 16
 _CHUNK = 8 << 20
@@ -38,7 +38,7 @@ _NAMED_DIGITS = 12
 
 @dataclass(frozen=True)
 class Stat:
-    """What lies under a key, without its content: bytes, and when it was written (in UTC, by the store's clock)."""
+    """What is stored under a key, without its content: bytes, and when it was written (in UTC, by the store's clock)."""
 
     key: str
     size: int
@@ -77,7 +77,7 @@ class Store:
 
     @property
     def service(self) -> tuple[str, ...]:
-        """What tells this object store from others with a bucket of that name: endpoint and account, empty where not given."""
+        """What distinguishes this object store from others with a bucket of that name: endpoint and account, else empty."""
         given = getattr(self._opened, "config", {})
         return tuple(given.get(name, "").rstrip("/") for name in _SERVICE_OPTIONS)
 
@@ -118,7 +118,7 @@ class Store:
         self._write(key, data, "create")
 
     def publish(self, key: str, data: bytes | memoryview) -> FileRecord:
-        """Writes a file under `key` with the hash of its content added to the name: no other content ever lies there."""
+        """Writes a file under `key` with the hash of its content added to the name: no other content is ever stored there."""
         path = PurePosixPath(key)
         digest = hashlib.sha256(data).hexdigest()
         return self._put(str(path.with_name(f"{path.stem}.{digest[:_NAMED_DIGITS]}{path.suffix}")), data, digest)
@@ -128,11 +128,11 @@ class Store:
         self.put_new(key, seal(key, body))
 
     def replace_record(self, key: str, body: Mapping[str, Any]) -> None:
-        """Writes a record whole, with its checksum, whatever lay there."""
+        """Writes a record whole, with its checksum, whatever was there."""
         self.replace(key, seal(key, body))
 
     def replace(self, key: str, data: bytes | memoryview) -> FileRecord:
-        """Writes `key` whole, whatever lay there. For what follows from other records; all else is `publish`ed."""
+        """Writes `key` whole, whatever was there. For what follows from other records; all else is `publish`ed."""
         return self._put(key, data, hashlib.sha256(data).hexdigest())
 
     def _put(self, key: str, data: bytes | memoryview, digest: str) -> FileRecord:
@@ -288,7 +288,7 @@ class Store:
         return Stat(key, found["size"], found["last_modified"])
 
     def digest(self, key: str) -> tuple[int, str]:
-        """Size and SHA-256 of what lies under `key`, read in chunks. See `get` for the errors."""
+        """Size and SHA-256 of what is stored under `key`, read in chunks. See `get` for the errors."""
         digest, size = hashlib.sha256(), 0
         try:
             for chunk in obstore.get(self._backend, key).stream(min_chunk_size=_CHUNK):
@@ -303,7 +303,7 @@ class Store:
     def get_entries(self, stats: Sequence[Stat]) -> list[Json]:
         """Log entries, which never change: each is read once, several at a time. See `get_json` for the errors.
 
-        One that was written anew all the same (a store that was restored, or begun again in the same place) is read again.
+        One that was written anew even so (a store that was restored, or begun again in the same place) is read again.
         """
         missing = [stat for stat in stats if stat not in self._log_entries]
         if missing:

@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 CHECKSUM = "checksum"
 """The field of a record that holds the hash of its key and of its other fields."""
-REMEDY = "Restore it from a backup; docs/operations.md says under Recovery what can be made again, and how."
+REMEDY = "Restore it from a backup; docs/store.md#remedies says what can be rebuilt, and how."
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,15 @@ def unseal(key: str, data: bytes, where: str) -> Json:
     """
     try:
         body = json.loads(data)
-        recorded = body.pop(CHECKSUM) if isinstance(body, dict) else None
+        if not isinstance(body, dict):
+            raise ValueError(f"found a {type(body).__name__}")
+        recorded = body.pop(CHECKSUM, None)
+        if recorded is None:
+            raise ValueError("without a checksum")
         checksum = _checksum(key, body)
-    except (ValueError, KeyError, RecursionError) as error:
-        raise DamagedError(f"{where} is damaged: expected a JSON object with a checksum ({error!r:.60}). {REMEDY}") from None
-    if not isinstance(body, dict) or recorded != checksum:
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{where} is damaged: expected a JSON object ({error!s:.60}). {REMEDY}") from None
+    if recorded != checksum:
         raise DamagedError(f"{where} is damaged: it was changed after it was written (its checksum doesn't match). {REMEDY}")
     return body
 
@@ -70,10 +74,10 @@ def file_name(name: str) -> PurePosixPath:
     """A name of a file within a folder that a record gives, once it is sure that it leads to no other place.
 
     Raises:
-        DamagedError: It is absolute, empty, or leads out of the folder.
+        DamagedError: It is absolute, empty, leads out of the folder, or holds control characters.
     """
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name or "\\" in name:
+    if path.is_absolute() or ".." in path.parts or not path.parts or not name.isprintable() or "\\" in name:
         raise DamagedError(f"Expected the name of a file inside a folder, found {name!r}, which leads elsewhere. {REMEDY}")
     return path
 

@@ -2,8 +2,8 @@
 
 Work may go on beside it. What a run at work reads or writes is safe for these reasons:
 
-- A revision of clicks is committed as removed before its files go. The commit is made of the log as it stands (whoever commits
-  first, the other one looks again), so a revision that a run has just made current is never removed. A run that reads the log
+- A revision of clicks is committed as removed before its files go. The commit is made of the log as it is (if another commit
+  comes first, it is made anew), so a revision that a run has just made current is never removed. A run that reads the log
   afterwards ingests the day again; one that had read it before finds the file missing and says so.
 - The manifest of a window or version goes before its files, so a run finds it whole, or builds it again.
 - Nothing goes that was written within the grace period, which is longer than a run takes from writing a file to naming it. Each
@@ -21,7 +21,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from tabulate import tabulate
 
-from sbr_tasks.clicks.catalog import ClickCatalog, Removed
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Removed, fold
 from sbr_tasks.days import describe_days
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
 from sbr_tasks.progress import Progress
@@ -96,7 +96,7 @@ def clear_store(
     dry_run: bool = False,
     is_confirmed: bool = False,
 ) -> Cleared:
-    """Removes what no retained run and no log entry needs; see docs/operations.md for what that is.
+    """Removes what no retained run and no log entry needs; see docs/store.md#clear for what that is.
 
     Args:
         store: What to clear.
@@ -109,7 +109,7 @@ def clear_store(
     Raises:
         DayError: More than half of the accepted days would go, and nobody confirmed that; nothing was removed.
         DamagedError: A record can't be read, so that nobody knows what it needs; nothing was removed.
-        StoreError: The store is out of reach; what was removed until then stays removed, and the next clearing goes on.
+        StoreError: The store is out of reach; what was removed until then stays removed, and the next clearing continues.
     """
     found = take_inventory(store)
     if found.faults:
@@ -167,12 +167,13 @@ def forget_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str
         DayError: The reason is blank, or the catalog knows no clicks of that day.
     """
     if not why.strip():
-        raise DayError("To forget a day needs a reason, for whoever asks later where its clicks went; it was blank.")
+        raise DayError("Forgetting a day needs a reason, which is kept in the record; found a blank one.")
 
     def build(entries: Sequence[LogEntry]) -> Mapping[date, Removed]:
         revisions = revision_files(entries).get(day, {})
         files = frozenset(key for roles in revisions.values() for keys in roles.values() for key in keys)
-        return {day: Removed(frozenset(revisions), files)} if files else {}
+        state = fold(entries).get(day, DayState())
+        return {day: Removed(frozenset(revisions), files)} if files or (state.removed and not state.forgotten) else {}
 
     entry = ClickCatalog(store).commit_removal(build, why=why.strip(), at=_second(now), forgets=True)
     if entry is None:
@@ -204,7 +205,7 @@ def _keep_manifest(store: Store, key: str, manifest: Json) -> None:
     try:
         store.create_record(key, manifest)
     except AlreadyExistsError:
-        logger.info("%s stands already.", store.where(key))
+        logger.info("%s exists already.", store.where(key))
 
 
 def _delete(store: Store, plan: Plan) -> None:

@@ -83,7 +83,7 @@ class Copied:
 
 
 def copy_store(source: Store, target: Store) -> Copied:
-    """Copies a store, or goes on with a copy, or brings one up to date.
+    """Copies a store, or continues a copy, or brings one up to date.
 
     What is committed meanwhile is copied too, and what is removed meanwhile isn't.
 
@@ -175,7 +175,7 @@ def _restless(source: Store, key: str) -> StoreError:
 def _damaged(source: Store, fault: Fault) -> DamagedError:
     return DamagedError(
         f"The copy stopped: {source.where(fault.key)} is {fault.kind}. {fault.why} {fault.remedy} "
-        "`sbr store check` names all faults; the same command then goes on."
+        "`sbr store check` names all faults; the same command then continues."
     )
 
 

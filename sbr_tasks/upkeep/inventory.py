@@ -1,6 +1,6 @@
-"""What lies in the store, and which record names it.
+"""What the store holds, and which record names it.
 
-Only the store's own folders are looked at: `mlflow/` and `scratch/`, which lie inside a local store too, are not among them.
+Only the store's own folders are looked at: `mlflow/` and `scratch/`, which are inside a local store too, are not among them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Named:
     """A file that a record names, or that explains itself.
 
     Attributes:
-        key: Where it lies.
+        key: Its place in the store.
         record: The key of the record that names it; its own where it explains itself.
         size: Bytes; None where the record doesn't say.
         sha256: Its hash, or the first digits of it; None where nothing says.
@@ -67,7 +67,7 @@ class Inventory:
     """The store's files and records at one moment.
 
     Attributes:
-        stats: Everything that lies there, by key.
+        stats: All files, by key.
         half_written: What killed writers left in a local folder, by key.
         named: Everything that a record names, and the records, by key.
         faults: Of the records themselves.

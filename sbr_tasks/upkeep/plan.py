@@ -1,6 +1,6 @@
 """What nothing needs any more: a pure function of an inventory, a number of days and a moment.
 
-"Now" is the newest decided day: a run is retained if its day lies at most `keep_days` before it. No click moves it, because one
+"Now" is the newest decided day: a run is retained if its day is at most `keep_days` before it. No click moves it, because one
 wrong clock would make every real day old.
 """
 
@@ -91,7 +91,7 @@ def make_plan(found: Inventory, *, keep_days: int, window_days: int, before: dat
 def plan_days(commits: Sequence[LogEntry], found: Inventory, plan: Plan) -> dict[date, Removed]:
     """Revisions and files of clicks that no retained run needs, given some commits.
 
-    A revision stays if it is its day's last word or a window that stays was built of it, and the day lies in the window of a
+    A revision stays if it is its day's last word or a window that stays was built of it, and the day is in the window of a
     retained run. The imported file of a revision that was decided on goes: the decision has a copy.
     """
     states = fold_days(commits)
@@ -134,7 +134,7 @@ def revision_files(commits: Sequence[LogEntry]) -> dict[date, dict[str, dict[str
                     for keys in roles.values():
                         keys.difference_update(removed["files"])
             continue
-        if kind == "closing":
+        if kind in ("closing", "opening"):
             continue
         role = "incoming" if kind == "import" else "decided"
         for text, record in entry.body["days"].items():

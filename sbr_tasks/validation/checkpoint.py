@@ -36,11 +36,16 @@ _SESSION_DAYS = 7
 
 @dataclass(frozen=True)
 class Validated:
-    """What a validation decided: the days by outcome, and the warnings of the accepted ones."""
+    """What a validation decided: the accepted days, why others failed, and the warnings of both."""
 
     accepted: tuple[date, ...]
-    quarantined: tuple[date, ...]
+    failures: dict[date, list[str]]
     warnings: dict[date, list[str]]
+
+    @property
+    def quarantined(self) -> tuple[date, ...]:
+        """The days that failed."""
+        return tuple(self.failures)
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def validate_pending(store: Store, settings: Settings, days: Sequence[date] | No
     A day that passes is compared with by the days after it.
 
     Args:
-        store: Where the days lie.
+        store: The store with the days.
         settings: Thresholds and the zone.
         days: The days to look at; None looks at all.
 
@@ -91,7 +96,11 @@ def validate_pending(store: Store, settings: Settings, days: Sequence[date] | No
             progress.advance(1)
     if decisions:
         catalog.commit_validation(decisions, at=datetime.now(UTC).isoformat(timespec="seconds"))
-    return _report(decisions)
+    return Validated(
+        accepted=tuple(day for day, decision in decisions.items() if decision["accepted"]),
+        failures={day: decision["failures"] for day, decision in decisions.items() if not decision["accepted"]},
+        warnings={day: decision["warnings"] for day, decision in decisions.items() if decision["warnings"]},
+    )
 
 
 def _judge(
@@ -153,14 +162,14 @@ def require_days(days: Mapping[date, DayState], settings: Settings, as_of: date)
     """Checks that the accepted days of a window are enough to train and test on.
 
     Raises:
-        DayError: `as_of` is closed or has no accepted clicks, no day before it has some, more than `window.max_missing_days`
-            are missing, or days were removed and not ingested again.
+        DayError: `as_of` is closed or has no accepted clicks, fewer than two days before it have some, more than
+            `window.max_missing_days` are missing, or days were removed and not ingested again.
     """
     window = window_days(as_of, settings.window.days)
     states = {day: days.get(day, DayState()) for day in window}
     require_open(as_of, states[as_of])
     if states[as_of].status != "accepted":
-        raise DayError(f"The model of {as_of} is tested on {as_of}, but {_why_missing(as_of, states[as_of])}")
+        raise DayError(f"The model of {as_of} is tested on {as_of}, but {_why_missing([as_of], states[as_of])}")
     removed = [day for day, state in states.items() if state.status == "removed"]
     if removed:
         raise DayError(
@@ -169,9 +178,8 @@ def require_days(days: Mapping[date, DayState], settings: Settings, as_of: date)
             "source again."
         )
     missing = tuple(day for day, state in states.items() if state.accepted is None and state.status != "closed")
-    for day, state in states.items():
-        if state.status not in ("accepted", "closed"):
-            logger.warning("%s", _why_missing(day, state))
+    for sentence in _why_not_accepted(states):
+        logger.warning("%s", sentence)
     if len(missing) > settings.window.max_missing_days:
         raise DayError(
             f"{len(missing)} of the {len(window)} days of the window are missing ({describe_days(missing)}); "
@@ -181,12 +189,13 @@ def require_days(days: Mapping[date, DayState], settings: Settings, as_of: date)
 
 
 def _validation_day(states: Mapping[date, DayState], as_of: date) -> date:
-    """The newest day before `as_of` with accepted clicks, but not the window's oldest: nothing is before it to train on."""
+    """The newest day before `as_of` with accepted clicks; another one must be before it, to train on."""
     earlier = sorted(day for day, state in states.items() if state.accepted and day < as_of)
-    if not earlier or earlier[-1] == min(states):
+    if len(earlier) < 2:
+        found = f"only {earlier[0]}" if earlier else "none"
         raise DayError(
-            f"The model of {as_of} is validated on the newest accepted day before it, and there is none between {min(states)} "
-            f"and {as_of} to train before. Ingest earlier days, or lengthen the window (window.days)."
+            f"Expected two or more accepted days from {min(states)} to {as_of - timedelta(days=1)}, to train and validate the "
+            f"model of {as_of} on; found {found}. Ingest earlier days, or lengthen the window (window.days)."
         )
     if earlier[-1] != as_of - timedelta(days=1):
         between = [day for day in states if earlier[-1] < day < as_of]
@@ -197,16 +206,27 @@ def _validation_day(states: Mapping[date, DayState], as_of: date) -> date:
     return earlier[-1]
 
 
-def _why_missing(day: date, state: DayState) -> str:
+def _why_not_accepted(states: Mapping[date, DayState]) -> list[str]:
+    """Why days aren't accepted, one sentence for all days of which the same is to be said."""
+    alike: dict[tuple[str, ...], list[date]] = {}
+    for day, state in states.items():
+        if state.status not in ("accepted", "closed"):
+            alike.setdefault((state.status, *state.failures), []).append(day)
+    return [_why_missing(days, states[days[0]]) for days in alike.values()]
+
+
+def _why_missing(days: Sequence[date], state: DayState) -> str:
+    named, is_one = describe_days(days), len(days) == 1
+    has, was, files = ("has", "was", "its file was") if is_one else ("have", "were", "their files were")
     reasons = {
-        "empty": f"{day} has no clicks in the source. Check that its file was delivered, then run the day again.",
-        "unknown": f"{day} was never ingested. Run the day again, or ingest it with `sbr ingest`.",
-        "incoming": f"{day} was ingested but not validated yet. Run `sbr validate`, or the day again.",
-        "removed": f"the clicks of {day} were removed (`sbr store gc` or `forget`). Run the day again: it ingests them again.",
-        "quarantined": f"{day} is in quarantine: {'; '.join(state.failures)}. "
-        f"Correct the source and run the day again; `sbr quarantine show {day}` says more.",
+        "empty": f"{named} {has} no clicks in the source. Check that {files} delivered, then run the day again.",
+        "unknown": f"{named} {was} never ingested. Run the day again, or ingest with `sbr ingest`.",
+        "incoming": f"{named} {was} ingested but not validated yet. Run `sbr validate`, or the day again.",
+        "removed": f"the clicks of {named} were removed (`sbr store gc` or `forget`). Run the day again to ingest them.",
+        "quarantined": f"{named} {'is' if is_one else 'are'} in quarantine: {'; '.join(state.failures)}. "
+        f"Correct the source and run the day again; `sbr quarantine show {days[0]}` says more.",
     }
-    return reasons.get(state.status, f"{day} is {state.status}.")
+    return reasons.get(state.status, f"{named}: {state.status}.")
 
 
 class _History:
@@ -237,11 +257,12 @@ class _History:
             facts = replace(facts, new_items=share_of_new(items, [table.column("item_id").combine_chunks() for table in seen]))
         earlier = self._tables("sessions", self._sessions, self._before(day, _SESSION_DAYS))
         if earlier:
-            facts = replace(facts, long_sessions=share_of_long(sessions, earlier, validation.max_session_hours))
+            share, longest = share_of_long(sessions, earlier, validation.max_session_hours)
+            facts = replace(facts, long_sessions=share, longest_session_id=longest)
         return _Measured(facts.as_dict(), items, sessions.select(["session_id", "first_us"]))
 
     def facts_before(self, day: date) -> list[Json]:
-        """The facts of the accepted days before; records from before there were facts tell the volume only."""
+        """The facts of the accepted days before; records without facts have the volume only."""
         decisions = [self._decisions[one] for one in self._before(day, self._settings.validation.trailing_days)]
         volumes = [{"clicks": d["revision"]["rows"], **{n: d["revision"][n] for n in ("sessions", "items")}} for d in decisions]
         return [volume | decision.get("facts", {}) for volume, decision in zip(volumes, decisions, strict=True)]
@@ -287,19 +308,14 @@ def _publish(store: Store, revision: Revision, verdict: _Verdict, measured: _Mea
     return decision
 
 
-def _report(decisions: dict[date, Json]) -> Validated:
-    validated = Validated(
-        accepted=tuple(day for day, decision in decisions.items() if decision["accepted"]),
-        quarantined=tuple(day for day, decision in decisions.items() if not decision["accepted"]),
-        warnings={day: decision["warnings"] for day, decision in decisions.items() if decision["warnings"]},
-    )
+def log_validated(validated: Validated) -> None:
+    """Logs what a validation decided, for a run."""
     if validated.accepted:
         logger.info("Accepted %s.", describe_days(validated.accepted))
-    for day in validated.quarantined:
-        logger.error("%s goes to quarantine: %s.", day, "; ".join(decisions[day]["failures"]))
+    for day, failures in validated.failures.items():
+        logger.error("%s goes to quarantine: %s.", day, "; ".join(failures))
     for day, warnings in validated.warnings.items():
         logger.warning("%s: %s.", day, "; ".join(warnings))
-    return validated
 
 
 class _Expectations:
@@ -310,10 +326,17 @@ class _Expectations:
         for name in ("great_expectations", "great_expectations.data_context.types.base"):
             logging.getLogger(name).setLevel(logging.WARNING)
         gx = great_expectations()
-        from great_expectations.data_context.types.base import ProgressBarsConfig
+        from great_expectations.data_context.types.base import (
+            DataContextConfig,
+            InMemoryStoreBackendDefaults,
+            ProgressBarsConfig,
+        )
 
-        self._context = gx.get_context(mode="ephemeral")
-        self._context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        # By default a folder is created in the system's temporary one, for pages that nobody builds.
+        project = DataContextConfig(
+            store_backend_defaults=InMemoryStoreBackendDefaults(), progress_bars=ProgressBarsConfig(globally=False)
+        )
+        self._context = gx.get_context(mode="ephemeral", project_config=project)
         source = self._context.data_sources.add_pandas("clicks")
         self._batches = {
             name: source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name) for name in ("day", "facts")
@@ -343,7 +366,7 @@ class _Expectations:
 
         integer_ids = pa.types.is_integer(clicks.schema.field("session_id").type)
         suite = click_suite(day, zone=settings.zone, integer_ids=integer_ids, settings=settings.validation)
-        result = self._run(day, "day", click_frame(clicks), suite)
+        result = self._run(day, "day", click_frame(clicks, settings.validation.max_session_clicks), suite)
         outcomes = list(result.results)
         if compared:
             row = pd.DataFrame({one.fact: [float(one.value)] for one in compared})

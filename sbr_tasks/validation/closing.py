@@ -1,28 +1,58 @@
-"""Days that will never have clicks, on a person's word: no run waits for them, and no window misses them."""
+"""Closed days: a person's word that a day will never have clicks. No run waits for it, and no window misses it."""
 
 from __future__ import annotations
 
-import logging
-from datetime import UTC, date, datetime
+from datetime import date, datetime, timedelta
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.errors import DayError
-from sbr_tasks.store import Store
+from sbr_tasks.store import Json, Store
 
-logger = logging.getLogger(__name__)
+_MAX_AHEAD = timedelta(days=366)
+"""Holidays are planned for the next year; a day further ahead is a slip of the keyboard."""
 
 
-def close_day(store: Store, day: date, *, reason: str, actor: str) -> None:
-    """Records that a day will never have clicks. Clicks that arrive later (`sbr ingest`) reopen it.
+def close_day(store: Store, day: date, *, reason: str, actor: str, now: datetime) -> None:
+    """Records that a day will never have clicks; closing it again for the same reason changes nothing.
+
+    Args:
+        store: Where the day's record is.
+        day: The day; at most a year ahead.
+        reason: Why it has no clicks.
+        actor: Who says so.
+        now: The clock, with its zone.
 
     Raises:
-        DayError: The reason is blank, or the day has clicks.
+        DayError: The reason is blank, or the day has clicks, is closed for another reason, or is too far ahead.
     """
-    if not reason.strip():
-        raise DayError("Closing a day needs a reason, for whoever asks later why it has no clicks; it was blank.")
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    ClickCatalog(store).commit_closing(day, actor=actor, reason=reason.strip(), at=at)
-    logger.info("%s is closed by %s: %s.", day, actor, reason.strip())
+    _require_reason(reason, "Closing")
+    last = now.date() + _MAX_AHEAD
+    if day > last:
+        raise DayError(f"Expected a day up to {last}, a year ahead; found {day}. Check the year.")
+    ClickCatalog(store).commit_closing(day, actor=actor, reason=reason.strip(), at=now.isoformat(timespec="seconds"))
+
+
+def open_day(store: Store, day: date, *, reason: str, actor: str, now: datetime) -> None:
+    """Takes a closing back: the next run that needs the day asks the source for it.
+
+    Raises:
+        DayError: The reason is blank, or the day isn't closed.
+    """
+    _require_reason(reason, "Opening")
+    ClickCatalog(store).commit_opening(day, actor=actor, reason=reason.strip(), at=now.isoformat(timespec="seconds"))
+
+
+def list_days(store: Store) -> list[Json]:
+    """The days that the store knows, oldest first: `day`, `status`, `clicks`, `closed` (`actor`, `at`, `reason`; or None)."""
+    return [
+        {
+            "day": str(day),
+            "status": state.status,
+            "clicks": state.last.rows if state.last else None,
+            "closed": state.closed if state.status == "closed" else None,
+        }
+        for day, state in ClickCatalog(store).days().items()
+    ]
 
 
 def require_open(day: date, state: DayState) -> None:
@@ -31,8 +61,13 @@ def require_open(day: date, state: DayState) -> None:
     Raises:
         DayError: It is closed.
     """
-    if state.status == "closed" and state.closed:
+    if state.status == "closed":
         raise DayError(
-            f"{day} is closed, so it has no clicks and no run ({state.closed['actor']} on {state.closed['at'][:10]}: "
-            f"{state.closed['reason']}). If it has clicks after all, `sbr ingest` them: that reopens the day."
+            f"{day} is closed, so it has no clicks and no run ({state.why_closed}). If it has clicks after all, open it with "
+            f"`sbr days open {day} --reason WHY` and run it again."
         )
+
+
+def _require_reason(reason: str, what: str) -> None:
+    if not reason.strip():
+        raise DayError(f"{what} a day needs a reason, which is kept in the record; found a blank one.")

@@ -35,6 +35,7 @@ _FACTS = {
     "hours_of_day": "hours in the day",
     "new_items": "share of new items",
     "long_sessions": "share of sessions longer than validation.max_session_hours",
+    "longest_session_id": "session that lasts longest",
 }
 
 _STYLE = """

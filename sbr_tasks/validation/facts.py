@@ -35,11 +35,12 @@ class Facts:
         top_session_id: That session, as text; None of no session.
         repeated: Share of the clicks that repeat the session, item and time of another one.
         tied: Share of the clicks that have the time of the click before them in their session, and another item.
-        hours: Hours after local midnight in which at least one click lies.
+        hours: Hours after local midnight that have at least one click.
         hours_of_day: Hours that the day has: 24, or 23 or 25 when clocks change.
-        new_items: Share of the items that no accepted day of the trailing window had; None where too few days tell.
+        new_items: Share of the items that no accepted day of the trailing window had; None where too few days are known.
         long_sessions: Share of the sessions that lasted more than `validation.max_session_hours` by their last click of this
-            day, their clicks on earlier accepted days included; None where no earlier day tells.
+            day, their clicks on earlier accepted days included; None where no earlier day is known.
+        longest_session_id: The session that lasted longest by then, as text; None of no such session.
     """
 
     clicks: int
@@ -59,6 +60,7 @@ class Facts:
     hours_of_day: int
     new_items: float | None = None
     long_sessions: float | None = None
+    longest_session_id: str | None = None
 
     def as_dict(self) -> Json:
         return asdict(self)
@@ -122,13 +124,16 @@ def session_times(clicks: pa.Table) -> pa.Table:
     return pa.table(columns, names=["session_id", "first_us", "last_us"]).sort_by("session_id")
 
 
-def share_of_long(sessions: pa.Table, earlier: Sequence[pa.Table], max_hours: float) -> float:
-    """The share of a day's sessions that lasted longer than `max_hours` by their last click of the day; 0 of no session.
+def share_of_long(sessions: pa.Table, earlier: Sequence[pa.Table], max_hours: float) -> tuple[float, str | None]:
+    """The share of a day's sessions that lasted longer than `max_hours` by their last click of the day, and the longest one.
 
     Args:
         sessions: The day's, as `session_times` returns them.
         earlier: The same of earlier days.
         max_hours: In hours.
+
+    Returns:
+        The share, 0 of no session; and the id of the session that lasted longest, as text, None of no session.
     """
     ids = sessions.column("session_id").combine_chunks()
     first, last = (sessions.column(name).to_numpy().copy() for name in ("first_us", "last_us"))
@@ -139,7 +144,10 @@ def share_of_long(sessions: pa.Table, earlier: Sequence[pa.Table], max_hours: fl
         is_there = there.is_valid().to_numpy(zero_copy_only=False)
         which = there.drop_null().to_numpy(zero_copy_only=False)
         first[which] = np.minimum(first[which], day.column("first_us").to_numpy()[is_there])
-    return float(np.mean(last - first > max_hours * _HOUR_US)) if len(ids) else 0.0
+    if not len(ids):
+        return 0.0, None
+    spans = last - first
+    return float(np.mean(spans > max_hours * _HOUR_US)), str(ids[int(spans.argmax())].as_py())
 
 
 def _counts(column: pa.ChunkedArray) -> pa.StructArray:

@@ -13,13 +13,14 @@ MAX_SESSION_SHARE = 0.05
 MAX_ITEM_SHARE = 1 / 3
 """An item with a larger share of a day's clicks is hardly what people chose among many."""
 MAX_LONG_SESSIONS = 0.01
-"""More sessions than this share, and more than one, that last for days are ids that stand for several sessions."""
+"""More sessions than this share, and more than one, that last for days are ids that several sessions share."""
 _MIN_CLICKS = 20
 """Shares of a handful of clicks say nothing."""
 _PLACEHOLDERS = frozenset(
     {"null", "(null)", "none", "nil", "nan", "n/a", "na", "undefined", "unknown", "(not set)", "not set", "-"}
 )
 _MAX_ID_LENGTH = 80
+_MAX_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Limit:
 
 
 def limits(facts: Mapping[str, Any], settings: ValidationSettings) -> list[Limit]:
-    """The limits that a day's facts are held against.
+    """The limits of a day's facts.
 
     Args:
         facts: The day's, by name (`Facts.as_dict`); empty where they couldn't be measured.
@@ -56,7 +57,9 @@ def limits(facts: Mapping[str, Any], settings: ValidationSettings) -> list[Limit
     if not facts:
         return []
     session, item = shown_id(facts["top_session_id"]), shown_id(facts["top_item_id"])
-    of_session, of_item, tied = (_percent(facts[name]) for name in ("top_session", "top_item", "tied"))
+    of_session = _percent(facts["top_session"], MAX_SESSION_SHARE)
+    of_item = _percent(facts["top_item"], MAX_ITEM_SHARE)
+    tied = _percent(facts["tied"], settings.max_tied_share)
     found = [
         Limit(
             "tied",
@@ -64,7 +67,7 @@ def limits(facts: Mapping[str, Any], settings: ValidationSettings) -> list[Limit
             facts["tied"],
             settings.max_tied_share,
             f"{tied} of the clicks have the same time as the click before them in their session (warning above "
-            f"{_percent(settings.max_tied_share)}, validation.max_tied_share), so only the source tells their order",
+            f"{_percent(settings.max_tied_share)}, validation.max_tied_share), so their order is only what the source says",
         ),
         Limit(
             "top_session",
@@ -89,7 +92,8 @@ def limits(facts: Mapping[str, Any], settings: ValidationSettings) -> list[Limit
                 "session_spans",
                 facts["long_sessions"],
                 max(MAX_LONG_SESSIONS, 1 / facts["sessions"]) if facts["sessions"] else 1.0,
-                f"{_percent(facts['long_sessions'])} of the sessions last more than {settings.max_session_hours:g} hours "
+                f"{_percent(facts['long_sessions'], MAX_LONG_SESSIONS)} of the sessions, such as "
+                f"{shown_id(facts['longest_session_id'])}, last more than {settings.max_session_hours:g} hours "
                 f"(validation.max_session_hours; warning above {_percent(MAX_LONG_SESSIONS)} of the sessions), counting their "
                 "clicks on earlier days: session ids that start again every day merge different visits",
             )
@@ -112,5 +116,11 @@ def _unless_small(limit: float, n_clicks: int) -> float:
     return max(limit, (_MIN_CLICKS - 1) / n_clicks) if n_clicks else 1.0
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g}%" if share < 0.1 else f"{100 * share:.0f}%"
+def _percent(share: float, limit: float | None = None) -> str:
+    """A share in percent, with as many digits as it takes to see that it isn't the limit."""
+    text = ""
+    for digits in range(2 if share < 0.1 else 3, _MAX_DIGITS):
+        text = f"{100 * share:.{digits}g}%"
+        if limit is None or share == limit or text != f"{100 * limit:.{digits}g}%":
+            break
+    return text

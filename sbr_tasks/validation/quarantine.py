@@ -1,9 +1,8 @@
-"""Days in quarantine: what is wrong with them, and a person's decision to use one all the same."""
+"""Days in quarantine: what is wrong with them, and a person's decision to use one anyway."""
 
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
 
@@ -17,8 +16,6 @@ from sbr_tasks.days import day_interval_us
 from sbr_tasks.errors import DayError, first_line
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store, kinds
-
-logger = logging.getLogger(__name__)
 
 
 def list_quarantine(store: Store) -> list[Json]:
@@ -41,7 +38,7 @@ def show_quarantine(store: Store, day: date) -> Json:
 
     Returns:
         `day`, `status`, `rev`, `clicks`, `failures`, `warnings`, `facts`, `examples` (unexpected values by expectation),
-        `released` (`by`, `at`, `reason`, `failures`, or None), and where `file`, `result` and `data_docs` lie.
+        `released` (`by`, `at`, `reason`, `failures`, or None), and where `file`, `result` and `data_docs` are.
 
     Raises:
         DayError: The day isn't in quarantine and wasn't released.
@@ -78,12 +75,11 @@ def show_quarantine(store: Store, day: date) -> Json:
 def release(store: Store, settings: Settings, day: date, *, reason: str, by: str) -> Revision:
     """Accepts a day's clicks that are in quarantine, on a person's word.
 
-    The release is a commit of its own; the day and what is made of it say so ever after, also when the same clicks are
-    ingested again.
+    The release is a commit of its own. It is shown wherever the day is used, also when the same clicks are ingested again.
 
     Args:
-        store: Where the day lies.
-        settings: The zone in which it must lie.
+        store: The store with the day.
+        settings: The zone of its midnights.
         day: The day.
         reason: Why its clicks may be used.
         by: Who says so.
@@ -95,29 +91,28 @@ def release(store: Store, settings: Settings, day: date, *, reason: str, by: str
         DayError: The reason is blank, the day isn't in quarantine, or its clicks would make a window wrong.
     """
     if not reason.strip():
-        raise DayError("A release from quarantine needs a reason, for whoever asks later why the day was used; it was blank.")
+        raise DayError("A release from quarantine needs a reason, which is kept in the record; found a blank one.")
     catalog = ClickCatalog(store)
     revision = _quarantined(day, catalog.days().get(day, DayState()))
     broken = what_breaks_windows(catalog.read(revision), day, settings.zone)
     if broken:
         raise DayError(
             f"{day} can't be released, because a window can't hold its clicks: {'; '.join(broken)}. "
-            "Mend the source and run the day again."
+            "Correct the source and run the day again."
         )
     data = store.read(revision.file)
     file = store.publish(kinds.CLICKS.key(day=day, rev=revision.rev, path="clicks.parquet"), data)
     released = replace(revision, file=file)
     at = datetime.now(UTC).isoformat(timespec="seconds")
     catalog.commit_release(released, by=by, reason=reason.strip(), at=at)
-    logger.warning("%s is released from quarantine by %s: %s.", day, by, reason.strip())
     return released
 
 
 def what_breaks_windows(clicks: pa.Table, day: date, zone: tzinfo) -> list[str]:
-    """Sentences on what makes clicks unusable for windows and models, whoever accepts them; empty when nothing does.
+    """Sentences on why a window can't hold some clicks, whoever accepts them; empty where it can.
 
-    serving model takes for padding (negative or empty).
-    for padding (negative or empty).
+    It can't hold other columns, missing ids or times, times outside the day, and item ids that the serving model takes for
+    padding (negative or empty).
     """
     if not is_click_schema(clicks.schema):
         return [f"its columns are {', '.join(f'{field.name}: {field.type}' for field in clicks.schema)}"]
@@ -133,7 +128,7 @@ def what_breaks_windows(clicks: pa.Table, day: date, zone: tzinfo) -> list[str]:
     is_padding = pc.less(items, 0) if pa.types.is_integer(items.type) else pc.equal(items, "")
     padding = pc.sum(is_padding).as_py() or 0
     broken = [f"{count:,} clicks have no {name}" for name, count in missing.items() if count]
-    broken += [f"{outside:,} clicks lie outside the day"] if outside else []
+    broken += [f"{outside:,} clicks are outside the day"] if outside else []
     return broken + ([f"{padding:,} clicks have an item_id that is negative or empty"] if padding else [])
 
 

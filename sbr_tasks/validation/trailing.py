@@ -65,7 +65,7 @@ def compare(facts: Mapping[str, Any], trailing: Sequence[Mapping[str, Any]], set
 
     The robust z of a value is its distance from the median of the days before, in units of 1.4826 times their median absolute
     deviation (MAD; Hampel 1974), which estimates the standard deviation and isn't moved by some odd days. The unit is at
-    least so large that what lies within `volume_tolerance` of the median (counts and lengths; lengths at least one click) or
+    least so large that what is within `volume_tolerance` of the median (counts and lengths; lengths at least one click) or
     within `share_tolerance` (shares) is never warned about: a history that hardly varies warns of nothing small.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta, tzinfo
 from typing import Any
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tabulate import tabulate
 
-from sbr_tasks.clicks.catalog import ClickCatalog, Revision
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
 from sbr_tasks.days import day_interval_us, describe_days, from_us, window_days
 from sbr_tasks.errors import AlreadyExistsError, WindowError
 from sbr_tasks.scratch import scratch_folder
@@ -23,7 +23,7 @@ from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, 
 from sbr_tasks.validation.checkpoint import DaysOfWindow, require_days
 from sbr_tasks.window.coded import CodedClicks, Coder
 from sbr_tasks.window.coverage import describe_cleansing
-from sbr_tasks.window.memory import cleanse_part, in_order_coded, split_coded
+from sbr_tasks.window.memory import cleanse_part, fair_items, in_order_coded, split_coded
 from sbr_tasks.window.parts import Cleansing, Part, Split, clicks_on
 from sbr_tasks.window.sessions import ItemIndex, Sessions, plain_ids, to_sessions
 from sbr_tasks.window.stages import Stages
@@ -92,11 +92,7 @@ def build_window(store: Store, settings: Settings, as_of: date, stages: Stages |
     days = catalog.days()
     found_days = require_days(days, settings, as_of)
     starts = _starts(settings, as_of, found_days.validation_day)
-    revisions = {
-        day: revision
-        for day in window_days(as_of, settings.window.days)
-        if day in days and (revision := days[day].accepted) is not None
-    }
+    revisions = _revisions(days, settings, as_of)
     inputs = {
         "as_of": str(as_of),
         "revisions": {str(day): revision.rev for day, revision in revisions.items()},
@@ -110,12 +106,11 @@ def build_window(store: Store, settings: Settings, as_of: date, stages: Stages |
         return load_window(store, as_of, key)
     stages = stages or Stages()
     n_clicks = sum(revision.rows for revision in revisions.values())
-    split_by = {"memory": _split_in_memory, "spark": _split_on_spark}[settings.window.engine]
-    with split_by(catalog, revisions, settings, as_of, starts, stages) as found:
+    with _SPLIT_BY[settings.window.engine](catalog, revisions, settings, as_of, starts, stages) as found:
         if not found.parts["train"].n_clicks:
             raise WindowError(_nothing_left(as_of, found_days.validation_day, n_clicks, found.cleansing, settings))
         window = _publish(store, as_of, key, inputs, found, n_clicks, found_days, stages)
-    logger.info("Window of %s: %d accepted clicks (%s).\n%s", as_of, n_clicks, stages, window_table(window))
+    logger.info("Window of %s: %d accepted clicks (%s).", as_of, n_clicks, stages)
     return window
 
 
@@ -146,13 +141,52 @@ def removed_key(as_of: date, key: str) -> str:
 
 def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
     """Reads a window's sessions and item index, verified against its manifest."""
-    items = store.read_table(FileRecord.from_dict(window.manifest["items"]))
     return WindowData(
         train=read_part(store, window, "train", zone),
         validation=read_part(store, window, "validation", zone),
         test=read_part(store, window, "test", zone),
-        index=ItemIndex(plain_ids(items.column("item_id")), items.column("support").to_numpy()),
+        index=read_index(store, window),
     )
+
+
+def split_for_judging(store: Store, settings: Settings, window: Window, n_days: int) -> WindowData:
+    """A window's clicks split once more, so that the days before its test day validate: nothing is published.
+
+    No click of these days is trained on, counts for cleansing or chooses an item.
+
+    Args:
+        store: Holds the days of the window.
+        settings: As the window was built.
+        window: The window.
+        n_days: How many days validate.
+
+    Raises:
+        WindowError: Cleansing left nothing to train on.
+    """
+    first = window.as_of - timedelta(days=n_days)
+    if first >= window.validation_day:
+        return read_window(store, window, settings.zone)
+    catalog = ClickCatalog(store)
+    revisions = _revisions(catalog.days(), settings, window.as_of)
+    starts = _starts(settings, window.as_of, first)
+    with _SPLIT_BY[settings.window.engine](catalog, revisions, settings, window.as_of, starts, Stages()) as split:
+        if not split.parts["train"].n_clicks:
+            n_clicks = sum(revision.rows for revision in revisions.values())
+            raise WindowError(_nothing_left(window.as_of, first, n_clicks, split.cleansing, settings))
+        items = _item_table(split.parts["train"])
+        targets = {
+            "train": None,
+            "validation": (starts["validation_start_us"], starts["test_start_us"]),
+            "test": day_interval_us(window.as_of, settings.zone),
+        }
+        parts = {name: to_sessions(_whole_table(split.parts[name]), interval) for name, interval in targets.items()}
+    return WindowData(**parts, index=_item_index(items))
+
+
+def read_index(store: Store, window: Window) -> ItemIndex:
+    """Reads the items of a window's training clicks, verified."""
+    items = store.read_table(FileRecord.from_dict(window.manifest["items"]))
+    return _item_index(items)
 
 
 def read_part(store: Store, window: Window, name: str, zone: tzinfo) -> Sessions:
@@ -199,7 +233,10 @@ def _split_in_memory(
     with stages("split"):
         parts = split_coded(clicks, **starts)
     del clicks
-    if settings.window.cleanse == "training":
+    if settings.window.cleanse == "window":
+        with stages("cleanse"):
+            cleansing = replace(cleansing, fair_items=fair_items(parts["train"], settings.window))
+    else:
         with stages("cleanse"):
             parts["train"], cleansing = cleanse_part(parts["train"], settings.window, parts["test"])
     with stages("split"):
@@ -230,6 +267,15 @@ def _split_on_spark(
         _require_one_id_type(by_type, as_of)
         schema = pa.schema([(name, of_file.field(name).type) for name in _COLUMNS])
         yield split_on_spark(files, schema, settings.window, scratch=scratch, stages=stages, **starts)
+
+
+_SPLIT_BY = {"memory": _split_in_memory, "spark": _split_on_spark}
+
+
+def _revisions(days: Mapping[date, DayState], settings: Settings, as_of: date) -> dict[date, Revision]:
+    """The accepted revisions of a window's days."""
+    of_window = ((day, days[day].accepted) for day in window_days(as_of, settings.window.days) if day in days)
+    return {day: revision for day, revision in of_window if revision is not None}
 
 
 def _starts(settings: Settings, as_of: date, validation_day: date) -> dict[str, int]:
@@ -322,6 +368,14 @@ def _item_table(train: Part) -> pa.Table:
     return pa.table({"item_id": train.item_ids.take(pa.array(order)), "support": pa.array(support[order])})
 
 
+def _item_index(items: pa.Table) -> ItemIndex:
+    return ItemIndex(plain_ids(items.column("item_id")), items.column("support").to_numpy())
+
+
+def _whole_table(part: Part) -> pa.Table:
+    return pa.concat_tables([part.schema.empty_table(), *part.tables(_ROW_GROUP)])
+
+
 def _to_parquet(part: Part) -> memoryview:
     """As `store.to_parquet`, a row group at a time: ids take the place of codes, or rows come back from Spark."""
     sink = pa.BufferOutputStream()
@@ -349,6 +403,7 @@ def _describe_cleansing(split: Split) -> Json:
         "before": asdict(found.before),
         "too_long": asdict(found.too_long) if found.too_long else None,
         "passes": [asdict(counts) for counts in found.passes],
+        "fair_items": found.fair_items,
         "levels": [
             {
                 "least_click": level.least_click,

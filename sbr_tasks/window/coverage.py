@@ -34,14 +34,18 @@ def coverage_notes(manifest: Manifest) -> list[str]:
     """What a reader of a decision must know about the items of its window: empty where they are most of the test's.
 
     Returns:
-        That the scores are too high, where the test day helped to choose the items; and the share of the test's clicks that are
-        on other items, where it is high.
+        That the scores are too high, where the test day changed the choice of items; and the share of the test's clicks that
+        are on other items, where it is high.
     """
     if not is_fair(manifest):
-        return [
-            "These scores are too high: the clicks of the test day helped to choose the items that the challenger knows "
-            "(window.cleanse=window), and tomorrow's can't. Use them only to compare with notebooks that cleanse this way."
-        ]
+        return (
+            []
+            if _is_as_if_fair(manifest)
+            else [
+                "These scores are too high: the clicks of the test day helped to choose the items that the challenger knows "
+                "(window.cleanse=window), and tomorrow's can't. Use them only to compare with notebooks that cleanse this way."
+            ]
+        )
     n_clicks = manifest["parts"]["test"]["clicks"]
     set_level, lower = _levels(manifest)
     if not n_clicks or set_level["test_clicks"] >= LOW_SHARE * n_clicks:
@@ -59,6 +63,13 @@ def coverage_notes(manifest: Manifest) -> list[str]:
 def is_fair(manifest: Manifest) -> bool:
     """Whether the items were chosen without the test day's clicks."""
     return bool(manifest["inputs"]["window"]["cleanse"] == "training")
+
+
+def _is_as_if_fair(manifest: Manifest) -> bool:
+    """Whether cleansing the training clicks alone would have kept the same items."""
+    cleansing = manifest["cleansing"]
+    has_cut = bool(cleansing["too_long"] and cleansing["too_long"]["sessions"])  # perhaps of clicks after the training days
+    return cleansing.get("fair_items") == manifest["n_items"] and not has_cut
 
 
 def _levels(manifest: Manifest) -> tuple[Manifest, Manifest | None]:

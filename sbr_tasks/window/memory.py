@@ -88,6 +88,16 @@ def cleanse_part(clicks: CodedClicks, window: WindowSettings, test: CodedClicks 
     return kept, Cleansing(before, too_long, passes, found)
 
 
+def fair_items(train: CodedClicks, window: WindowSettings) -> int:
+    """How many items cleansing would keep of the training part alone, where the whole window was cleansed.
+
+    What is left of the training clicks then is what is left of that part now: cleansing more clicks never removes more.
+    """
+    whole = train.take_sessions(np.arange(train.n_sessions))
+    _, passes = cleanse_coded(whole, shortest=window.shortest, least_click=window.least_click)
+    return passes[-1].items
+
+
 def cleanse_coded_by_levels(
     clicks: CodedClicks, *, shortest: int, levels: Iterable[int]
 ) -> tuple[CodedClicks, list[Counts], list[Level]]:

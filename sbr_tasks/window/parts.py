@@ -53,12 +53,14 @@ class Cleansing:
         too_long: What was done to sessions that were too long; None where they may be of any length.
         passes: What each pass left.
         levels: What `least_click` leaves, and lower values too where it costs much.
+        fair_items: Where the whole window was cleansed, how many items cleansing the training clicks alone would keep.
     """
 
     before: Counts
     too_long: TooLong | None
     passes: Sequence[Counts]
     levels: Sequence[Level]
+    fair_items: int | None = None
 
 
 @dataclass(frozen=True)

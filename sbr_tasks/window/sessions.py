@@ -55,16 +55,6 @@ class Sessions:
         ended_us = None if self.last_click_us is None else self.last_click_us[keep]
         return Sessions(offsets, self.item_ids[of_click], self.is_target[of_click], ended_us)
 
-    def followed_by(self, others: Sessions) -> Sessions:
-        """These sessions and then the others."""
-        known = self.last_click_us is not None and others.last_click_us is not None
-        return Sessions(
-            np.concatenate([self.offsets, self.offsets[-1] + others.offsets[1:]]),
-            np.concatenate([self.item_ids, others.item_ids]),
-            np.concatenate([self.is_target, others.is_target]),
-            np.concatenate([self.last_click_us, others.last_click_us]) if known else None,
-        )
-
 
 class ItemIndex:
     """The items a model knows, in a fixed order, with how often each was clicked in training."""

@@ -15,7 +15,7 @@ import subprocess
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +141,11 @@ def split_on_spark(
         if window.cleanse == "training":
             with stages("cleanse"):
                 train, cleansing = _cleanse(train, window, parts["test"], keep)
+        else:
+            with stages("cleanse"):
+                train = keep(train)
+                _, passes = cleanse(train, shortest=window.shortest, least_click=window.least_click)
+                cleansing = replace(cleansing, fair_items=passes[-1].items)
         with stages("split"):
             write("train", train)
         return Split(parts, cleansing)

@@ -16,7 +16,7 @@ from sbr_tasks.days import day_start
 from sbr_tasks.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs" / "operations.md"
+DOCS = ROOT / "docs" / "run.md"
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from sbr_tasks.demo import write_demo_clicks
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.upkeep.clear import clear_store, forget_day
-from sbr_tasks.validation.closing import close_day
+from sbr_tasks.validation.closing import close_day, open_day
 from sbr_tasks.validation.quarantine import release
 
 GOLDEN = Path(__file__).parent / "records"
@@ -92,9 +92,11 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         steps.roll_back(champion["champion"], "the newer one repeats itself", overrides=SETTINGS)
         steps.pin_champion("sale", overrides=SETTINGS)
         steps.unpin_champion("the sale is over", overrides=SETTINGS)
-        close_day(store, LAST + timedelta(days=1), reason="stocktaking", actor="anna")
-        forget_day(store, LAST - timedelta(days=4), why="bots", now=datetime.now(UTC))
-        clear_store(store, settings, keep_days=0, now=datetime.now(UTC) + timedelta(days=1), is_confirmed=True)
+        now = datetime.now(UTC)
+        close_day(store, LAST + timedelta(days=1), reason="stocktaking", actor="anna", now=now)
+        open_day(store, LAST + timedelta(days=1), reason="it took an hour", actor="anna", now=now)
+        forget_day(store, LAST - timedelta(days=4), why="bots", now=now)
+        clear_store(store, settings, keep_days=0, now=now + timedelta(days=1), is_confirmed=True)
         shapes: dict[str, Any] = {}
         for key in sorted(store.keys("")):
             if key.endswith(".json"):

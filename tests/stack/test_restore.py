@@ -1,4 +1,4 @@
-"""A stack whose store is a bucket does a day, is backed up, lost, restored and cleared, as docs/operations.md says."""
+"""A stack whose store is a bucket does a day, is backed up, lost, restored and cleared, as docs/store.md says."""
 
 from __future__ import annotations
 

@@ -45,23 +45,30 @@ def test_ingest_counts_rows_rejects_and_days(sbr: Sbr, clicks: Path) -> None:
             "rows": 3,
             "rejected": 0,
             "days": {"2014-09-23": 1, "2014-09-24": 2},
+            "empty": [],
             "ledger": {"read": 3, "stored": 3, "rejected": 0, "filtered": 0, "left_out": {}},
             "warnings": [],
         },
     )
 
 
+def test_ingest_names_days_without_clicks_in_json(sbr: Sbr, clicks: Path) -> None:
+    words = ("ingest", "--from", str(clicks), "--json", *(f"--day=2014-09-{day}" for day in (20, 21, 24, 25)))
+    assert json.loads(sbr(*words).out)["empty"] == ["2014-09-20/2014-09-21", "2014-09-25"]
+
+
 def test_relative_path_is_of_the_working_folder(sbr: Sbr, clicks: Path) -> None:
-    assert sbr("ingest", "--from", clicks.name).out == "3 clicks on 2014-09-23 to 2014-09-24, 0 lines rejected.\n"
+    assert sbr("ingest", "--from", clicks.name).out == f"Ingested 3 clicks of 2014-09-23 to 2014-09-24 from {clicks}.\n"
+    assert sbr("ingest", "--from", clicks.name).out == f"No new clicks in {clicks}.\n"
 
 
-def test_ingest_says_where_rejected_lines_lie(sbr: Sbr, clicks: Path, tmp_path: Path) -> None:
+def test_ingest_says_where_rejected_lines_lie(sbr: Sbr, clicks: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with clicks.open("a") as file:
         file.write("oops\n")
     words = ("ingest", "--from", clicks.name, "--set", "ingest.max_rejected=0.5")
-    done = sbr(*words)
+    sbr(*words)
     (kept,) = tmp_path.glob("**/rejects/*.jsonl")
-    assert done.out.endswith(f", 1 lines rejected (kept in {kept}).\n")
+    assert any("1 of 4 lines" in message and str(kept) in message for message in caplog.messages)
     assert json.loads(sbr(*words, "--json").out)["rejects"] == str(kept)
 
 
@@ -133,8 +140,30 @@ def test_demo_clicks_that_do_not_fill_the_days_say_so(sbr: Sbr, tmp_path: Path) 
     assert sbr(*words, "20000").err == ""
     done = sbr(*words, "10")
     assert done.code == 0
-    assert done.err.startswith("So few clicks don't fill 10 days: the first one is of 2014-09-")
+    assert done.err.startswith("10 clicks are too few for 10 days: the first is on 2014-09-")
     assert done.err.endswith(", not 2014-09-21.\n")
+
+
+def test_preview_counts_stored_days_as_present_and_closed_days_as_not_missing(sbr: Sbr, clicks: Path, tmp_path: Path) -> None:
+    preview = ("preview", "--from", str(clicks), "--days", "1", "--set", "window.days=5", "--set", "window.max_missing_days=0")
+    assert sbr(*preview).code == 1
+    earlier = tmp_path / "earlier.dat"
+    earlier.write_text("7,2014-09-20T10:00:00Z,1,0\n7,2014-09-20T10:00:01Z,2,0\n")
+    sbr("ingest", "--from", str(earlier))
+    assert "needs 5 or more days with clicks among its 5, found 3" in sbr(*preview).err
+    for day in ("2014-09-21", "2014-09-22"):
+        sbr("days", "close", day, "--reason", "Holiday")
+    found = json.loads(sbr(*preview, "--json").out)
+    assert (found["lines"], found["clicks"], found["rejected"], found["window_clicks"]) == (3, 3, 0, 5)
+
+
+def test_preview_of_two_far_clicks_is_one_short_sentence(sbr: Sbr, tmp_path: Path) -> None:
+    far = tmp_path / "far.dat"
+    far.write_text("1,2001-01-01T00:00:00Z,1,0\n2,2020-01-01T00:00:00Z,1,0\n")
+    done = sbr("preview", "--from", str(far), "--days", "1", "--json")
+    assert done.code == 1
+    assert "has clicks on 2 days from 2001-01-01 to 2020-01-01." in done.err
+    assert len(done.err) < 500
 
 
 def test_preview_refuses_a_file_that_is_too_short_for_a_window(sbr: Sbr, clicks: Path) -> None:
@@ -149,11 +178,11 @@ def test_preview_refuses_a_file_that_is_too_short_for_a_window(sbr: Sbr, clicks:
 
 
 def test_empty_store_says_what_to_do(sbr: Sbr) -> None:
-    assert sbr("models").out == "There is no model yet. Train one with `sbr retrain --as-of DAY`.\n"
+    assert sbr("models").out == "There are no models yet. Train one with `sbr retrain --as-of DAY`.\n"
     store = json.loads(sbr("settings").out)["store"]
     start = "Start a run with `sbr retrain --as-of DAY`.\n"
     assert sbr("runs").out == f"No run has decided anything yet in {store}. {start}"
-    assert sbr("log").out == f"The promotion log of {store} has no entry yet. {start}"
+    assert sbr("log").out == f"The promotion log of {store} has no entries yet. {start}"
     assert json.loads(sbr("models", "--json").out) == {"champion": None, "pin": None, "models": []}
 
 
@@ -177,7 +206,7 @@ def test_session_without_ids_is_refused(sbr: Sbr) -> None:
 
 def test_forced_promotion_that_is_never_to_be_is_refused(sbr: Sbr) -> None:
     done = sbr("retrain", "--as-of", "2014-09-24", "--promote", "never", "--force", "because")
-    assert done == Result(1, "", "sbr: --force promotes and --promote never doesn't; give one of them.\n")
+    assert done == Result(1, "", "sbr: --force promotes the model, and --promote never forbids it. Use one of them.\n")
 
 
 @pytest.mark.parametrize("words", [("models",), ("runs",), ("log",), ("store", "check"), ("quarantine", "list")])
@@ -346,3 +375,17 @@ def test_what_evaluate_cannot_compare_is_one_sentence(
     done = sbr("evaluate", "--train", "train.txt", "--test", "test.txt", "--format", "gru4rec", *words)
     expected = message.format(folder=tmp_path, model=", ".join(ModelSettings.model_fields))
     assert (done.code, done.out, done.err) == (1, "", f"sbr: {expected}\n")
+
+
+def test_summaries_are_printed_and_not_logged_too(sbr: Sbr, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "clicks.dat").write_text(
+        "".join(f"{day}{s},2014-09-{day}T10:00:0{n}.000Z,{n},0\n" for day in range(20, 24) for s in "12" for n in range(3))
+    )
+    caplog.set_level("INFO", "sbr_tasks")
+    window = ("window", "--as-of", "2014-09-23", "--set", "window.days=4", "--set", "window.least_click=1")
+    for words in (("ingest", "--from", "clicks.dat"), ("ingest", "--from", "clicks.dat"), ("validate",), window):
+        caplog.clear()
+        done = sbr(*words)
+        assert done.code == 0, done.err
+        assert done.out.strip()
+        assert not [line for line in done.out.splitlines() if line.rstrip(".") in caplog.text], words

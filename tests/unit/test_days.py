@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sbr_tasks.days import (
+    as_intervals,
     day_in_words,
     day_interval_us,
     day_numbers,
     days_between,
+    days_of_intervals,
     describe_days,
     from_us,
     number_to_day,
@@ -100,3 +102,10 @@ def test_days_are_described_by_runs() -> None:
 
 def test_day_in_a_sentence_is_written_out() -> None:
     assert day_in_words(date(2020, 6, 3)) == "3 June 2020"
+
+
+def test_intervals_stand_for_the_days_that_they_were_made_of() -> None:
+    days = [date(2001, 1, 1), *days_between(date(2019, 12, 30), date(2020, 1, 2)), date(2020, 1, 4)]
+    assert as_intervals(reversed(days)) == ["2001-01-01", "2019-12-30/2020-01-02", "2020-01-04"]
+    assert list(days_of_intervals(as_intervals(days))) == days
+    assert as_intervals([]) == list(days_of_intervals([])) == []

@@ -19,8 +19,16 @@ CommandLine = Callable[..., tuple[int, str, str]]
         ("MLflow at https://sbr:p@ss/w:rd@mlflow:5000 failed", "MLflow at https://mlflow:5000 failed"),
         ("https://token@host/x and s3://u:p@bucket/y", "https://host/x and s3://bucket/y"),
         ("'redis://:secret@redis:6379'", "'redis://redis:6379'"),
+        ("MLflow at postgresql://sbr:two words@db/x failed", "MLflow at postgresql://db/x failed"),
+        ("http://host:8080/a failed, mail ann@shop.example", "http://host:8080/a failed, mail ann@shop.example"),
+        ("http://host:8080, then http://ann:secret@host", "http://host:8080, then http://host"),
         ("s3://bucket/a@b, mail ann@shop.example", "s3://bucket/a@b, mail ann@shop.example"),
         ("http://host:8080/path", "http://host:8080/path"),
+        (
+            "at postgresql://db/x?user=ann&password=hush&sslmode=require",
+            "at postgresql://db/x?user=ann&password=***&sslmode=require",
+        ),
+        ("'https://a.blob.example/c?sv=1&sig=hush%3D'", "'https://a.blob.example/c?sv=1&sig=***'"),
     ],
 )
 def test_urls_are_shown_without_user_and_password(text: str, shown: str) -> None:
@@ -43,9 +51,17 @@ def test_log_lines_are_printable_and_without_secrets() -> None:
 
 
 def test_secret_options_are_masked() -> None:
-    values = {"store_options": {"aws_secret_access_key": "hush", "region": "eu-west-1", "token": ""}, "store": "s3://u:p@b"}
+    values = {
+        "store_options": {
+            "aws_secret_access_key": "hush",
+            "region": "eu-west-1",
+            "token": "",
+            "connection_string": "AccountKey=hush",
+        },
+        "store": "s3://u:p@b",
+    }
     assert masked(values) == {
-        "store_options": {"aws_secret_access_key": MASK, "region": "eu-west-1", "token": ""},
+        "store_options": {"aws_secret_access_key": MASK, "region": "eu-west-1", "token": "", "connection_string": MASK},
         "store": "s3://b",
     }
 
@@ -66,6 +82,12 @@ def test_value_of_an_option_that_is_wrong_is_not_shown(command_line: CommandLine
     code, out, err = command_line("settings")
     assert code == 1
     assert "store_options" in err
+    assert "hush" not in out + err
+
+
+def test_option_that_is_wrong_is_not_shown(command_line: CommandLine, tmp_path: object) -> None:
+    code, out, err = command_line("store", "copy", f"{tmp_path}/copy", "--to-option", "secret_access_key:hush")
+    assert code == 2
     assert "hush" not in out + err
 
 

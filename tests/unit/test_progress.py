@@ -27,7 +27,7 @@ def test_watcher_is_told_in_between_and_at_the_end(monkeypatch: pytest.MonkeyPat
     ]
     assert {"events_total", "events_per_second", "seconds_left"} <= set(told[0])
     assert (told[0]["seconds_left"] > 0, told[-1]["seconds_left"]) == (True, 0)
-    assert "Training: 40 % (" in caplog.text
+    assert "Training: 40% (" in caplog.text
     assert "epoch 1/2, loss 2.500" in caplog.text
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sbr_tasks.errors import StoreError
+from sbr_tasks.errors import StoreError, system_error
 from sbr_tasks.scratch import machine, scratch_folder
 from sbr_tasks.settings import Settings, load_settings
 
@@ -34,6 +34,12 @@ def test_full_disk_is_told_and_leaves_nothing(settings: Settings, tmp_path: Path
     with pytest.raises(StoreError, match=r"can't be written .*no space left"), scratch_folder(settings, "export"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_full_disk_elsewhere_is_not_put_down_to_scratch(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught, scratch_folder(settings, "mlflow") as folder:
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder / "a"), None, str(tmp_path / "artifacts" / "a"))
+    assert system_error(caught.value).startswith(str(tmp_path / "artifacts"))
 
 
 def test_other_failures_of_what_is_done_inside_keep_their_own_words(settings: Settings) -> None:

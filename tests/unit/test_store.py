@@ -83,6 +83,32 @@ def test_record_under_another_key_is_refused(store: Store) -> None:
         NumberedLog(store, LOG).entries()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"17",
+        b"{}",
+        b'{"checksum": NaN, "day": 1}',
+        b'{"checksum": "x", "day": NaN}',
+        b'{"checksum": "x", "day": "\\ud800"}',
+        b'{"checksum": "x", "day": "\xff"}',
+        b'{"checksum": "x", "day": ' + b"9" * 5000 + b"}",
+        b"[" * 100_000,
+        b'{"day":' * 100_000 + b"1" + b"}" * 100_000,
+        b'{"checksum": ["x"], "day": 1}',
+    ],
+    ids=lambda content: content[:24].decode("latin-1"),
+)
+def test_whatever_takes_the_place_of_a_record_is_damage_in_one_line(store: Store, content: bytes) -> None:
+    store.put_new("log/00000001.json", content)
+    with pytest.raises(DamagedError, match=r"log/00000001\.json is damaged: ") as caught:
+        store.get_json("log/00000001.json", ["day"])
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_published_file_is_verified_by_its_name(store: Store) -> None:
     record = store.publish("validation/result.json", b"{}")
     assert store.get_published(record.key) == b"{}"
@@ -91,7 +117,7 @@ def test_published_file_is_verified_by_its_name(store: Store) -> None:
         store.get_published(record.key)
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "../up", "a/../../up", "", "a\\b", "a\0b"])
+@pytest.mark.parametrize("name", ["/etc/passwd", "../up", "a/../../up", "", "a\\b", "a\0b", "a/\x1b[2J", "a\nb", "."])
 def test_names_that_lead_out_of_a_folder_are_refused(name: str) -> None:
     with pytest.raises(DamagedError, match="which leads elsewhere"):
         file_name(name)

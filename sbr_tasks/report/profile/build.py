@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from tabulate import tabulate
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
-from sbr_tasks.days import window_days
+from sbr_tasks.days import describe_days, window_days
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
 from sbr_tasks.report.profile.numbers import LONG_HOURS, ProfileBuilder
 from sbr_tasks.report.profile.plots import draw_plots
@@ -38,7 +38,7 @@ class Profile:
 
     Attributes:
         fingerprint: Stands for its inputs: revisions, time zone and code.
-        as_of: The day that its window ends with.
+        as_of: The last day of its window.
         manifest: Inputs, numbers, and records of the plots' files.
     """
 
@@ -72,25 +72,32 @@ def profile_window(store: Store, settings: Settings, as_of: date) -> Profile:
             f"Expected accepted days from {wanted[0]} to {as_of} to profile, found none. "
             "Ingest and validate them first (`sbr ingest`, `sbr validate`)."
         )
-    return _profile(store, as_of, settings.window.days, settings.window.shortest, revisions, settings.timezone)
+    missing = [day for day in wanted if day not in revisions and days.get(day, DayState()).status != "closed"]
+    if missing:
+        logger.warning(
+            "The profile is without %d of the %d days up to %s, which have no accepted clicks: %s.",
+            len(missing), len(wanted), as_of, describe_days(missing),
+        )  # fmt: skip
+    return _profile(store, as_of, settings.window.days, settings.window.shortest, revisions, missing, settings.timezone)
 
 
-def profile_of_window(store: Store, as_of: date, inputs: Mapping[str, Json]) -> Profile:
+def profile_of_window(store: Store, as_of: date, manifest: Mapping[str, Json]) -> Profile:
     """The profile of the clicks that a window was built from, even if other ones were accepted since.
 
     Args:
         store: Has the clicks.
         as_of: The day that the window ends with.
-        inputs: Those of the window's manifest.
+        manifest: The window's.
 
     Raises:
         DamagedError: A revision, or its file, is missing or damaged.
     """
-    days = ClickCatalog(store).days()
+    days, inputs = ClickCatalog(store).days(), manifest["inputs"]
     named = {date.fromisoformat(day): rev for day, rev in inputs["revisions"].items()}
     revisions = {day: _find(days.get(day, DayState()), day, rev) for day, rev in sorted(named.items())}
     window = inputs["window"]
-    return _profile(store, as_of, int(window["days"]), int(window["shortest"]), revisions, str(inputs["timezone"]))
+    missing = [date.fromisoformat(day) for day in manifest["missing_days"]]
+    return _profile(store, as_of, int(window["days"]), int(window["shortest"]), revisions, missing, str(inputs["timezone"]))
 
 
 def find_profile(store: Store, as_of: date, inputs: Mapping[str, Json]) -> Profile | None:
@@ -165,7 +172,9 @@ def _percent(share: float) -> str:
 def profile_table(profile: Profile) -> str:
     """The key numbers as a table for people, and what cleansing keeps."""
     numbers = profile.numbers
-    table = tabulate(list(key_numbers(numbers).items()), disable_numparse=True, tablefmt="plain")
+    missing = describe_days([date.fromisoformat(day) for day in profile.manifest["missing_days"]])
+    shown = {**key_numbers(numbers), **({"missing days": missing} if missing else {})}
+    table = tabulate(list(shown.items()), disable_numparse=True, tablefmt="plain")
     if numbers["cleansing"] is None:
         return table
     kept = tabulate(cleansing_rows(numbers), headers=CLEANSING_HEADERS, disable_numparse=True, stralign="right")
@@ -221,13 +230,20 @@ def _find(state: DayState, day: date, rev: str) -> Revision:
 
 
 def _profile(
-    store: Store, as_of: date, n_days: int, shortest: int, revisions: Mapping[date, Revision], timezone: str
+    store: Store,
+    as_of: date,
+    n_days: int,
+    shortest: int,
+    revisions: Mapping[date, Revision],
+    missing: Sequence[date],
+    timezone: str,
 ) -> Profile:
     inputs = {
         "as_of": str(as_of),
         "days": n_days,
         "shortest": shortest,
         "revisions": {str(day): revision.rev for day, revision in revisions.items()},
+        "missing_days": [str(day) for day in missing],
         "timezone": timezone,
         "code": code_version("report/profile", "window"),
     }
@@ -251,7 +267,7 @@ def _profile(
     manifest = {
         "fingerprint": key,
         "inputs": inputs,
-        "missing_days": [str(day) for day in window_days(as_of, n_days) if day not in revisions],
+        "missing_days": inputs["missing_days"],
         "numbers": numbers,
         "plots": plots,
     }
@@ -260,7 +276,7 @@ def _profile(
     except AlreadyExistsError:
         logger.info("Another run published the same profile (%s) meanwhile.", key)
         return _load(store, as_of, key)
-    logger.info("Data profile of the window of %s: %s", as_of, store.where(folder))
+    logger.info("Profiled the clicks of the window of %s.", as_of)
     return Profile(key, as_of, manifest)
 
 

@@ -95,7 +95,7 @@ def test_backfill_of_a_range_runs_its_days_in_order_and_again(platform: Platform
 def test_parameters_of_a_backfill_count_if_existing_runs_are_overridden(
     platform: Platform, page_of: PageOf, is_ticked: bool
 ) -> None:
-    """What docs/operations.md warns of."""
+    """What docs/run.md warns of."""
     backfill.cancel_unfinished(platform.airflow.api, run_type="backfill")
     day = date(2001, 6, 1 if is_ticked else 2)
     page = page_of("op")

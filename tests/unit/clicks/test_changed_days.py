@@ -116,6 +116,70 @@ def test_warning_names_both_counts_and_the_command_that_takes_the_clicks(
     assert incoming.rows == 6
 
 
+def test_command_of_a_warning_reads_the_source_as_the_import_did(
+    write_source: WriteSource, store: Store, command_line: Sbr, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def rows(n: int) -> str:
+        return "user;item;at\n" + "".join(f"{session};7;{1577959200000 + session}\n" for session in range(n)) + "oops\n"
+
+    columns = ("session_id=user", "item_id=item", "clicked_at=at")
+    options = ("source.delimiter=;", "source.time_unit=ms", "source.id_type=string", "timezone=Europe/Amsterdam")
+    options += ("ingest.max_rejected=0.5", *(f"source.columns.{column}" for column in columns))
+    ingest(store, write_source(rows(9), *options, name="it's.csv", format="csv"))
+    (warning,) = ingest(store, write_source(rows(3), *options, name="it's.csv", format="csv")).warnings
+    command = re.search(r"`sbr (.*)`", warning)
+    assert command is not None
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert command_line(*shlex.split(command[1]))[0] == 0
+    assert {state.incoming.rows for state in ClickCatalog(store).days().values() if state.incoming} == {3}
+
+
+def test_clicks_that_replace_a_day_in_quarantine_are_warned_about_with_both_counts(
+    write_source: WriteSource, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = write_source(lines(2, 2) * 10)
+    ingest(store, settings)
+    validate_pending(store, settings)
+    assert ClickCatalog(store).days()[BEFORE].status == "quarantined"
+    ingest(store, write_source(lines(2, 6, first=50), name="late.dat"))
+    assert f"The source's clicks of {BEFORE} were taken: 6, in place of 20." in caplog.messages
+
+
+USERS = ("source.session_gap=30", "source.columns.user_id=user", "source.columns.item_id=item", "source.columns.clicked_at=at")
+EVENING, NIGHT, MORNING = "ann,5,2020-01-01T23:50:00Z", "ann,7,2020-01-02T00:05:00Z", "ann,8,2020-01-02T09:00:00Z"
+
+
+@pytest.mark.parametrize("id_type", ["integer", "string"])
+@pytest.mark.parametrize(
+    ("offered", "gap", "expected"),
+    [
+        ([NIGHT, MORNING], 30, "same"),
+        ([EVENING, NIGHT, MORNING], 60, "same"),
+        ([EVENING, NIGHT, "ann,9,2020-01-02T08:55:00Z", MORNING], 30, "stored"),
+        ([EVENING, NIGHT, MORNING], 600, "recut"),
+        ([EVENING, NIGHT], 30, "different"),
+    ],
+    ids=["day before is gone", "another gap, same sessions", "late first click", "other sessions", "shrunk"],
+)
+def test_sessions_of_users_are_compared_by_what_was_clicked(
+    write_source: WriteSource, store: Store, offered: list[str], gap: int, expected: str, id_type: str
+) -> None:
+    def source(rows: list[str], *overrides: str) -> Settings:
+        text = "\n".join(["user,item,at", *rows, ""]).replace("ann", "17")
+        return write_source(text, *USERS, f"source.id_type={id_type}", *overrides, format="csv")
+
+    ingest(store, source([EVENING, NIGHT, MORNING]))
+    ingested = ingest(store, source(offered, f"source.session_gap={gap}"), days=[BEFORE])
+    assert ingested.days == ((BEFORE,) if expected == "stored" else ())
+    assert (BEFORE in ingested.ledger.left_out.get("same", {})) == (expected == "same")
+    assert [("cut into other sessions" in warning) for warning in ingested.warnings] == {
+        "recut": [True],
+        "different": [False],
+    }.get(expected, [])
+
+
 def test_difference_is_warned_about_by_each_run_until_it_is_taken(
     write_source: WriteSource, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -217,6 +281,26 @@ def test_stalled_import_does_not_overwrite_a_newer_one(
     assert incoming.rows == 6
 
 
+def test_stalled_import_does_not_overwrite_clicks_that_a_newer_one_found_unchanged(
+    write_source: WriteSource, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(store, write_source(HISTORY))
+    stalled, publish = write_source(lines(2, 2), "ingest.changed_days=take"), store.publish
+    corrected: list[Settings] = []
+
+    def slow(key: str, data: bytes) -> object:
+        if not corrected:
+            corrected.append(write_source(HISTORY))
+            ingest(store, corrected[0])
+        return publish(key, data)
+
+    monkeypatch.setattr(store, "publish", slow)
+    assert ingest(store, stalled).days == ()
+    incoming = ClickCatalog(store).days()[BEFORE].incoming
+    assert incoming is not None
+    assert incoming.rows == 4
+
+
 def test_commit_that_was_overtaken_is_refused_if_it_names_the_same_day(write_source: WriteSource, store: Store) -> None:
     catalog = ClickCatalog(store)
     source = {"fingerprint": "f", "timezone": "UTC"}
@@ -267,7 +351,7 @@ def test_command_reads_a_file_that_it_names_at_once_and_says_so(
     assert code == 1
     assert "may be half written. Nothing was read." in err
     assert command_line("ingest", "--from", str(settings.source.path))[0] == 0
-    assert "may be half written. It is read now" in caplog.text
+    assert "may be half written. Reading now" in caplog.text
 
 
 def test_clock_of_another_machine_does_not_hold_a_file_back_for_ever(

@@ -12,8 +12,9 @@ import pytest
 
 from sbr_tasks.clicks.formats import read_blocks
 from sbr_tasks.clicks.ingest import read_files
+from sbr_tasks.clicks.rejects import Rejects
 from sbr_tasks.clicks.sources import find_files
-from sbr_tasks.errors import SettingsError, SourceError
+from sbr_tasks.errors import NotArrivedError, SettingsError, SourceError
 from sbr_tasks.settings import Condition, SourceSettings, load_settings, parse_where
 
 DAY_US = 1_462_752_000_000_000
@@ -27,9 +28,12 @@ def clicks(file: Path, **source: Any) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in table.to_pylist()]
 
 
-def test_diginetica_adds_milliseconds_to_the_date(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "header", ["sessionId;userId;itemId;timeframe;eventdate", "session_id;user_id;item_id;timeframe;eventdate"]
+)
+def test_diginetica_adds_milliseconds_to_the_date(tmp_path: Path, header: str) -> None:
     file = tmp_path / "train-item-views.csv"
-    file.write_text("session_id;user_id;item_id;timeframe;eventdate\n1;NA;501;526309;2016-05-09\n2;17;504;0;2016-05-10\n")
+    file.write_text(f"{header}\n1;NA;501;526309;2016-05-09\n2;17;504;0;2016-05-10\n")
     assert clicks(file, format="diginetica") == [
         (1, 501, DAY_US + 526_309_000, ""),
         (2, 504, DAY_US + 86_400_000_000, ""),
@@ -51,6 +55,14 @@ def test_retailrocket_cuts_the_views_of_a_visitor(tmp_path: Path) -> None:
     file.write_text("timestamp,visitorid,event,itemid,transactionid\n" + "".join(f"{t},{v},{e},{i},\n" for t, v, e, i in rows))
     first, second = 9 * 2**32 + DAY_US // 1_000_000, 9 * 2**32 + DAY_US // 1_000_000 + 3_600
     assert [click[:2] for click in clicks(file, format="retailrocket")] == [(first, 1), (first, 2), (second, 3)]
+
+
+def test_both_names_of_a_column_in_one_header_are_ambiguous(tmp_path: Path) -> None:
+    file = tmp_path / "train-item-views.csv"
+    file.write_text("sessionId;itemId;item_id;timeframe;eventdate\n1;5;6;0;2016-05-09\n")
+    with pytest.raises(SourceError, match=r"Expected one column 'itemId' .*ambiguous"):
+        clicks(file, format="diginetica")
+    assert clicks(file, format="diginetica", columns={"item_id": "item_id"}) == [(1, 6, DAY_US, "")]
 
 
 def test_rees46_keeps_views_with_a_session(tmp_path: Path) -> None:
@@ -148,6 +160,25 @@ def test_any_source_with_users_is_cut_into_sessions(tmp_path: Path) -> None:
         load_settings(["source.columns.user_id=user"])
 
 
+@pytest.mark.parametrize(("users", "id_type"), [([7, None, -1], "integer"), (["u", None, ""], "string")])
+def test_row_without_a_user_is_a_bad_line_where_users_are_cut(tmp_path: Path, users: list[Any], id_type: str) -> None:
+    table = {"user": users, "item_id": [1, 2, 3], "clicked_at": ["2016-05-09T00:00:00Z"] * 3}
+    pq.write_table(pa.table(table), tmp_path / "c")
+    columns = {"user_id": "user"}
+    source = SourceSettings.model_validate({"format": "parquet", "session_gap": 30, "id_type": id_type, "columns": columns})
+    rejects = Rejects(0.9)
+    (kept,) = read_files([tmp_path / "c"], source, rejects)
+    assert [str(item) for item in kept.column("item_id").to_pylist()] == ["1"]
+    assert (rejects.lines, rejects.rejected) == (3, 2)
+
+
+def test_columns_of_two_lists_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "c.jsonl"
+    file.write_text('{"session_id": 1, "a": [{"item": 5}], "b": [{"at": "2016-05-09T00:00:00Z"}]}\n')
+    with pytest.raises(SourceError, match=r"Expected columns of one list in .*found settings that name a, b"):
+        clicks(file, format="jsonl", columns={"item_id": "a[].item", "clicked_at": "b[].at"})
+
+
 SPARK = ("day=2020-01-01/part-0.parquet", "day=2020-01-02/hour=03/part-0.parquet")
 SKIPPED = (
     "_SUCCESS",
@@ -183,6 +214,14 @@ def test_partitions_of_a_bucket_are_read_as_folders_are(s3_options: dict[str, st
     ]
     globbed = find_files("s3://clicks/spark/*/*", s3_options)
     assert [str(file) for file in globbed] == ["s3://clicks/spark/archive/old.parquet", f"s3://clicks/spark/{SPARK[0]}"]
+
+
+def test_folder_without_files_says_how_other_folders_are_read(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "a.csv").touch()
+    with pytest.raises(NotArrivedError, match=r"found none\. .*folders that aren't partitions .*a glob such as '.*/\*/\*'"):
+        find_files(str(tmp_path))
+    assert [file.name for file in find_files(f"{tmp_path}/*/*")] == ["a.csv"]
 
 
 def test_file_name_that_is_no_utf8_is_one_sentence(tmp_path: Path) -> None:

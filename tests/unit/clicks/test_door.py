@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,39 @@ def test_bad_json_line_harms_no_other_line(tmp_path: Path, bad: str | bytes, n_g
     assert [reject.line for reject in rejects] == [n_good + 1]
 
 
+PLAIN = GOOD.replace('"} {"', "0")
+"""A line that Arrow reads together with others."""
+
+ODD_LINES = [
+    GOOD.replace('"} {"', "NaN"),
+    GOOD.replace('"} {"', "-Infinity"),
+    GOOD.replace('"} {"', "Inf"),
+    GOOD.replace('"} {"', "-NaN"),
+    GOOD.replace('"} {"', "[" * 3000 + "]" * 3000),
+    GOOD.replace('"} {"', '{"a":' * 3000 + "1" + "}" * 3000),
+    GOOD.replace('"} {"', "9" * 5000),
+    GOOD.replace('"} {"', r'"\ud83d"'),
+    GOOD.replace('"} {"', '"\x01"'),
+    PLAIN.replace("item_id", r"item\u005fid"),
+    PLAIN.replace('"x"', r'"item\u005fid": 6, "x"'),
+    PLAIN.replace(" 5,", " NaN,"),
+    PLAIN.replace(" 5,", " -0,"),
+    PLAIN.replace(" 5,", ' "5",'),
+    "  " + PLAIN + "  ",
+]
+
+
+@pytest.mark.parametrize("line", ODD_LINES, ids=lambda line: ascii(line)[:90])
+@pytest.mark.parametrize(
+    "beside", [[PLAIN], [PLAIN] * 3000, [PLAIN, PLAIN.replace(" 5,", " true,")], [PLAIN, PLAIN.replace(" 5,", ' "5",')]]
+)
+def test_odd_json_line_fares_alike_beside_any_others(tmp_path: Path, line: str, beside: list[str]) -> None:
+    alone, _, _ = read(write(tmp_path, [PLAIN, line]), source_of("jsonl"))
+    others, _, _ = read(write(tmp_path, beside), source_of("jsonl"))
+    together, _, _ = read(write(tmp_path, [*beside, line]), source_of("jsonl"))
+    assert len(together) - len(others) == len(alone) - 1
+
+
 def test_two_lines_that_share_an_object_are_two_bad_lines(tmp_path: Path) -> None:
     first, second = GOOD.split(", ", 1)
     clicks, rejects, _ = read(write(tmp_path, [GOOD, first + ",", second, GOOD + GOOD, GOOD]), source_of("jsonl"))
@@ -193,6 +227,31 @@ def test_bad_csv_line_harms_no_other_line(tmp_path: Path, bad: bytes, n_good: in
     assert [reject.line for reject in rejects] == [n_good + 2]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_blank_lines_may_come_before_the_first_line(tmp_path: Path, kind: str, end: str) -> None:
+    lines = [f"session_id,item_id,clicked_at{end}1,5,{AT}", "1,x,noon"] if kind == "csv" else [GOOD, "null"]
+    file = tmp_path / "c"
+    file.write_text(f"{end}{end}{end.join(lines)}{end}", newline="")
+    clicks, rejects, _ = read(file, source_of(kind))
+    assert clicks == [(1, 5, AT_US, "")]
+    assert [reject.line for reject in rejects] == [5 if kind == "csv" else 4]
+
+
+@pytest.mark.parametrize("text", ["\n\n", "\r\n", " \n\n"])
+def test_file_of_blank_lines_is_an_empty_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c").write_text(text)
+    with pytest.raises(SourceError, match="found an empty file"):
+        read(tmp_path / "c", source_of("csv"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16", "utf-32"])
+def test_wide_text_is_called_so_with_and_without_a_mark(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "c").write_bytes(f"session_id,item_id,clicked_at\n1,5,{AT}\n".encode(encoding))
+    with pytest.raises(SourceError, match="it is UTF-16 text; save it as UTF-8"):
+        read(tmp_path / "c", source_of("csv"))
+
+
 @pytest.mark.parametrize("encoded", [pa.string(), pa.large_string(), pa.string_view(), pa.binary()])
 def test_parquet_text_that_is_no_utf8_is_a_bad_line(tmp_path: Path, encoded: pa.DataType) -> None:
     items = pa.array([b"a", b"\xff", b"c"], pa.binary())
@@ -204,7 +263,8 @@ def test_parquet_text_that_is_no_utf8_is_a_bad_line(tmp_path: Path, encoded: pa.
     pq.write_table(pa.table({"session_id": ["s"] * 3, "item_id": items, "clicked_at": [AT] * 3}), tmp_path / "c.parquet")
     clicks, rejects, _ = read(tmp_path / "c.parquet", source_of("parquet", id_type="string"))
     assert [click[1] for click in clicks] == ["a", "c"]
-    assert [(reject.place, reject.reason[:14]) for reject in rejects] == [("row 2 (row group 0)", "expected UTF-8")]
+    assert [reject.place for reject in rejects] == ["row 2 (row group 0)"]
+    assert rejects[0].reason == r"column 'item_id': expected UTF-8 text, found '\\xff'"
 
 
 NAIVE = pa.array([AT_US], pa.timestamp("us"))
@@ -252,6 +312,46 @@ def test_doubles_are_ids_up_to_2_to_the_53(tmp_path: Path) -> None:
     clicks, rejects, _ = read(tmp_path / "c.parquet", source_of("parquet"))
     assert [click[1] for click in clicks] == [5, 2**53]
     assert [reject.line for reject in rejects] == [3, 4, 5]
+
+
+def item_ids(folder: Path, items: pa.Array, id_type: str) -> tuple[list[Any], list[Reject]]:
+    table = pa.table({"session_id": [1] * len(items), "item_id": items, "clicked_at": [AT] * len(items)})
+    pq.write_table(table, folder / "c.parquet")
+    clicks, rejects, _ = read(folder / "c.parquet", source_of("parquet", id_type=id_type))
+    return [click[1] for click in clicks], rejects
+
+
+@pytest.mark.parametrize("kind", [pa.decimal128(20, 0), pa.decimal128(38, 18), pa.decimal256(40, 2), pa.uint64()], ids=str)
+def test_wide_numbers_of_parquet_are_exact_ids(tmp_path: Path, kind: pa.DataType) -> None:
+    numbers = [0, 7, 2**53 + 1, 2**63 - 1, None, 2**63]
+    items = pa.array([None if number is None else Decimal(number) for number in numbers], kind)
+    found, rejects = item_ids(tmp_path, items, "integer")
+    assert found == numbers[:-1]
+    assert [reject.line for reject in rejects] == [6]
+    assert "source.id_type=string" in rejects[0].reason
+    found, rejects = item_ids(tmp_path, items, "string")
+    assert found == [None if number is None else str(number) for number in numbers]
+    assert not rejects
+
+
+@pytest.mark.parametrize("id_type", ["integer", "string"])
+@pytest.mark.parametrize(
+    ("items", "expected", "bad_rows"),
+    [
+        (pa.array([Decimal("5.0"), Decimal("6.5")], pa.decimal128(20, 1)), [5], [2]),
+        (pa.array([Decimal(3), Decimal("1E-18")], pa.decimal128(38, 18)), [3], [2]),
+        (pa.array([2.0**24, 2.0**24 + 2], pa.float32()), [2**24], [2]),
+        (pa.array([2.0**11, 2.0**11 + 2]).cast(pa.float16()), [2**11], [2]),
+    ],
+    ids=str,
+)
+def test_number_that_may_have_been_rounded_is_no_id(
+    tmp_path: Path, id_type: str, items: pa.Array, expected: list[int], bad_rows: list[int]
+) -> None:
+    found, rejects = item_ids(tmp_path, items, id_type)
+    assert found == (expected if id_type == "integer" else [str(one) for one in expected])
+    assert [reject.line for reject in rejects] == bad_rows
+    assert all("store ids as integers or texts" in reject.reason for reject in rejects)
 
 
 def test_int96_is_utc_whatever_the_zone(tmp_path: Path) -> None:
@@ -328,6 +428,7 @@ def test_hour_that_a_zone_skips_is_no_time(tmp_path: Path) -> None:
         ("1577872800", "iso", "in seconds it is 2020-01-01: set source.time_unit=s"),
         (AT, "s", "set source.time_unit=iso"),
         ("2020-06-02T09:00:00Z", "iso", "if it is local time, set source.timezone"),
+        ("2020-01-01T10:00:00.1234567Z", "iso", "seconds may have six decimals at most"),
         ("0", "s", "found '0', which is 1970-01-01"),
         ("1999-12-31T23:59:59Z", "iso", "expected a time from 2000-01-01 (source.earliest) to 2020-06-02 (a day after now)"),
     ],
@@ -424,9 +525,16 @@ def test_hopeless_import_stops_as_soon_as_the_share_cant_be_met() -> None:
     rejects.add(100, bad, max_lines_left=100)
     with pytest.raises(SourceError, match=r"^21 of 101 lines read so far can't be read"):
         rejects.add(1, bad[:1], max_lines_left=100)
-    unknown = Rejects(0.1)
-    unknown.add(20, bad)
-    assert unknown.rejected == 20
+
+
+def test_bad_line_ends_an_import_that_allows_none_after_its_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "BLOCK_BYTES", 2_000)
+    lines = [f"1,5,{AT}"] * 100 + ["oops"] * 50 + [f"1,5,{AT}"] * 500
+    rejects = Rejects(0.0)
+    with pytest.raises(SourceError, match="lines read so far can't be read, and none may be rejected") as caught:
+        list(read_files([write(tmp_path, lines, "session_id,item_id,clicked_at")], source_of("csv"), rejects, NOW))
+    assert 100 < rejects.lines < 300
+    assert [f"line {102 + i}: " in str(caught.value) for i in range(11)] == [True] * 10 + [False]
 
 
 def test_hopeless_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -437,6 +545,110 @@ def test_hopeless_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(SourceError, match="lines read so far can't be read"):
         list(read_files([file], source_of("csv"), rejects, NOW))
     assert rejects.lines < 1010
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "written", "used"),
+    [(",", ";", ";"), (",", "\t", r"\\t"), (",", "|", r"\|"), (";", ",", ","), ("\t", ";", ";")],
+)
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_header_of_one_column_names_the_delimiter_that_fits(
+    tmp_path: Path, delimiter: str, written: str, used: str, quote: str
+) -> None:
+    names = [f"{quote}{name}{quote}" for name in ("session_id", "item_id", "clicked_at")]
+    file = write(tmp_path, [written.join(["1", "5", AT])], written.join(names))
+    with pytest.raises(SourceError, match=rf"the header has one column, .*; set source\.delimiter={used}\.$"):
+        read(file, source_of("csv", delimiter=delimiter))
+
+
+@pytest.mark.parametrize("written", [";", "\t", "|"])
+def test_lines_without_a_header_name_the_delimiter_they_have(tmp_path: Path, written: str) -> None:
+    file = write(tmp_path, [written.join(["1", AT, "5", "0"])] * 3)
+    with pytest.raises(SourceError, match=r"Its lines seem to be separated by '(;|\\t|\|)', not by ','.*source\.delimiter="):
+        read(file, source_of("yoochoose"))
+
+
+def test_json_lines_are_not_taken_for_a_header_with_another_delimiter(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"It looks like jsonl: try --format jsonl\.$") as caught:
+        read(write(tmp_path, [GOOD]), source_of("csv", delimiter=";"))
+    assert "source.delimiter" not in str(caught.value)
+
+
+def refusal(tmp_path: Path, times: Sequence[object], unit: str, kind: str = "csv") -> str:
+    """What an import says that may reject nothing."""
+    if kind == "csv":
+        file = write(tmp_path, [f"1,5,{time}" for time in times], "session_id,item_id,clicked_at")
+    else:
+        file = write(tmp_path, [json.dumps({"session_id": 1, "item_id": 5, "clicked_at": time}) for time in times])
+    with pytest.raises(SourceError) as caught:
+        list(read_files([file], source_of(kind, time_unit=unit), Rejects(), NOW))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+@pytest.mark.parametrize(
+    ("unit", "usual", "odd", "hint"),
+    [
+        (
+            "ms",
+            AT_US // 1_000,
+            AT_US // 1_000_000,
+            "in seconds it is 2020-01-01, but most lines are in milliseconds: correct or",
+        ),
+        (
+            "s",
+            AT_US // 1_000_000,
+            AT_US // 1_000,
+            "in milliseconds it is 2020-01-01, but most lines are in seconds: correct or",
+        ),
+        ("s", AT_US // 1_000_000, AT, "it is ISO-8601, but most lines are in seconds: correct or"),
+        ("iso", AT, AT_US // 1_000, "in milliseconds it is 2020-01-01, but most lines are in ISO-8601: correct or"),
+    ],
+)
+def test_few_lines_of_another_unit_are_called_so_once(
+    tmp_path: Path, kind: str, unit: str, usual: object, odd: object, hint: str
+) -> None:
+    message = refusal(tmp_path, [usual] * 40 + [odd] * 12, unit, kind)
+    assert message.startswith("12 of 52 lines can't be read, and none may be rejected.")
+    assert message.count(hint) == 1
+    assert "source.time_unit" not in message
+    assert message.count(str(odd)) == 10
+    assert "(and 2 more)" in message
+    assert len(message) < 1_000
+
+
+def test_many_lines_of_another_unit_are_told_the_unit(tmp_path: Path) -> None:
+    message = refusal(tmp_path, [AT_US // 1_000] * 3 + [AT_US // 1_000_000] * 12, "ms")
+    assert message.count("in seconds it is 2020-01-01: set source.time_unit=s") == 1
+
+
+def test_allowed_share_is_a_percentage_in_the_message() -> None:
+    with pytest.raises(SourceError, match=r"^2 of 2 lines can't be read, and at most 12\.5% of all lines may be rejected"):
+        Rejects(0.125).add(2, (Reject("f", 1, "bad", ""), Reject("f", 2, "bad", "")), max_lines_left=0)
+
+
+def test_several_parquet_files_are_read_no_further_than_the_share_can_be_met(tmp_path: Path) -> None:
+    def parquet(name: str, times: list[int | None]) -> Path:
+        at = pa.array(times, pa.timestamp("us", tz="UTC"))
+        pq.write_table(pa.table({"session_id": [1] * len(at), "item_id": [5] * len(at), "clicked_at": at}), tmp_path / name)
+        return tmp_path / name
+
+    files = [parquet("a", [AT_US] * 10 + [None] * 10), parquet("b", [AT_US] * 79), parquet("c", [AT_US])]
+    rejects = Rejects(0.1)
+    list(read_files(files, source_of("parquet"), rejects, NOW))
+    assert (rejects.lines, rejects.rejected) == (100, 10)
+    rejects = Rejects(0.1)
+    with pytest.raises(SourceError, match=r"^10 of 20 lines read so far can't be read"):
+        list(read_files(files[:2], source_of("parquet"), rejects, NOW))
+    assert rejects.lines == 20
+
+
+@pytest.mark.parametrize("delimiter", [",", "::", "\t"])
+def test_movielens_header_may_be_separated_as_the_lines_are(tmp_path: Path, delimiter: str) -> None:
+    lines = [delimiter.join(["1", "31", "2.5", "1260759144"])]
+    file = write(tmp_path, lines, delimiter.join(["userId", "movieId", "rating", "timestamp"]))
+    clicks, rejects, _ = read(file, source_of("movielens"))
+    assert (clicks, rejects) == ([(1, 31, 1260759144000000, "")], [])
 
 
 def test_clicks_of_one_user_at_one_time_keep_their_order() -> None:

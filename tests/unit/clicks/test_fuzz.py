@@ -41,6 +41,25 @@ PIECES = [
     b"}{",
     b"[" * 2000,
 ]
+VALUES = [
+    b"NaN",
+    b"-Infinity",
+    b"Inf",
+    b"true",
+    b"null",
+    b"5",
+    b'"5"',
+    b"05",
+    b"-0",
+    b"5.0",
+    b"9223372036854775808",
+    b'"\\ud800"',
+    b'"\\u0035"',
+    b"{}",
+    b"[" * 3000 + b"]" * 3000,
+    b'"a, b"',
+]
+"""What stands in place of a value, in each format."""
 
 
 def click(i: int) -> Click:
@@ -55,7 +74,10 @@ LINES: dict[str, tuple[str, Callable[[int], str]]] = {
     "yoochoose": ("", lambda i: f"{i % 4},{iso(i)},{100 + i},S"),
     "gru4rec": ("SessionId\tItemId\tTime", lambda i: f"{i % 4}\t{100 + i}\t{AT_S + i}"),
     "csv": ("session_id,item_id,clicked_at,x", lambda i: f'{i % 4},"{100 + i}",{iso(i)},"a,b"'),
-    "jsonl": ("", lambda i: json.dumps({"session_id": i % 4, "item_id": 100 + i, "clicked_at": iso(i), "x": {"y": "}"}})),
+    "jsonl": (
+        "",
+        lambda i: json.dumps({"session_id": i % 4, "item_id": 100 + i, "clicked_at": iso(i), "x": {"y": "}" if i == 7 else 0}}),
+    ),
     "diginetica": ("session_id;item_id;timeframe;eventdate", lambda i: f"{i % 4};{100 + i};{36_000_000 + i * 1000};2020-01-01"),
     "rees46": (
         "event_time,event_type,product_id,category_id,user_session",
@@ -73,7 +95,7 @@ LINES: dict[str, tuple[str, Callable[[int], str]]] = {
 def mutate(data: bytes, draw: random.Random) -> bytes:
     """Changes bytes in one of a few ways."""
     at = draw.randrange(len(data) + 1)
-    kind = draw.randrange(5)
+    kind = draw.randrange(6)
     if kind == 0:
         return data[:at] + bytes([draw.randrange(256)]) + data[at + 1 :]
     if kind == 1:
@@ -83,6 +105,9 @@ def mutate(data: bytes, draw: random.Random) -> bytes:
     if kind == 3:
         start = draw.randrange(len(data) + 1)
         return data[:at] + data[start : start + draw.randrange(40)] + data[at:]
+    if kind == 4 and (values := list(re.finditer(rb"(?<=[:,;\t ])[^,;\t{}\[\] ]+", data))):
+        value = draw.choice(values)
+        return data[: value.start()] + draw.choice(VALUES) + data[value.end() :]
     return draw.choice(PIECES)
 
 

@@ -106,7 +106,7 @@ def test_lines_that_do_not_parse_are_kept_with_their_reasons(write_source: Write
 
 def test_more_rejected_lines_than_allowed_store_nothing(write_source: WriteSource, store: Store, tmp_path: Path) -> None:
     before = snapshot(tmp_path / "store")
-    with pytest.raises(SourceError, match=r"^1 of 5 lines can't be read, and 0\.19 of all lines may be rejected\."):
+    with pytest.raises(SourceError, match=r"^1 of 5 lines can't be read, and at most 19% of all lines may be rejected\."):
         ingest(store, write_source(LINES[0] + "oops\n" + "".join(LINES[1:]), "ingest.max_rejected=0.19"))
     assert snapshot(tmp_path / "store") == before
 
@@ -174,7 +174,7 @@ def test_day_in_quarantine_is_ingested_again_once_the_source_was_mended(tmp_path
 
 def test_milliseconds_read_as_seconds_are_refused(write_source: WriteSource, store: Store) -> None:
     settings = write_source("SessionId\tItemId\tTime\n1\t2\t1411552712124\n", format="gru4rec")
-    with pytest.raises(SourceError, match=r"found '1411552712124', which is .* \(in milliseconds it is 2014-09-24;"):
+    with pytest.raises(SourceError, match=r"found '1411552712124' \(in milliseconds it is 2014-09-24;"):
         ingest(store, settings)
 
 
@@ -268,5 +268,5 @@ def test_log_lines_of_an_import_carry_clicks_rate_and_time_left(
     caplog.set_level("INFO")
     ingest(store, write_source("".join(LINES) * 50_000))
     line = next(message for message in caplog.messages if message.startswith("Reading clicks.dat"))
-    assert re.fullmatch(r"Reading clicks\.dat: \d+ % \([\d.]+ [MG]B/s, about \d+ s left\) [\d,]+ clicks", line)
+    assert re.fullmatch(r"Reading clicks\.dat: \d+% \([\d.]+ [MG]B/s, about \d+ s left\) [\d,]+ clicks", line)
     assert any(re.fullmatch(r"Storing 3 days: .* clicks/s, .* 3 of 3 days", message) for message in caplog.messages)

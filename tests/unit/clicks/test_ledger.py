@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from sbr_tasks.settings import load_settings
 from sbr_tasks.store import NumberedLog, Store, kinds
 from sbr_tasks.summary import in_one_line
 from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.validation.closing import close_day
 from tests.unit.clicks.conftest import WriteSource
 
 DAY, BEFORE = date(2020, 1, 3), date(2020, 1, 2)
@@ -87,17 +90,75 @@ def test_ledger_is_in_the_summary_of_the_task(write_source: WriteSource, store: 
     assert "read 12, stored 7, rejected 0, filtered 0, left_out (outside_window (2020-01-03 5))" in in_one_line(summary)
 
 
-def test_ledger_is_printed_and_in_json(command_line: Sbr, write_source: WriteSource, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ledger_of_a_command_is_logged_once_and_in_json(
+    command_line: Sbr, write_source: WriteSource, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = write_source(HISTORY)
     monkeypatch.setenv("SBR_STORE", settings.store)
     source = ("ingest", "--from", str(settings.source.path), "--format", "yoochoose")
     assert command_line(*source)[0] == 0
+    caplog.clear()
+    caplog.set_level("INFO")
     _, out, _ = command_line(*source)
-    assert out.splitlines()[-1] == (
-        "12 lines read = 0 stored + 0 rejected + 12 left out (already stored and the same: 12, 2020-01-01 to 2020-01-03)."
-    )
+    assert out == f"No new clicks in {settings.source.path}.\n"
+    said = "12 lines read = 0 stored + 0 rejected + 12 left out (already stored and the same: 12, 2020-01-01 to 2020-01-03)"
+    assert [line for line in caplog.messages if "lines read" in line] == [f"Ledger: {said}."]
     _, out, _ = command_line(*source, "--json")
     assert json.loads(out)["ledger"]["left_out"] == {"same": {"2020-01-01": 3, "2020-01-02": 4, "2020-01-03": 5}}
+
+
+def test_ledger_of_a_day_names_its_clicks_that_a_later_import_left_out(write_source: WriteSource, store: Store) -> None:
+    ingest(store, write_source(HISTORY))
+    shrunk = ingest(store, write_source(HISTORY.replace(lines(3, 5), lines(3, 2))))
+    assert shrunk.ledger.left_out["different"] == {DAY: 2}
+    assert ClickCatalog(store).ledger_of(DAY) == shrunk.ledger
+    assert ClickCatalog(store).ledger_of(BEFORE) != shrunk.ledger
+
+
+def test_clicks_of_a_closed_day_are_left_out_by_name_and_with_the_command_that_takes_them(
+    write_source: WriteSource, store: Store, command_line: Sbr
+) -> None:
+    close_day(store, BEFORE, reason="Holiday", actor="ann", now=datetime(2020, 1, 1, tzinfo=UTC))
+    ingested = ingest_missing(store, write_source(HISTORY, "window.days=3"), DAY)
+    assert ingested is not None
+    assert ingested.ledger.left_out == {"closed": {BEFORE: 4}}
+    assert ingested.ledger.is_worth_showing
+    (warning,) = ingested.warnings
+    assert warning.startswith(f"The source holds 4 clicks of {BEFORE}, which is closed (ann on ")
+    assert ClickCatalog(store).days()[BEFORE].status == "closed"
+    command = re.search("`sbr (.*)`", warning)
+    assert command is not None
+    assert command_line(*shlex.split(command[1]))[0] == 0
+    assert ClickCatalog(store).days()[BEFORE].status == "incoming"
+
+
+def test_days_between_two_far_clicks_are_not_listed_one_by_one(
+    write_source: WriteSource, store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    far = "1,2001-01-01T00:00:00Z,7,0\n" + lines(2, 4) + lines(4, 1)
+    ingest(store, write_source(far))
+    (commit,) = (tmp_path / "store").glob("commits/clicks/*.json")
+    assert json.loads(commit.read_text())["empty"] == ["2001-01-02/2020-01-01", "2020-01-03"]
+    assert commit.stat().st_size < 3000
+    days = ClickCatalog(store).days()
+    assert {days[date(2001, 1, 2)].status, days[date(2010, 6, 1)].status, days[date(2020, 1, 1)].status} == {"empty"}
+    assert max(map(len, caplog.messages)) < 200
+    assert "The source has no clicks on 2001-01-02 to 2020-01-01, 2020-01-03." in caplog.messages
+
+
+def test_empty_days_of_older_commits_are_still_read(store: Store) -> None:
+    source = {"fingerprint": "f", "timezone": "UTC"}
+    body = {"kind": "import", "at": "2020-01-05T00:00:00+00:00", "source": source, "days": {}, "empty": ["2020-01-02"]}
+    NumberedLog(store, kinds.COMMIT).append(lambda _: body)
+    assert ClickCatalog(store).days()[BEFORE].status == "empty"
+
+
+def test_source_of_which_where_leaves_out_all_lines_says_so(tmp_path: Path, store: Store) -> None:
+    file = tmp_path / "events.csv"
+    file.write_text("session_id,item_id,clicked_at,kind\n1,1,2020-01-01T00:00:00Z,cart\n")
+    settings = load_settings([f"source.path={file}", "source.format=csv", "source.where=kind = view"])
+    with pytest.raises(SourceError, match=r"source\.where='kind = view' leaves out 1 of its 1 lines"):
+        ingest(store, settings)
 
 
 def test_ledger_that_does_not_balance_stores_nothing(

@@ -99,6 +99,12 @@ def test_a_fresh_process_accepts_an_export(tmp_path: Path) -> None:
     check_saved_model(tmp_path, model, [STRINGS[:3], ["never seen", STRINGS[9]], ["never seen"]])
 
 
+def test_a_folder_may_have_the_signs_of_a_pattern_in_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a b[x]*'?#1"
+    export_saved_model(weights(), folder)
+    check_saved_model(folder, weights(), [INTEGERS[:3].tolist()])
+
+
 def test_a_damaged_export_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import tensorflow as tf
 

@@ -134,8 +134,8 @@ def test_only_an_earlier_champion_can_come_back(to: str, message: str) -> None:
     ("content", "message"),
     [
         (b"{", r"promotions/00000002\.json is damaged: expected a JSON object \(Expecting property name"),
-        (b"[1]", r"promotions/00000002\.json is damaged: expected a JSON object, found \[1\]\. Restore it from a backup; docs"),
-        (b'{"kind": "decision"}', r"promotions/00000002\.json is damaged: expected checksum, found "),
+        (b"[1]", r"promotions/00000002\.json is damaged: expected a JSON object \(found a list\)\. Restore it from a backup"),
+        (b'{"kind": "decision"}', r"promotions/00000002\.json is damaged: expected a JSON object \(without a checksum\)"),
         (
             seal("promotions/00000001.json", {"kind": "decision"}),
             r"promotions/00000002\.json is damaged: it was changed after it was written",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -20,13 +22,13 @@ from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, St
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED, Outcome
-from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, version_differences
+from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, pin_row, version_differences
 from sbr_tasks.registry.log import Entry, Pin, Promotion, PromotionLog
 from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, in_words
 from sbr_tasks.registry.promotion import pin_champion, project, promote_if_better, repair, roll_back, unpin_champion
 from sbr_tasks.registry.recommend import recommend
 from sbr_tasks.registry.scoring import Score, score_models
-from sbr_tasks.registry.serving import served
+from sbr_tasks.registry.serving import check_serving, publish_serving, served
 from sbr_tasks.registry.versions import ModelVersion, load_version, train_version, version_files
 from sbr_tasks.report.page import write_report
 from sbr_tasks.report.profile.build import profile_window
@@ -37,7 +39,7 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store
 from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.window.build import Window, build_window, load_window
+from sbr_tasks.window.build import Window, build_window, load_window, read_window
 from tests.mlflow_view import all_shown
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
@@ -159,7 +161,7 @@ def test_few_validation_events_let_the_last_version_say_how_many_epochs(copied: 
     window = of(D)[0]
     alone = train_version(store, few, window)
     assert (alone.manifest["inputs"]["epochs"], len(alone.manifest["curve"])) == ({"n": 2, "as": None}, 2)
-    assert alone.manifest["epochs_note"].endswith("training.min_validation_events): trained for all 2 epochs.")
+    assert alone.manifest["epochs_note"].endswith(". Trained for 2 epochs, the maximum.")
     older = of(D - timedelta(days=1))
     promote(store, settings, *older, run="1")
     set_best_epoch(store, older[1], 1)
@@ -167,8 +169,8 @@ def test_few_validation_events_let_the_last_version_say_how_many_epochs(copied: 
     assert version.manifest["inputs"]["epochs"] == {"n": 1, "as": older[1]}
     assert (version.manifest["best_epoch"], len(version.manifest["curve"])) == (1, 1)
     note = (
-        f"The validation day {D - timedelta(days=1)} has 120 events, too few to choose the best epoch (at least 121, "
-        f"training.min_validation_events): trained for 1 epoch, as was best for {older[1]}."
+        f"The validation day {D - timedelta(days=1)} has too few events to choose the best epoch: 120 of the 121 that "
+        f"training.min_validation_events asks for. Trained for 1 epoch, as was best for {older[1]}."
     )
     assert version.manifest["epochs_note"] == note
     assert note in promote(store, settings, window, version.name, run="2").reasons
@@ -186,6 +188,26 @@ def test_few_validation_events_let_the_parent_say_how_many_epochs(copied: Copied
         version = train_version(store, warm, of(D)[0])
         assert version.manifest["inputs"]["epochs"] == {"n": n, "as": older[1]}
         assert len(version.manifest["curve"]) == n
+
+
+def test_events_with_unknown_targets_choose_no_epoch(tmp_path: Path) -> None:
+    """On the validation day all sessions but one are on items that the training days don't have."""
+    clicks = {D - timedelta(days=i): ring(D - timedelta(days=i)) for i in range(5)}
+    before = D - timedelta(days=1)
+    clicks[before] = [
+        *clicks[before][:4],
+        *((session, 100 + int(str(item)), time) for session, item, time in clicks[before][4:]),
+    ]
+    for day, of_day in clicks.items():
+        write_parquet(tmp_path / "in" / f"{day}.parquet", of_day)
+    settings = settings_of(tmp_path)
+    store = Store.open(settings)
+    ingest(store, settings)
+    validate_pending(store, settings)
+    version = train_version(store, settings, build_window(store, settings, D))
+    assert version.manifest["inputs"]["epochs"] == {"n": 2, "as": None}
+    assert ": 3 of the 100 that " in version.manifest["epochs_note"]
+    assert ", not counting 117 whose target is no item of the training days." in version.manifest["epochs_note"]
 
 
 def test_enough_validation_events_choose_the_epoch(trained: Trained) -> None:
@@ -235,6 +257,28 @@ def test_champion_is_replaced_only_by_a_better_version(copied: Copied, inject: I
     found = recommend(store, ["3", "999"], k=5)
     assert (found.model_version, found.unknown, found.is_fallback, len(found.items)) == (before[1], ["999"], False, 5)
     assert set(found.items) <= set(range(N_ITEMS))
+
+
+def test_champion_of_integer_ids_scores_as_before_on_string_ids(
+    copied: Copied, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store, settings, of = copied
+    monkeypatch.setattr(promotion_module, "check_serving", lambda *_: None)
+    older, champion = of(D - timedelta(days=1))
+    promote(store, settings, older, champion, run="1", force="a first champion")
+    before = score_models(store, settings, of(D)[0], [champion])[champion]
+    for i in range(6):
+        write_parquet(tmp_path / "in" / f"{i}.parquet", ring(D - timedelta(days=i)))
+    as_text = settings.model_copy(update={"source": settings.source.model_copy(update={"id_type": "string"})})
+    ingest(store, as_text)
+    validate_pending(store, as_text)
+    window = build_window(store, as_text, D)
+    assert read_window(store, window, as_text.zone).test.item_ids.dtype == object
+    challenger = train_version(store, as_text, window).name
+    decision = promote(store, as_text, window, challenger, run="2")
+    assert decision.opponent == champion
+    assert decision.opponent_metrics == before.metrics
+    assert before.metrics["recall_at_20"] > 0
 
 
 def test_old_day_never_replaces_a_newer_champion(copied: Copied, inject: Inject) -> None:
@@ -324,6 +368,47 @@ def test_empty_mlflow_is_made_to_show_all_that_the_lost_one_did(
     moved = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=empty)})
     assert repair(store, moved)["faults"] == []
     assert all_shown(store, moved) == shown
+
+
+@pytest.fixture
+def no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system whose folder for temporary files can't be written, as when it is full."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+
+
+@pytest.mark.usefixtures("no_temporary_folder")
+def test_run_needs_no_temporary_folder_of_the_system(
+    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store, settings, of = copied
+    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    inject(d06=0.6)
+    write_parquet(tmp_path / "in" / "next.parquet", ring(D + timedelta(days=1)))
+    ingest(store, settings)
+    assert validate_pending(store, settings).accepted == (D + timedelta(days=1),)
+    window = of(D)[0]
+    other = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 7})})
+    name = train_version(store, other, window).name
+    promote(store, settings, window, name, run="x")
+    number = steps.write_report(str(D), window.fingerprint, name)["mlflow_version"]
+    client = MlflowProjection(store, settings)._client
+    files = client.list_artifacts(client.get_model_version("gru4rec", number).run_id)
+    assert {"lineage.json", "model", PAGE} <= {file.path for file in files}
+
+
+def test_database_of_mlflow_without_its_driver_is_one_sentence(copied: Copied) -> None:
+    store, settings, _ = copied
+    uri = "postgresql+pg8000://sbr:hush@127.0.0.1:1/mlflow"
+    without = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update={"tracking_uri": uri})})
+    with pytest.raises(TrackingError, match=r"driver of its database isn't installed .*pg8000") as caught:
+        MlflowProjection(store, without)
+    assert "hush" not in str(caught.value)
+
+
+def test_full_disk_of_mlflow_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "scratch/a", None, "mlflow/a")
+    with pytest.raises(TrackingError, match=r"mlflow/a: no space left on device\. Nothing is lost"), in_words("sqlite:///x"):
+        raise full
 
 
 def test_session_of_unknown_items_gets_the_popular_ones(
@@ -489,7 +574,7 @@ def test_only_the_present_champion_is_announced(copied: Copied, inject: Inject, 
     }
     assert steps.champion_event(older, overrides=overrides) == {
         "event": None,
-        "why": f"{of(D - timedelta(days=1))[1]} became champion with log entry 1, but isn't any more: log entry 2 came since.",
+        "why": f"{of(D - timedelta(days=1))[1]} became champion with log entry 1, but is no longer: log entry 2 replaced it.",
     }
     kept = newer | {"promoted": False, "outcome": "keep_champion"}
     assert steps.champion_event(kept, overrides=overrides)["event"] is None
@@ -521,6 +606,31 @@ def test_version_deleted_in_mlflow_is_shown_again_whole(copied: Copied, inject: 
     assert alias_of(store, settings) == older[1]
 
 
+@pytest.mark.parametrize("what", ["run", "model", "alias", "moved alias", "experiment"])
+def test_what_is_deleted_in_mlflow_is_there_again_after_the_next_run(copied: Copied, inject: Inject, what: str) -> None:
+    store, settings, of = copied
+    inject(d05=0.5, d06=0.6)
+    older, newer = of(D - timedelta(days=1)), of(D)
+    promote(store, settings, *older, run="1")
+    promote(store, settings, *newer, run="2")
+    shown, model = all_shown(store, settings), settings.mlflow.model_name
+    client = MlflowProjection(store, settings)._client
+    numbers = {one.tags["sbr.version"]: one for one in client.search_model_versions(f"name = '{model}'")}
+    old = numbers[older[1]]
+    if what == "run":
+        client.delete_run(old.run_id)
+    elif what == "model":
+        client.delete_registered_model(model)
+    elif what == "alias":
+        client.delete_registered_model_alias(model, "champion")
+    elif what == "moved alias":
+        client.set_registered_model_alias(model, "champion", old.version)
+    else:
+        client.delete_experiment(client.get_experiment_by_name(settings.mlflow.experiment).experiment_id)
+    promote(store, settings, *newer, run="3")
+    assert all_shown(store, settings) == shown
+
+
 def test_session_is_given_item_by_item_and_what_is_unknown_is_said(copied: Copied) -> None:
     store, _, of = copied
     ask = ("recommend", "--model", of(D)[1], "-k", "3", "--set", f"store={store.url}")
@@ -538,6 +648,20 @@ def test_session_is_given_item_by_item_and_what_is_unknown_is_said(copied: Copie
     assert text.splitlines()[2].split() == ["rank", "item", "clicks"]
     assert sbr("--item", "3,4")[0] == 1, "an item is taken as it is, commas and blanks included"
     assert sbr()[0] == sbr("--session", "3", "--item", "4")[0] == 2
+
+
+def test_recommend_names_the_last_decision_where_none_made_a_champion(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    inject(d05=0.0, d06=0.0)
+    for day in (D, D - timedelta(days=1)):
+        promote(store, settings, *of(day), run="1")
+    with pytest.raises(RegistryError) as caught:
+        recommend(store, ["1"], k=3)
+    day, name = D - timedelta(days=1), of(D - timedelta(days=1))[1]
+    assert str(caught.value) == (
+        f"There is no champion yet: the last decision, on {name}, was below_baseline (log entry 2). `sbr log` shows why. "
+        f"`sbr retrain --as-of {day} --force REASON` promotes a model whatever it scores."
+    )
 
 
 def test_page_is_that_of_the_runs_own_version(copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -558,9 +682,10 @@ def test_decision_names_the_settings_of_its_run_only(copied: Copied, inject: Inj
     inject(d06=0.6)
     monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
     window, name = of(D)
-    overrides = ["model.n_epochs=2", "training.seed=42", 'source.path="/in"']
+    overrides = ["model.n_epochs=9", "training.seed=42", 'source.path="/in"', " model.n_epochs=2"]
     decided = steps.promote_if_better(str(D), window.fingerprint, name, overrides=overrides)
     assert decided["reasons"][-1] == "Settings for this run only: model.n_epochs=2, training.seed=42."
+    assert steps._of_the_model(['window={"days": 7}', "windows.days=7", "store=x"]) == ('window={"days": 7}',)
     repeated = steps.promote_if_better(str(D), window.fingerprint, name)
     assert repeated["reasons"] == decided["reasons"], "a step already decided returns its decision"
 
@@ -880,7 +1005,7 @@ def test_shop_gets_the_champion_even_if_mlflow_is_out_of_reach(
     store, settings, old = two_promotions
     (tmp_path / "broken.db").write_bytes(NO_DATABASE)
     broken = with_mlflow(settings, tmp_path / "broken.db")
-    with pytest.raises(TrackingError, match=rf"^The decision was recorded \(log entry 3, champion {old}\)"):
+    with pytest.raises(TrackingError, match=rf"^The decision was recorded \(log entry 3, champion {old}\), but"):
         roll_back(store, broken, old, reason="worse", run="x")
     assert served(store) == (3, old)
     shutil.rmtree(tmp_path / "store" / "serving")
@@ -1015,6 +1140,20 @@ def test_name_that_no_version_can_have_is_refused(copied: Copied, name: str) -> 
         roll_back(store, settings, name, reason="worse", run="x")
 
 
+@pytest.mark.parametrize("name", ["../../outside", "/outside", "a/../../outside", "out\x1bside"])
+def test_names_in_a_manifest_lead_to_no_file_outside_its_folder(copied: Copied, tmp_path: Path, name: str) -> None:
+    store, settings, of = copied
+    window, version = of(D)[0], load_version(store, of(D)[1])
+    graph = version.manifest["saved_model"]["saved_model.pb"]
+    hostile = ModelVersion(version.name, version.as_of, {**version.manifest, "saved_model": {name: graph}})
+    before = set(tmp_path.rglob("*outside*"))
+    with pytest.raises(DamagedError, match="which leads elsewhere"):
+        check_serving(store, settings, hostile, window)
+    with pytest.raises(DamagedError, match="which leads elsewhere"):
+        publish_serving(store, 1, hostile)
+    assert set(tmp_path.rglob("*outside*")) == before
+
+
 def test_damaged_manifest_is_named(copied: Copied, tmp_path: Path) -> None:
     store, _, of = copied
     (tmp_path / "store" / "models" / of(D)[1] / "manifest.json").write_text("[")
@@ -1022,7 +1161,7 @@ def test_damaged_manifest_is_named(copied: Copied, tmp_path: Path) -> None:
         load_version(store, of(D)[1])
     assert len(model_rows(store)) == 2
     (tmp_path / "store" / "models" / of(D)[1] / "manifest.json").write_text('{"window": "x"}')
-    with pytest.raises(DamagedError, match=r"manifest\.json is damaged: expected best_epoch, checksum, curve, files, "):
+    with pytest.raises(DamagedError, match=r"manifest\.json is damaged: expected a JSON object \(without a checksum\)"):
         load_version(store, of(D)[1])
 
 
@@ -1198,6 +1337,23 @@ def test_rollback_that_pins_holds_the_earlier_champion(copied: Copied, inject: I
     assert log_rows(store)[-1]["reasons"] == ["restocked"]
 
 
+def test_pin_outlasts_a_rollback_and_names_the_champion_of_now(copied: Copied, inject: Inject) -> None:
+    store, settings, of = copied
+    before, after = of(D - timedelta(days=1)), of(D)
+    inject(d05=0.5, d06=0.6)
+    promote(store, settings, *before, run="1")
+    promote(store, settings, *after, run="2")
+    pinned = pin_champion(store, reason="the sale", run="ann")
+    roll_back(store, settings, before[1], reason="sold out", run="bob")
+    row = pin_row(store)
+    assert row is not None
+    assert (row["entry"], row["version"], row["run"]) == (pinned.number, before[1], "ann")
+    again = steps.pin_champion("the sale", overrides=[f"store={store.url}"])
+    assert (again["model_version"], again["log_entry"]) == (before[1], pinned.number)
+    unpin_champion(store, run="ann")
+    assert pin_row(store) is None
+
+
 def test_pin_is_shown_by_the_commands(copied: Copied, inject: Inject, tmp_path: Path) -> None:
     store, settings, of = copied
     inject(d05=0.5, d06=0.6)
@@ -1210,10 +1366,10 @@ def test_pin_is_shown_by_the_commands(copied: Copied, inject: Inject, tmp_path: 
         return done.stdout
 
     older, newer = of(D - timedelta(days=1))[1], of(D)[1]
-    assert "is pinned since" not in sbr("models")
+    assert "was pinned at" not in sbr("models")
     assert json.loads(sbr("pin", "--reason", "the sale", "--json"))["model_version"] == newer
     assert f"{newer}  pin  ({newer} -> {newer}, " in sbr("log")
-    assert "champion, pinned" in sbr("models") and f"{newer} is pinned since" in sbr("models")
+    assert "champion, pinned" in sbr("models") and f"{newer} was pinned at" in sbr("models")
     listed = json.loads(sbr("models", "--json"))
     assert listed["pin"]["reasons"] == ["the sale"]
     assert {row["version"]: row["pinned"] for row in listed["models"]} == {older: False, newer: True}

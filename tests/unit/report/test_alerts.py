@@ -249,10 +249,10 @@ def test_each_task_with_something_to_tell_is_a_step() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (('alerts.on=["failure"]',), "mails need somebody who gets them; set alerts.recipients, or another alerts.notifier"),
+        (('alerts.on=["failure"]',), "e-mails need recipients; set alerts.recipients, or another alerts.notifier"),
         (
             ('alerts.arguments={"smtp_password": "hush"}',),
-            "Setting 'alerts.arguments.smtp_password' in the overrides (--set) is 'smtp_password': secrets belong into the "
+            "Setting 'alerts.arguments.smtp_password' in the overrides (--set) is 'smtp_password': secrets belong in the "
             "Airflow connection of the notifier.",
         ),
         (('alerts.on=["fire"]',), "'failure', 'promotion', 'streak', 'quarantine' or 'deadline'"),

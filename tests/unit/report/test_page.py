@@ -6,9 +6,11 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +28,7 @@ from sbr_tasks.report.profile.build import profile_of_window
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.window.build import Window, build_window
+from sbr_tasks.window.build import Window, build_window, window_record
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
 D = date(2020, 6, 6)
@@ -59,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         validate_pending(store, settings)
         window = build_window(store, settings, day)
         found[day] = window, train_version(store, settings, window)
-        profile_of_window(store, day, window.manifest["inputs"])  # takes seconds, once for all pages
+        profile_of_window(store, day, window.manifest)  # takes seconds, once for all pages
     return folder, found
 
 
@@ -365,3 +367,20 @@ def test_clicks_that_the_run_left_out_are_on_its_page(shop: tuple[Store, Setting
     assert "3 lines read = 0 stored + 0 rejected + 3 left out" in page.text
     assert [str(early), "outside the window", "2", "\u2013"] in page.rows
     assert [str(BEFORE), "already stored and different", "1", "164"] in page.rows
+
+
+@pytest.mark.usefixtures("no_mlflow")
+@pytest.mark.parametrize("days_before", [1, 2])
+def test_page_names_the_validation_day_unless_it_is_the_day_before(
+    shop: tuple[Store, Settings], decide: Decide, monkeypatch: pytest.MonkeyPatch, days_before: int
+) -> None:
+    day = D - timedelta(days=days_before)
+
+    def record(*which: Any) -> Window:
+        window = window_record(*which)
+        return replace(window, manifest={**window.manifest, "validation_day": str(day)})
+
+    monkeypatch.setattr("sbr_tasks.report.page.window_record", record)
+    decide(D, Outcome.BOOTSTRAP)
+    said = f"Validation day: {day_in_words(day)}" in page_of(shop, D)[0].text
+    assert said is (days_before > 1)

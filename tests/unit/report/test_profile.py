@@ -26,6 +26,7 @@ from sbr_tasks.report.profile.plots import Plot, draw_plots
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store
 from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.validation.closing import close_day
 from sbr_tasks.window.build import build_window
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
@@ -185,6 +186,22 @@ def test_profile_is_made_once_of_the_same_clicks(shop: tuple[Store, Settings], m
     assert profile_window(store, settings, D) == first
 
 
+def test_missing_days_are_warned_about_and_closed_ones_are_not_missing(
+    shop: tuple[Store, Settings], caplog: pytest.LogCaptureFixture
+) -> None:
+    store, settings = shop
+    absent = BEFORE - timedelta(days=1)
+    assert profile_window(store, settings, D).manifest["missing_days"] == [str(absent)]
+    assert f"The profile is without 1 of the 3 days up to {D}, which have no accepted clicks: {absent}." in caplog.messages
+    close_day(store, absent, reason="Whit Monday", actor="ann", now=at(D, 0))
+    caplog.clear()
+    assert profile_window(store, settings, D).manifest["missing_days"] == []
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    revisions = profile_window(store, settings, D).manifest["inputs"]["revisions"]
+    inputs = {"revisions": revisions, "timezone": "UTC", "window": {"days": 3, "shortest": 2}}
+    assert profile_of_window(store, D, {"inputs": inputs, "missing_days": []}) == profile_window(store, settings, D)
+
+
 def test_late_clicks_make_another_profile_and_the_windows_own_stays(shop: tuple[Store, Settings], tmp_path: Path) -> None:
     store, settings = shop
     clicks = [(9, 1, at(D - timedelta(days=2), 1)), (9, 2, at(D - timedelta(days=2), 2))]
@@ -196,10 +213,10 @@ def test_late_clicks_make_another_profile_and_the_windows_own_stays(shop: tuple[
     store = bring_in(settings)
     after = profile_window(store, settings, D)
     assert (before.numbers["clicks"], after.numbers["clicks"]) == (10, 11)
-    assert profile_of_window(store, D, window.manifest["inputs"]) == before
+    assert profile_of_window(store, D, window.manifest) == before
     inputs = {**window.manifest["inputs"], "revisions": {str(D): "0" * 16}}
     with pytest.raises(DamagedError) as caught:
-        profile_of_window(store, D, inputs)
+        profile_of_window(store, D, {**window.manifest, "inputs": inputs})
     assert str(caught.value).startswith(f"Expected a commit that names revision {'0' * 16} of {D}")
 
 
@@ -274,4 +291,5 @@ def test_table_says_what_is_asked_first(shop: tuple[Store, Settings]) -> None:
         ["clicks on the top 10% of items", "50.0%"],
         ["busiest hour", "00:00, 50.0% of clicks"],
         ["new items on 2020-06-03", "1, 40.0% of the day's clicks"],
+        ["missing days", "2020-06-01"],
     ]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -19,6 +22,7 @@ from sbr_tasks.store import Store
 from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.upkeep.clear import Cleared, clear_store, cleared_table, forget_day
 from sbr_tasks.window.build import build_window, read_window
+from tests.unit.days import at, write_parquet
 
 from .shop import (
     DAYS,
@@ -34,6 +38,7 @@ from .shop import (
     write_version,
 )
 
+Sbr = Callable[..., tuple[int, str, str]]
 KEEP = 6
 FIRST_RUN = LAST - timedelta(days=KEEP)
 
@@ -380,8 +385,9 @@ def test_removed_day_that_the_source_no_longer_holds_stays_removed_and_stops_its
         steps.ingest_clicks(str(DAYS[4]))
     assert str(caught.value) == (
         f"The window of {DAYS[4]} would have holes. The clicks of {DAYS[1]} to {DAYS[2]} were removed from the store "
-        f"(`sbr store gc` or `forget`), and {tmp_path / 'in'} no longer holds them. Bring them back into the source, then run "
-        "the day again."
+        f"(`sbr store gc` or `forget`), and {tmp_path / 'in'} no longer holds all of them. Bring them back into the source, "
+        "then run the day again. Or give them up with `sbr store forget DAY --reason WHY`: then they count as missing "
+        "(window.max_missing_days)."
     )
     assert [ClickCatalog(store).days()[day].status for day in DAYS[1:5]] == ["removed", "removed", "incoming", "incoming"]
     with pytest.raises(DayError, match="were removed"):
@@ -395,3 +401,36 @@ def test_day_that_a_person_gave_up_counts_as_empty_once_the_source_has_none_of_i
     without_source(monkeypatch, settings, tmp_path, [DAYS[17]])
     assert steps.ingest_clicks(str(LAST))["empty"] == [str(DAYS[17])]
     assert ClickCatalog(store).days()[DAYS[17]].status == "empty"
+
+
+def test_removed_day_of_which_the_source_holds_fewer_clicks_stays_removed(
+    store: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_line: Sbr
+) -> None:
+    clear(store, settings)
+    late, day = [(1, 1, at(DAYS[1], 5))], DAYS[1]
+    write_parquet(tmp_path / "in" / f"{day}.parquet", late)
+    without_source(monkeypatch, settings, tmp_path, [])
+    for run in (DAYS[4], day):
+        with pytest.raises(DayError, match=f"The clicks of .*{day} were removed .* no longer holds all of them"):
+            steps.ingest_clicks_once_there(str(run))
+    (warning,) = ingest(store, settings, days=[day]).warnings
+    assert warning.startswith(f"The source holds 1 clicks of {day}, fewer than the 6 that `sbr store gc` removed.")
+    command = re.search(r"`sbr (ingest .*)`", warning)
+    assert command is not None
+    assert command_line(*shlex.split(command[1]))[0] == 0
+    assert ClickCatalog(store).days()[day].status == "incoming"
+
+
+def test_removed_day_that_a_person_gives_up_counts_as_missing(
+    store: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clear(store, settings)
+    without_source(monkeypatch, settings, tmp_path, DAYS[:2])
+    with pytest.raises(DayError, match="would have holes"):
+        steps.ingest_clicks(str(DAYS[4]))
+    assert forget_day(store, DAYS[1], why="gone for good", now=NOW) == ()
+    assert steps.ingest_clicks(str(DAYS[4]))["empty"] == [str(DAYS[1])]
+    accept_pending(store)
+    assert steps.validate_clicks(str(DAYS[4]))["missing"] == [str(DAYS[1])]
+    with pytest.raises(DayError, match="none of"):
+        forget_day(store, DAYS[1], why="again", now=NOW)

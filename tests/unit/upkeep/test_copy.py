@@ -173,7 +173,7 @@ def test_damaged_source_is_refused_in_a_sentence_and_the_copy_goes_on_once_it_is
         copy_store(store, target)
     kind = "missing" if harm == "deleted" else "damaged"
     assert str(refused.value).startswith(f"The copy stopped: {store.where(key)} is {kind}.")
-    assert str(refused.value).endswith("`sbr store check` names all faults; the same command then goes on.")
+    assert str(refused.value).endswith("`sbr store check` names all faults; the same command then continues.")
     assert not [key for key in target.keys("promotions") if not key.endswith(INCOMPLETE)]
     file.write_bytes(before)
     copy_store(store, target)

@@ -107,7 +107,7 @@ def test_click_outside_its_day_is_critical(tmp_path: Path) -> None:
     claim_zone(store, D, settings.timezone)
     validate_pending(store, settings)
     (failure,) = ClickCatalog(store).days()[D].failures
-    assert failure.startswith("Each click lies in the day 2020-06-03 (2020-06-02T22:00:00+00:00 to ")
+    assert failure.startswith("Each click is in the day 2020-06-03 (2020-06-02T22:00:00+00:00 to ")
     assert "end excluded): broken by 1 of 13 clicks, such as 2020-06-03 23:59:59+00:00" in failure
 
 
@@ -122,7 +122,7 @@ def test_odd_but_usable_days_are_accepted_with_warnings(tmp_path: Path) -> None:
         "At most 1% of the clicks repeat another one (same session, item and time): broken by 1 of 13 clicks, such as "
         "session 60301, item 0 at 2020-06-03 00:00:00+00:00"
     )
-    assert long.startswith("No session has more than 3 clicks (robots have): broken by 4 of 13 clicks, such as 4")
+    assert long == "No session has more than 3 clicks (robots have): broken by 4 of 13 clicks, such as session 60301 (4 clicks)"
 
 
 @pytest.mark.parametrize(("again", "is_accepted"), [(3, True), (4, False), (12, False)])
@@ -161,6 +161,14 @@ def test_session_with_a_large_share_of_the_clicks_is_named(tmp_path: Path) -> No
     ]
 
 
+def test_share_just_above_a_limit_is_not_rounded_to_it(tmp_path: Path) -> None:
+    long = [(99, item, at(D, 10_000 + item)) for item in range(151)]
+    store = ingest_days(tmp_path, {D: [*plain_day(D, sessions=950), *long]})
+    assert validate_pending(store, parquet_settings(tmp_path)).warnings[D] == [
+        "Session 99 has 5.03% of the clicks (warning above 5%): a robot, or clicks without a session of their own"
+    ]
+
+
 def test_session_called_null_is_named(tmp_path: Path) -> None:
     days = {D: [(str(session), str(item), time) for session, item, time in plain_day(D)]}
     days[D][0] = ("NULL", "7", at(D, 7))
@@ -183,7 +191,7 @@ def test_clicks_with_the_time_of_the_click_before_them_are_warned_about(tmp_path
     settings = parquet_settings(tmp_path)
     assert validate_pending(store, settings).warnings[D] == [
         "50% of the clicks have the same time as the click before them in their session (warning above 5%, "
-        "validation.max_tied_share), so only the source tells their order"
+        "validation.max_tied_share), so their order is only what the source says"
     ]
     state = ClickCatalog(store).days()[D]
     assert state.accepted is not None
@@ -209,8 +217,9 @@ class TestSessionsThatRestart:
         warnings = validate_pending(store, settings).warnings
         assert list(warnings) == [D + timedelta(days=i) for i in (1, 2)]
         assert warnings[D + timedelta(days=2)] == [
-            "100% of the sessions last more than 23.5 hours (validation.max_session_hours; warning above 1% of the sessions), "
-            "counting their clicks on earlier days: session ids that start again every day merge different visits"
+            "100% of the sessions, such as 60301, last more than 23.5 hours (validation.max_session_hours; warning above 1% "
+            "of the sessions), counting their clicks on "
+            "earlier days: session ids that start again every day merge different visits"
         ]
 
     def test_sessions_over_midnight_and_one_long_one_in_hundreds_are_not(self, tmp_path: Path) -> None:
@@ -234,7 +243,9 @@ class TestSessionsThatRestart:
             store.delete(key)
         write_parquet(tmp_path / "in" / f"{D}.parquet", plain_day(D))
         ingest(store, settings, days=[D])
-        assert "100% of the sessions last more than 24 hours" in validate_pending(store, settings).warnings[D][0]
+        assert (
+            "100% of the sessions, such as 60301, last more than 24 hours" in validate_pending(store, settings).warnings[D][0]
+        )
 
 
 def with_ids_of(day: date, clicks: list[Click]) -> list[Click]:
@@ -413,6 +424,17 @@ class TestRequireDays:
         states = self.states(tmp_path, *self.window[1:])
         assert require_days(states, self.settings, D) == DaysOfWindow(self.window[2], (self.window[0],))
 
+    def test_days_that_are_missing_alike_share_a_warning(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        settings = load_settings(["window.days=8", "window.max_missing_days=6"])
+        good, bad = [D - timedelta(days=ago) for ago in (2, 1, 0)], (D - timedelta(days=4), D - timedelta(days=5))
+        states = self.states(tmp_path, *good, bad=bad)
+        caplog.clear()
+        require_days(states, settings, D)
+        never, quarantined, empty = (message.split(". ", 1)[0] for message in caplog.messages)
+        assert never == "2020-05-27 to 2020-05-28 were never ingested"
+        assert quarantined.startswith("2020-05-29 to 2020-05-30 are in quarantine: Each item_id is a non-negative integer")
+        assert empty.startswith("2020-05-31 has no clicks in the source")
+
     def test_more_missing_days_than_allowed_are_refused(self, tmp_path: Path) -> None:
         states = self.states(tmp_path, *self.window[2:])
         with pytest.raises(DayError) as caught:
@@ -449,16 +471,19 @@ class TestRequireDays:
         with pytest.raises(DayError, match=r"1 of the 4 days of the window are missing \(2020-06-02\); at most 0 may be"):
             require_days(states, load_settings(["window.days=4", "window.max_missing_days=0"]), D)
 
-    def test_window_with_nothing_before_its_validation_day_is_refused(self, tmp_path: Path) -> None:
-        states = self.states(tmp_path, self.window[0], D)
-        with pytest.raises(DayError, match="there is none between 2020-05-31 and 2020-06-03 to train before"):
-            require_days(states, load_settings(["window.days=4", "window.max_missing_days=2"]), D)
+    @pytest.mark.parametrize(("earlier", "found"), [((), "none"), ((0,), "only 2020-05-31"), ((2,), "only 2020-06-02")])
+    def test_window_with_nothing_to_train_on_before_its_validation_day_is_refused(
+        self, tmp_path: Path, earlier: tuple[int, ...], found: str
+    ) -> None:
+        states = self.states(tmp_path, *(self.window[i] for i in earlier), D)
+        with pytest.raises(DayError, match=f"from 2020-05-31 to 2020-06-02, .* found {found}"):
+            require_days(states, load_settings(["window.days=4", "window.max_missing_days=3"]), D)
 
     def test_closed_days_are_neither_missing_nor_warned_about(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         self.states(tmp_path, self.window[0], D)
         store = Store(str(tmp_path / "store"))
         for day in self.window[1:3]:
-            close_day(store, day, reason="Easter", actor="ann")
+            close_day(store, day, reason="Easter", actor="ann", now=at(D, 0))
         write_parquet(tmp_path / "in" / "more.parquet", plain_day(self.window[0] - timedelta(days=1)))
         settings = parquet_settings(tmp_path, "window.days=5", "window.max_missing_days=0")
         ingest(store, settings)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,11 +18,13 @@ from sbr_tasks.upkeep.copy import copy_store
 from sbr_tasks.upkeep.inventory import take_inventory
 from sbr_tasks.upkeep.plan import revision_files
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.validation.closing import close_day
-from tests.unit.days import parquet_settings, write_parquet
+from sbr_tasks.validation.closing import close_day, list_days, open_day
+from tests.unit.days import at, parquet_settings, write_parquet
 from tests.unit.validation.test_checkpoint import D, ingest_days, plain_day
 
 CLOSED = D + timedelta(days=1)
+NOW = at(D, 0)
+WHY = f"ann@shop on {D}: Whit Monday"
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def store(tmp_path: Path) -> Store:
     """D is accepted, the day after it is closed."""
     store = ingest_days(tmp_path, {D: plain_day(D)})
     validate_pending(store, parquet_settings(tmp_path))
-    close_day(store, CLOSED, reason=" Whit Monday ", actor="ann@shop")
+    close_day(store, CLOSED, reason=" Whit Monday ", actor="ann@shop", now=NOW)
     return store
 
 
@@ -43,15 +45,14 @@ def test_closed_day_says_who_closed_it_and_why(store: Store) -> None:
 
 
 def test_run_of_a_closed_day_is_refused_and_not_waited_for(tmp_path: Path, store: Store) -> None:
-    day = ClickCatalog(store).days()[CLOSED].closed["at"][:10]  # type: ignore[index]
     overrides = [f"store={tmp_path / 'store'}", f"source.path={tmp_path / 'in'}", "source.format=parquet"]
     for run in (steps.ingest_clicks, steps.ingest_clicks_once_there, steps.validate_clicks, steps.build_window):
         with pytest.raises(DayError) as caught:
             run(str(CLOSED), overrides=overrides)
         assert not isinstance(caught.value, NotArrivedError)
         assert str(caught.value) == (
-            f"{CLOSED} is closed, so it has no clicks and no run (ann@shop on {day}: Whit Monday). If it has clicks after all, "
-            "`sbr ingest` them: that reopens the day."
+            f"{CLOSED} is closed, so it has no clicks and no run ({WHY}). If it has clicks after all, open it with "
+            f"`sbr days open {CLOSED} --reason WHY` and run it again."
         )
 
 
@@ -63,13 +64,71 @@ def test_source_is_not_asked_for_a_closed_day(tmp_path: Path, store: Store) -> N
     assert (ingested.days, ingested.empty) == ((after,), ())
 
 
-def test_clicks_that_come_all_the_same_reopen_the_day(tmp_path: Path, store: Store) -> None:
+def test_import_of_clicks_opens_the_day_and_warns(tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture) -> None:
     write_parquet(tmp_path / "in" / f"{CLOSED}.parquet", plain_day(CLOSED))
     settings = parquet_settings(tmp_path)
-    ingest(store, settings)
+    (warning,) = ingest(store, settings).warnings
+    assert warning == f"{CLOSED} was closed ({WHY}), and is open again because the source holds 12 clicks of it."
+    assert warning in caplog.messages
     validate_pending(store, settings)
     state = ClickCatalog(store).days()[CLOSED]
     assert (state.status, state.closed) == ("accepted", None)
+
+
+def test_run_warns_of_clicks_of_a_closed_day_of_its_window(tmp_path: Path, store: Store) -> None:
+    after = CLOSED + timedelta(days=1)
+    for day in (CLOSED, after):
+        write_parquet(tmp_path / "in" / f"{day}.parquet", plain_day(day))
+    settings = parquet_settings(tmp_path, "window.days=3")
+    ingested = ingest_missing(store, settings, after)
+    assert ingested is not None
+    (warning,) = ingested.warnings
+    assert warning.startswith(f"The source holds 12 clicks of {CLOSED}, which is closed ({WHY}).")
+    open_day(store, CLOSED, reason="it was open", actor="ann", now=NOW)
+    ingested = ingest_missing(store, settings, after)
+    assert ingested is not None
+    assert (ingested.days, ingested.warnings) == ((CLOSED,), ())
+
+
+def test_closing_again_keeps_the_first_reason(store: Store) -> None:
+    n_commits = len(list(store.keys("commits")))
+    close_day(store, CLOSED, reason="Whit Monday", actor="bob", now=NOW)
+    with pytest.raises(DayError, match=r"closed already \(ann@shop on .*: Whit Monday\)\."):
+        close_day(store, CLOSED, reason="strike", actor="bob", now=NOW)
+    assert len(list(store.keys("commits"))) == n_commits
+    open_day(store, CLOSED, reason="wrong reason", actor="bob", now=NOW)
+    close_day(store, CLOSED, reason="strike", actor="bob", now=NOW)
+    assert ClickCatalog(store).days()[CLOSED].why_closed == f"bob on {D}: strike"
+
+
+@pytest.mark.parametrize(("days_ahead", "is_taken"), [(366, True), (367, False)])
+def test_day_may_be_closed_a_year_ahead(store: Store, days_ahead: int, is_taken: bool) -> None:
+    day = D + timedelta(days=days_ahead)
+    if not is_taken:
+        with pytest.raises(DayError, match=f"Expected a day up to .*, a year ahead; found {day}"):
+            close_day(store, day, reason="holiday", actor="ann", now=NOW)
+    else:
+        close_day(store, day, reason="holiday", actor="ann", now=NOW)
+    assert (day in ClickCatalog(store).days()) is is_taken
+
+
+def test_opened_day_is_as_before_it_was_closed(store: Store) -> None:
+    open_day(store, CLOSED, reason="open after all", actor="ann", now=NOW)
+    assert ClickCatalog(store).days()[CLOSED].status == "unknown"
+    with pytest.raises(DayError, match=f"{CLOSED} isn't closed: it is unknown"):
+        open_day(store, CLOSED, reason="again", actor="ann", now=NOW)
+    with pytest.raises(DayError, match=f"{D} isn't closed: it is accepted"):
+        open_day(store, D, reason="why not", actor="ann", now=NOW)
+    with pytest.raises(DayError, match="needs a reason"):
+        open_day(store, CLOSED, reason=" ", actor="ann", now=NOW)
+
+
+def test_days_are_listed_with_who_closed_them(store: Store) -> None:
+    closed = {"actor": "ann@shop", "at": NOW.isoformat(timespec="seconds"), "reason": "Whit Monday"}
+    assert list_days(store) == [
+        {"day": str(D), "status": "accepted", "clicks": 12, "closed": None},
+        {"day": str(CLOSED), "status": "closed", "clicks": None, "closed": closed},
+    ]
 
 
 @pytest.mark.parametrize(("day", "reason"), [(D, "Sunday"), (CLOSED, " ")])
@@ -77,20 +136,35 @@ def test_day_with_clicks_and_closing_without_a_reason_are_refused(store: Store, 
     expected = "it is accepted" if reason.strip() else "needs a reason"
     n_commits = len(list(store.keys("commits")))
     with pytest.raises(DayError, match=expected):
-        close_day(store, day, reason=reason, actor="ann")
+        close_day(store, day, reason=reason, actor="ann", now=NOW)
     assert len(list(store.keys("commits"))) == n_commits
 
 
-def test_store_with_a_closed_day_is_whole_and_can_be_copied_and_cleared(tmp_path: Path, store: Store) -> None:
+def test_store_with_closed_and_opened_days_is_whole_and_can_be_copied(tmp_path: Path, store: Store) -> None:
+    opened = CLOSED + timedelta(days=1)
+    close_day(store, opened, reason="strike", actor="ann", now=NOW)
+    open_day(store, opened, reason="no strike", actor="ann", now=NOW)
     assert check_store(store).faults == ()
     copy = Store(str(tmp_path / "copy"))
     copy_store(store, copy)
-    assert ClickCatalog(copy).days()[CLOSED].status == "closed"
+    assert [ClickCatalog(copy).days()[day].status for day in (CLOSED, opened)] == ["closed", "unknown"]
     assert set(revision_files(take_inventory(store).commits)) == {D}
 
 
-def test_command_closes_a_day(tmp_path: Path, command_line: Callable[..., tuple[int, str, str]]) -> None:
+def test_commands_close_list_and_open_a_day(tmp_path: Path, command_line: Callable[..., tuple[int, str, str]]) -> None:
     close = ("days", "close", "2020-12-25", "--reason", "Christmas", "--set", f"store={tmp_path}", "--json")
     code, out, _ = command_line(*close)
     assert (code, json.loads(out)["reason"]) == (0, "Christmas")
-    assert ClickCatalog(Store(str(tmp_path))).days()[date(2020, 12, 25)].status == "closed"
+    (day,) = json.loads(command_line("days", "list", "--set", f"store={tmp_path}", "--json")[1])["days"]
+    assert (day["day"], day["status"], day["closed"]["reason"]) == ("2020-12-25", "closed", "Christmas")
+    assert f"{day['closed']['at'][:10]}: Christmas" in command_line("days", "list", "--set", f"store={tmp_path}")[1]
+    reopen = ("days", "open", "2020-12-25", "--reason", "open this year", "--set", f"store={tmp_path}")
+    assert command_line(*reopen)[0] == 0
+    assert ClickCatalog(Store(str(tmp_path))).days()[date(2020, 12, 25)].status == "unknown"
+
+
+def test_command_refuses_a_day_that_is_far_ahead(tmp_path: Path, command_line: Callable[..., tuple[int, str, str]]) -> None:
+    far = datetime.now(UTC).date() + timedelta(days=400)
+    code, _, err = command_line("days", "close", str(far), "--reason", "typo", "--set", f"store={tmp_path}")
+    assert (code, str(far) in err) == (1, True)
+    assert not list(Store(str(tmp_path)).keys("commits"))

@@ -140,7 +140,7 @@ def test_clicks_that_windows_cannot_hold_are_never_released(tmp_path: Path, bad:
     with pytest.raises(DayError) as caught:
         release(store, settings, D, reason="because", by="ann")
     assert str(caught.value) == (
-        f"{D} can't be released, because a window can't hold its clicks: {why}. Mend the source and run the day again."
+        f"{D} can't be released, because a window can't hold its clicks: {why}. Correct the source and run the day again."
     )
     assert ClickCatalog(store).days()[D].status == "quarantined"
 
@@ -150,7 +150,7 @@ def test_clicks_outside_their_day_are_never_released(tmp_path: Path) -> None:
     settings = parquet_settings(tmp_path, "timezone=Europe/Amsterdam")
     claim_zone(store, D, settings.timezone)
     validate_pending(store, settings)
-    with pytest.raises(DayError, match="1 clicks lie outside the day"):
+    with pytest.raises(DayError, match="1 clicks are outside the day"):
         release(store, settings, D, reason="because", by="ann")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sbr_tasks import steps
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.days import day_interval_us, from_us
 from sbr_tasks.errors import WindowError
@@ -14,7 +15,7 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.closing import close_day
-from sbr_tasks.window.build import build_window, load_window, read_window, window_table
+from sbr_tasks.window.build import WindowData, build_window, load_window, read_window, split_for_judging, window_table
 from sbr_tasks.window.coverage import coverage_notes
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
@@ -71,6 +72,52 @@ def test_training_sees_clicks_with_equal_times_in_the_order_of_the_source(tmp_pa
     train = read_window(store, build_window(store, settings, D), settings.zone).train
     sessions = [part.tolist() for part in np.split(train.item_ids, train.offsets[1:-1])]
     assert [session for session in sessions if len(session) == 9] == list(of_session.values())
+
+
+def judged(tmp_path: Path, clicks: list[Click], n_days: int, *overrides: str) -> WindowData:
+    store, settings = stored(tmp_path, [*shop(), *clicks], *overrides)
+    return split_for_judging(store, settings, build_window(store, settings, D), n_days)
+
+
+def test_days_that_judge_settings_validate_and_train_nothing(tmp_path: Path) -> None:
+    over_midnight = [(60, 3, at(DAYS[1], -60)), (60, 4, at(DAYS[1], -30)), (60, 5, at(DAYS[1], 60))]
+    data = judged(tmp_path, over_midnight, 2)
+    assert data.train.item_ids.tolist() == [1, 2, 3, 4]
+    assert data.index.ids.tolist() == [1, 2, 3, 4]
+    assert data.validation.item_ids.tolist() == [3, 4, 5, 1, 2, 1, 2]
+    assert data.validation.is_target.tolist() == [False, False, True, True, True, True, True]
+    assert data.test.item_ids.tolist() == [7, 1, 9, 1, 2]
+    assert data.test.is_target.tolist() == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize("overrides", [("window.least_click=2",), ("window.least_click=2", "window.longest=3")])
+def test_clicks_of_days_that_judge_do_not_choose_items(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    trained: list[Click] = [
+        (70, 1, at(DAYS[0], 500)),
+        (70, 2, at(DAYS[0], 501)),
+        (71, 8, at(DAYS[0], 510)),
+        (71, 2, at(DAYS[0], 511)),
+    ]
+    late: list[Click] = [(s, item, at(DAYS[1], 10 * s + i)) for s in (80, 81, 82) for i, item in enumerate((8, 9))]
+    without = judged(tmp_path / "without", trained, 2, *overrides)
+    data = judged(tmp_path / "with", [*trained, *late], 2, *overrides)
+    assert data.train.item_ids.tolist() == without.train.item_ids.tolist() == [1, 2, 1, 2]
+    assert data.index.ids.tolist() == without.index.ids.tolist() == [1, 2]
+    assert data.index.support.tolist() == without.index.support.tolist()
+    assert data.validation.item_ids.tolist().count(8) == 3, "nothing is dropped because a model doesn't know it"
+
+
+def test_one_day_that_judges_is_the_validation_day(tmp_path: Path) -> None:
+    store, settings = stored(tmp_path, shop())
+    window = build_window(store, settings, D)
+    data, expected = split_for_judging(store, settings, window, 1), read_window(store, window, settings.zone)
+    assert data.train.item_ids.tolist() == expected.train.item_ids.tolist()
+    assert data.validation.item_ids.tolist() == expected.validation.item_ids.tolist()
+
+
+def test_days_that_judge_leave_some_to_train_on(tmp_path: Path) -> None:
+    with pytest.raises(WindowError, match=f"none to train on before {DAYS[0]}"):
+        judged(tmp_path, [], 3)
 
 
 def test_sessions_know_when_they_ended(tmp_path: Path) -> None:
@@ -190,8 +237,16 @@ def test_window_cleansed_as_a_whole_lets_the_test_day_choose_items_and_says_so(t
     )
     ids = [read_window(store, window, settings.zone).index.ids.tolist() for window in (fair, as_notebooks_do)]
     assert ids == [[1, 2], [1, 2, 7]]
+    assert as_notebooks_do.manifest["cleansing"]["fair_items"] == 2
     assert any("scores are too high" in note for note in coverage_notes(as_notebooks_do.manifest))
     assert not any("scores are too high" in note for note in coverage_notes(fair.manifest))
+
+
+def test_window_cleansed_as_a_whole_warns_only_where_other_items_are_kept(tmp_path: Path) -> None:
+    store, _ = stored(tmp_path, shop())
+    window = build_window(store, parquet_settings(tmp_path, *OVERRIDES, "window.cleanse=window"), D)
+    assert window.manifest["cleansing"]["fair_items"] == window.manifest["n_items"] == 2
+    assert coverage_notes(window.manifest) == []
 
 
 def test_sessions_of_more_than_a_thousand_clicks_are_not_trained_on(tmp_path: Path) -> None:
@@ -222,7 +277,7 @@ def test_newest_accepted_day_before_the_test_day_validates(tmp_path: Path, is_cl
     clicks += [(70, 1, at(DAYS[1], -9)), (70, 2, at(DAYS[1], 9))]
     settings = parquet_settings(tmp_path, *OVERRIDES, "window.days=5", "window.max_missing_days=2")
     if is_closed:
-        close_day(Store.open(settings), DAYS[2], reason="Sunday", actor="ann")
+        close_day(Store.open(settings), DAYS[2], reason="Sunday", actor="ann", now=at(D, 0))
     store, _ = stored(tmp_path, clicks)
     window = build_window(store, settings, D)
     assert window.validation_day == DAYS[1]
@@ -233,6 +288,18 @@ def test_newest_accepted_day_before_the_test_day_validates(tmp_path: Path, is_cl
     assert (data.train.n_sessions, data.validation.n_sessions, data.test.n_sessions) == (1, 2, 2)
     assert data.validation.is_target.tolist() == [False, True, True, True]
     assert load_window(store, D, window.fingerprint).validation_day == DAYS[1]
+
+
+def test_task_says_which_day_validates(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clicks = [click for click in shop() if not at(DAYS[2], 0) <= click[2] < at(D, 0)]
+    stored(tmp_path, clicks, "window.max_missing_days=1")
+    overrides = [f"store={tmp_path / 'store'}", *OVERRIDES, "window.max_missing_days=1"]
+    caplog.set_level("INFO")
+    assert steps.validate_clicks(str(D), overrides=overrides)["validation_day"] == str(DAYS[1])
+    for _ in ("built", "built before"):
+        caplog.clear()
+        assert steps.build_window(str(D), overrides=overrides)["validation_day"] == str(DAYS[1])
+        assert caplog.text.count(f"Validated on {DAYS[1]}, the newest day before {D} with accepted clicks.") == 1
 
 
 def test_window_from_before_there_was_a_choice_is_validated_on_the_day_before(tmp_path: Path) -> None:
