@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sbr_tasks.evaluation.comparison import Difference
-from sbr_tasks.registry.gate import COMPARED, Champion, Contender, Metrics, decide
-from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, Rollback, fold
+from sbr_tasks.registry.gate import COMPARED, Contender, Metrics, Opponent, decide
+from sbr_tasks.registry.log import Decision, Entry, LogState, PromotionLog, Rollback, fold
 from sbr_tasks.settings import GateSettings
 from sbr_tasks.store import NumberedLog, Store, kinds
 
@@ -123,7 +123,7 @@ def _write_commits(store: Store, number: int, day: date) -> None:
     log.create(number + 1, {"kind": "validation", "at": at, "days": {str(day): decided}})
 
 
-def _decision(state: LogState, name: str, day: date, level: float, rng: np.random.Generator) -> Promotion:
+def _decision(state: LogState, name: str, day: date, level: float, rng: np.random.Generator) -> Decision:
     metrics, baselines = _metrics(level), {"popularity": _metrics(0.05), "markov": _metrics(0.31)}
     opponent = champion = None
     differences: dict[str, Difference] = {}
@@ -135,11 +135,11 @@ def _decision(state: LogState, name: str, day: date, level: float, rng: np.rando
             wide = half * NormalDist().inv_cdf(0.975) / NormalDist().inv_cdf(0.95)
             better = NormalDist().cdf(value * NormalDist().inv_cdf(0.95) / half)
             differences[metric] = Difference(value, value - wide, value + wide, better, gate_bound=value - half)
-        opponent, champion = scored, Champion(state.champion, scored, differences)
+        opponent, champion = scored, Opponent(state.champion, scored, differences)
     contender = Contender(name, day, metrics)
     decision = decide(contender, champion, baselines=baselines, live_day=state.champion_day, settings=SETTINGS)
     outcome = decision.outcome
-    return Promotion(
+    return Decision(
         number=state.n_entries + 1,
         version=name,
         as_of=day,

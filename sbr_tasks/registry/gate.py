@@ -29,7 +29,7 @@ class Outcome(StrEnum):
 
     PROMOTE = "promote"
     KEEP_CHAMPION = "keep_champion"
-    BOOTSTRAP = "bootstrap"
+    FIRST_CHAMPION = "first_champion"
     WOULD_PROMOTE = "would_promote"
     WOULD_KEEP = "would_keep"
     TOO_FEW_EVENTS = "too_few_events"
@@ -42,7 +42,7 @@ class Outcome(StrEnum):
     @property
     def moves_champion(self) -> bool:
         """Whether the challenger is the champion from here on."""
-        return self in (Outcome.PROMOTE, Outcome.BOOTSTRAP, Outcome.FORCED)
+        return self in (Outcome.PROMOTE, Outcome.FIRST_CHAMPION, Outcome.FORCED)
 
     @property
     def passed(self) -> bool:
@@ -60,13 +60,13 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Champion:
+class Opponent:
     """The version that a challenger has to beat.
 
     Attributes:
         version: Its name.
         metrics: What it scored on the same events; None when it can't be used.
-        differences: Challenger minus champion by metric, with intervals; empty when it can't be used.
+        differences: Challenger minus opponent by metric, with intervals; empty when it can't be used.
         fault: Why it can't be used; None when it can.
     """
 
@@ -77,7 +77,7 @@ class Champion:
 
 
 @dataclass(frozen=True)
-class Decision:
+class Verdict:
     """An outcome, and why, in sentences."""
 
     outcome: Outcome
@@ -86,19 +86,19 @@ class Decision:
 
 def decide(
     challenger: Contender,
-    champion: Champion | None,
+    opponent: Opponent | None,
     *,
     baselines: Mapping[str, Metrics],
     live_day: date | None,
     settings: GateSettings,
     force: str | None = None,
     pin: str | None = None,
-) -> Decision:
+) -> Verdict:
     """Decides on a challenger.
 
     Args:
         challenger: The new version.
-        champion: What it has to beat; None when there is no champion yet.
+        opponent: What it has to beat; None when there is none yet.
         baselines: What each baseline scores on the same events, by name; the challenger must be above all of them.
         live_day: Day of the version that is champion now; a challenger of an earlier day never replaces it.
         settings: Margin, confidence and floors.
@@ -109,20 +109,20 @@ def decide(
     Raises:
         RegistryError: The models were not scored on the same events, so nothing can be decided.
     """
-    _require_same_events(challenger, champion, baselines)
+    _require_same_events(challenger, opponent, baselines)
     is_old = live_day is not None and challenger.as_of < live_day
-    better, sentences = _compare(challenger, champion, settings, is_old=is_old)
+    better, sentences = _compare(challenger, opponent, settings, is_old=is_old)
     if force:
         wish = force.strip().removesuffix(".")
         unmeasured = () if challenger.metrics["n_events"] else (_nothing_measured(challenger),)
-        decision = Decision(Outcome.FORCED, (f"Forced regardless of the metrics: {wish}.", *unmeasured, *sentences))
+        verdict = Verdict(Outcome.FORCED, (f"Forced regardless of the metrics: {wish}.", *unmeasured, *sentences))
     else:
-        decision = _judge(challenger, champion, better, sentences, baselines, settings)
+        verdict = _judge(challenger, opponent, better, sentences, baselines, settings)
     stays = [f"it is from a newer day ({day_in_words(live_day)})"] if live_day and is_old else []
     stays += [f"it is pinned ({pin})"] if pin else []
-    if not stays or decision.outcome not in _WOULD_BE:
-        return decision
-    return Decision(_WOULD_BE[decision.outcome], (*decision.reasons, f"The champion stays: {' and '.join(stays)}."))
+    if not stays or verdict.outcome not in _WOULD_BE:
+        return verdict
+    return Verdict(_WOULD_BE[verdict.outcome], (*verdict.reasons, f"The champion stays: {' and '.join(stays)}."))
 
 
 def _nothing_measured(challenger: Contender) -> str:
@@ -131,7 +131,7 @@ def _nothing_measured(challenger: Contender) -> str:
 
 _WOULD_BE = {
     Outcome.PROMOTE: Outcome.WOULD_PROMOTE,
-    Outcome.BOOTSTRAP: Outcome.WOULD_PROMOTE,
+    Outcome.FIRST_CHAMPION: Outcome.WOULD_PROMOTE,
     Outcome.FORCED: Outcome.WOULD_PROMOTE,
     Outcome.KEEP_CHAMPION: Outcome.WOULD_KEEP,
 }
@@ -139,34 +139,36 @@ _WOULD_BE = {
 
 def _judge(
     challenger: Contender,
-    champion: Champion | None,
+    opponent: Opponent | None,
     better: bool,
     sentences: tuple[str, ...],
     baselines: Mapping[str, Metrics],
     settings: GateSettings,
-) -> Decision:
+) -> Verdict:
     too_few = _too_few(challenger, settings)
     if too_few:
-        return Decision(Outcome.TOO_FEW_EVENTS, (*too_few, *sentences))
+        return Verdict(Outcome.TOO_FEW_EVENTS, (*too_few, *sentences))
     below = _below(challenger.metrics, baselines)
     if below:
-        return Decision(Outcome.BELOW_BASELINE, (*below, *sentences))
-    if champion is None:
-        return Decision(Outcome.BOOTSTRAP, sentences)
-    if champion.metrics is None:
+        return Verdict(Outcome.BELOW_BASELINE, (*below, *sentences))
+    if opponent is None:
+        return Verdict(Outcome.FIRST_CHAMPION, sentences)
+    if opponent.metrics is None:
         if settings.replace_unusable:
-            return Decision(Outcome.BOOTSTRAP, (*sentences, "The comparison was skipped because gate.replace_unusable is set."))
+            return Verdict(
+                Outcome.FIRST_CHAMPION, (*sentences, "The comparison was skipped because gate.replace_unusable is set.")
+            )
         remedy = (
             "Restore its files, roll back to another version, or set gate.replace_unusable to let a good challenger replace it."
         )
-        return Decision(Outcome.CHAMPION_UNUSABLE, (*sentences, remedy))
-    return Decision(Outcome.PROMOTE if better else Outcome.KEEP_CHAMPION, sentences)
+        return Verdict(Outcome.CHAMPION_UNUSABLE, (*sentences, remedy))
+    return Verdict(Outcome.PROMOTE if better else Outcome.KEEP_CHAMPION, sentences)
 
 
-def _require_same_events(challenger: Contender, champion: Champion | None, baselines: Mapping[str, Metrics]) -> None:
+def _require_same_events(challenger: Contender, opponent: Opponent | None, baselines: Mapping[str, Metrics]) -> None:
     compared: dict[str, Metrics] = {challenger.version: challenger.metrics, **baselines}
-    if champion and champion.metrics is not None:
-        compared[champion.version] = champion.metrics
+    if opponent and opponent.metrics is not None:
+        compared[opponent.version] = opponent.metrics
     counts = {name: int(metrics["n_events"]) for name, metrics in compared.items()}
     if len(set(counts.values())) > 1:
         found = ", ".join(f"{name}: {count:,}" for name, count in counts.items())
@@ -194,20 +196,20 @@ def _below(metrics: Metrics, baselines: Mapping[str, Metrics]) -> tuple[str, ...
 
 
 def _compare(
-    challenger: Contender, champion: Champion | None, settings: GateSettings, *, is_old: bool
+    challenger: Contender, opponent: Opponent | None, settings: GateSettings, *, is_old: bool
 ) -> tuple[bool, tuple[str, ...]]:
     """Whether the challenger is better in both metrics, and sentences on the two; none without events."""
     if not challenger.metrics["n_events"]:
         return False, ()
-    if champion is None:
+    if opponent is None:
         missing = "There was no champion as of that day." if is_old else "There is no champion to compare with yet."
         return False, (missing, _scores(challenger))
-    if champion.metrics is None:
-        who = f"champion as of that day, {champion.version}," if is_old else f"champion {champion.version}"
-        return False, (f"The {who} can't be used: {champion.fault}", _scores(challenger))
+    if opponent.metrics is None:
+        who = f"champion as of that day, {opponent.version}," if is_old else f"champion {opponent.version}"
+        return False, (f"The {who} can't be used: {opponent.fault}", _scores(challenger))
     better, sentences = True, []
     for name in COMPARED:
-        difference, old = champion.differences[name], champion.metrics[name]
+        difference, old = opponent.differences[name], opponent.metrics[name]
         wins = _decisive(difference, settings) - settings.min_delta > _ROUNDING
         better = better and wins
         new_text, old_text = _apart(challenger.metrics[name], old)
@@ -218,7 +220,7 @@ def _compare(
             f"{metric_title(name)} is {new_text}, {_change(difference, old)} {against}{but} "
             f"({_confidence(difference, settings, is_close=is_close)})."
         )
-    return better, (*sentences, *_knowledge_gap(challenger.metrics, champion.metrics))
+    return better, (*sentences, *_knowledge_gap(challenger.metrics, opponent.metrics))
 
 
 def _decisive(difference: Difference, settings: GateSettings) -> float:
@@ -230,9 +232,9 @@ def _decisive(difference: Difference, settings: GateSettings) -> float:
     return difference.gate_bound
 
 
-def _knowledge_gap(challenger: Metrics, champion: Metrics) -> tuple[str, ...]:
+def _knowledge_gap(challenger: Metrics, opponent: Metrics) -> tuple[str, ...]:
     """That the two know different shares of the targets, where they do."""
-    new, old = challenger.get(KNOWN_TARGETS), champion.get(KNOWN_TARGETS)
+    new, old = challenger.get(KNOWN_TARGETS), opponent.get(KNOWN_TARGETS)
     if new is None or old is None or abs(new - old) <= _KNOWLEDGE_GAP + _ROUNDING:
         return ()
     return (f"The challenger knows the target item of {100 * new:.0f}% of the test events, the champion {100 * old:.0f}%.",)

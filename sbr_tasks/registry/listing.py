@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from sbr_tasks.clicks.catalog import ClickCatalog
-from sbr_tasks.registry.log import Entry, Pin, PromotionLog, Rollback, fold
+from sbr_tasks.registry.log import Decision, Entry, PromotionLog, Rollback, fold
 from sbr_tasks.registry.staleness import Staleness, staleness
 from sbr_tasks.registry.versions import load_version, version_names
 from sbr_tasks.store import Json, Store
@@ -117,24 +117,22 @@ def _days(texts: Sequence[str]) -> list[date]:
 
 
 def _log_row(entry: Entry) -> Json:
-    by_length: Json = {}
-    if isinstance(entry, Pin):
-        outcome, reasons = entry.kind, [entry.reason] if entry.reason else []
-    elif isinstance(entry, Rollback):
-        outcome, reasons = "rollback", [entry.reason, *(["The champion was pinned."] if entry.pin else [])]
+    if isinstance(entry, Decision):
+        reasons = list(entry.reasons)
     else:
-        outcome, reasons, by_length = entry.outcome.value, list(entry.reasons), dict(entry.by_length)
+        is_pinning = isinstance(entry, Rollback) and entry.pin
+        reasons = [*filter(None, [entry.reason]), *(["The champion was pinned."] if is_pinning else [])]
     return {
         "entry": entry.number,
         "at": entry.at,
         "day": str(entry.as_of),
         "version": entry.version,
-        "outcome": outcome,
+        "outcome": entry.outcome.value if isinstance(entry, Decision) else entry.kind,
         "from": entry.before,
         "to": entry.champion,
         "run": entry.run,
         "reasons": reasons,
-        "by_length": by_length,
+        "by_length": dict(entry.by_length) if isinstance(entry, Decision) else {},
     }
 
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.gate import Metrics, Outcome
-from sbr_tasks.store import Json, LogEntry, NumberedLog, Store, kinds
+from sbr_tasks.store import LogEntry, NumberedLog, Record, Store, kinds
 
 
-@dataclass(frozen=True)
-class Promotion:
+class _Entry(Record):
+    number: int = Field(exclude=True)
+
+
+class Decision(_Entry):
     """The gate's decision on a version.
 
     Attributes:
@@ -39,7 +44,7 @@ class Promotion:
         by_length: What the challenger and its opponent scored by length of the session, by version; see `evaluation.slices`.
     """
 
-    number: int
+    kind: Literal["decision"] = "decision"
     version: str
     as_of: date
     outcome: Outcome
@@ -54,7 +59,7 @@ class Promotion:
     window: str
     run: str
     at: str
-    by_length: Mapping[str, Mapping[str, Metrics]] = field(default_factory=dict)
+    by_length: Mapping[str, Mapping[str, Metrics]] = {}
 
     @property
     def page(self) -> str:
@@ -67,14 +72,8 @@ class Promotion:
         champion = {"champion": self.opponent_metrics} if self.opponent_metrics else {}
         return {"challenger": self.challenger_metrics, **champion, **self.baselines}
 
-    def as_dict(self) -> Json:
-        """The entry as it is stored in the log; the number is its key."""
-        body = _fields(self) | {"outcome": self.outcome.value, "reasons": list(self.reasons)}
-        return {"kind": "decision", **body}
 
-
-@dataclass(frozen=True)
-class Rollback:
+class Rollback(_Entry):
     """A person's return to an earlier champion.
 
     Attributes:
@@ -88,7 +87,7 @@ class Rollback:
         pin: Whether the champion is pinned from here on.
     """
 
-    number: int
+    kind: Literal["rollback"] = "rollback"
     version: str
     as_of: date
     before: str
@@ -102,32 +101,31 @@ class Rollback:
         """The champion after this entry."""
         return self.version
 
-    def as_dict(self) -> Json:
-        """The entry as it is stored in the log; the number is its key."""
-        return {"kind": "rollback", **_fields(self)}
 
-
-@dataclass(frozen=True)
-class Pin:
+class Pin(_Entry):
     """A person's word that the champion stays whatever the gate says, or that this ends.
 
     Attributes:
         number: Its place in the log, from 1.
+        kind: `pin`, or `unpin` where a pin ends.
         version: The champion.
         as_of: Its day.
-        is_on: Whether the champion is pinned from here on.
         reason: Why; it may be empty where a pin ends.
         run: Who, or which run.
         at: When, ISO-8601.
     """
 
-    number: int
+    kind: Literal["pin", "unpin"]
     version: str
     as_of: date
-    is_on: bool
     reason: str
     run: str
     at: str
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the champion is pinned from here on."""
+        return self.kind == "pin"
 
     @property
     def before(self) -> str:
@@ -139,19 +137,9 @@ class Pin:
         """The champion before this entry, and after it."""
         return self.version
 
-    @property
-    def kind(self) -> str:
-        """What tables call it: `pin` or `unpin`."""
-        return "pin" if self.is_on else "unpin"
 
-    def as_dict(self) -> Json:
-        """The entry as it is stored in the log; the number is its key."""
-        body = _fields(self)
-        del body["is_on"]
-        return {"kind": self.kind, **body}
-
-
-Entry = Promotion | Rollback | Pin
+Entry = Decision | Rollback | Pin
+_ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
 
 
 def undecided_page(as_of: date, version: str) -> str:
@@ -159,32 +147,21 @@ def undecided_page(as_of: date, version: str) -> str:
     return kinds.UNDECIDED_PAGE.key(day=as_of, version=version)
 
 
-def _fields(entry: Entry) -> Json:
-    return {name: getattr(entry, name) for name in entry.__dataclass_fields__ if name != "number"} | {"as_of": str(entry.as_of)}
-
-
 def read_entry(entry: LogEntry, where: str) -> Entry:
-    """An entry of the log; `where` names it in the message of a DamagedError."""
-    body: dict[str, Any] = dict(entry.body)
-    kind = body.pop("kind", None)
+    """The entry that is in the log; `where` names it in messages.
+
+    Raises:
+        DamagedError: It isn't what an entry of its kind is.
+    """
     try:
-        body["as_of"] = date.fromisoformat(body["as_of"])
-        if kind == "rollback":
-            return Rollback(number=entry.number, **body)
-        if kind in ("pin", "unpin"):
-            return Pin(number=entry.number, is_on=kind == "pin", **body)
-        if kind == "decision":
-            body["outcome"], body["reasons"] = Outcome(body["outcome"]), tuple(body["reasons"])
-            return Promotion(number=entry.number, **body)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _unreadable(where, repr(error)) from None
-    raise _unreadable(where, f"it is of the unknown kind {kind!r}")
-
-
-def _unreadable(where: str, why: str) -> DamagedError:
-    return DamagedError(
-        f"{where} can't be read: {why}. It is damaged (restore it from a backup), or a newer version of sbr-tasks wrote it."
-    )
+        return _ENTRY.validate_python({**entry.body, "number": entry.number})
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(map(str, problem["loc"])) or "the entry"
+        raise DamagedError(
+            f"{where} can't be read: {place}: {problem['msg']}. It is damaged (restore it from a backup), or a newer version "
+            "of sbr-tasks wrote it."
+        ) from None
 
 
 class PromotionLog:
@@ -231,7 +208,7 @@ class LogState:
     champion: str | None = None
     champion_entry: int = 0
     days: dict[str, date] = field(default_factory=dict)
-    decisions: dict[str, Promotion] = field(default_factory=dict)
+    decisions: dict[str, Decision] = field(default_factory=dict)
     passed: dict[str, int] = field(default_factory=dict)
     were_champion: set[str] = field(default_factory=set)
     retired: set[str] = field(default_factory=set)

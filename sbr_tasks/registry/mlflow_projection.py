@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from sbr_tasks.errors import DamagedError, RegistryError, TrackingError, first_line, system_error
 from sbr_tasks.plain_text import without_credentials
-from sbr_tasks.registry.log import Entry, LogState, Pin, Promotion, PromotionLog, Rollback, undecided_page
+from sbr_tasks.registry.log import Decision, Entry, LogState, Pin, PromotionLog, Rollback, undecided_page
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of, version_files
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, is_url
@@ -55,7 +55,7 @@ class MlflowProjection:
         """MLflow's number of a version, registered first where need be; None, with a warning, where its files are lost."""
         return self._alone(lambda: self._ensure(name))
 
-    def show_page(self, promotion: Promotion) -> None:
+    def show_page(self, promotion: Decision) -> None:
         """Keeps the page of a decision, which is in the store, with the run of its version."""
         self._alone(lambda: self._show_page(promotion))
 
@@ -135,7 +135,7 @@ class MlflowProjection:
     def _show_entry(self, entry: Entry, number: str) -> None:
         if isinstance(entry, Rollback):
             self._client.set_model_version_tag(self._settings.mlflow.model_name, number, "retired", entry.reason)
-        elif isinstance(entry, Promotion):
+        elif isinstance(entry, Decision):
             self._show_decision(entry, number)
 
     def champion(self) -> str | None:
@@ -146,7 +146,7 @@ class MlflowProjection:
             return None
         return str(self._client.get_model_version(model.name, number).tags[_NAME_TAG])
 
-    def _show_decision(self, promotion: Promotion, number: str) -> None:
+    def _show_decision(self, promotion: Decision, number: str) -> None:
         from mlflow.entities import Metric
 
         name = self._settings.mlflow.model_name
@@ -167,7 +167,7 @@ class MlflowProjection:
         )
         self._log_page(promotion.page, run_id)
 
-    def _show_page(self, promotion: Promotion) -> None:
+    def _show_page(self, promotion: Decision) -> None:
         number = self._ensure(promotion.version)
         if number is not None:
             version = self._client.get_model_version(self._settings.mlflow.model_name, number)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, StoreError
-from sbr_tasks.registry.gate import Champion, Contender, Outcome, decide
-from sbr_tasks.registry.log import Entry, LogState, Pin, Promotion, PromotionLog, Rollback, fold
+from sbr_tasks.registry.gate import Contender, Opponent, Outcome, decide
+from sbr_tasks.registry.log import Decision, Entry, LogState, Pin, PromotionLog, Rollback, fold
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
 from sbr_tasks.registry.scoring import BASELINES, Score, compare_scores, score_models
 from sbr_tasks.registry.serving import check_serving, is_published, publish_serving
@@ -62,7 +61,7 @@ def promote_if_better(
     force: str | None = None,
     forces_once: bool = False,
     overridden: Sequence[str] = (),
-) -> tuple[Promotion, bool]:
+) -> tuple[Decision, bool]:
     """Decides on a challenger, commits the decision and updates MLflow and the serving copy from the log.
 
     When another run commits first, the challenger is compared again with the champion of then. A version that
@@ -88,7 +87,7 @@ def promote_if_better(
     if force is not None:
         require_reason(force, "forced promotion")
 
-    def build(state: LogState) -> Promotion | None:
+    def build(state: LogState) -> Decision | None:
         decided = state.decisions.get(name)
         if forces_once and decided and decided.run == run and decided.outcome in (Outcome.FORCED, Outcome.WOULD_PROMOTE):
             return None
@@ -121,7 +120,7 @@ def judge(
     run: str,
     is_asked: bool,
     overridden: Sequence[str] = (),
-) -> Promotion:
+) -> Decision:
     """What the gate says of a challenger now; nothing is written to the log.
 
     Args:
@@ -146,7 +145,7 @@ def judge(
     verdict = _decide(store, settings, window, name, state, run, None, overridden)
     outcome = Outcome.UNDECIDED if is_asked else Outcome.NOT_ASKED
     reasons = (_NO_DECISION[outcome].format(verdict=verdict.outcome), *verdict.reasons)
-    return replace(verdict, number=0, outcome=outcome, reasons=reasons, champion=state.champion)
+    return verdict.model_copy(update={"number": 0, "outcome": outcome, "reasons": reasons, "champion": state.champion})
 
 
 _NO_DECISION = {
@@ -215,7 +214,7 @@ def pin_champion(store: Store, *, reason: str, run: str) -> Pin | Rollback:
         if state.champion is None:
             raise RegistryError("There is no champion to pin yet. Train one with `sbr retrain --as-of DAY`.")
         if state.pin is None:
-            return _pin(state, is_on=True, reason=reason, run=run)
+            return _pin(state, "pin", reason=reason, run=run)
         if state.pin.reason != reason.strip():
             raise RegistryError(f"{state.champion} is already pinned ({pin_in_words(state.pin)}). Run `sbr unpin` first.")
         return None
@@ -240,16 +239,24 @@ def unpin_champion(store: Store, *, run: str, reason: str = "") -> Pin:
     def build(state: LogState) -> Pin:
         if state.pin is None or state.champion is None:
             raise RegistryError("The champion isn't pinned, so there is nothing to unpin. `sbr log` shows who did what.")
-        return _pin(state, is_on=False, reason=reason, run=run)
+        return _pin(state, "unpin", reason=reason, run=run)
 
     created = _append(PromotionLog(store), build)
     logger.info("%s is no longer pinned (log entry %d).", created.version, created.number)
     return created
 
 
-def _pin(state: LogState, *, is_on: bool, reason: str, run: str) -> Pin:
+def _pin(state: LogState, kind: Literal["pin", "unpin"], *, reason: str, run: str) -> Pin:
     champion = str(state.champion)
-    return Pin(state.n_entries + 1, champion, state.days[champion], is_on, reason.strip(), run, _now())
+    return Pin(
+        number=state.n_entries + 1,
+        kind=kind,
+        version=champion,
+        as_of=state.days[champion],
+        reason=reason.strip(),
+        run=run,
+        at=_now(),
+    )
 
 
 def pin_in_words(pin: Pin | Rollback) -> str:
@@ -388,16 +395,16 @@ def _decide(
     run: str,
     force: str | None,
     overridden: Sequence[str],
-) -> Promotion:
+) -> Decision:
     opponent = state.opponent_for(window.as_of)
     scores, fault = score_contenders(store, settings, window, name, opponent)
     baselines = {baseline: scores[baseline].metrics for baseline in BASELINES}
     champion = None
     if opponent and fault is not None:
-        champion = Champion(opponent, None, {}, fault=fault)
+        champion = Opponent(opponent, None, {}, fault=fault)
     elif opponent:
         differences = compare_scores(store, settings, window, scores[name], scores[opponent])
-        champion = Champion(opponent, scores[opponent].metrics, differences)
+        champion = Opponent(opponent, scores[opponent].metrics, differences)
     decision = decide(
         Contender(name, window.as_of, scores[name].metrics),
         champion,
@@ -409,7 +416,7 @@ def _decide(
     )
     if decision.outcome is Outcome.CHAMPION_UNUSABLE:
         raise RegistryError(" ".join(decision.reasons))
-    return Promotion(
+    return Decision(
         number=state.n_entries + 1,
         version=name,
         as_of=window.as_of,

@@ -15,7 +15,7 @@ from sbr_tasks.days import day_in_words
 from sbr_tasks.errors import first_line
 from sbr_tasks.evaluation.metrics import metric_title
 from sbr_tasks.registry.gate import COMPARED
-from sbr_tasks.registry.log import Entry, Promotion, Rollback
+from sbr_tasks.registry.log import Decision, Entry, Rollback
 from sbr_tasks.report.words import headline
 from sbr_tasks.store import Json
 
@@ -82,7 +82,7 @@ def failure_alert(*, dag: str, task: str, run: str, attempt: int, error: BaseExc
     )
 
 
-def promotion_alert(promotion: Promotion, *, page: str, link: str) -> Alert:
+def promotion_alert(promotion: Decision, *, page: str, link: str) -> Alert:
     """A version became champion.
 
     Args:
@@ -111,7 +111,7 @@ def rollback_alert(rollback: Rollback, *, link: str) -> Alert:
     )
 
 
-def streak_alert(entries: Sequence[Entry], promotion: Promotion, *, days: int, page: str, link: str) -> Alert | None:
+def streak_alert(entries: Sequence[Entry], promotion: Decision, *, days: int, page: str, link: str) -> Alert | None:
     """No version was promoted for a number of days, or for a multiple of it; None if that isn't so.
 
     Days are counted from that of the version that was promoted last (from the newest decided day where a rollback came since,
@@ -126,7 +126,7 @@ def streak_alert(entries: Sequence[Entry], promotion: Promotion, *, days: int, p
         link: The page of the task that decided.
     """
     earlier = entries[: promotion.number - 1]
-    decided = [entry.as_of for entry in earlier if isinstance(entry, Promotion)]
+    decided = [entry.as_of for entry in earlier if isinstance(entry, Decision)]
     if promotion.outcome.moves_champion or (decided and promotion.as_of <= max(decided)):
         return None
     since = _last_moved(earlier) or date.fromordinal(min([*decided, promotion.as_of]).toordinal() - 1)
@@ -135,7 +135,7 @@ def streak_alert(entries: Sequence[Entry], promotion: Promotion, *, days: int, p
     if length // days <= before // days:
         return None
     rejected = [
-        entry for entry in [*earlier, promotion] if isinstance(entry, Promotion) and since < entry.as_of <= promotion.as_of
+        entry for entry in [*earlier, promotion] if isinstance(entry, Decision) and since < entry.as_of <= promotion.as_of
     ]
     return Alert(
         subject=f"No promotion for {length} days; {_champion(promotion)}.",
@@ -197,16 +197,16 @@ def _last_moved(entries: Sequence[Entry]) -> date | None:
     for n, entry in reversed(list(enumerate(entries))):
         if isinstance(entry, Rollback):
             return max(earlier.as_of for earlier in entries[: n + 1])
-        if isinstance(entry, Promotion) and entry.outcome.moves_champion:
+        if isinstance(entry, Decision) and entry.outcome.moves_champion:
             return entry.as_of
     return None
 
 
-def _champion(promotion: Promotion) -> str:
+def _champion(promotion: Decision) -> str:
     return f"the champion is still {promotion.champion}" if promotion.champion else "there is no champion yet"
 
 
-def _numbers(promotion: Promotion) -> dict[str, str]:
+def _numbers(promotion: Decision) -> dict[str, str]:
     opponent = promotion.opponent_metrics or {}
     found = {"day": str(promotion.as_of)}
     for metric in COMPARED:

@@ -10,7 +10,7 @@ from typing import Any
 from sbr_tasks.days import describe_days
 from sbr_tasks.evaluation.metrics import metric_title
 from sbr_tasks.registry.gate import COMPARED
-from sbr_tasks.registry.log import Entry, Promotion
+from sbr_tasks.registry.log import Decision, Entry
 from sbr_tasks.store import Json
 from sbr_tasks.window.build import PARTS
 
@@ -35,7 +35,7 @@ class Facts:
         version: The manifest of its version; None where it is lost.
     """
 
-    promotion: Promotion
+    promotion: Decision
     window: Json | None
     version: Json | None
 
@@ -49,13 +49,13 @@ class Changes:
     scores: tuple[Change, ...]
 
 
-def previous_run(entries: Sequence[Entry], promotion: Promotion) -> Promotion | None:
+def previous_run(entries: Sequence[Entry], promotion: Decision) -> Decision | None:
     """The decision that a run is compared with: the last one, before it, on the newest day that isn't after its own."""
     until = promotion.number - 1 if promotion.number else len(entries)
     earlier = [
         entry
         for entry in entries[:until]
-        if isinstance(entry, Promotion) and entry.as_of <= promotion.as_of and entry.version != promotion.version
+        if isinstance(entry, Decision) and entry.as_of <= promotion.as_of and entry.version != promotion.version
     ]
     return max(earlier, key=lambda entry: (entry.as_of, entry.number), default=None)
 
@@ -110,7 +110,7 @@ def _data(before: Facts, now: Facts) -> list[Change]:
     ]
 
 
-def _scores(before: Promotion, now: Promotion) -> list[Change]:
+def _scores(before: Decision, now: Decision) -> list[Change]:
     names = [name for name in now.baselines if name in before.baselines]
     pairs: list[tuple[str, Mapping[str, float], Mapping[str, float]]] = [
         ("challenger", before.challenger_metrics, now.challenger_metrics),

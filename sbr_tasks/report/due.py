@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sbr_tasks.clicks.catalog import ClickCatalog
-from sbr_tasks.registry.log import Promotion, PromotionLog, Rollback
+from sbr_tasks.registry.log import Decision, PromotionLog, Rollback
 from sbr_tasks.report.alerts import (
     Alert,
     failure_alert,
@@ -83,7 +83,7 @@ def _decided(settings: Settings, ended: Ended) -> list[Alert]:
     """The decision that this run made; none for a run that returned an earlier decision."""
     store = Store.open(settings)
     entries = PromotionLog(store).entries()
-    own = [entry for entry in entries if isinstance(entry, Promotion) and entry.run == ended.run]
+    own = [entry for entry in entries if isinstance(entry, Decision) and entry.run == ended.run]
     if not own:
         return []
     page = store.where(own[-1].page)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sbr_tasks.evaluation.metrics import metric_title
 from sbr_tasks.registry.gate import COMPARED
-from sbr_tasks.registry.log import Promotion
+from sbr_tasks.registry.log import Decision
 from sbr_tasks.report.profile.style import BLUE, GREY, ORANGE, STYLE, to_element, to_svg
 from sbr_tasks.store import Json
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def scores_figures(promotion: Promotion) -> list[str]:
+def scores_figures(promotion: Decision) -> list[str]:
     """What challenger, champion and baselines score on the same events, a figure a metric; none without events."""
     columns = promotion.scored
     colors = [{"challenger": BLUE, "champion": ORANGE}.get(name, GREY) for name in columns]
@@ -37,7 +37,7 @@ def scores_figures(promotion: Promotion) -> list[str]:
     return [_figure(metric, size, partial(draw, metric=metric)) for metric in COMPARED]
 
 
-def differences_figure(promotion: Promotion) -> str:
+def differences_figure(promotion: Decision) -> str:
     """Challenger minus champion, with 95% intervals; empty where they weren't compared."""
     if any(metric not in promotion.differences for metric in COMPARED):
         return ""

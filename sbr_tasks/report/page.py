@@ -16,7 +16,7 @@ from sbr_tasks.errors import DamagedError, RegistryError, TrackingError
 from sbr_tasks.evaluation.metrics import KNOWLEDGE, METRICS, metric_title
 from sbr_tasks.evaluation.slices import LENGTHS
 from sbr_tasks.registry.gate import COMPARED, Metrics, share_of_resamples
-from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, Rollback
+from sbr_tasks.registry.log import Decision, Entry, PromotionLog, Rollback
 from sbr_tasks.registry.mlflow_projection import MlflowProjection, version_url
 from sbr_tasks.registry.staleness import staleness
 from sbr_tasks.registry.versions import load_version, parameters_of
@@ -44,7 +44,7 @@ class Report:
     """
 
     key: str
-    promotion: Promotion
+    promotion: Decision
     mlflow_version: str | None
     mlflow_url: str | None
 
@@ -61,7 +61,7 @@ class Report:
         }
 
 
-def write_report(store: Store, settings: Settings, as_of: date, promotion: Promotion | None = None) -> Report:
+def write_report(store: Store, settings: Settings, as_of: date, promotion: Decision | None = None) -> Report:
     """Writes the page of a decision, and adds it to the version in MLflow.
 
     Args:
@@ -75,7 +75,7 @@ def write_report(store: Store, settings: Settings, as_of: date, promotion: Promo
         TrackingError: MLflow can't be used; the page was written to the store anyway.
     """
     entries = PromotionLog(store).entries()
-    decided = [entry for entry in entries if isinstance(entry, Promotion) and entry.as_of == as_of]
+    decided = [entry for entry in entries if isinstance(entry, Decision) and entry.as_of == as_of]
     promotion = promotion or (decided[-1] if decided else None)
     if promotion is None:
         raise RegistryError(_nothing_decided(as_of, ClickCatalog(store).days().get(as_of, DayState())))
@@ -168,7 +168,7 @@ def _marked(figures: Sequence[str]) -> list[Markup]:
     return [Markup(svg) for svg in figures if svg]  # noqa: S704
 
 
-def _later(entries: Sequence[Entry], promotion: Promotion) -> list[str]:
+def _later(entries: Sequence[Entry], promotion: Decision) -> list[str]:
     """What people did with the version after the decision, in sentences."""
     found = []
     for entry in entries[promotion.number or len(entries) :]:
@@ -183,7 +183,7 @@ def _later(entries: Sequence[Entry], promotion: Promotion) -> list[str]:
     return found
 
 
-def _facts_of(store: Store, promotion: Promotion) -> Facts:
+def _facts_of(store: Store, promotion: Decision) -> Facts:
     """What is still known of an earlier run, whose records may be lost or removed."""
     window, version = None, None
     try:
@@ -203,7 +203,7 @@ def _profile(store: Store, window: Window) -> Profile | None:
         return None
 
 
-def _by_length(promotion: Promotion) -> list[tuple[str, list[tuple[str, Metrics]]]]:
+def _by_length(promotion: Decision) -> list[tuple[str, list[tuple[str, Metrics]]]]:
     """For each length of session, what challenger and champion scored, by column."""
     columns = [("challenger", promotion.version), ("champion", promotion.opponent or "")]
     scored = [(label, promotion.by_length[name]) for label, name in columns if name in promotion.by_length]

@@ -13,7 +13,7 @@ from tabulate import tabulate
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.errors import DamagedError
 from sbr_tasks.evaluation.metrics import KNOWN_TARGETS
-from sbr_tasks.registry.log import Promotion, PromotionLog, fold
+from sbr_tasks.registry.log import Decision, PromotionLog, fold
 from sbr_tasks.report.words import OUTCOMES
 from sbr_tasks.store import Json, Store
 from sbr_tasks.window.build import Window, window_record
@@ -90,7 +90,7 @@ def run_rows(store: Store, days: Sequence[date] | None = None) -> list[RunRow]:
         days: The days to show; None shows every day that a decision was made on.
     """
     entries = PromotionLog(store).entries()
-    decisions = {entry.as_of: entry for entry in entries if isinstance(entry, Promotion)}
+    decisions = {entry.as_of: entry for entry in entries if isinstance(entry, Decision)}
     retired = fold(entries).retired
     states = ClickCatalog(store).days()
     shown = sorted(decisions) if days is None else sorted(days)
@@ -130,7 +130,7 @@ def _percent(share: float | None) -> str | None:
     return None if share is None else f"{100 * share:.1f}%"
 
 
-def _row(store: Store, day: date, state: DayState, promotion: Promotion | None, retired: Set[str]) -> RunRow:
+def _row(store: Store, day: date, state: DayState, promotion: Decision | None, retired: Set[str]) -> RunRow:
     revision = state.incoming or state.accepted
     found = RunRow(day=str(day), clicks=revision.rows if revision else None, validation=_validation(state))
     if promotion is None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from sbr_tasks.days import day_in_words
 from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Entry, Pin, Promotion
+from sbr_tasks.registry.log import Decision, Entry
 
 Tone = Literal["good", "warn", "back", ""]
 
@@ -31,7 +31,7 @@ class Shown:
 
 OUTCOMES = {
     Outcome.PROMOTE: Shown("Promoted", "good", "Promoted: {version} replaces {before} as champion."),
-    Outcome.BOOTSTRAP: Shown("First champion", "good", "Promoted: {version} is champion, without a comparison."),
+    Outcome.FIRST_CHAMPION: Shown("First champion", "good", "Promoted: {version} is champion, without a comparison."),
     Outcome.FORCED: Shown("Forced", "good", "Promoted by force: {version} is the champion, regardless of its metrics."),
     Outcome.KEEP_CHAMPION: Shown(
         "Champion kept", "", "Not promoted: {version} is not better than {opponent}, which stays champion."
@@ -61,12 +61,12 @@ OUTCOMES = {
 
 def outcome_of(entry: Entry) -> str:
     """The outcome of a decision; else what a person did: `rollback`, `pin` or `unpin`."""
-    if isinstance(entry, Promotion):
+    if isinstance(entry, Decision):
         return entry.outcome.value
-    return entry.kind if isinstance(entry, Pin) else "rollback"
+    return entry.kind
 
 
-def headline(promotion: Promotion) -> str:
+def headline(promotion: Decision) -> str:
     """What became of the challenger, in one sentence."""
     is_newer = promotion.champion is not None and promotion.champion[:10] > str(promotion.as_of)
     return OUTCOMES[promotion.outcome].headline.format(

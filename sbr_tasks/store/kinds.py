@@ -93,6 +93,7 @@ _SCORE = "Run the day again: what can't be read is scored again."
 _SERVING = "Run `sbr repair` to rebuild it."
 _PAGE = "Run `sbr report --as-of {day}` to rebuild it."
 
+FORMAT = Kind("commits/format.json", _BACKUP)
 COMMIT = Kind("commits/clicks/{number:08d}.json", _BACKUP)
 INCOMING = Kind("incoming/day={day}/rev={rev}/{path}", _AGAIN)
 CLICKS = Kind("clicks/day={day}/rev={rev}/{path}", _AGAIN)
@@ -120,8 +121,8 @@ PAGE = Kind("reports/as_of={day}/{number:08d}.html", _PAGE)
 UNDECIDED_PAGE = Kind("reports/as_of={day}/{version}.html", _PAGE)
 
 KINDS = (
-    COMMIT, INCOMING, CLICKS, QUARANTINE, REJECTS, VALIDATION, WINDOW, REMOVED_WINDOW, WINDOW_FILE, PROFILE, PROFILE_FILE,
-    VERSION, VERSION_FILE, SCORE, RANKS, ENTRY, CHECKPOINT, SERVED, SERVED_FILE, NEXT_ITEMS, PAGE, UNDECIDED_PAGE,
+    FORMAT, COMMIT, INCOMING, CLICKS, QUARANTINE, REJECTS, VALIDATION, WINDOW, REMOVED_WINDOW, WINDOW_FILE, PROFILE,
+    PROFILE_FILE, VERSION, VERSION_FILE, SCORE, RANKS, ENTRY, CHECKPOINT, SERVED, SERVED_FILE, NEXT_ITEMS, PAGE, UNDECIDED_PAGE,
 )  # fmt: skip
 """All kinds; where two fit a key, the first one is meant."""
 AREAS = tuple(dict.fromkeys(kind.area for kind in KINDS))
@@ -130,4 +131,4 @@ AREAS = tuple(dict.fromkeys(kind.area for kind in KINDS))
 
 def kind_of(key: str) -> Kind | None:
     """The kind of a key; None where it has none."""
-    return next((kind for kind in KINDS if kind.parse(key)), None)
+    return next((kind for kind in KINDS if kind.parse(key) is not None), None)

@@ -65,6 +65,8 @@ class NumberedLog:
         Raises:
             AlreadyExistsError: Another writer was first; nothing was changed.
         """
+        if number == 1:
+            self._store.write_format()
         self._store.create_record(self._kind.key(number=number), body)
 
     def append(self, build: Callable[[Sequence[LogEntry]], Mapping[str, Any] | None]) -> LogEntry | None:

@@ -19,6 +19,7 @@ from obstore.store import LocalStore, MemoryStore, from_url
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError, first_line
 from sbr_tasks.settings import Settings, is_url
+from sbr_tasks.store import kinds
 from sbr_tasks.store.records import REMEDY, FileRecord, Json, seal, unseal
 from sbr_tasks.store.tables import from_parquet, to_parquet
 
@@ -28,6 +29,8 @@ _CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout"
 _SERVICE_OPTIONS = ("endpoint", "account_name")
 """Options, as obstore names them, that say where a bucket is. A bucket has one region, and keys only open it."""
 
+FORMAT = 2
+"""The number of the store's format: it changes when this release can't read the records of the last one."""
 _READ_AT_ONCE = 16
 _CHUNK = 8 << 20
 _HALF_WRITTEN = re.compile(r"#\d+$")
@@ -105,8 +108,37 @@ class Store:
 
     @classmethod
     def open(cls, settings: Settings) -> Store:
-        """The store that the settings name."""
-        return cls(settings.store, settings.store_options)
+        """The store that the settings name.
+
+        Raises:
+            StoreError: It can't be opened, or a release that writes other records wrote it.
+        """
+        store = cls(settings.store, settings.store_options)
+        store._require_format()
+        return store
+
+    def _require_format(self) -> None:
+        key = kinds.FORMAT.key()
+        if self.exists(key):
+            found = int(self.get_json(key, ("format",))["format"])
+        else:
+            found = 1 if self.exists(kinds.COMMIT.key(number=1)) else FORMAT
+        if found != FORMAT:
+            raise StoreError(
+                f"Expected a store of format {FORMAT} in {self.url}, found format {found}, which another release of sbr-tasks "
+                "wrote. Use that release, or name an empty place (setting store) and ingest the clicks again."
+            )
+
+    def write_format(self) -> None:
+        """Records the format, before the first entry of a log.
+
+        Raises:
+            StoreError: Another release wrote here.
+        """
+        try:
+            self.create_record(kinds.FORMAT.key(), {"format": FORMAT})
+        except AlreadyExistsError:
+            self._require_format()
 
     def put_new(self, key: str, data: bytes) -> None:
         """Creates `key` atomically.

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from sbr_tasks.errors import DamagedError
 
 Json = dict[str, Any]
@@ -16,6 +18,16 @@ Json = dict[str, Any]
 CHECKSUM = "checksum"
 """The field of a record that holds the hash of its key and of its other fields."""
 REMEDY = "Restore it from a backup; docs/store.md#remedies says what can be rebuilt, and how."
+
+
+class Record(BaseModel):
+    """The content of a record, as a type: unknown fields are refused, and nothing changes after it was made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def as_dict(self) -> Json:
+        """The fields as JSON has them."""
+        return self.model_dump(mode="json")
 
 
 @dataclass(frozen=True)

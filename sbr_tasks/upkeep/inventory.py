@@ -13,7 +13,7 @@ from typing import Any
 
 from sbr_tasks.clicks.catalog import named_files
 from sbr_tasks.errors import DamagedError
-from sbr_tasks.registry.log import Entry, Promotion, fold, read_entry
+from sbr_tasks.registry.log import Decision, Entry, fold, read_entry
 from sbr_tasks.registry.versions import VERSION_FIELDS
 from sbr_tasks.store import INCOMPLETE, FileRecord, Json, LogEntry, Stat, Store, file_records, fingerprint, kinds
 from sbr_tasks.window.build import WINDOW_FIELDS
@@ -105,7 +105,7 @@ def take_inventory(store: Store) -> Inventory:
     _read_promotions(store, found)
     _read_windows(store, found)
     _read_versions(store, found)
-    for kind in (kinds.SCORE, kinds.PROFILE, kinds.SERVED):
+    for kind in (kinds.FORMAT, kinds.SCORE, kinds.PROFILE, kinds.SERVED):
         for key, _ in _matching(found, kind):
             _add_record(store, found, key, file_records)
     _add_what_the_log_needs(found)
@@ -222,7 +222,7 @@ def _add_what_the_log_needs(found: Inventory) -> None:
     for entry in found.promotions:
         record = kinds.ENTRY.key(number=entry.number)
         needed = [kinds.VERSION.key(version=entry.version)]
-        if isinstance(entry, Promotion):
+        if isinstance(entry, Decision):
             window = {"day": entry.as_of, "window": entry.window}
             needed += [] if kinds.REMOVED_WINDOW.key(**window) in found.stats else [kinds.WINDOW.key(**window)]
         for key in needed:

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 
 from sbr_tasks.clicks.catalog import DayState, Removed, named_files
 from sbr_tasks.clicks.catalog import fold as fold_days
-from sbr_tasks.registry.log import Promotion
+from sbr_tasks.registry.log import Decision
 from sbr_tasks.registry.log import fold as fold_promotions
 from sbr_tasks.store import Json, LogEntry, Stat, kinds
 from sbr_tasks.upkeep.inventory import Inventory
@@ -67,7 +67,7 @@ def make_plan(found: Inventory, *, keep_days: int, window_days: int, before: dat
         window_days: Length of a window.
         before: Only what was last written before this moment goes.
     """
-    newest = max((entry.as_of for entry in found.promotions if isinstance(entry, Promotion)), default=None)
+    newest = max((entry.as_of for entry in found.promotions if isinstance(entry, Decision)), default=None)
     first_run = newest - timedelta(days=keep_days) if newest else date.min
     first_day = first_run - timedelta(days=window_days - 1) if newest else date.min
     plan = Plan(Kept(newest, first_run, first_day, before), {})
@@ -165,7 +165,7 @@ def _add_folder(plan: Plan, found: Inventory, what: str, folder: str) -> None:
 
 
 def _add_windows(plan: Plan, found: Inventory) -> None:
-    decided = {(entry.as_of, entry.window) for entry in found.promotions if isinstance(entry, Promotion)}
+    decided = {(entry.as_of, entry.window) for entry in found.promotions if isinstance(entry, Decision)}
     for as_of, name in found.windows:
         window = {"day": as_of, "window": name}
         if as_of >= plan.kept.first_run or found.stats[kinds.WINDOW.key(**window)].modified >= plan.kept.before:
@@ -180,7 +180,7 @@ def _add_versions(plan: Plan, found: Inventory) -> None:
     """Every version that the log names stays, and its ancestors: it may be champion again, or is what a decision was about."""
     kept = {name for name in found.versions if date.fromisoformat(name[:10]) >= plan.kept.first_run}
     for entry in found.promotions:
-        opponent = entry.opponent if isinstance(entry, Promotion) else None
+        opponent = entry.opponent if isinstance(entry, Decision) else None
         kept |= {name for name in (entry.version, entry.before, entry.champion, opponent) if name}
     line = list(kept)
     while line:
@@ -194,7 +194,7 @@ def _add_versions(plan: Plan, found: Inventory) -> None:
 
 
 def _add_evaluations(plan: Plan, found: Inventory) -> None:
-    days = {entry.window: entry.as_of for entry in found.promotions if isinstance(entry, Promotion)}
+    days = {entry.window: entry.as_of for entry in found.promotions if isinstance(entry, Decision)}
     days |= {name: as_of for as_of, name in found.windows}
     days |= {fields["window"]: fields["day"] for key in found.stats if (fields := kinds.WINDOW_FILE.parse(key))}
     old = (

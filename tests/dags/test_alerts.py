@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Promotion, PromotionLog
+from sbr_tasks.registry.log import Decision, PromotionLog
 from sbr_tasks.store import Store
 from tests.mailbox import Mailbox, body_of, mailbox, smtp_connection
 
@@ -155,10 +155,10 @@ def test_failed_task_sends_a_mail_with_reason_and_link(call: Call, box: Mailbox)
 def test_promotion_sends_a_mail_with_the_numbers(call: Call, box: Mailbox, store: Store) -> None:
     scores = {"recall_at_20": 0.3125, "mrr_at_20": 0.125, "n_events": 2048}
     version = "2020-06-10-1a2b3c4d"
-    entry = Promotion(
+    entry = Decision(
         number=1,
         as_of=date(2020, 6, 10),
-        outcome=Outcome.BOOTSTRAP,
+        outcome=Outcome.FIRST_CHAMPION,
         reasons=("There is no champion to compare with yet.",),
         opponent=None,
         before=None,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sbr_tasks.evaluation.comparison import Difference
-from sbr_tasks.registry.gate import Champion, Contender, decide
-from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, fold
+from sbr_tasks.registry.gate import Contender, Opponent, decide
+from sbr_tasks.registry.log import Decision, Entry, PromotionLog, fold
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
 from sbr_tasks.registry.scoring import BASELINES
 from sbr_tasks.registry.serving import served
@@ -30,13 +30,13 @@ def assert_explained(entries: Sequence[Entry], settings: Settings, windows: Stor
     for n, entry in enumerate(entries):
         state = fold(entries[:n])
         assert (entry.number, entry.before) == (n + 1, state.champion)
-        if not isinstance(entry, Promotion):
+        if not isinstance(entry, Decision):
             continue
         assert entry.opponent == state.opponent_for(entry.as_of)
         champion = None
         if entry.opponent:
             differences = {metric: Difference(**found) for metric, found in entry.differences.items()}
-            champion = Champion(entry.opponent, entry.opponent_metrics, differences)
+            champion = Opponent(entry.opponent, entry.opponent_metrics, differences)
         decision = decide(
             Contender(entry.version, entry.as_of, entry.challenger_metrics),
             champion,

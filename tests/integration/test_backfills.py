@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pytest
 
 from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Entry, LogState, Promotion, Rollback, fold
+from sbr_tasks.registry.log import Decision, Entry, LogState, Rollback, fold
 from sbr_tasks.registry.versions import load_version, version_names
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import FileRecord, Store
@@ -116,7 +116,7 @@ def rollback(story: Story, platform: Platform) -> tuple[LogState, RollbackRun]:
 def test_backfill_in_order_gives_the_log_of_daily_runs(story: Story, daily: Daily, days: list[date]) -> None:
     assert story.log == told(entries_of(daily(days).result()))
     assert [entry["as_of"] for entry in story.log] == [str(day) for day in days]
-    assert story.log[0]["outcome"] == Outcome.BOOTSTRAP
+    assert story.log[0]["outcome"] == Outcome.FIRST_CHAMPION
     assert_follows(story.shop)
 
 
@@ -141,7 +141,7 @@ def test_each_promotion_and_nothing_else_updates_the_asset(story: Story, platfor
 def test_no_model_was_trained_on_clicks_of_a_day_that_it_is_judged_on(story: Story, days: list[date]) -> None:
     judged = 0
     for entry in entries_of(story.shop)[: len(days)]:
-        assert isinstance(entry, Promotion)
+        assert isinstance(entry, Decision)
         for name in filter(None, (entry.version, entry.opponent)):
             judged += 1
             version = load_version(store_of(story.shop), name)
@@ -249,7 +249,7 @@ def weights_of(shop: Path) -> dict[str, dict[str, str]]:
 
 def challenger_scores(entries: Sequence[Entry]) -> dict[str, Json]:
     """What each version and the baselines scored on its own day."""
-    decisions = [entry for entry in entries if isinstance(entry, Promotion)]
+    decisions = [entry for entry in entries if isinstance(entry, Decision)]
     return {entry.version: {"challenger": entry.challenger_metrics, **entry.baselines} for entry in decisions}
 
 

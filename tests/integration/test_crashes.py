@@ -86,7 +86,7 @@ def undisturbed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     messages = process.communicate()[1]
     assert process.returncode == 0, messages
     state = state_of(shop)
-    assert [entry["outcome"] for entry in state["log"]] == ["bootstrap", "promote"]
+    assert [entry["outcome"] for entry in state["log"]] == ["first_champion", "promote"]
     return state, time.monotonic() - began
 
 

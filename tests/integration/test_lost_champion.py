@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Promotion
+from sbr_tasks.registry.log import Decision
 from sbr_tasks.registry.serving import served
 from sbr_tasks.settings import load_settings
 
@@ -44,6 +44,6 @@ def test_day_fails_while_the_champion_is_lost_and_is_decided_once_it_is_back(
         assert platform.finished(run_id)["state"] == "success"
     *before, entry = entries_of(shop)
     assert before == entries
-    assert isinstance(entry, Promotion)
+    assert isinstance(entry, Decision)
     assert (entry.opponent, entry.outcome, entry.run) == (champion, Outcome.PROMOTE, run_id)
     assert_projections_follow(store_of(shop), load_settings(cwd=shop))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sbr_tasks.registry.log import Entry, Promotion, PromotionLog
+from sbr_tasks.registry.log import Decision, Entry, PromotionLog
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
 from sbr_tasks.registry.scoring import BASELINES
 from sbr_tasks.registry.serving import served
@@ -84,7 +84,7 @@ def test_promotions_at_once_are_each_decided_against_the_champion_that_stood(cro
 
 
 def _assert_scores_are_the_injected_ones(entry: Entry) -> None:
-    assert isinstance(entry, Promotion)
+    assert isinstance(entry, Decision)
     name, opponent = entry.version, entry.opponent
     new, old = metrics_of(name, name), metrics_of(opponent, name) if opponent else None
     assert (entry.challenger_metrics, entry.opponent_metrics) == (new, old)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sbr_tasks.registry.log import Promotion, PromotionLog
+from sbr_tasks.registry.log import Decision, PromotionLog
 from sbr_tasks.registry.versions import load_version
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
@@ -42,7 +42,7 @@ def assert_as_if_undisturbed(running: RunningStack, run_id: str, day: date, retr
 
 def decided_on_the_same_model(
     running: RunningStack, run_id: str, day: date, retrain: Callable[[date], Path]
-) -> tuple[Promotion, Promotion]:
+) -> tuple[Decision, Decision]:
     """The one decision of the run on the day and that of `retrain`.
 
     Asserts that the run succeeded with the same weights and scores, that nothing is lost or doubled in the store or MLflow,
@@ -66,8 +66,8 @@ def decided_on_the_same_model(
     return decision, undisturbed
 
 
-def decisions_on(day: date, store: Store) -> list[Promotion]:
-    return [entry for entry in PromotionLog(store).entries() if isinstance(entry, Promotion) and entry.as_of == day]
+def decisions_on(day: date, store: Store) -> list[Decision]:
+    return [entry for entry in PromotionLog(store).entries() if isinstance(entry, Decision) and entry.as_of == day]
 
 
 def assert_each_version_once_in_mlflow(store: Store, settings: Settings) -> None:

@@ -28,7 +28,7 @@ FIELDS = {
 def test_each_kind_parses_the_keys_that_it_builds(kind: Kind) -> None:
     key = kind.key(**FIELDS)
     fields = kind.parse(key)
-    assert fields
+    assert fields is not None
     assert fields == {name: FIELDS[name] for name in fields}
     assert kind.key(**fields) == key
     assert kind_of(key) is kind

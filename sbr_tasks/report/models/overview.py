@@ -9,7 +9,7 @@ from functools import lru_cache
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.errors import SbrError
 from sbr_tasks.registry.gate import COMPARED
-from sbr_tasks.registry.log import Entry, LogState, Pin, Promotion, PromotionLog, Rollback, fold
+from sbr_tasks.registry.log import Decision, Entry, LogState, Pin, PromotionLog, Rollback, fold
 from sbr_tasks.registry.staleness import staleness
 from sbr_tasks.registry.versions import load_version
 from sbr_tasks.report.words import OUTCOMES, outcome_of
@@ -85,7 +85,7 @@ def _row(entry: Entry, state: LogState) -> Json:
     }
 
 
-def _scores(entry: Promotion, metric: str) -> Json:
+def _scores(entry: Decision, metric: str) -> Json:
     return {
         "challenger": entry.challenger_metrics.get(metric),
         "champion": (entry.opponent_metrics or {}).get(metric),
@@ -119,7 +119,7 @@ def champion_facts(store: Store, entries: Sequence[Entry], today: date) -> Json 
         "entry": entry.number,
         "outcome": outcome_of(entry),
         "label": OUTCOMES[outcome_of(entry)].label,
-        "reasons": list(entry.reasons) if isinstance(entry, Promotion) else [entry.reason],
+        "reasons": list(entry.reasons) if isinstance(entry, Decision) else [entry.reason],
         "run": entry.run,
         "before": entry.before,
         "metrics": dict(decision.challenger_metrics) if decision else {},

@@ -9,7 +9,7 @@ from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.errors import DamagedError, DayError, RegistryError
 from sbr_tasks.evaluation.metrics import KNOWLEDGE, KNOWN_INPUTS, KNOWN_TARGETS, METRICS, metric_title
 from sbr_tasks.evaluation.slices import LENGTHS
-from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, fold, undecided_page
+from sbr_tasks.registry.log import Decision, Entry, PromotionLog, fold, undecided_page
 from sbr_tasks.registry.mlflow_projection import model_url
 from sbr_tasks.registry.versions import ModelVersion, load_version
 from sbr_tasks.report.models.overview import decision_rows, describe, may_return
@@ -103,7 +103,7 @@ def _settings(version: ModelVersion) -> dict[str, Json]:
     return {name: values for name, values in sections.items() if values}
 
 
-def _comparison(promotion: Promotion) -> list[Json]:
+def _comparison(promotion: Decision) -> list[Json]:
     """One row a metric: what the challenger, its opponent and the baselines scored on the same events."""
     return [
         {
@@ -117,7 +117,7 @@ def _comparison(promotion: Promotion) -> list[Json]:
     ]
 
 
-def _by_length(promotion: Promotion) -> list[Json]:
+def _by_length(promotion: Decision) -> list[Json]:
     """One row a slice of sessions by their length."""
     challenger = promotion.by_length.get(promotion.version, {})
     champion = promotion.by_length.get(promotion.opponent or "", {})

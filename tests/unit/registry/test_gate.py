@@ -7,7 +7,7 @@ import pytest
 
 from sbr_tasks.errors import RegistryError
 from sbr_tasks.evaluation.comparison import Difference
-from sbr_tasks.registry.gate import Champion, Contender, Decision, Metrics, Outcome, decide, share_of_resamples
+from sbr_tasks.registry.gate import Contender, Metrics, Opponent, Outcome, Verdict, decide, share_of_resamples
 from sbr_tasks.settings import GateSettings
 
 DAY = date(2020, 6, 30)
@@ -19,29 +19,29 @@ def metrics(recall: float, mrr: float, n_events: int = 500, n_sessions: int = 20
     return {"recall_at_20": recall, "mrr_at_20": mrr, "n_events": n_events, "n_sessions": n_sessions}
 
 
-def champion(challenger: Metrics, recall: float, mrr: float, *, spread: float = 0.02) -> Champion:
+def champion(challenger: Metrics, recall: float, mrr: float, *, spread: float = 0.02) -> Opponent:
     """A champion that scores so, with an interval `spread` around the differences, and half of it below as the gate's bound."""
     scored = metrics(recall, mrr, int(challenger["n_events"]), int(challenger["n_sessions"]))
     differences = {}
     for name in ("recall_at_20", "mrr_at_20"):
         value = challenger[name] - scored[name]
         differences[name] = Difference(value, value - spread, value + spread, 0.9, value - spread / 2)
-    return Champion("old", scored, differences)
+    return Opponent("old", scored, differences)
 
 
-UNUSABLE = Champion("old", None, {}, fault="models/old/weights.npz is missing.")
+UNUSABLE = Opponent("old", None, {}, fault="models/old/weights.npz is missing.")
 
 
 def ask(
     challenger: Metrics,
-    opponent: Champion | None,
+    opponent: Opponent | None,
     *,
     baselines: dict[str, Metrics] | None = None,
     live_day: date | None = CHAMPION_DAY,
     settings: GateSettings = SETTINGS,
     force: str | None = None,
     pin: str | None = None,
-) -> Decision:
+) -> Verdict:
     low = metrics(0.01, 0.001, int(challenger["n_events"]), int(challenger["n_sessions"]))
     return decide(
         Contender("new", DAY, challenger),
@@ -103,8 +103,8 @@ def test_with_confidence_the_one_sided_bounds_must_exceed_the_margin(
 
 
 def test_first_good_model_bootstraps() -> None:
-    assert ask(metrics(0.5, 0.3), None, live_day=None) == Decision(
-        Outcome.BOOTSTRAP,
+    assert ask(metrics(0.5, 0.3), None, live_day=None) == Verdict(
+        Outcome.FIRST_CHAMPION,
         (
             "There is no champion to compare with yet.",
             "Recall@20 is 0.500 and MRR@20 is 0.300 on 500 events.",
@@ -119,7 +119,7 @@ def test_first_good_model_bootstraps() -> None:
 def test_too_few_events_or_sessions_decide_nothing(n_events: int, n_sessions: int, is_enough: bool, has_champion: bool) -> None:
     new = metrics(0.5, 0.3, n_events, n_sessions)
     decision = ask(new, champion(new, 0.1, 0.1) if has_champion else None)
-    good = Outcome.PROMOTE if has_champion else Outcome.BOOTSTRAP
+    good = Outcome.PROMOTE if has_champion else Outcome.FIRST_CHAMPION
     assert decision.outcome is (good if is_enough else Outcome.TOO_FEW_EVENTS)
 
 
@@ -134,7 +134,7 @@ def test_day_without_events_says_so() -> None:
 @pytest.mark.parametrize(
     ("recall", "mrr", "outcome"),
     [
-        (0.201, 0.101, Outcome.BOOTSTRAP),
+        (0.201, 0.101, Outcome.FIRST_CHAMPION),
         (0.200, 0.300, Outcome.BELOW_BASELINE),
         (0.300, 0.100, Outcome.BELOW_BASELINE),
         (float("nan"), 0.300, Outcome.BELOW_BASELINE),
@@ -174,7 +174,7 @@ def test_day_of_the_champion_or_a_newer_one_may_move_it(live_day: date | None) -
 
 
 def test_unusable_champion_stops_the_decision_with_what_to_do() -> None:
-    assert ask(metrics(0.5, 0.3), UNUSABLE) == Decision(
+    assert ask(metrics(0.5, 0.3), UNUSABLE) == Verdict(
         Outcome.CHAMPION_UNUSABLE,
         (
             "The champion old can't be used: models/old/weights.npz is missing.",
@@ -187,7 +187,7 @@ def test_unusable_champion_stops_the_decision_with_what_to_do() -> None:
 
 def test_unusable_champion_is_replaced_only_if_the_settings_say_so() -> None:
     settings = replace_settings(replace_unusable=True)
-    assert ask(metrics(0.5, 0.3), UNUSABLE, settings=settings).outcome is Outcome.BOOTSTRAP
+    assert ask(metrics(0.5, 0.3), UNUSABLE, settings=settings).outcome is Outcome.FIRST_CHAMPION
     assert ask(metrics(0.5, 0.3, 10), UNUSABLE, settings=settings).outcome is Outcome.TOO_FEW_EVENTS
 
 
@@ -305,7 +305,7 @@ def test_gate_with_a_confidence_refuses_a_difference_without_its_bound() -> None
 
 def test_every_outcome_moves_the_champion_or_does_not() -> None:
     moving = {outcome for outcome in Outcome if outcome.moves_champion}
-    assert moving == {Outcome.PROMOTE, Outcome.BOOTSTRAP, Outcome.FORCED}
+    assert moving == {Outcome.PROMOTE, Outcome.FIRST_CHAMPION, Outcome.FORCED}
     assert {outcome for outcome in Outcome if outcome.passed} == moving | {Outcome.WOULD_PROMOTE}
 
 
@@ -316,7 +316,7 @@ def replace_settings(**changes: object) -> GateSettings:
 @pytest.mark.parametrize("live_day", [CHAMPION_DAY, date(2020, 7, 1)])
 def test_forced_promotion_on_a_day_without_events_says_that_nothing_was_measured(live_day: date) -> None:
     nothing = {"n_events": 0, "n_sessions": 0}
-    opponent = Champion("old", nothing, {})
+    opponent = Opponent("old", nothing, {})
     baselines = {"popularity": nothing, "markov": nothing}
     decision = ask(nothing, opponent, baselines=baselines, force="the sale starts", live_day=live_day)
     assert decision.reasons[:2] == (

@@ -14,7 +14,7 @@ from sbr_tasks.errors import DamagedError, RegistryError
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED, Outcome
-from sbr_tasks.registry.log import Entry, LogState, Promotion, PromotionLog, fold
+from sbr_tasks.registry.log import Decision, Entry, LogState, PromotionLog, fold
 from sbr_tasks.registry.promotion import promote_if_better, roll_back
 from sbr_tasks.registry.scoring import Score
 from sbr_tasks.registry.serving import served
@@ -144,7 +144,7 @@ def happens(store: Store, config: Settings, step: str, name: str) -> None:
 
 def check_entry(entry: Entry, before: LogState, may_replace: bool) -> None:
     """The last entry of a log, and what the log said before it."""
-    if not isinstance(entry, Promotion):
+    if not isinstance(entry, Decision):
         assert entry.version in before.were_champion - before.retired
         assert entry.before == before.champion
         return
@@ -155,13 +155,13 @@ def check_entry(entry: Entry, before: LogState, may_replace: bool) -> None:
     if entry.outcome is Outcome.PROMOTE:
         assert entry.opponent == before.champion
         assert quality_of(entry.version) > quality_of(str(entry.opponent))
-    if entry.outcome is Outcome.BOOTSTRAP:
+    if entry.outcome is Outcome.FIRST_CHAMPION:
         assert before.champion is None or (may_replace and entry.opponent_metrics is None)
     assert entry.outcome is not Outcome.CHAMPION_UNUSABLE
 
 
 def assert_replayed(entries: list[Entry]) -> None:
     """The champion that the log tells is that of the last entry that moved it."""
-    moving = [entry for entry in entries if not isinstance(entry, Promotion) or entry.outcome.moves_champion]
+    moving = [entry for entry in entries if not isinstance(entry, Decision) or entry.outcome.moves_champion]
     state = fold(entries)
     assert (state.champion, state.champion_entry) == ((moving[-1].version, moving[-1].number) if moving else (None, 0))

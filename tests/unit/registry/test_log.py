@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -8,15 +7,15 @@ import pytest
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError
 from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Entry, Pin, Promotion, PromotionLog, Rollback, fold
+from sbr_tasks.registry.log import Decision, Entry, Pin, PromotionLog, Rollback, fold
 from sbr_tasks.registry.promotion import require_return
 from sbr_tasks.store import Store, seal
 
 START = date(2020, 6, 1)
 
 
-def entry(number: int, day: int, outcome: Outcome, champion: str | None, *, before: str | None = None) -> Promotion:
-    return Promotion(
+def entry(number: int, day: int, outcome: Outcome, champion: str | None, *, before: str | None = None) -> Decision:
+    return Decision(
         number=number,
         version=f"v{day}",
         as_of=date(2020, 6, day),
@@ -36,13 +35,21 @@ def entry(number: int, day: int, outcome: Outcome, champion: str | None, *, befo
 
 
 def rollback(number: int, to: int, before: int) -> Rollback:
-    return Rollback(number, f"v{to}", date(2020, 6, to), f"v{before}", "worse in the shop", "test", "2020-07-01T00:00:00+00:00")
+    return Rollback(
+        number=number,
+        version=f"v{to}",
+        as_of=date(2020, 6, to),
+        before=f"v{before}",
+        reason="worse in the shop",
+        run="test",
+        at="2020-07-01T00:00:00+00:00",
+    )
 
 
 def test_log_gives_back_what_was_written(tmp_path: Path) -> None:
     log = PromotionLog(Store(str(tmp_path)))
     written: list[Entry] = [
-        entry(1, 5, Outcome.BOOTSTRAP, "v5"),
+        entry(1, 5, Outcome.FIRST_CHAMPION, "v5"),
         entry(2, 6, Outcome.PROMOTE, "v6", before="v5"),
         rollback(3, 5, before=6),
         pin(4, 5, is_on=True),
@@ -59,7 +66,15 @@ def test_log_gives_back_what_was_written(tmp_path: Path) -> None:
 
 
 def pin(number: int, day: int, *, is_on: bool) -> Pin:
-    return Pin(number, f"v{day}", date(2020, 6, day), is_on, "before the sale", "ann", "2020-07-01T00:00:00+00:00")
+    return Pin(
+        number=number,
+        kind="pin" if is_on else "unpin",
+        version=f"v{day}",
+        as_of=date(2020, 6, day),
+        reason="before the sale",
+        run="ann",
+        at="2020-07-01T00:00:00+00:00",
+    )
 
 
 def test_pin_moves_no_champion_and_is_in_force_until_it_is_ended() -> None:
@@ -72,11 +87,11 @@ def test_pin_moves_no_champion_and_is_in_force_until_it_is_ended() -> None:
 
 
 def test_rollback_can_pin(tmp_path: Path) -> None:
-    pinning = replace(rollback(6, 5, before=9), pin=True)
+    pinning = rollback(6, 5, before=9).model_copy(update={"pin": True})
     assert fold([*HISTORY, pinning]).pin == pinning
     log = PromotionLog(Store(str(tmp_path)))
-    log.create(replace(pinning, number=1))
-    assert log.entries() == [replace(pinning, number=1)]
+    log.create(pinning.model_copy(update={"number": 1}))
+    assert log.entries() == [pinning.model_copy(update={"number": 1})]
 
 
 def test_rollback_from_before_there_were_pins_is_read(tmp_path: Path) -> None:
@@ -93,7 +108,7 @@ def test_empty_log_has_no_champion() -> None:
 
 
 HISTORY: list[Entry] = [
-    entry(1, 5, Outcome.BOOTSTRAP, "v5"),
+    entry(1, 5, Outcome.FIRST_CHAMPION, "v5"),
     entry(2, 9, Outcome.PROMOTE, "v9", before="v5"),
     entry(3, 6, Outcome.WOULD_PROMOTE, "v9", before="v9"),
     entry(4, 7, Outcome.WOULD_KEEP, "v9", before="v9"),
@@ -142,17 +157,17 @@ def test_only_an_earlier_champion_can_come_back(to: str, message: str) -> None:
         ),
         (
             seal("promotions/00000002.json", {"kind": "decision"}),
-            r"^Entry 2 of .*promotions can't be read: KeyError\('as_of'\)\. It is damaged \(restore it from",
+            r"^Entry 2 of .*promotions can't be read: decision\.version: Field required\. It is damaged \(restore it from",
         ),
         (
             seal("promotions/00000002.json", {"kind": "wish", "as_of": "2020-06-01"}),
-            r"^Entry 2 of .*promotions can't be read: it is of the unknown kind 'wish'\. ",
+            r"^Entry 2 of .*promotions can't be read: the entry: Input tag 'wish' found ",
         ),
     ],
 )
 def test_damaged_entry_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     store = Store(str(tmp_path))
-    PromotionLog(store).create(entry(1, 5, Outcome.BOOTSTRAP, "v5"))
+    PromotionLog(store).create(entry(1, 5, Outcome.FIRST_CHAMPION, "v5"))
     store.put_new("promotions/00000002.json", content)
     with pytest.raises(DamagedError, match=message):
         PromotionLog(store).entries()
@@ -160,6 +175,6 @@ def test_damaged_entry_is_named(tmp_path: Path, content: bytes, message: str) ->
 
 def test_files_that_are_no_entries_are_left_alone(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    PromotionLog(store).create(entry(1, 5, Outcome.BOOTSTRAP, "v5"))
+    PromotionLog(store).create(entry(1, 5, Outcome.FIRST_CHAMPION, "v5"))
     store.put_new("promotions/00000001 (copy).json", b"")
     assert len(PromotionLog(store).entries()) == 1

@@ -23,7 +23,7 @@ from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED, Outcome
 from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, pin_row, version_differences
-from sbr_tasks.registry.log import Entry, Pin, Promotion, PromotionLog
+from sbr_tasks.registry.log import Decision, Entry, Pin, PromotionLog
 from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, in_words
 from sbr_tasks.registry.promotion import pin_champion, project, promote_if_better, repair, roll_back, unpin_champion
 from sbr_tasks.registry.recommend import recommend
@@ -75,7 +75,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return folder, found
 
 
-def promote(store: Store, settings: Settings, window: Window, name: str, *, run: str, force: str | None = None) -> Promotion:
+def promote(store: Store, settings: Settings, window: Window, name: str, *, run: str, force: str | None = None) -> Decision:
     """The decision on a challenger."""
     return promote_if_better(store, settings, window, name, run=run, force=force)[0]
 
@@ -233,7 +233,7 @@ def test_decision_stands_when_repeated_and_is_shown_in_report_tables_and_lists(
     store, settings, of = copied
     window, name = of(D)
     promotion = promote(store, settings, window, name, run="test")
-    assert promotion.outcome in (Outcome.BOOTSTRAP, Outcome.BELOW_BASELINE)
+    assert promotion.outcome in (Outcome.FIRST_CHAMPION, Outcome.BELOW_BASELINE)
     assert promotion.challenger_metrics["n_events"] == 120
     again = promote(store, settings, window, name, run="another")
     assert again == promotion
@@ -250,7 +250,7 @@ def test_champion_is_replaced_only_by_a_better_version(copied: Copied, inject: I
     store, settings, of = copied
     before, after = of(D - timedelta(days=1)), of(D)
     inject(d05=0.5, d06=0.4)
-    assert promote(store, settings, *before, run="1").outcome is Outcome.BOOTSTRAP
+    assert promote(store, settings, *before, run="1").outcome is Outcome.FIRST_CHAMPION
     kept = promote(store, settings, *after, run="2")
     assert (kept.outcome, kept.opponent, kept.champion) == (Outcome.KEEP_CHAMPION, before[1], before[1])
     assert alias_of(store, settings) == before[1]
@@ -308,7 +308,7 @@ def test_run_that_lost_the_race_compares_again_with_the_new_champion(
 
     monkeypatch.setattr(PromotionLog, "create", create_after_another_run)
     lost = promote(store, settings, *after, run="this")
-    assert raced[0].outcome is Outcome.BOOTSTRAP  # type: ignore[attr-defined]
+    assert raced[0].outcome is Outcome.FIRST_CHAMPION  # type: ignore[attr-defined]
     assert (lost.number, lost.outcome, lost.champion) == (2, Outcome.KEEP_CHAMPION, before[1])
     with pytest.raises(AlreadyExistsError):
         create(PromotionLog(store), lost)
@@ -459,7 +459,7 @@ def test_unusable_champion_fails_the_run_and_is_replaced_only_if_asked(copied: C
     assert len(PromotionLog(store).entries()) == 1
     willing = settings.model_copy(update={"gate": settings.gate.model_copy(update={"replace_unusable": True})})
     replaced = promote(store, willing, *after, run="3")
-    assert (replaced.outcome, replaced.champion) == (Outcome.BOOTSTRAP, after[1])
+    assert (replaced.outcome, replaced.champion) == (Outcome.FIRST_CHAMPION, after[1])
     assert alias_of(store, settings) == after[1]
 
 
@@ -484,7 +484,7 @@ def test_rollback_retires_what_it_leaves_and_serves_the_old_model_under_a_new_nu
         roll_back(store, settings, before[1], reason=" ", run="6")
     rows = {row["version"]: row for row in model_rows(store)}
     assert (rows[after[1]]["retired"], rows[before[1]]["champion"]) == (True, True)
-    assert [row["outcome"] for row in log_rows(store)] == ["bootstrap", "promote", "rollback"]
+    assert [row["outcome"] for row in log_rows(store)] == ["first_champion", "promote", "rollback"]
     assert [row["entry"] for row in describe_version(store, after[1])["log"]] == [2, 3]
 
 
@@ -550,7 +550,7 @@ def test_page_of_a_run_whose_decision_is_lacking_says_so(
     assert (told["outcome"], told["log_entry"]) == ("undecided", 0)
     page = report_of(store, name).decode()
     assert f"Not decided: the promotion log has no decision on {name}." in page
-    assert "the task promote_if_better was marked as successful by hand" in page and "verdict: bootstrap." in page
+    assert "the task promote_if_better was marked as successful by hand" in page and "verdict: first_champion." in page
     assert "asked not to promote" not in page
     assert PromotionLog(store).entries() == []
 
@@ -600,7 +600,7 @@ def test_version_deleted_in_mlflow_is_shown_again_whole(copied: Copied, inject: 
     found = {one.tags["sbr.version"]: one for one in client.search_model_versions("name = 'gru4rec'")}
     assert found.keys() == {older[1], newer}
     tags = found[name].tags
-    assert (tags["outcome"], tags["log_entry"]) == (("bootstrap", "1") if deleted == "champion" else ("promote", "2"))
+    assert (tags["outcome"], tags["log_entry"]) == (("first_champion", "1") if deleted == "champion" else ("promote", "2"))
     assert tags.get("retired") == (None if deleted == "champion" else "it was wrong")
     assert found[name].description == " ".join(PromotionLog(store).state().decisions[name].reasons)
     assert alias_of(store, settings) == older[1]
@@ -708,7 +708,7 @@ def test_stop_between_the_steps_of_a_promotion_is_brought_level_by_the_next_one(
     assert PromotionLog(store).state().champion == name
     assert recommend(store, ["3"], k=2).model_version == name
     promotion = promote(store, settings, window, name, run="1")
-    assert (promotion.number, promotion.outcome) == (1, Outcome.BOOTSTRAP)
+    assert (promotion.number, promotion.outcome) == (1, Outcome.FIRST_CHAMPION)
     assert (served(store), alias_of(store, settings)) == ((1, name), name)
 
 
@@ -720,7 +720,7 @@ def test_projections_follow_what_other_runs_commit_meanwhile(
     inject(d05=0.5, d06=0.6)
     promote(store, settings, *before, run="1")
     show = MlflowProjection.show
-    raced: list[Promotion] = []
+    raced: list[Decision] = []
 
     def show_after_another_run(self: MlflowProjection, *args: object, **named: object) -> None:
         if not raced:
@@ -890,7 +890,7 @@ def test_version_whose_saved_model_answers_otherwise_is_not_promoted(
             promote(store, settings, *of(D), run="x")
     assert PromotionLog(store).entries() == []
     assert served(store) is None
-    assert promote(store, settings, *of(D), run="x").outcome is Outcome.BOOTSTRAP
+    assert promote(store, settings, *of(D), run="x").outcome is Outcome.FIRST_CHAMPION
 
 
 def test_lost_version_is_left_out_of_mlflow_and_named_by_repair(
@@ -1096,9 +1096,9 @@ def test_two_that_force_the_same_version_at_once_promote_it_once(
 ) -> None:
     store, settings, of = copied
     inject(d06=0.6)
-    create, raced = PromotionLog.create, list[tuple[Promotion, bool]]()
+    create, raced = PromotionLog.create, list[tuple[Decision, bool]]()
 
-    def create_after_another(self: PromotionLog, promotion: Promotion) -> None:
+    def create_after_another(self: PromotionLog, promotion: Decision) -> None:
         if not raced:
             raced.append((promotion, False))
             raced.append(promote_if_better(store, settings, *of(D), run="me@here", force="one"))
@@ -1116,7 +1116,7 @@ def test_lost_window_hides_only_its_clicks_from_the_runs(copied: Copied, inject:
     promote(store, settings, *of(D), run="x")
     shutil.rmtree(tmp_path / "store" / "windows")
     (row,) = run_rows(store, [D])
-    assert (row.window_clicks, row.decision) == (None, "bootstrap")
+    assert (row.window_clicks, row.decision) == (None, "first_champion")
 
 
 def test_damaged_evaluation_is_made_again(copied: Copied, tmp_path: Path) -> None:
@@ -1282,7 +1282,7 @@ def test_pinned_champion_stays_until_it_is_unpinned(copied: Copied, inject: Inje
     assert (ended.number, ended.is_on) == (4, False)
     assert promote(store, settings, *after, run="3") == would, "a step that was decided returns its decision"
     assert promote(store, settings, *after, run="4", force="unpinned").champion == after[1]
-    assert [row["outcome"] for row in log_rows(store)] == ["bootstrap", "pin", "would_promote", "unpin", "forced"]
+    assert [row["outcome"] for row in log_rows(store)] == ["first_champion", "pin", "would_promote", "unpin", "forced"]
     assert [(row["from"], row["to"]) for row in log_rows(store)][1] == (before[1], before[1])
     assert check_store(store).faults == ()
 
@@ -1294,7 +1294,7 @@ def test_decision_that_a_pin_overtakes_is_made_again(copied: Copied, inject: Inj
     create, pinned = PromotionLog.create, []
 
     def create_after_a_pin(self: PromotionLog, entry: Entry) -> None:
-        if not pinned and isinstance(entry, Promotion):
+        if not pinned and isinstance(entry, Decision):
             pinned.append(entry.outcome)
             pin_champion(store, reason="the sale", run="ann")
         create(self, entry)

@@ -12,7 +12,7 @@ import pytest
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.errors import DayError, SettingsError
 from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Entry, Promotion, PromotionLog, Rollback, fold
+from sbr_tasks.registry.log import Decision, Entry, PromotionLog, Rollback, fold
 from sbr_tasks.report.alerts import Alert, failure_alert, promotion_alert, rollback_alert, streak_alert
 from sbr_tasks.report.due import AFTER_SUCCESS, Ended, due_after_failure, due_after_success, due_at_deadline
 from sbr_tasks.settings import Settings, load_settings
@@ -26,13 +26,13 @@ ALL = ("alerts.on=" + '["failure", "promotion", "streak", "quarantine", "deadlin
 ENDED = Ended("daily_retrain", "promote_if_better", "run-1", datetime(2020, 6, 11, tzinfo=UTC), 1, LINK)
 
 
-def decision(entries: list[Entry], day: date, outcome: Outcome, run: str = "run-1") -> Promotion:
+def decision(entries: list[Entry], day: date, outcome: Outcome, run: str = "run-1") -> Decision:
     """Appends a decision on a version of a day."""
     state = fold(entries)
     name = f"{day}-{len(entries):08x}"
     scores = {"recall_at_20": 0.25, "mrr_at_20": 0.125, "n_events": 1234}
     difference = {"value": 0.03, "lower": 0.01, "upper": 0.05, "probability": 0.99}
-    entry = Promotion(
+    entry = Decision(
         number=len(entries) + 1,
         version=name,
         as_of=day,
@@ -65,14 +65,14 @@ def streaks(entries: list[Entry], days: int) -> list[int]:
     """The numbers of the log entries at which a streak of `days` is told."""
     told = []
     for n, entry in enumerate(entries, start=1):
-        if isinstance(entry, Promotion) and streak_alert(entries[:n], entry, days=days, page="p", link=LINK):
+        if isinstance(entry, Decision) and streak_alert(entries[:n], entry, days=days, page="p", link=LINK):
             told.append(entry.number)
     return told
 
 
 def test_promotion_is_told_with_its_numbers_and_both_links() -> None:
     entries: list[Entry] = []
-    decision(entries, D, Outcome.BOOTSTRAP)
+    decision(entries, D, Outcome.FIRST_CHAMPION)
     promoted = decision(entries, D + timedelta(days=1), Outcome.PROMOTE)
     alert = promotion_alert(promoted, page="/store/reports/x.html", link=LINK)
     assert alert.subject == f"Promoted: {promoted.version} replaces {promoted.before} as champion."
@@ -116,18 +116,18 @@ def test_subject_is_one_short_line() -> None:
 
 def test_streak_is_told_once_it_is_long_enough_and_again_after_as_many_days() -> None:
     keep = Outcome.KEEP_CHAMPION
-    assert streaks(history(Outcome.BOOTSTRAP, *[keep] * 7), 3) == [4, 7]
-    assert streaks(history(Outcome.BOOTSTRAP, keep, keep, Outcome.PROMOTE, keep, keep, Outcome.BELOW_BASELINE), 3) == [7]
-    assert streaks(history(Outcome.BOOTSTRAP, keep), 1) == [2]
+    assert streaks(history(Outcome.FIRST_CHAMPION, *[keep] * 7), 3) == [4, 7]
+    assert streaks(history(Outcome.FIRST_CHAMPION, keep, keep, Outcome.PROMOTE, keep, keep, Outcome.BELOW_BASELINE), 3) == [7]
+    assert streaks(history(Outcome.FIRST_CHAMPION, keep), 1) == [2]
 
 
 def test_streak_counts_days_on_which_nothing_was_decided() -> None:
-    entries = history(Outcome.BOOTSTRAP)
+    entries = history(Outcome.FIRST_CHAMPION)
     decision(entries, D + timedelta(days=5), Outcome.KEEP_CHAMPION)
     decision(entries, D + timedelta(days=6), Outcome.KEEP_CHAMPION)
     assert streaks(entries, 4) == [2]
     last = entries[1]
-    assert isinstance(last, Promotion)
+    assert isinstance(last, Decision)
     alert = streak_alert(entries[:2], last, days=4, page="p", link=LINK)
     assert alert is not None
     assert alert.subject == f"No promotion for 5 days; the champion is still {entries[0].version}."
@@ -135,7 +135,7 @@ def test_streak_counts_days_on_which_nothing_was_decided() -> None:
 
 
 def test_old_days_of_a_backfill_are_no_streak() -> None:
-    entries = history(Outcome.BOOTSTRAP)
+    entries = history(Outcome.FIRST_CHAMPION)
     for i in range(1, 9):
         decision(entries, D - timedelta(days=i), Outcome.WOULD_KEEP)
     assert streaks(entries, 2) == []
@@ -146,16 +146,31 @@ def test_streak_counts_from_the_first_decision_while_there_is_no_champion() -> N
 
 
 def test_streak_begins_anew_after_a_rollback() -> None:
-    entries = history(Outcome.BOOTSTRAP, Outcome.PROMOTE)
+    entries = history(Outcome.FIRST_CHAMPION, Outcome.PROMOTE)
     first, second = entries
-    entries.append(Rollback(3, first.version, first.as_of, second.version, "bad", "ann", "2020-06-12T00:00:00+00:00"))
+    entries.append(
+        Rollback(
+            number=3,
+            version=first.version,
+            as_of=first.as_of,
+            before=second.version,
+            reason="bad",
+            run="ann",
+            at="2020-06-12T00:00:00+00:00",
+        )
+    )
     for i in (2, 3, 4):
         decision(entries, D + timedelta(days=i), Outcome.KEEP_CHAMPION)
     assert streaks(entries, 3) == [6]
 
 
 def test_rollback_is_told_with_its_reason() -> None:
-    alert = rollback_alert(Rollback(3, "a", D, "b", "empty shelves", "ann@shop", "2020-06-12T00:00:00+00:00"), link=LINK)
+    alert = rollback_alert(
+        Rollback(
+            number=3, version="a", as_of=D, before="b", reason="empty shelves", run="ann@shop", at="2020-06-12T00:00:00+00:00"
+        ),
+        link=LINK,
+    )
     assert alert.subject == "Rolled back: a replaces b as champion."
     assert "Reason: empty shelves" in alert.lines
     assert alert.numbers["by"] == "ann@shop"
@@ -173,7 +188,7 @@ def commit(settings: Settings, entries: list[Entry]) -> None:
 
 
 def test_only_the_run_that_decided_tells_of_it(settings: Settings) -> None:
-    entries = history(Outcome.BOOTSTRAP)
+    entries = history(Outcome.FIRST_CHAMPION)
     commit(settings, entries)
     (alert,) = due_after_success(settings, ENDED)
     assert alert.numbers["report"].endswith("reports/as_of=2020-06-10/00000001.html")
@@ -183,7 +198,7 @@ def test_only_the_run_that_decided_tells_of_it(settings: Settings) -> None:
 
 
 def test_rejection_is_told_only_as_a_streak(settings: Settings) -> None:
-    entries = history(Outcome.BOOTSTRAP)
+    entries = history(Outcome.FIRST_CHAMPION)
     decision(entries, D + timedelta(days=1), Outcome.KEEP_CHAMPION, run="run-2")
     commit(settings, entries)
     assert due_after_success(settings, replace(ENDED, run="run-2")) == []
@@ -196,7 +211,7 @@ def test_rejection_is_told_only_as_a_streak(settings: Settings) -> None:
 @pytest.mark.parametrize("on", ["[]", '["quarantine"]'])
 def test_what_nobody_asked_for_is_not_told(tmp_path: Path, on: str) -> None:
     settings = parquet_settings(tmp_path, f"alerts.on={on}", 'alerts.recipients=["a@b"]')
-    commit(settings, history(Outcome.BOOTSTRAP))
+    commit(settings, history(Outcome.FIRST_CHAMPION))
     assert due_after_success(settings, ENDED) == []
     assert due_after_failure(settings, replace(ENDED, error=DayError("bad"))) == []
     assert due_at_deadline(settings, RUN, "2020-06-11T06:00:00Z", link=LINK) == []

@@ -13,7 +13,7 @@ import pytest
 
 from sbr_tasks.errors import DamagedError, DayError, RegistryError
 from sbr_tasks.gru4rec.weights import GRU4RecWeights, GRULayer
-from sbr_tasks.registry.log import Promotion, PromotionLog, Rollback, fold
+from sbr_tasks.registry.log import Decision, PromotionLog, Rollback, fold
 from sbr_tasks.registry.mlflow_projection import model_url
 from sbr_tasks.registry.promotion import pin_champion
 from sbr_tasks.registry.recommend import recommend
@@ -152,7 +152,7 @@ def test_an_open_store_reads_only_new_entries_and_those_that_were_written_anew(
 
 
 def test_a_versions_page_holds_what_is_known_of_it(store: Store, settings: Settings) -> None:
-    promotion = next(one for one in PromotionLog(store).entries() if isinstance(one, Promotion) and one.as_of.day == 20)
+    promotion = next(one for one in PromotionLog(store).entries() if isinstance(one, Decision) and one.as_of.day == 20)
     page = version_page(store, settings, promotion.version)
     assert page["decisions"][-1]["entry"] == promotion.number
     assert page["settings"]["model"]["layers"] == [100] and page["settings"]["window"]["days"] == 30

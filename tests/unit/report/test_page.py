@@ -19,7 +19,7 @@ from sbr_tasks.days import day_in_words
 from sbr_tasks.errors import RegistryError, TrackingError
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Promotion, PromotionLog, Rollback
+from sbr_tasks.registry.log import Decision, PromotionLog, Rollback
 from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, version_url
 from sbr_tasks.registry.promotion import repair
 from sbr_tasks.registry.versions import ModelVersion, train_version
@@ -82,7 +82,7 @@ class Projection:
     def number_of(self, name: str) -> str:
         return "7"
 
-    def show_page(self, promotion: Promotion) -> None:
+    def show_page(self, promotion: Decision) -> None:
         """Keeps nothing."""
 
 
@@ -92,14 +92,14 @@ def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sbr_tasks.report.page.MlflowProjection", Projection)
 
 
-Decide = Callable[..., Promotion]
+Decide = Callable[..., Decision]
 
 
 @pytest.fixture
 def decide(shop: tuple[Store, Settings], trained: Trained) -> Decide:
     """Writes a decision on the version of a day into the log, as the gate would."""
 
-    def write(day: date, outcome: Outcome, reason: str = "because") -> Promotion:
+    def write(day: date, outcome: Outcome, reason: str = "because") -> Decision:
         log = PromotionLog(shop[0])
         state = log.state()
         window, version = trained[1][day]
@@ -108,7 +108,7 @@ def decide(shop: tuple[Store, Settings], trained: Trained) -> Decide:
         metrics = scores | {"n_events": 120, "n_sessions": 40} | knowledge
         opponent = state.opponent_for(day)
         difference = Difference(0.03125, -0.0125, 0.0725, 0.875).as_dict()
-        entry = Promotion(
+        entry = Decision(
             number=state.n_entries + 1,
             version=version.name,
             as_of=day,
@@ -168,7 +168,7 @@ def page_of(shop: tuple[Store, Settings], day: date) -> tuple[_Page, str]:
 
 @pytest.mark.usefixtures("no_mlflow")
 def test_page_of_a_promotion_has_intervals_slices_baselines_and_curve(shop: tuple[Store, Settings], decide: Decide) -> None:
-    decide(BEFORE, Outcome.BOOTSTRAP)
+    decide(BEFORE, Outcome.FIRST_CHAMPION)
     promotion = decide(D, Outcome.PROMOTE)
     page, html = page_of(shop, D)
     assert f"Promoted: {promotion.version} replaces {promotion.before} as champion." in page.text
@@ -187,7 +187,7 @@ def test_page_of_a_promotion_has_intervals_slices_baselines_and_curve(shop: tupl
 
 @pytest.mark.usefixtures("no_mlflow")
 def test_page_of_a_rejection_says_so_first_and_keeps_the_champion(shop: tuple[Store, Settings], decide: Decide) -> None:
-    champion = decide(BEFORE, Outcome.BOOTSTRAP)
+    champion = decide(BEFORE, Outcome.FIRST_CHAMPION)
     rejected = decide(D, Outcome.KEEP_CHAMPION, "Recall@20 <0.1> does not beat 0.2.")
     page, html = page_of(shop, D)
     assert f"Not promoted: {rejected.version} is not better than {champion.version}, which stays champion." in page.text
@@ -197,7 +197,7 @@ def test_page_of_a_rejection_says_so_first_and_keeps_the_champion(shop: tuple[St
 
 @pytest.mark.usefixtures("no_mlflow")
 def test_page_says_what_changed_since_the_run_before(shop: tuple[Store, Settings], decide: Decide) -> None:
-    decide(BEFORE, Outcome.BOOTSTRAP)
+    decide(BEFORE, Outcome.FIRST_CHAMPION)
     assert "no earlier decision" in page_of(shop, BEFORE)[0].text
     decide(D, Outcome.PROMOTE)
     page, _ = page_of(shop, D)
@@ -211,8 +211,16 @@ def test_page_says_what_changed_since_the_run_before(shop: tuple[Store, Settings
 
 @pytest.mark.usefixtures("no_mlflow")
 def test_page_of_a_version_that_was_rolled_back_from_says_so(shop: tuple[Store, Settings], decide: Decide) -> None:
-    first, second = decide(BEFORE, Outcome.BOOTSTRAP), decide(D, Outcome.PROMOTE)
-    rollback = Rollback(3, first.version, BEFORE, second.version, "shelves were empty", "ann@shop", "2020-06-08T09:00:00+00:00")
+    first, second = decide(BEFORE, Outcome.FIRST_CHAMPION), decide(D, Outcome.PROMOTE)
+    rollback = Rollback(
+        number=3,
+        version=first.version,
+        as_of=BEFORE,
+        before=second.version,
+        reason="shelves were empty",
+        run="ann@shop",
+        at="2020-06-08T09:00:00+00:00",
+    )
     PromotionLog(shop[0]).create(rollback)
     text = page_of(shop, D)[0].text
     assert f"Retired: rolled back to {first.version} (log entry 3, 8 June 2020, 09:00 UTC, by ann@shop)" in text
@@ -223,7 +231,7 @@ def test_page_of_a_version_that_was_rolled_back_from_says_so(shop: tuple[Store, 
 
 @pytest.mark.usefixtures("no_mlflow")
 def test_page_needs_nothing_from_other_hosts(shop: tuple[Store, Settings], decide: Decide) -> None:
-    decide(BEFORE, Outcome.BOOTSTRAP)
+    decide(BEFORE, Outcome.FIRST_CHAMPION)
     decide(D, Outcome.PROMOTE)
     page, html = page_of(shop, D)
     assert page.addresses
@@ -238,7 +246,7 @@ def test_page_links_to_the_version_on_an_mlflow_server_without_its_password(
     shop: tuple[Store, Settings], decide: Decide
 ) -> None:
     store, settings = shop
-    decide(D, Outcome.BOOTSTRAP)
+    decide(D, Outcome.FIRST_CHAMPION)
     server = settings.mlflow.model_copy(update={"tracking_uri": "https://ann:secret@mlflow.shop/", "model_name": "next items"})
     remote = settings.model_copy(update={"mlflow": server})
     url = "https://mlflow.shop/#/models/next%20items/versions/7"
@@ -282,7 +290,7 @@ def test_page_is_written_even_if_mlflow_is_out_of_reach(shop: tuple[Store, Setti
 def test_last_decision_of_the_day_is_told_and_compared_with_the_one_before(
     shop: tuple[Store, Settings], decide: Decide
 ) -> None:
-    decide(BEFORE, Outcome.BOOTSTRAP)
+    decide(BEFORE, Outcome.FIRST_CHAMPION)
     decide(D, Outcome.KEEP_CHAMPION)
     forced = decide(D, Outcome.FORCED, "Forced regardless of the metrics: a test.")
     report = write_report(*shop, D)
@@ -296,7 +304,7 @@ def test_last_decision_of_the_day_is_told_and_compared_with_the_one_before(
 def test_lost_record_of_the_run_before_hides_only_what_it_held(
     shop: tuple[Store, Settings], decide: Decide, tmp_path: Path
 ) -> None:
-    decide(BEFORE, Outcome.BOOTSTRAP)
+    decide(BEFORE, Outcome.FIRST_CHAMPION)
     decide(D, Outcome.PROMOTE)
     shutil.rmtree(tmp_path / "store" / "windows" / f"as_of={BEFORE}")
     page, _ = page_of(shop, D)
@@ -343,7 +351,7 @@ def test_command_prints_where_the_page_lies(
     }
 
 
-def kept_page(store: Store, settings: Settings, promotion: Promotion) -> bytes:
+def kept_page(store: Store, settings: Settings, promotion: Decision) -> bytes:
     """The page among the files of the version's run in MLflow."""
     projection = MlflowProjection(store, settings)
     client, number = projection._client, projection.number_of(promotion.version)
@@ -357,7 +365,7 @@ LEFT_OUT = "Clicks left out"
 @pytest.mark.usefixtures("no_mlflow")
 def test_clicks_that_the_run_left_out_are_on_its_page(shop: tuple[Store, Settings], decide: Decide, tmp_path: Path) -> None:
     store, settings = shop
-    decide(D, Outcome.BOOTSTRAP)
+    decide(D, Outcome.FIRST_CHAMPION)
     assert LEFT_OUT not in page_of(shop, D)[0].text  # what is stored already isn't worth a word
     early = D - timedelta(days=9)
     write_parquet(tmp_path / "in" / "late.parquet", [(1, 1, at(early, 1)), (1, 2, at(early, 2)), (2, 1, at(BEFORE, 1))])
@@ -381,6 +389,6 @@ def test_page_names_the_validation_day_unless_it_is_the_day_before(
         return replace(window, manifest={**window.manifest, "validation_day": str(day)})
 
     monkeypatch.setattr("sbr_tasks.report.page.window_record", record)
-    decide(D, Outcome.BOOTSTRAP)
+    decide(D, Outcome.FIRST_CHAMPION)
     said = f"Validation day: {day_in_words(day)}" in page_of(shop, D)[0].text
     assert said is (days_before > 1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from sbr_tasks.registry.gate import Outcome
@@ -28,7 +26,7 @@ def test_headline_of_each_outcome_names_the_version(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize(("champion", "why"), [("2020-06-11-1a2b3c4d", "from a newer day"), ("2020-06-09-1a2b3c4d", "pinned")])
 def test_headline_says_why_the_champion_stays(champion: str, why: str) -> None:
-    promotion = replace(decision([], D, Outcome.WOULD_PROMOTE), champion=champion)
+    promotion = decision([], D, Outcome.WOULD_PROMOTE).model_copy(update={"champion": champion})
     assert headline(promotion).endswith(f"because it is {why}.")
 
 

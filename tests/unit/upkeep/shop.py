@@ -9,7 +9,7 @@ from pathlib import Path
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.ingest import ingest_missing
 from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Promotion, PromotionLog
+from sbr_tasks.registry.log import Decision, PromotionLog
 from sbr_tasks.registry.serving import publish_serving
 from sbr_tasks.registry.versions import ModelVersion, load_version
 from sbr_tasks.settings import Settings
@@ -97,7 +97,7 @@ def decide(store: Store, window: Window, version: ModelVersion, outcome: Outcome
     number = state.n_entries + 1
     champion = version.name if outcome.moves_champion else state.champion
     log.create(
-        Promotion(
+        Decision(
             number=number,
             version=version.name,
             as_of=window.as_of,
@@ -126,7 +126,14 @@ def decide(store: Store, window: Window, version: ModelVersion, outcome: Outcome
 def new_shop(folder: Path, store: Store, settings: Settings) -> None:
     """Runs the days 5, 8, 11, 14, 17 and 20: the last but two are champions one after the other, the others lost."""
     write_days(folder, DAYS)
-    outcomes = [Outcome.BOOTSTRAP, Outcome.PROMOTE, Outcome.PROMOTE, Outcome.PROMOTE, Outcome.KEEP_CHAMPION, Outcome.WOULD_KEEP]
+    outcomes = [
+        Outcome.FIRST_CHAMPION,
+        Outcome.PROMOTE,
+        Outcome.PROMOTE,
+        Outcome.PROMOTE,
+        Outcome.KEEP_CHAMPION,
+        Outcome.WOULD_KEEP,
+    ]
     for day, outcome in zip(DAYS[4::3], outcomes, strict=True):
         window = bring_window(store, settings, day)
         decide(store, window, write_version(store, window), outcome)
