@@ -14,23 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pydantic import Field
 
 from sbr_tasks.clicks.ledger import Ledger
 from sbr_tasks.days import as_intervals, days_of_intervals, describe_days
 from sbr_tasks.errors import DamagedError, DayError, StoreError
-from sbr_tasks.store import FileRecord, Json, LogEntry, NumberedLog, Store, file_records, kinds, to_json
+from sbr_tasks.store import FileRecord, Json, LogEntry, NumberedLog, Record, Store, file_records, kinds, to_json
 
 
 class OvertakenError(StoreError):
     """Somebody else committed a day since an import began to read; it reads again, so that no person meets this."""
 
 
-@dataclass(frozen=True)
-class Revision:
+class Revision(Record):
     """One content of a day's clicks.
 
     Attributes:
-        day: The day.
+        day: The day; in a commit it is the key of the revision.
         rev: Hash of the rows.
         file: The Parquet file that holds them.
         rows: Clicks.
@@ -40,7 +40,7 @@ class Revision:
         last: Time of the last click, ISO-8601.
     """
 
-    day: date
+    day: date = Field(exclude=True)
     rev: str
     file: FileRecord
     rows: int
@@ -48,22 +48,6 @@ class Revision:
     items: int
     first: str
     last: str
-
-    def as_dict(self) -> Json:
-        return {
-            "rev": self.rev,
-            "file": self.file.as_dict(),
-            "rows": self.rows,
-            "sessions": self.sessions,
-            "items": self.items,
-            "first": self.first,
-            "last": self.last,
-        }
-
-    @classmethod
-    def from_dict(cls, day: date, record: Mapping[str, Any]) -> Revision:
-        facts = {name: record[name] for name in ("rev", "rows", "sessions", "items", "first", "last")}
-        return cls(day=day, file=FileRecord.from_dict(record["file"]), **facts)
 
 
 @dataclass(frozen=True)
@@ -430,7 +414,7 @@ def _apply_import(days: dict[date, DayState], body: Json) -> None:
         state = days.setdefault(day, DayState())
         state.source, state.timezone, state.id_type = source, timezone, body["source"].get("id_type", "")
         state.empty, state.removed, state.removed_clicks, state.differs, state.closed = False, False, 0, "", None
-        state.incoming = Revision.from_dict(day, record)
+        state.incoming = Revision(day=day, **record)
         earlier = state.decided.get(state.incoming.rev)
         if earlier:
             _decide(state, day, earlier)
@@ -511,7 +495,7 @@ def _apply_opening(days: dict[date, DayState], body: Json) -> None:
 
 
 def _decide(state: DayState, day: date, decision: Json) -> None:
-    revision = Revision.from_dict(day, decision["revision"])
+    revision = Revision(day=day, **decision["revision"])
     if decision["accepted"]:
         state.accepted, state.quarantined = revision, None
     else:

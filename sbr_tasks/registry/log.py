@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.gate import Metrics, Outcome
-from sbr_tasks.store import LogEntry, NumberedLog, Record, Store, kinds
+from sbr_tasks.store import LogEntry, NumberedLog, Record, Store, first_problem, kinds
 
 
 class _Entry(Record):
@@ -156,10 +156,8 @@ def read_entry(entry: LogEntry, where: str) -> Entry:
     try:
         return _ENTRY.validate_python({**entry.body, "number": entry.number})
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        place = ".".join(map(str, problem["loc"])) or "the entry"
         raise DamagedError(
-            f"{where} can't be read: {place}: {problem['msg']}. It is damaged (restore it from a backup), or a newer version "
+            f"{where} can't be read: {first_problem(error)}. It is damaged (restore it from a backup), or a newer version "
             "of sbr-tasks wrote it."
         ) from None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +19,7 @@ from sbr_tasks.progress import Progress
 from sbr_tasks.registry.gate import Metrics
 from sbr_tasks.registry.versions import load_scorer, load_version
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store, code_version, kinds
+from sbr_tasks.store import FileRecord, Record, Store, code_version, kinds
 from sbr_tasks.window.build import Window, WindowData, read_window
 from sbr_tasks.window.sessions import Sessions
 
@@ -29,8 +28,7 @@ logger = logging.getLogger(__name__)
 BASELINES = ("popularity", "markov")
 
 
-@dataclass(frozen=True)
-class Score:
+class Score(Record):
     """What a model scored on the test day of a window.
 
     Attributes:
@@ -115,20 +113,20 @@ def _record(store: Store, key: str, evaluation: Evaluation, test: Sessions) -> S
             "knows_input": pa.array(evaluation.knows_input),
         }
     )
-    body: Json = {
-        "metrics": {name: value for name, value in evaluation.metrics().items() if not math.isnan(value)},
-        "by_length": metrics_by_length(evaluation, test),
-        "ranks": store.publish_table(key.removesuffix(".json") + ".parquet", ranks).as_dict(),
-    }
+    score = Score(
+        metrics={name: value for name, value in evaluation.metrics().items() if not math.isnan(value)},
+        by_length=metrics_by_length(evaluation, test),
+        ranks=store.publish_table(key.removesuffix(".json") + ".parquet", ranks),
+    )
     try:
-        store.create_record(key, body)
+        store.create_record(key, score.as_dict())
     except AlreadyExistsError:
         kept = _load(store, key)
         if kept:
             logger.info("Another run recorded %s meanwhile.", key)
             return kept
-        store.replace_record(key, body)
-    return _score(body)
+        store.replace_record(key, score.as_dict())
+    return score
 
 
 def _load(store: Store, key: str) -> Score | None:
@@ -136,16 +134,12 @@ def _load(store: Store, key: str) -> Score | None:
     if not store.exists(key):
         return None
     try:
-        score = _score(store.get_json(key, ("metrics", "by_length", "ranks")))
+        score = store.get_record(key, Score)
         store.read(score.ranks)
     except DamagedError as error:
         logger.warning("Scoring again, because what was recorded can't be used: %s", error)
         return None
     return score
-
-
-def _score(body: Json) -> Score:
-    return Score(body["metrics"], body["by_length"], FileRecord.from_dict(body["ranks"]))
 
 
 def _read_ranks(store: Store, score: Score) -> Evaluation:

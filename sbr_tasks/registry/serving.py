@@ -14,7 +14,7 @@ from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.versions import ModelVersion, load_weights
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Store, file_name, kinds
+from sbr_tasks.store import FileRecord, Record, Store, file_name, kinds
 from sbr_tasks.window.build import Window, read_window
 from sbr_tasks.window.sessions import Sessions
 
@@ -22,6 +22,20 @@ logger = logging.getLogger(__name__)
 
 _GRAPH = "saved_model.pb"
 _SAMPLE_SESSIONS = 50
+
+
+class ServedCopy(Record):
+    """That a serving copy is complete.
+
+    Attributes:
+        version: The version that is served.
+        entry: The log entry that made it the champion.
+        files: Its files.
+    """
+
+    version: str
+    entry: int
+    files: tuple[FileRecord, ...]
 
 
 def check_serving(store: Store, settings: Settings, version: ModelVersion, window: Window) -> None:
@@ -48,7 +62,7 @@ def is_published(store: Store, entry: int, name: str) -> bool:
     """Whether the record of a log entry says that the copy of that version is complete."""
     key = kinds.SERVED.key(number=entry)
     try:
-        return store.exists(key) and store.get_json(key).get("version") == name
+        return store.exists(key) and store.get_record(key, ServedCopy).version == name
     except DamagedError as error:
         logger.warning("Publishing again: %s", error)
         return False
@@ -72,8 +86,8 @@ def publish_serving(store: Store, entry: int, version: ModelVersion) -> None:
     for key in set(store.keys(folder)) - files.keys():
         store.delete(key)
     last = sorted(files, key=lambda key: (key == f"{folder}/{_GRAPH}", key))
-    published = [store.replace(key, files[key]).as_dict() for key in last]
-    store.replace_record(kinds.SERVED.key(number=entry), {"version": version.name, "entry": entry, "files": published})
+    copy = ServedCopy(version=version.name, entry=entry, files=tuple(store.replace(key, files[key]) for key in last))
+    store.replace_record(kinds.SERVED.key(number=entry), copy.as_dict())
     logger.info("%s is served as %s.", version.name, folder)
 
 
@@ -82,12 +96,12 @@ def served(store: Store) -> tuple[int, str] | None:
     keys = store.keys(kinds.SERVED.folder())
     if not keys:
         return None
-    record = store.get_json(keys[-1], ("entry", "version"))
-    return int(record["entry"]), str(record["version"])
+    copy = store.get_record(keys[-1], ServedCopy)
+    return copy.entry, copy.version
 
 
 def _files(version: ModelVersion) -> dict[str, FileRecord]:
-    return {name: FileRecord.from_dict(record) for name, record in version.manifest["saved_model"].items()}
+    return {name: FileRecord.model_validate(record) for name, record in version.manifest["saved_model"].items()}
 
 
 def _sample(test: Sessions) -> list[list[int | str]]:

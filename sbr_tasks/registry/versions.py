@@ -180,7 +180,7 @@ def version_files(store: Store, version: ModelVersion) -> dict[str, bytes]:
     Raises:
         StoreError: A file is missing or damaged.
     """
-    return {name: store.read(FileRecord.from_dict(record)) for name, record in version.manifest["files"].items()}
+    return {name: store.read(FileRecord.model_validate(record)) for name, record in version.manifest["files"].items()}
 
 
 def require_files(store: Store, version: ModelVersion) -> None:
@@ -190,7 +190,7 @@ def require_files(store: Store, version: ModelVersion) -> None:
         DamagedError: A file of it is missing or damaged.
     """
     for record in (*version.manifest["files"].values(), *version.manifest["saved_model"].values()):
-        store.read(FileRecord.from_dict(record))
+        store.read(FileRecord.model_validate(record))
 
 
 def load_weights(store: Store, version: ModelVersion) -> GRU4RecWeights:
@@ -200,7 +200,7 @@ def load_weights(store: Store, version: ModelVersion) -> GRU4RecWeights:
 
 def load_squares(store: Store, version: ModelVersion) -> dict[str, Floats]:
     """Adagrad's sums of squared gradients, shaped and named as the weights' arrays; see `version_files` for the errors."""
-    optimizer = io.BytesIO(store.read(FileRecord.from_dict(version.manifest["optimizer"])))
+    optimizer = io.BytesIO(store.read(FileRecord.model_validate(version.manifest["optimizer"])))
     with np.load(optimizer, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 

@@ -9,19 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import obstore
 import pyarrow as pa
 from obstore.exceptions import AlreadyExistsError as KeyExistsError
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, from_url
+from pydantic import ValidationError
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError, first_line
 from sbr_tasks.settings import Settings, is_url
 from sbr_tasks.store import kinds
-from sbr_tasks.store.records import REMEDY, FileRecord, Json, seal, unseal
+from sbr_tasks.store.records import REMEDY, FileRecord, Json, Record, first_problem, seal, unseal
 from sbr_tasks.store.tables import from_parquet, to_parquet
+
+R = TypeVar("R", bound=Record)
 
 _CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "timeout")
 """Options of the HTTP client and not of the object store; obstore wants them apart."""
@@ -204,6 +207,18 @@ class Store:
         if missing := {*fields} - body.keys():
             raise DamagedError(f"{self.where(key)} is damaged: it lacks {', '.join(sorted(missing))}. {REMEDY}")
         return body
+
+    def get_record(self, key: str, kind: type[R]) -> R:
+        """The record under `key`, verified, as its type.
+
+        Raises:
+            DamagedError: As `get_json`; or its fields aren't those of the type.
+            StoreError: It can't be read.
+        """
+        try:
+            return kind.model_validate(self.get_json(key))
+        except ValidationError as error:
+            raise DamagedError(f"{self.where(key)} is damaged: {first_problem(error)}. {REMEDY}") from None
 
     def get_published(self, key: str) -> bytes:
         """The content of a published file of which only the key is known, verified by the hash in its name.

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sbr_tasks.errors import DamagedError
 
@@ -30,20 +29,12 @@ class Record(BaseModel):
         return self.model_dump(mode="json")
 
 
-@dataclass(frozen=True)
-class FileRecord:
-    """A published file: where it lies and what it must contain."""
+class FileRecord(Record):
+    """A published file: where it is and what it must contain."""
 
     key: str
     size: int
     sha256: str
-
-    def as_dict(self) -> Json:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> FileRecord:
-        return cls(key=record["key"], size=record["size"], sha256=record["sha256"])
 
 
 def to_json(body: Mapping[str, Any]) -> bytes:
@@ -98,9 +89,16 @@ def file_records(body: Any) -> Iterator[FileRecord]:
     """All records of files that a JSON value holds, however deep."""
     if isinstance(body, dict):
         if {"key", "size", "sha256"} <= body.keys():
-            yield FileRecord.from_dict(body)
+            yield FileRecord.model_validate(body)
             return
         body = list(body.values())
     if isinstance(body, list):
         for part in body:
             yield from file_records(part)
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first field of a record that isn't as its type says, and why."""
+    problem = error.errors(include_url=False)[0]
+    place = ".".join(map(str, problem["loc"]))
+    return f"{place}: {problem['msg']}" if place else str(problem["msg"])

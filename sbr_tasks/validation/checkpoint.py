@@ -279,7 +279,7 @@ class _History:
             if day in kept or not record:
                 continue
             try:
-                kept[day] = self._store.read_table(FileRecord.from_dict(record))
+                kept[day] = self._store.read_table(FileRecord.model_validate(record))
             except DamagedError as error:
                 logger.warning("Comparing without the %s of %s: %s", kind, day, error)
         return [kept[day] for day in days if day in kept]
@@ -292,7 +292,7 @@ def _publish(store: Store, revision: Revision, verdict: _Verdict, measured: _Mea
     result = store.publish(kinds.VALIDATION.key(**at, path="result.json"), to_json(verdict.result))
     docs = store.publish(kinds.VALIDATION.key(**at, path="data_docs.html"), verdict.data_docs.encode())
     decision = {
-        "revision": replace(revision, file=file).as_dict(),
+        "revision": revision.model_copy(update={"file": file}).as_dict(),
         "accepted": not verdict.failures,
         "failures": verdict.failures,
         "warnings": verdict.warnings,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
 
 import numpy as np
@@ -102,7 +101,7 @@ def release(store: Store, settings: Settings, day: date, *, reason: str, by: str
         )
     data = store.read(revision.file)
     file = store.publish(kinds.CLICKS.key(day=day, rev=revision.rev, path="clicks.parquet"), data)
-    released = replace(revision, file=file)
+    released = revision.model_copy(update={"file": file})
     at = datetime.now(UTC).isoformat(timespec="seconds")
     catalog.commit_release(released, by=by, reason=reason.strip(), at=at)
     return released

@@ -185,13 +185,13 @@ def split_for_judging(store: Store, settings: Settings, window: Window, n_days: 
 
 def read_index(store: Store, window: Window) -> ItemIndex:
     """Reads the items of a window's training clicks, verified."""
-    items = store.read_table(FileRecord.from_dict(window.manifest["items"]))
+    items = store.read_table(FileRecord.model_validate(window.manifest["items"]))
     return _item_index(items)
 
 
 def read_part(store: Store, window: Window, name: str, zone: tzinfo) -> Sessions:
     """Reads the sessions of one of `PARTS`, verified; targets of validation and test are the clicks of its day alone."""
-    table = store.read_table(FileRecord.from_dict(window.manifest["parts"][name]["file"]))
+    table = store.read_table(FileRecord.model_validate(window.manifest["parts"][name]["file"]))
     day = {"train": None, "validation": window.validation_day, "test": window.as_of}[name]
     return to_sessions(table, day_interval_us(day, zone) if day else None)
 

@@ -101,8 +101,10 @@ def _score_models(_store: Store, _settings: Settings, window: Window, names: Ite
     if _is_first_look:
         _is_first_look = False
         _together.wait(WAIT_S)
-    nothing = FileRecord("", 0, "")
-    return {name: Score(metrics_of(name, window.fingerprint), {}, nothing) for name in (*names, *BASELINES)}
+    nothing = FileRecord(key="", size=0, sha256="")
+    return {
+        name: Score(metrics=metrics_of(name, window.fingerprint), by_length={}, ranks=nothing) for name in (*names, *BASELINES)
+    }
 
 
 def _compare_scores(_store: Store, _settings: Settings, _window: Window, new: Score, old: Score) -> dict[str, Difference]:

@@ -234,7 +234,7 @@ def last_training_click(store: Store, name: str) -> date:
     """The UTC day of the last click that a version, or one that it goes on from, was trained on."""
     version = load_version(store, name)
     part = load_window(store, version.as_of, version.window).manifest["parts"]["train"]
-    clicked_at = store.read_table(FileRecord.from_dict(part["file"])).column("clicked_at")
+    clicked_at = store.read_table(FileRecord.model_validate(part["file"])).column("clicked_at")
     last: datetime = pc.max(clicked_at).as_py()
     parent = version.manifest["inputs"]["parent"]
     return max(last.date(), last_training_click(store, parent)) if parent else last.date()

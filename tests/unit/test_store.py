@@ -140,7 +140,7 @@ def test_other_content_never_takes_the_place_of_what_was_published(store: Store)
 
 def test_missing_file_is_named(store: Store) -> None:
     with pytest.raises(StoreError, match=r"nowhere\.parquet is missing\. Restore it from a backup; "):
-        store.read(FileRecord("nowhere.parquet", 1, "00"))
+        store.read(FileRecord(key="nowhere.parquet", size=1, sha256="00"))
 
 
 def test_table_survives_publication(store: Store) -> None:

@@ -88,7 +88,7 @@ def profile_plot(store: Store, name: str, plot: str) -> bytes:
     profile = _find(store, load_version(store, name))
     if profile is None or plot not in profile.manifest["plots"]:
         raise RegistryError(f"There is no plot {plot!r} of the clicks that {name} was trained on.")
-    return store.read(FileRecord.from_dict(profile.manifest["plots"][plot]["svg"]))
+    return store.read(FileRecord.model_validate(profile.manifest["plots"][plot]["svg"]))
 
 
 def _about(entries: Sequence[Entry], name: str) -> list[Entry]:

@@ -122,7 +122,7 @@ def find_profile(store: Store, as_of: date, inputs: Mapping[str, Json]) -> Profi
 def inline_plots(store: Store, profile: Profile) -> list[tuple[str, str]]:
     """Title and SVG element of each plot, for an HTML page."""
     plots = profile.manifest["plots"].values()
-    return [(plot["title"], to_element(store.read(FileRecord.from_dict(plot["svg"])))) for plot in plots]
+    return [(plot["title"], to_element(store.read(FileRecord.model_validate(plot["svg"])))) for plot in plots]
 
 
 def write_files(store: Store, profile: Profile, folder: Path) -> list[Path]:
@@ -130,7 +130,7 @@ def write_files(store: Store, profile: Profile, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     contents = {"profile.json": to_json(profile.numbers)}
     for name, plot in profile.manifest["plots"].items():
-        contents |= {f"{name}.{kind}": store.read(FileRecord.from_dict(plot[kind])) for kind in ("svg", "png")}
+        contents |= {f"{name}.{kind}": store.read(FileRecord.model_validate(plot[kind])) for kind in ("svg", "png")}
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     return [folder / name for name in contents]
@@ -226,7 +226,7 @@ def _find(state: DayState, day: date, rev: str) -> Revision:
         return state.accepted
     if rev not in state.decided:
         raise DamagedError(f"Expected a commit that names revision {rev} of {day}, which a window was built from; found none.")
-    return Revision.from_dict(day, state.decided[rev]["revision"])
+    return Revision(day=day, **state.decided[rev]["revision"])
 
 
 def _profile(

@@ -65,7 +65,7 @@ def earlier_champion(state: LogState, name: str) -> str:
 
 def version_of(store: Store, name: str) -> ModelVersion:
     """A version of one file, which may be lost."""
-    file = FileRecord(f"models/{name}/file", len(name), store.publish(f"hashes/{name}", name.encode()).sha256)
+    file = FileRecord(key=f"models/{name}/file", size=len(name), sha256=store.publish(f"hashes/{name}", name.encode()).sha256)
     return ModelVersion(
         name, date.fromisoformat(name[:10]), {"files": {"f": file.as_dict()}, "saved_model": {"f": file.as_dict()}}
     )
@@ -76,7 +76,12 @@ def score(_store: Store, _settings: Settings, _window: Window, names: list[str])
     n = 1 if quality_of(names[0]) == TOO_FEW else 500
     values = {name: quality_of(name) / 10 for name in names} | {"popularity": BELOW_BASELINE / 10, "markov": 0.0}
     counts = {"n_events": n, "n_sessions": n}
-    return {name: Score({"recall_at_20": v, "mrr_at_20": v, **counts}, {}, FileRecord("", 0, "")) for name, v in values.items()}
+    return {
+        name: Score(
+            metrics={"recall_at_20": v, "mrr_at_20": v, **counts}, by_length={}, ranks=FileRecord(key="", size=0, sha256="")
+        )
+        for name, v in values.items()
+    }
 
 
 def compare(_store: Store, _settings: Settings, _window: Window, new: Score, old: Score) -> dict[str, Difference]:

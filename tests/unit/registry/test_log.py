@@ -161,7 +161,7 @@ def test_only_an_earlier_champion_can_come_back(to: str, message: str) -> None:
         ),
         (
             seal("promotions/00000002.json", {"kind": "wish", "as_of": "2020-06-01"}),
-            r"^Entry 2 of .*promotions can't be read: the entry: Input tag 'wish' found ",
+            r"^Entry 2 of .*promotions can't be read: Input tag 'wish' found ",
         ),
     ],
 )

@@ -118,9 +118,11 @@ def inject(monkeypatch: pytest.MonkeyPatch) -> Inject:
     def scores(**recalls: float) -> None:
         def score(_store: Store, _settings: Settings, _window: Window, names: list[str]) -> dict[str, Score]:
             values = {name: recalls[f"d{name[8:10]}"] for name in names} | {"popularity": 0.1, "markov": 0.1}
-            nothing = FileRecord("", 0, "")
+            nothing = FileRecord(key="", size=0, sha256="")
             return {
-                name: Score({"recall_at_20": v, "mrr_at_20": v, "n_events": 99, "n_sessions": 99}, {}, nothing)
+                name: Score(
+                    metrics={"recall_at_20": v, "mrr_at_20": v, "n_events": 99, "n_sessions": 99}, by_length={}, ranks=nothing
+                )
                 for name, v in values.items()
             }
 
@@ -781,7 +783,7 @@ def test_what_a_model_and_its_ancestors_were_trained_on_ends_before_its_validati
     while name:
         version = load_version(store, name)
         part = load_window(store, version.as_of, version.window).manifest["parts"]["train"]
-        last = pc.max(store.read_table(FileRecord.from_dict(part["file"])).column("clicked_at")).as_py()
+        last = pc.max(store.read_table(FileRecord.model_validate(part["file"])).column("clicked_at")).as_py()
         assert last.date() < D - timedelta(days=1)
         family.append(name)
         name = version.manifest["inputs"]["parent"]

@@ -77,7 +77,7 @@ def built_by_both(store: Store, overrides: list[str], as_of: date) -> tuple[Wind
             store.delete(key)
         made.append(build_window(store, load_settings([*overrides, engine]), as_of))
         for part in made[-1].manifest["parts"].values():
-            store.read(build.FileRecord.from_dict(part["file"]))
+            store.read(build.FileRecord.model_validate(part["file"]))
     return made[0], made[1]
 
 
