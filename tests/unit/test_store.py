@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError
+from sbr_tasks.settings import load_settings
 from sbr_tasks.store import (
     FileRecord,
     NumberedLog,
@@ -17,10 +18,12 @@ from sbr_tasks.store import (
     file_name,
     fingerprint,
     from_parquet,
+    kinds,
     syntax_of,
     to_parquet,
 )
 from sbr_tasks.store.kinds import Kind
+from sbr_tasks.store.objects import FORMAT
 
 LOG = Kind("log/{number:08d}.json", "")
 
@@ -263,3 +266,23 @@ def test_parquet_comes_back_as_it_was_in_some_columns_and_as_dictionaries() -> N
     assert from_parquet(data).equals(table)
     assert from_parquet(data, ["b"]).column_names == ["b"]
     assert pa.types.is_dictionary(from_parquet(data, dictionaries=["a"]).schema.field("a").type)
+
+
+def test_store_of_another_format_is_refused(tmp_path: Path) -> None:
+    settings = load_settings([f"store={tmp_path / 'store'}"])
+    NumberedLog(Store.open(settings), kinds.COMMIT).create(1, {"kind": "closing", "at": "", "days": {}})
+    assert Store.open(settings).get_json("commits/format.json") == {"format": FORMAT}
+    (tmp_path / "store" / "commits" / "format.json").unlink()
+    with pytest.raises(StoreError, match=f"Expected a store of format {FORMAT} .*, found format 1, .* name an empty place"):
+        Store.open(settings)
+    Store(str(tmp_path / "store")).create_record("commits/format.json", {"format": FORMAT + 1})
+    with pytest.raises(StoreError, match=f"found format {FORMAT + 1}"):
+        Store.open(settings)
+
+
+def test_store_of_another_format_is_not_written_to(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.create_record("commits/format.json", {"format": FORMAT + 1})
+    with pytest.raises(StoreError, match=f"found format {FORMAT + 1}"):
+        NumberedLog(store, kinds.COMMIT).create(1, {})
+    assert store.keys("commits") == ["commits/format.json"]
