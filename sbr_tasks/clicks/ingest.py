@@ -269,7 +269,7 @@ def _import(
             "ledger": ledger.model_dump(mode="json"),
             "rows": ledger.stored,
             "rejected": rejects.rejected,
-            "rejects": {**rejects_file.as_dict(), "count": rejects.kept} if rejects_file else None,
+            "rejects": {"file": rejects_file.as_dict(), "count": rejects.kept} if rejects_file else None,
         },
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         since=since,

@@ -95,7 +95,7 @@ def test_lines_that_do_not_parse_are_kept_with_their_reasons(write_source: Write
     assert (ingested.rows, ingested.rejected) == (4, 1)
     record = NumberedLog(store, kinds.COMMIT).entries()[-1].body["source"]
     assert (record["rows"], record["rejected"], record["rejects"]["count"]) == (4, 1, 1)
-    reject = json.loads(store.read(FileRecord.model_validate(record["rejects"])))
+    reject = json.loads(store.read(FileRecord.model_validate(record["rejects"]["file"])))
     assert reject == {
         "file": settings.source.path,
         "line": 2,

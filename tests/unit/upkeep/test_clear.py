@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -196,7 +195,8 @@ def test_released_day_stays_and_goes_like_others(store: Store, settings: Setting
     assert revision is not None
     place, data = f"day={day}/rev={revision.rev}", store.read(revision.file)
     bad, good = (
-        replace(revision, file=store.publish(f"{area}/{place}/clicks.parquet", data)) for area in ("quarantine", "clicks")
+        revision.model_copy(update={"file": store.publish(f"{area}/{place}/clicks.parquet", data)})
+        for area in ("quarantine", "clicks")
     )
     result = store.publish(f"validation/{place}/result.json", b"{}").key
     judged = {"revision": bad.as_dict(), "accepted": False, "failures": ["odd"], "warnings": [], "result": result}

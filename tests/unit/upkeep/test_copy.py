@@ -146,7 +146,7 @@ def test_records_come_after_what_they_name(store: Store, target: Store, monkeypa
     monkeypatch.setattr(target, "replace", lambda key, data: (written.append(key), replace(key, data))[1])
     monkeypatch.setattr(target, "put_new", lambda key, data: (written.append(key), put_new(key, data))[1])
     copy_store(store, target)
-    logs = [*store.keys("commits"), *store.keys("promotions")]
+    logs = [*store.keys("commits/clicks"), *store.keys("promotions")]
     assert written[-len(logs) :] == logs
     assert written[:2] == [f"commits/clicks/{INCOMPLETE}", f"promotions/{INCOMPLETE}"]
     for record in (key for key in written if key.startswith("models/") and key.endswith("/manifest.json")):
@@ -243,7 +243,7 @@ def clicks_that_came_and_went(store: Store, settings: Settings, folder: Path) ->
     write_days(folder, [day])
     bring_window(store, settings, day)
     forget_day(store, day, why="wrong", now=NOW)
-    return store.keys("commits")[-1]
+    return store.keys("commits/clicks")[-1]
 
 
 def champion_whose_serving_copy_went(store: Store, settings: Settings, folder: Path) -> str:

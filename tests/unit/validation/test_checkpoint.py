@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import date, timedelta
 from html import unescape
 from pathlib import Path
@@ -267,7 +266,8 @@ def test_clicks_that_cannot_be_validated_go_to_quarantine_and_hold_up_no_other_d
     table = pa.table({"session_id": good, "item_id": bad, "clicked_at": times, "category": good})
     file = store.publish_table(f"incoming/day={D}/rev=bad/clicks.parquet", table)
     source = {"fingerprint": "f", "timezone": "UTC"}
-    catalog.commit_import([replace(revision, rev="bad", file=file)], empty=(), source=source, at="2020-06-04T00:00:00+00:00")
+    bad = revision.model_copy(update={"rev": "bad", "file": file})
+    catalog.commit_import([bad], empty=(), source=source, at="2020-06-04T00:00:00+00:00")
     validated = validate_pending(store, settings)
     assert (validated.accepted, validated.quarantined) == ((other,), (D,))
     (failure,) = catalog.days()[D].failures
