@@ -14,7 +14,7 @@ from sbr_tasks.evaluation.metrics import KNOWN_TARGETS, metric_title
 from sbr_tasks.plain_text import percent
 from sbr_tasks.settings import GateSettings
 
-Metrics = Mapping[str, float]
+Metrics = Mapping[str, int | float]
 """What an evaluation measured, by name: recall_at_20, mrr_at_20, n_events, n_sessions, ..."""
 
 COMPARED = ("recall_at_20", "mrr_at_20")
