@@ -39,9 +39,9 @@ def test_commands_of_the_docs_exist_with_their_options(page: str) -> None:
         require_parsed(words)
 
 
-def test_items_of_the_readme_are_in_the_default_demo(tmp_path: Path) -> None:
+def test_items_of_the_commands_are_in_the_default_demo(tmp_path: Path) -> None:
     write_demo_clicks(tmp_path / "clicks.dat", end=date(2014, 9, 30))
     items = {line.split(",")[2] for line in (tmp_path / "clicks.dat").read_text().splitlines()}
-    sessions = [words[words.index("--session") + 1] for words in commands_of(ROOT / "README.md") if "--session" in words]
+    sessions = [words[words.index("--session") + 1] for words in commands_of(ROOT / "docs/commands.md") if "--session" in words]
     assert sessions
     assert {item for session in sessions for item in session.split(",")} <= items
