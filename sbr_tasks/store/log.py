@@ -12,7 +12,7 @@ from sbr_tasks.store.objects import Store
 from sbr_tasks.store.records import Json
 
 INCOMPLETE = "incomplete.json"
-"""Lies beside the entries of a log while `sbr store copy` writes the store: nobody may read or extend that log."""
+"""Is beside the entries of a log while `sbr store copy` writes the store: nobody may read or extend that log."""
 
 
 @dataclass(frozen=True)

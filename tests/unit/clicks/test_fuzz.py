@@ -59,7 +59,7 @@ VALUES = [
     b"[" * 3000 + b"]" * 3000,
     b'"a, b"',
 ]
-"""What stands in place of a value, in each format."""
+"""What replaces a value, in each format."""
 
 
 def click(i: int) -> Click:
