@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from sbr_tasks.clicks.catalog import ClickCatalog
-from sbr_tasks.registry.log import Decision, Entry, PromotionLog, Rollback, fold
+from sbr_tasks.registry.log import Decision, Entry, PromotionLog, Rollback, fold, outcome_of
 from sbr_tasks.registry.staleness import Staleness, staleness
 from sbr_tasks.registry.versions import load_version, version_names
 from sbr_tasks.store import Json, Store
@@ -127,7 +127,7 @@ def _log_row(entry: Entry) -> Json:
         "at": entry.at,
         "day": str(entry.as_of),
         "version": entry.version,
-        "outcome": entry.outcome.value if isinstance(entry, Decision) else entry.kind,
+        "outcome": outcome_of(entry),
         "from": entry.before,
         "to": entry.champion,
         "run": entry.run,

@@ -64,7 +64,11 @@ class Decision(_Entry):
     @property
     def page(self) -> str:
         """Where the page of the decision lies in the store, once it is written."""
-        return kinds.PAGE.key(day=self.as_of, number=self.number) if self.number else undecided_page(self.as_of, self.version)
+        return (
+            kinds.PAGE.key(day=self.as_of, number=self.number)
+            if self.number
+            else kinds.UNDECIDED_PAGE.key(day=self.as_of, version=self.version)
+        )
 
     @property
     def scored(self) -> dict[str, Metrics]:
@@ -142,9 +146,11 @@ Entry = Decision | Rollback | Pin
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
 
 
-def undecided_page(as_of: date, version: str) -> str:
-    """Where the page of a version lies whose run wasn't to promote."""
-    return kinds.UNDECIDED_PAGE.key(day=as_of, version=version)
+def outcome_of(entry: Entry) -> str:
+    """The outcome of a decision; else what a person did: `rollback`, `pin` or `unpin`."""
+    if isinstance(entry, Decision):
+        return entry.outcome.value
+    return entry.kind
 
 
 def read_entry(entry: LogEntry, where: str) -> Entry:

@@ -18,11 +18,11 @@ from urllib.parse import quote
 
 from sbr_tasks.errors import DamagedError, RegistryError, TrackingError, first_line, system_error
 from sbr_tasks.plain_text import without_credentials
-from sbr_tasks.registry.log import Decision, Entry, LogState, Pin, PromotionLog, Rollback, undecided_page
+from sbr_tasks.registry.log import Decision, Entry, LogState, Pin, PromotionLog, Rollback
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of, version_files
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings, is_url
-from sbr_tasks.store import Store, file_name, to_json
+from sbr_tasks.store import Store, file_name, kinds, to_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,7 +69,7 @@ class MlflowProjection:
 
     def _register(self, version: ModelVersion) -> str:
         run_id = self._log_run(version)
-        self._log_page(undecided_page(version.as_of, version.name), run_id)
+        self._log_page(kinds.UNDECIDED_PAGE.key(day=version.as_of, version=version.name), run_id)
         registered = self._client.create_model_version(
             self._settings.mlflow.model_name,
             source=f"runs:/{run_id}/model",

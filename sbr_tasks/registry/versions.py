@@ -83,7 +83,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
     }
     key = fingerprint(inputs)
     name = f"{window.as_of}-{key[:8]}"
-    if store.exists(_manifest_key(name)):
+    if store.exists(kinds.VERSION.key(version=name)):
         logger.info("%s was trained before from the same inputs.", name)
         return load_version(store, name)
     if unchosen:
@@ -132,7 +132,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
         "saved_model": _publish_saved_model(store, settings, f"{folder}/saved_model", trained.weights),
     }
     try:
-        store.create_record(_manifest_key(name), manifest)
+        store.create_record(kinds.VERSION.key(version=name), manifest)
     except AlreadyExistsError:
         logger.info("Another run trained %s meanwhile.", name)
         checkpoints.delete()
@@ -156,11 +156,11 @@ def load_version(store: Store, name: str) -> ModelVersion:
         RegistryError: There is no such version.
         DamagedError: Its manifest is damaged.
     """
-    if kinds.VERSION.parse(_manifest_key(name)) is None:
+    if kinds.VERSION.parse(kinds.VERSION.key(version=name)) is None:
         raise RegistryError(
             f"There is no model version {name!r}: expected a name such as 2020-06-30-1a2b3c4d. `sbr models` lists them."
         )
-    key = _manifest_key(name)
+    key = kinds.VERSION.key(version=name)
     if not store.exists(key):
         raise RegistryError(
             f"There is no model version {name!r}: {store.where(key)} is missing. If it was lost, restore models/{name}/ from a "
@@ -208,10 +208,6 @@ def load_squares(store: Store, version: ModelVersion) -> dict[str, Floats]:
 def load_scorer(store: Store, version: ModelVersion) -> GRU4RecScorer:
     """The model as a NumPy scorer; see `version_files` for the errors."""
     return GRU4RecScorer(load_weights(store, version))
-
-
-def _manifest_key(name: str) -> str:
-    return kinds.VERSION.key(version=name)
 
 
 def _publish_saved_model(store: Store, settings: Settings, folder: str, weights: GRU4RecWeights) -> dict[str, Json]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.days import parse_day
 from sbr_tasks.errors import DayError
-from sbr_tasks.registry.log import PromotionLog, undecided_page
+from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.versions import load_version
-from sbr_tasks.store import Store
+from sbr_tasks.store import Store, kinds
 
 
 def report_of(store: Store, version: str) -> bytes:
@@ -18,7 +18,9 @@ def report_of(store: Store, version: str) -> bytes:
         DamagedError: Its page isn't there.
     """
     decided = PromotionLog(store).state().decisions.get(version)  # known even where the version's files are lost
-    return store.get(decided.page if decided else undecided_page(load_version(store, version).as_of, version))
+    if decided:
+        return store.get(decided.page)
+    return store.get(kinds.UNDECIDED_PAGE.key(day=load_version(store, version).as_of, version=version))
 
 
 def data_docs_of(store: Store, day: str) -> bytes:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from sbr_tasks.days import day_in_words
 from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Decision, Entry
+from sbr_tasks.registry.log import Decision
 
 Tone = Literal["good", "warn", "back", ""]
 
@@ -57,13 +57,6 @@ OUTCOMES = {
     "pin": Shown("Pinned", "back"),
     "unpin": Shown("Unpinned", ""),
 }
-
-
-def outcome_of(entry: Entry) -> str:
-    """The outcome of a decision; else what a person did: `rollback`, `pin` or `unpin`."""
-    if isinstance(entry, Decision):
-        return entry.outcome.value
-    return entry.kind
 
 
 def headline(promotion: Decision) -> str:

@@ -26,10 +26,9 @@ from sbr_tasks.days import describe_days
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Json, LogEntry, Stat, Store
+from sbr_tasks.store import Json, LogEntry, Stat, Store, kinds
 from sbr_tasks.upkeep.inventory import take_inventory
 from sbr_tasks.upkeep.plan import Plan, accepted_days, add_days, make_plan, plan_days, revision_files
-from sbr_tasks.window.build import removed_key
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +137,7 @@ def clear_store(
         ClickCatalog(store).commit_removal(build, why=f"sbr store gc --keep-days {keep_days}", at=_second(now))
         add_days(plan, found)
         for as_of, name in plan.windows:
-            _keep_manifest(store, removed_key(as_of, name), found.windows[as_of, name])
+            _keep_manifest(store, kinds.REMOVED_WINDOW.key(day=as_of, window=name), found.windows[as_of, name])
         _delete(store, plan)
     return Cleared(
         newest=plan.kept.newest,

@@ -101,7 +101,7 @@ def build_window(store: Store, settings: Settings, as_of: date, stages: Stages |
         "code": code_version("window"),
     }
     key = fingerprint(inputs)
-    if store.exists(_manifest_key(as_of, key)):
+    if store.exists(kinds.WINDOW.key(day=as_of, window=key)):
         logger.info("The window of %s was built before from the same inputs (%s).", as_of, key)
         return load_window(store, as_of, key)
     stages = stages or Stages()
@@ -120,7 +120,7 @@ def load_window(store: Store, as_of: date, key: str) -> Window:
     Raises:
         StoreError: There is no such window.
     """
-    return Window(key, as_of, store.get_json(_manifest_key(as_of, key), WINDOW_FIELDS))
+    return Window(key, as_of, store.get_json(kinds.WINDOW.key(day=as_of, window=key), WINDOW_FIELDS))
 
 
 def window_record(store: Store, as_of: date, key: str) -> Window:
@@ -129,14 +129,11 @@ def window_record(store: Store, as_of: date, key: str) -> Window:
     Raises:
         StoreError: There is no such window, and never was.
     """
-    if not store.exists(_manifest_key(as_of, key)) and store.exists(removed_key(as_of, key)):
-        return Window(key, as_of, store.get_json(removed_key(as_of, key), WINDOW_FIELDS))
+    if not store.exists(kinds.WINDOW.key(day=as_of, window=key)) and store.exists(
+        kinds.REMOVED_WINDOW.key(day=as_of, window=key)
+    ):
+        return Window(key, as_of, store.get_json(kinds.REMOVED_WINDOW.key(day=as_of, window=key), WINDOW_FIELDS))
     return load_window(store, as_of, key)
-
-
-def removed_key(as_of: date, key: str) -> str:
-    """Where the manifest of a window lies whose files were removed (`sbr store gc`)."""
-    return kinds.REMOVED_WINDOW.key(day=as_of, window=key)
 
 
 def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
@@ -319,10 +316,6 @@ def _not_of_the_window(settings: Settings) -> set[str]:
     return {"max_missing_days", "engine", "spark_master", "spark_memory", *without_limit}
 
 
-def _manifest_key(as_of: date, key: str) -> str:
-    return kinds.WINDOW.key(day=as_of, window=key)
-
-
 def _publish(
     store: Store,
     as_of: date,
@@ -354,7 +347,7 @@ def _publish(
         "n_items": len(items),
     }
     try:
-        store.create_record(_manifest_key(as_of, key), manifest)
+        store.create_record(kinds.WINDOW.key(day=as_of, window=key), manifest)
     except AlreadyExistsError:
         logger.info("Another run published the same window (%s) meanwhile.", key)
         return load_window(store, as_of, key)

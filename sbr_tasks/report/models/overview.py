@@ -9,10 +9,10 @@ from functools import lru_cache
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.errors import SbrError
 from sbr_tasks.registry.gate import COMPARED
-from sbr_tasks.registry.log import Decision, Entry, LogState, Pin, PromotionLog, Rollback, fold
+from sbr_tasks.registry.log import Decision, Entry, LogState, Pin, PromotionLog, Rollback, fold, outcome_of
 from sbr_tasks.registry.staleness import staleness
 from sbr_tasks.registry.versions import load_version
-from sbr_tasks.report.words import OUTCOMES, outcome_of
+from sbr_tasks.report.words import OUTCOMES
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store
 

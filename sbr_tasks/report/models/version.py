@@ -9,13 +9,13 @@ from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.errors import DamagedError, DayError, RegistryError
 from sbr_tasks.evaluation.metrics import KNOWLEDGE, KNOWN_INPUTS, KNOWN_TARGETS, METRICS, metric_title
 from sbr_tasks.evaluation.slices import LENGTHS
-from sbr_tasks.registry.log import Decision, Entry, PromotionLog, fold, undecided_page
+from sbr_tasks.registry.log import Decision, Entry, PromotionLog, fold
 from sbr_tasks.registry.mlflow_projection import model_url
 from sbr_tasks.registry.versions import ModelVersion, load_version
 from sbr_tasks.report.models.overview import decision_rows, describe, may_return
 from sbr_tasks.report.profile.build import Profile, find_profile, key_numbers
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store
+from sbr_tasks.store import FileRecord, Json, Store, kinds
 from sbr_tasks.window.build import window_record
 
 
@@ -55,7 +55,7 @@ def version_page(store: Store, settings: Settings, name: str) -> Json:
         "profile": _profile(store, version) if version else None,
         "warnings": _warnings(days, revisions),
         "data_docs": [day for day, rev in sorted(revisions.items()) if _data_docs_key(days, day, rev)],
-        "report": store.exists(promotion.page if promotion else undecided_page(date.fromisoformat(name[:10]), name)),
+        "report": store.exists(promotion.page if promotion else kinds.UNDECIDED_PAGE.key(day=name[:10], version=name)),
         "mlflow": model_url(settings),
         "mlflow_model": settings.mlflow.model_name,
     }

@@ -54,7 +54,7 @@ class Profile:
     @property
     def key(self) -> str:
         """The key of its manifest in the store."""
-        return _manifest_key(self.as_of, self.fingerprint)
+        return kinds.PROFILE.key(day=self.as_of, profile=self.fingerprint)
 
 
 def profile_window(store: Store, settings: Settings, as_of: date) -> Profile:
@@ -248,7 +248,7 @@ def _profile(
         "code": code_version("report/profile", "window"),
     }
     key = fingerprint(inputs)
-    if store.exists(_manifest_key(as_of, key)):
+    if store.exists(kinds.PROFILE.key(day=as_of, profile=key)):
         logger.info("The window of %s already has a data profile (%s).", as_of, key)
         return _load(store, as_of, key)
     catalog, builder = ClickCatalog(store), ProfileBuilder(ZoneInfo(timezone))
@@ -272,7 +272,7 @@ def _profile(
         "plots": plots,
     }
     try:
-        store.create_record(_manifest_key(as_of, key), manifest)
+        store.create_record(kinds.PROFILE.key(day=as_of, profile=key), manifest)
     except AlreadyExistsError:
         logger.info("Another run published the same profile (%s) meanwhile.", key)
         return _load(store, as_of, key)
@@ -281,8 +281,4 @@ def _profile(
 
 
 def _load(store: Store, as_of: date, key: str) -> Profile:
-    return Profile(key, as_of, store.get_json(_manifest_key(as_of, key), _FIELDS))
-
-
-def _manifest_key(as_of: date, key: str) -> str:
-    return kinds.PROFILE.key(day=as_of, profile=key)
+    return Profile(key, as_of, store.get_json(kinds.PROFILE.key(day=as_of, profile=key), _FIELDS))
