@@ -19,7 +19,7 @@ async def pages_app(scope: Any, receive: Any, send: Any) -> None:
 
 
 class SbrPagesPlugin(AirflowPlugin):
-    """Adds the app; `dags/sbr_task_links.py` has the links."""
+    """Adds the app; `sbr_tasks/airflow/links.py` has the links."""
 
     name = "sbr_pages"
     fastapi_apps: ClassVar[list[Any]] = [{"app": pages_app, "url_prefix": "/sbr-pages", "name": "Pages of the store"}]

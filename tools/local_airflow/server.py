@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 
 from local_airflow.api import Api, ApiError
-from local_airflow.pools import POOLS
+from sbr_tasks.airflow.pools import POOLS
 
 COMPONENTS: dict[str, list[str]] = {
     "api-server": ["api-server"],
@@ -32,7 +32,7 @@ COMPONENTS: dict[str, list[str]] = {
     "dag-processor": ["dag-processor"],
 }
 MIGRATE = ["db", "migrate"]
-CREATE_POOLS = Path(__file__).with_name("pools.py")
+CREATE_POOLS = ["-m", "sbr_tasks.airflow.pools"]
 KEEP = Path(__file__).with_name("keep.py")
 START_TIMEOUT_S = 240
 STOP_GRACE_S = 10
@@ -156,7 +156,7 @@ class LocalAirflow:
         if (self.home / "airflow.db").exists() and mark.exists() and mark.read_text() == wanted:
             return
         with log.open("wb") as out:
-            for words in (self.command(*MIGRATE), [sys.executable, str(CREATE_POOLS)]):
+            for words in (self.command(*MIGRATE), [sys.executable, *CREATE_POOLS]):
                 done = subprocess.run(words, env=self._full(), cwd=self.root, stdout=out, stderr=out, check=False)
                 if done.returncode:
                     raise LocalAirflowError(f"Airflow's database could not be created. The end of {log}:\n{tail(log)}")

@@ -46,7 +46,7 @@ def test_closed_day_says_who_closed_it_and_why(store: Store) -> None:
 
 def test_run_of_a_closed_day_is_refused_and_not_waited_for(tmp_path: Path, store: Store) -> None:
     overrides = [f"store={tmp_path / 'store'}", f"source.path={tmp_path / 'in'}", "source.format=parquet"]
-    for run in (steps.ingest_clicks, steps.ingest_clicks_once_there, steps.validate_clicks, steps.build_window):
+    for run in (steps.ingest_clicks, steps.validate_clicks, steps.build_window):
         with pytest.raises(DayError) as caught:
             run(str(CLOSED), overrides=overrides)
         assert not isinstance(caught.value, NotArrivedError)
