@@ -32,10 +32,10 @@ setup: .venv/.ready ## Install what is locked into .venv (the other targets do i
 	touch .venv/.ready
 
 run: setup ## Retrain for three days in a real Airflow (CLICKS=, FORMAT=, DAYS=, ONESHOT=1, PORT=)
-	@$(PY) tools/airflow_local.py run
+	@$(PY) -m tools.airflow_local run
 
 stop: ## End what `make run` left
-	@if [ -x $(PY) ]; then $(PY) tools/airflow_local.py stop; else echo "Nothing was set up here, so nothing runs."; fi
+	@if [ -x $(PY) ]; then $(PY) -m tools.airflow_local stop; else echo "Nothing was set up here, so nothing runs."; fi
 
 lint: setup ## Style, spelling, types and the direction of imports
 	@.venv/bin/ruff check --quiet .
@@ -74,7 +74,7 @@ lock: setup ## Pin the newest versions that pyproject.toml allows
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
 
 audit: setup ## Look up what is locked in a feed of known vulnerabilities
-	@$(PY) tools/audit.py
+	@$(PY) -m tools.audit
 
 bench: setup ## Measure, each figure against a peer in the same run
 	@$(PY) -m benchmarks.run

@@ -15,7 +15,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from local_airflow.pools import Pool, create_missing
+from tools.local_airflow.pools import Pool, create_missing
 
 POOLS = (
     Pool("training", 1, "Trainings at once: as many as training workers have slots."),

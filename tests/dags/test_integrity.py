@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import subprocess
@@ -13,11 +12,9 @@ from typing import Any
 import pytest
 
 from sbr_tasks.trigger import FIELDS
+from tools.local_airflow.pools import POOLS
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-
-from local_airflow.pools import POOLS  # noqa: E402
 
 DAG_FILES = {
     "daily_retrain.py": ["daily_retrain"],
@@ -51,15 +48,14 @@ TASKS = [
 TOO_HEAVY = {"tensorflow", "keras", "mlflow", "great_expectations", "pandas", "pyspark"}
 
 PARSE = """
-import json, sys, time
+import json, sys
 from airflow.dag_processing.dagbag import BundleDagBag
 import airflow.sdk
 from airflow.sdk import CronDataIntervalTimetable, Param, RetryPolicy, dag, get_current_context, task
 from airflow.providers.standard.operators.python import PythonOperator
 
-before, began = set(sys.modules), time.process_time()
+before = set(sys.modules)
 bag = BundleDagBag(dag_folder=sys.argv[1], bundle_path=sys.argv[1], load_op_links=False)
-took = time.process_time() - began
 seconds = lambda delta: delta.total_seconds() if delta else None
 task_facts = lambda t: {
     "owner": t.owner, "retries": t.retries, "doc": t.doc_md, "retry_delay_s": seconds(t.retry_delay),
@@ -77,7 +73,7 @@ policy = bag.dags["daily_retrain"].get_task("ingest_clicks").retry_policy
 family = [found for found in vars(errors).values() if isinstance(found, type)]
 decisions = {error.__name__: policy.evaluate(error("why"), 1, 3) for error in [*family, OSError, MemoryError]}
 print("FACTS" + json.dumps({
-    "errors": bag.import_errors, "took_s": took,
+    "errors": bag.import_errors,
     "new_modules": sorted({name.split(".")[0] for name in set(sys.modules) - before}),
     "decisions": {name: [decision.action.value, decision.reason] for name, decision in decisions.items()},
     "dags": {dag_id: dag_facts(found) for dag_id, found in bag.dags.items()},
@@ -172,7 +168,7 @@ def test_connection_says_where_spark_works_unless_the_settings_do(tmp_path: Path
 
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the DAG folder contains, and what it took to parse it."""
+    """What the DAG folder contains."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "SBR_"))}
     environment["AIRFLOW_HOME"] = str(tmp_path_factory.mktemp("home"))
     command = [sys.executable, "-c", PARSE, str(ROOT / "dags")]
@@ -194,17 +190,6 @@ def test_every_dag_file_is_listed(facts: dict[str, Any]) -> None:
 
 def test_parsing_imports_nothing_heavy(facts: dict[str, Any]) -> None:
     assert TOO_HEAVY.isdisjoint(facts["new_modules"])
-
-
-def test_parsing_takes_under_a_second_beyond_airflows_own(facts: dict[str, Any]) -> None:
-    assert facts["took_s"] < 1  # of processor time: a busy machine doesn't count
-
-
-def test_dag_files_are_only_wiring() -> None:
-    for file in (ROOT / "dags").rglob("*.py"):
-        text = file.read_text(encoding="utf-8")
-        shown = (ast.get_docstring(ast.parse(text), clean=False) or "").splitlines()  # a DAG's page, which is no wiring
-        assert len(text.splitlines()) - len(shown) < 120, file.name
 
 
 def test_tasks_are_the_steps_in_their_order(facts: dict[str, Any]) -> None:
@@ -321,9 +306,3 @@ def test_task_after_one_that_was_marked_by_hand_fails_at_once_with_a_sentence(tm
         ]
         for task, earlier in marked.items()
     }
-
-
-def test_plugins_are_light() -> None:
-    for file in (ROOT / "plugins").rglob("*.py"):
-        text = file.read_text(encoding="utf-8")
-        assert not any(f"import {name}" in text or f"from {name}" in text for name in TOO_HEAVY), file.name
