@@ -15,6 +15,8 @@ from sbr_tasks.gru4rec.weights import GRU4RecWeights, array_shapes
 from sbr_tasks.settings import ModelSettings
 from sbr_tasks.window.sessions import ItemIndex
 
+pytestmark = pytest.mark.slow
+
 N_ITEMS = 50
 INTEGERS = np.random.default_rng(3).permutation(N_ITEMS) * 10**15
 STRINGS = np.array([f"sku-{i}ü" for i in INTEGERS], object)

@@ -30,6 +30,8 @@ from sbr_tasks.validation.closing import close_day
 from sbr_tasks.window.build import build_window
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
+pytestmark = pytest.mark.slow
+
 D = date(2020, 6, 3)
 BEFORE = D - timedelta(days=1)
 HOUR = 3600
