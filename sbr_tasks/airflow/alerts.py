@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback  # type: ignore[attr-defined] # not in its stubs yet
+from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback
 
 from sbr_tasks.airflow.notifier import notifier_class, send
 from sbr_tasks.settings import Settings, load_settings

@@ -14,8 +14,10 @@ from threading import Thread
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from tools.demo_shop import environment
+
 from .conftest import NEW, ROOT
-from .shops import environment, new_shop
+from .shops import new_shop
 
 # What Airflow's task runner does before a task, then the step as the task runs it.
 _TRAIN = """

@@ -24,6 +24,8 @@ from tests.unit.clicks.conftest import WriteSource
 
 from .test_ledger import BEFORE, DAY, HISTORY, lines
 
+pytestmark = pytest.mark.slow
+
 Sbr = Callable[..., tuple[int, str, str]]
 
 

@@ -17,6 +17,8 @@ from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import Window, build_window
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
+pytestmark = pytest.mark.slow
+
 D = date(2020, 6, 6)
 LATE = D - timedelta(days=2)
 

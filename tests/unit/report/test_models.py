@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.seeded_history import revision_of, seed_history, write_manifest
 from sbr_tasks.errors import DamagedError, DayError, RegistryError
 from sbr_tasks.gru4rec.weights import GRU4RecWeights, GRULayer
 from sbr_tasks.registry.log import Decision, PromotionLog, Rollback, fold
@@ -26,7 +27,6 @@ from sbr_tasks.report.words import OUTCOMES
 from sbr_tasks.settings import ModelSettings, Settings, load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.window.sessions import ItemIndex
-from tests.seeded_history import revision_of, seed_history, write_manifest
 
 LAST = date(2026, 11, 27)
 TODAY = date(2026, 11, 30)

@@ -31,6 +31,8 @@ from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import Window, build_window, window_record
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
+pytestmark = pytest.mark.slow
+
 D = date(2020, 6, 6)
 BEFORE = D - timedelta(days=1)
 SMALL = ("window.days=4", "window.least_click=1", "model.layers=[8]", "model.batch_size=16", "model.n_sample=8")

@@ -15,6 +15,8 @@ from sbr_tasks.upkeep.clear import forget_day
 
 from .shop import DAYS, LAST, NOW, bring_window
 
+pytestmark = pytest.mark.slow
+
 HARM: dict[str, Callable[[Path], object]] = {
     "deleted": lambda file: file.unlink(),
     "truncated": lambda file: file.write_bytes(file.read_bytes()[:-1]),

@@ -37,6 +37,8 @@ from .shop import (
     write_version,
 )
 
+pytestmark = pytest.mark.slow
+
 Sbr = Callable[..., tuple[int, str, str]]
 KEEP = 6
 FIRST_RUN = LAST - timedelta(days=KEEP)

@@ -22,6 +22,8 @@ from sbr_tasks.validation.closing import close_day, list_days, open_day
 from tests.unit.days import at, parquet_settings, write_parquet
 from tests.unit.validation.test_checkpoint import D, ingest_days, plain_day
 
+pytestmark = pytest.mark.slow
+
 CLOSED = D + timedelta(days=1)
 NOW = at(D, 0)
 WHY = f"ann@shop on {D}: Whit Monday"
