@@ -91,6 +91,17 @@ def test_changed_day_of_the_window_is_taken_as_the_setting_says(
     assert accepted_rows(store, BEFORE) == expected
 
 
+def test_day_that_was_read_while_half_written_is_completed_by_the_next_run(write_source: WriteSource, store: Store) -> None:
+    half = write_source(lines(1, 3) + lines(2, 3)[:-15], "window.days=3", "ingest.max_rejected=0.2")
+    ingest_missing(store, half, BEFORE)
+    validate_pending(store, half)
+    assert accepted_rows(store, BEFORE) == 2
+    whole = write_source(HISTORY, "window.days=3")
+    ingest_missing(store, whole, DAY)
+    validate_pending(store, whole)
+    assert accepted_rows(store, BEFORE) == 4
+
+
 def test_file_with_late_clicks_does_not_replace_a_day(write_source: WriteSource, store: Store) -> None:
     settings = write_source(lines(2, 120))
     ingest(store, settings)
