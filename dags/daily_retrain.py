@@ -52,7 +52,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from sbr_alerts import deadline
 from sbr_dag_parts import CHAMPION, DEFAULT_ARGS, spark_overrides, waits
 from sbr_run_parts import asked, resolve_run, result_of, run_as_asked, trigger_form
-from sbr_task_links import DATA_DOCS, MLFLOW, REPORT, VERSION, with_links
+from sbr_task_links import DATA_DOCS, MLFLOW, REPORT, with_links
 
 from sbr_tasks import steps
 from sbr_tasks.report.notifier import notifier_of
@@ -138,12 +138,12 @@ def daily_retrain() -> None:
         validated = with_links(validate_clicks(ingest_clicks(day)), DATA_DOCS)
     with TaskGroup("model", prefix_group_id=False, tooltip="From accepted days to a scored challenger"):
         window = build_window(validated)
-        challenger = with_links(train_gru4rec(window), VERSION, MLFLOW)
+        challenger = with_links(train_gru4rec(window), REPORT, MLFLOW)
         evaluated = with_links(evaluate_models(challenger), REPORT)
     with TaskGroup("decision", prefix_group_id=False, tooltip="From scores to the champion, and the page that explains it"):
-        decided = with_links(promote_if_better(challenger), REPORT, VERSION)
+        decided = with_links(promote_if_better(challenger), REPORT)
         announce_champion(decided)
-        reported = with_links(write_report(challenger), REPORT, VERSION, DATA_DOCS, MLFLOW)
+        reported = with_links(write_report(challenger), REPORT, DATA_DOCS, MLFLOW)
     evaluated >> decided >> reported
 
 
