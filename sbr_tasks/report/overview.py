@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -97,13 +97,17 @@ class Overview:
                         "title": metric_title(metric),
                         "challenger": decision.challenger_metrics[metric],
                         "champion": (decision.opponent_metrics or {}).get(metric),
-                        "difference": decision.differences.get(metric),
+                        "difference": _interval(decision.differences.get(metric)),
                     }
                     for metric in COMPARED
                 ],
             }
             for decision in sorted(scored, key=lambda decision: (decision.as_of, decision.number))
         ]
+
+
+def _interval(difference: Mapping[str, float] | None) -> Json | None:
+    return {name: difference[name] for name in ("value", "lower", "upper")} if difference else None
 
 
 def overview(store: Store, today: date) -> Overview:

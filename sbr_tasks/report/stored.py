@@ -1,11 +1,26 @@
-"""Pages of Great Expectations that the store keeps."""
+"""What the store still has of earlier runs."""
 
 from __future__ import annotations
 
+import logging
+from datetime import date
+
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.days import parse_day
-from sbr_tasks.errors import DayError
+from sbr_tasks.errors import DayError, StoreError
 from sbr_tasks.store import Store
+from sbr_tasks.window.build import Window, window_record
+
+logger = logging.getLogger(__name__)
+
+
+def window_of(store: Store, day: date, key: str) -> Window | None:
+    """The record of a window; None, with a warning, where it is lost."""
+    try:
+        return window_record(store, day, key)
+    except StoreError as error:
+        logger.warning("The window of %s can't be shown: %s", day, error)
+        return None
 
 
 def data_docs_of(store: Store, day: str, rev: str | None = None) -> bytes:

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.clicks.ledger import Ledger
-from sbr_tasks.errors import DamagedError, RegistryError, SbrError, StoreError
+from sbr_tasks.errors import DamagedError, RegistryError, SbrError
 from sbr_tasks.evaluation.slices import LENGTHS
 from sbr_tasks.registry.gate import Metrics
 from sbr_tasks.registry.log import Decision, Entry, LogState, PromotionLog, fold
@@ -17,8 +17,9 @@ from sbr_tasks.registry.staleness import Staleness, staleness
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of
 from sbr_tasks.report.changes import Changes, Facts, changes_between, previous_run
 from sbr_tasks.report.profile.build import Profile, find_profile, inline_plots, profile_of_window
+from sbr_tasks.report.stored import window_of
 from sbr_tasks.store import Json, Store, kinds
-from sbr_tasks.window.build import Window, window_record
+from sbr_tasks.window.build import Window
 from sbr_tasks.window.coverage import describe_cleansing
 
 logger = logging.getLogger(__name__)
@@ -202,16 +203,8 @@ def _verdict_key(name: str) -> str:
 
 def _window_of(store: Store, version: ModelVersion | None, decision: Decision | None) -> Window | None:
     if decision:
-        return _window(store, decision.as_of, decision.window)
-    return _window(store, version.as_of, version.window) if version else None
-
-
-def _window(store: Store, day: date, key: str) -> Window | None:
-    try:
-        return window_record(store, day, key)
-    except StoreError as error:
-        logger.warning("The window of %s can't be shown: %s", day, error)
-        return None
+        return window_of(store, decision.as_of, decision.window)
+    return window_of(store, version.as_of, version.window) if version else None
 
 
 def _profile(store: Store, window: Window, *, is_made: bool) -> Profile | None:
@@ -232,7 +225,7 @@ def _facts_of(store: Store, decision: Decision) -> Facts:
         version = load_version(store, decision.version)
     except (DamagedError, RegistryError) as error:
         logger.warning("Some of what changed since the run of %s is unknown: %s", decision.as_of, error)
-    return _facts(decision, _window(store, decision.as_of, decision.window), version)
+    return _facts(decision, window_of(store, decision.as_of, decision.window), version)
 
 
 def _facts(decision: Decision, window: Window | None, version: ModelVersion | None) -> Facts:

@@ -17,6 +17,7 @@ from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
 from sbr_tasks.report.profile.numbers import LONG_HOURS, ProfileBuilder
 from sbr_tasks.report.profile.plots import PLOTS, draw_plots
 from sbr_tasks.report.profile.style import to_element
+from sbr_tasks.report.words import percent
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, kinds, to_json
 from sbr_tasks.window.cleanse import MIN_CLICKS
@@ -148,25 +149,21 @@ def key_numbers(numbers: Json) -> dict[str, str]:
         "sessions": f"{numbers['sessions']:,}",
         "items": f"{numbers['items']:,}",
         "clicks per session": f"{length['mean']:.2f} on average, {length['longest']:,} at most",
-        "one-click sessions": _percent(length["share_of_one_click"]),
-        f"sessions longer than {LONG_HOURS} hours": _percent(numbers["session_span"][f"share_over_{LONG_HOURS}_hours"]),
+        "one-click sessions": percent(length["share_of_one_click"]),
+        f"sessions longer than {LONG_HOURS} hours": percent(numbers["session_span"][f"share_over_{LONG_HOURS}_hours"]),
         **{f"{100 * float(q):g}% of sessions have at most": _clicks(most) for q, most in quantiles.items()},
-        "clicks on the top 1% of items": _percent(popularity["share_of_top_percent"]["1"]),
-        "clicks on the top 10% of items": _percent(popularity["share_of_top_percent"]["10"]),
-        "busiest hour": f"{busiest:02d}:00, {_percent(hours[busiest] / numbers['clicks'])} of clicks",
+        "clicks on the top 1% of items": percent(popularity["share_of_top_percent"]["1"]),
+        "clicks on the top 10% of items": percent(popularity["share_of_top_percent"]["10"]),
+        "busiest hour": f"{busiest:02d}:00, {percent(hours[busiest] / numbers['clicks'])} of clicks",
     }
     if last["new_items"] is not None:
         share = last["clicks_on_new_items"] / last["clicks"]
-        found[f"new items on {last['day']}"] = f"{last['new_items']:,}, {_percent(share)} of the day's clicks"
+        found[f"new items on {last['day']}"] = f"{last['new_items']:,}, {percent(share)} of the day's clicks"
     return found
 
 
 def _clicks(n: int) -> str:
     return f"{n:,} click" if n == 1 else f"{n:,} clicks"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
 
 
 def profile_table(profile: Profile) -> str:
@@ -194,9 +191,9 @@ def cleansing_rows(numbers: Json) -> list[tuple[str, ...]]:
         (
             str(level["least_click"]),
             f"{level['clicks']:,}",
-            _percent(level["clicks"] / max(1, all_clicks)),
+            percent(level["clicks"] / max(1, all_clicks)),
             f"{level['items']:,}",
-            _percent(level["items"] / max(1, all_items)),
+            percent(level["items"] / max(1, all_items)),
         )
         for level in cleansing["levels"]
     ]

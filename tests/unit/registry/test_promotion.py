@@ -1247,7 +1247,7 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
         manifest=window.manifest
         | {"inputs": inputs, "cleansing": window.manifest["cleansing"] | {"too_long": {"sessions": 1200, "clicks_lost": 3400}}},
     )
-    monkeypatch.setattr("sbr_tasks.report.version.window_record", lambda *_: limited)
+    monkeypatch.setattr("sbr_tasks.report.stored.window_record", lambda *_: limited)
     page = store.get(write_report(store, settings, D).key).decode()
     assert "1,200 sessions of more than 3 clicks were cut to their first 3 clicks: 3,400 clicks removed." in page
 

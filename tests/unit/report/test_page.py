@@ -360,7 +360,7 @@ def test_page_names_the_validation_day_unless_it_is_the_day_before(
         window = window_record(*which)
         return replace(window, manifest={**window.manifest, "validation_day": str(day)})
 
-    monkeypatch.setattr("sbr_tasks.report.version.window_record", record)
+    monkeypatch.setattr("sbr_tasks.report.stored.window_record", record)
     decide(D, Outcome.FIRST_CHAMPION)
     said = f"Validation day: {day_in_words(day)}" in page_of(shop, D)[0].text
     assert said is (days_before > 1)
