@@ -70,12 +70,13 @@ class VersionPage:
         return fold(self.entries)
 
     @property
-    def about(self) -> list[Entry]:
-        """The entries that decided on the version, or moved the champion to or away from it, newest first."""
+    def other_entries(self) -> list[Entry]:
+        """The other entries that decided on the version, or moved the champion to or away from it, newest first."""
         return [
             entry
             for entry in reversed(self.entries)
-            if entry.version == self.name or (entry.before == self.name and entry.champion != self.name)
+            if entry != self.decision
+            and (entry.version == self.name or (entry.before == self.name and entry.champion != self.name))
         ]
 
     @property

@@ -143,7 +143,7 @@ def test_the_chart_is_explored_with_keys_pointer_and_ranges(page_of: PageOf, see
 
 
 def test_a_decision_leads_to_its_versions_page(page_of: PageOf, shop: Path) -> None:
-    name = entries_of(shop)[0].version
+    name = entries_of(shop)[-1].version
     page = page_of("viewer")
     page.goto(PLUGIN)
     models_frame(page).locator("#decisions").get_by_role("link", name=name).first.click()

@@ -47,7 +47,7 @@ def page_of(store: Store, settings: Settings, name: str, live: Live | None = Non
 def test_page_holds_what_is_known_of_a_version(store: Store, settings: Settings) -> None:
     decision = decision_of(store, 22)
     page = version_page(store, decision.version)
-    assert page.about == [decision] and page.decision == decision
+    assert page.decision == decision and page.other_entries == []
     assert page.settings["model and training"]["layers"] == [100] and page.settings["window"]["days"] == 30
     assert [length for length, _ in page.by_length] == ["2", "3-5", "6+"]
     assert page.warnings == {"2026-11-13": ["volume: 180,000 clicks are far from the median of 120,000"]}
@@ -106,7 +106,7 @@ def test_rollbacks_are_on_the_pages_of_both_versions(store: Store, settings: Set
     rollback = next(entry for entry in PromotionLog(store).entries() if isinstance(entry, Rollback))
     for name in (rollback.before, rollback.version):
         page = page_of(store, settings, name)
-        assert "In the promotion log" in page.headings and rollback.reason in page.text
+        assert "Other entries in the promotion log" in page.headings and rollback.reason in page.text
     assert "Retired" in page_of(store, settings, rollback.before).text
 
 
