@@ -4,7 +4,7 @@
 
 The store is a local folder with a decision a day, as many versions, two commits of clicks a day and a rollback. In turns:
 
-- `page's data`: one request for it as the plugin answers it, log and JSON, in a process that has answered before;
+- `page`: one request for it as the plugin answers it, log and HTML, in a process that has answered before;
 - `store read anew`: the same in a process that keeps nothing, so that every log entry is read from the store each time;
 - `first request`: the same in a new process, with the imports;
 - `drawn`: from the start of the navigation until the page shows champion, charts and table, in headless Chromium (`CHROMIUM`,
@@ -36,8 +36,8 @@ from urllib.parse import urlsplit
 from tabulate import tabulate
 
 from benchmarks.seeded_history import seed_history
-from sbr_tasks.report.models import STATIC
-from sbr_tasks.report.models.overview import overview, shared_store
+from sbr_tasks.report.overview import overview, shared_store
+from sbr_tasks.report.render import STATIC, Live, overview_html
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
 from tools.browser import VIEWPORT, chromium, find_chromium, log_in
@@ -50,15 +50,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 LAST = date(2026, 11, 27)
 TODAY = LAST + timedelta(days=1)
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 FIRST = """
 import sys, time
 began = time.perf_counter()
 import json
 from datetime import date
-from sbr_tasks.report.models.overview import overview
+from sbr_tasks.report.overview import overview
+from sbr_tasks.report.render import Live, overview_html
 from sbr_tasks.store import Store
-json.dumps(overview(Store(sys.argv[1]), date.fromisoformat(sys.argv[2])))
+overview_html(overview(Store(sys.argv[1]), date.fromisoformat(sys.argv[2])), Live())
 print(1000 * (time.perf_counter() - began))
 """
 
@@ -75,8 +76,8 @@ def main() -> None:
         seed_history(Store.open(settings), LAST, options.versions)
         size = len(answer(settings))
         contenders: dict[str, Callable[[], float]] = {
-            "page's data": lambda: milliseconds(lambda: answer(settings)),
-            "store read anew": lambda: milliseconds(lambda: json.dumps(overview(Store.open(settings), TODAY))),
+            "page": lambda: milliseconds(lambda: answer(settings)),
+            "store read anew": lambda: milliseconds(lambda: answer(settings, is_anew=True)),
             "first request": lambda: first_request(settings),
         }
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(settings))
@@ -90,13 +91,14 @@ def main() -> None:
         if program and options.airflow:
             took |= drawn_by_airflow(program, settings, options.rounds)
     rows = [[name, median(times), min(times), max(times)] for name, times in took.items()]
-    print(f"{options.versions:,} versions, {size / 1e6:.2f} MB of JSON, {options.rounds} rounds\n")
+    print(f"{options.versions:,} versions, {size / 1e6:.2f} MB of HTML, {options.rounds} rounds\n")
     print(tabulate(rows, headers=["", "median, ms", "least", "most"], floatfmt=".0f"))
 
 
-def answer(settings: Settings) -> bytes:
-    """The page's data, as the plugin sends it."""
-    return json.dumps(overview(shared_store(settings), TODAY) | {"may_roll_back": True, "may_pin": True}).encode()
+def answer(settings: Settings, *, is_anew: bool = False) -> bytes:
+    """The page, as the plugin sends it."""
+    store = Store.open(settings) if is_anew else shared_store(settings)
+    return overview_html(overview(store, TODAY), Live(may_roll_back=True, may_pin=True)).encode()
 
 
 def milliseconds(work: Callable[[], object]) -> float:
@@ -118,11 +120,11 @@ def handler_of(settings: Settings) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = urlsplit(self.path).path
-            if path.startswith("/api/"):
-                body, kind = (answer(settings) if path == "/api/overview" else b'{"stale": ""}'), "application/json"
-            else:
-                file = STATIC / ("overview.html" if path == "/" else path.rsplit("/", 1)[-1])
-                body, kind = (file.read_bytes(), TYPES[file.suffix]) if file.is_file() else (b"", "text/plain")
+            file = STATIC / path.rsplit("/", 1)[-1]
+            if path == "/":
+                body, kind = answer(settings), "text/html"
+            else:  # the note on late clicks is empty
+                body, kind = (file.read_bytes(), TYPES[file.suffix]) if file.is_file() else (b"", "text/html")
             self.send_response(200)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
@@ -173,7 +175,7 @@ def drawn_on(page: Page, path: str, rounds: int, *, framed: bool = False) -> lis
     for _ in range(rounds + 1):
         page.goto(path)
         inside = page.frame_locator('iframe[title="Models"]') if framed else page
-        inside.locator("main:not([aria-busy])").wait_for()
+        inside.locator("#plots svg").first.wait_for()
         mark = "performance.getEntriesByName('drawn')[0].startTime"
         found.append(float(inside.locator("main").evaluate(f"() => {mark}")))
     return found[1:]

@@ -53,7 +53,7 @@ from sbr_tasks import steps
 from sbr_tasks.airflow.alerts import deadline, require_notifier
 from sbr_tasks.airflow.assets import CHAMPION, announce
 from sbr_tasks.airflow.defaults import DEFAULT_ARGS
-from sbr_tasks.airflow.links import DATA_DOCS, MLFLOW, REPORT, VERSION, with_links
+from sbr_tasks.airflow.links import DATA_DOCS, MLFLOW, REPORT, with_links
 from sbr_tasks.airflow.parameters import trigger_form
 from sbr_tasks.airflow.runs import asked, names_of, resolve_run, result_of, run_as_asked
 from sbr_tasks.airflow.sensors import polling, wait_for_clicks
@@ -134,12 +134,12 @@ def daily_retrain() -> None:
         validated = with_links(validate_clicks(ingest_clicks(day)), DATA_DOCS)
     with TaskGroup("model", prefix_group_id=False, tooltip="From accepted days to a scored challenger"):
         window = build_window(validated)
-        challenger = with_links(train_gru4rec(window), VERSION, MLFLOW)
+        challenger = with_links(train_gru4rec(window), REPORT, MLFLOW)
         evaluated = with_links(evaluate_models(challenger), REPORT)
     with TaskGroup("decision", prefix_group_id=False, tooltip="From scores to the champion, and the page that explains it"):
-        decided = with_links(promote_if_better(challenger), REPORT, VERSION)
+        decided = with_links(promote_if_better(challenger), REPORT)
         announce_champion(decided)
-        reported = with_links(write_report(challenger), REPORT, VERSION, DATA_DOCS, MLFLOW)
+        reported = with_links(write_report(challenger), REPORT, DATA_DOCS, MLFLOW)
     evaluated >> decided >> reported
 
 

@@ -10,8 +10,8 @@ import attrs
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.configuration import conf
 
-PAGES = "/sbr-pages"
-"""Where the plugin serves pages of the store."""
+PAGES = "/sbr-models"
+"""Where `plugins/sbr_plugin.py` serves pages."""
 
 
 @attrs.define
@@ -54,10 +54,9 @@ class XComLink(BaseOperatorLink):
 
 _day = {"day": ("resolve_day", None)}
 DATA_DOCS = XComLink("Data Docs of the day", f"{PAGES}/data-docs/{{day}}", _day)
-REPORT = XComLink("Report of the run", f"{PAGES}/reports/{{version}}", {"version": ("train_gru4rec", "model_version")})
-VERSION = XComLink(
-    "Version on the Models page",
-    "/plugin/models/sbr-models/version?name={version}",
+REPORT = XComLink(
+    "Report of the run",
+    f"/plugin/models{PAGES}/version?name={{version}}",
     {"version": ("train_gru4rec", "model_version")},
 )
 MLFLOW = XComLink("MLflow version", "{url}", {"url": ("train_gru4rec", "mlflow_url")})

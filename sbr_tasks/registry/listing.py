@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from sbr_tasks.clicks.catalog import ClickCatalog
-from sbr_tasks.registry.log import Decision, Entry, PromotionLog, Rollback, fold, outcome_of
+from sbr_tasks.registry.log import Decision, Entry, PromotionLog, fold, outcome_of
 from sbr_tasks.registry.staleness import Staleness, staleness
 from sbr_tasks.registry.versions import load_version, version_names
 from sbr_tasks.store import Json, Store
@@ -117,11 +117,6 @@ def _days(texts: Sequence[str]) -> list[date]:
 
 
 def _log_row(entry: Entry) -> Json:
-    if isinstance(entry, Decision):
-        reasons = list(entry.reasons)
-    else:
-        is_pinning = isinstance(entry, Rollback) and entry.pin
-        reasons = [*filter(None, [entry.reason]), *(["The champion was pinned."] if is_pinning else [])]
     return {
         "entry": entry.number,
         "at": entry.at,
@@ -131,7 +126,7 @@ def _log_row(entry: Entry) -> Json:
         "from": entry.before,
         "to": entry.champion,
         "run": entry.run,
-        "reasons": reasons,
+        "reasons": list(entry.reasons),
         "by_length": dict(entry.by_length) if isinstance(entry, Decision) else {},
     }
 

@@ -105,6 +105,11 @@ class Rollback(_Entry):
         """The champion after this entry."""
         return self.version
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why, in sentences, as of a decision."""
+        return (self.reason, "The champion was pinned.") if self.pin else (self.reason,)
+
 
 class Pin(_Entry):
     """A person's word that the champion stays whatever the gate says, or that this ends.
@@ -140,6 +145,11 @@ class Pin(_Entry):
     def champion(self) -> str:
         """The champion before this entry, and after it."""
         return self.version
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why, as of a decision; empty where no reason was given."""
+        return (self.reason,) if self.reason else ()
 
 
 Entry = Decision | Rollback | Pin
@@ -222,6 +232,11 @@ class LogState:
     def champion_day(self) -> date | None:
         """The day of the live version."""
         return self.days[self.champion] if self.champion else None
+
+    @property
+    def may_return(self) -> list[str]:
+        """The versions that the champion may be rolled back to, newest day first."""
+        return sorted(self.were_champion - self.retired - {self.champion or ""}, reverse=True)
 
     def champion_as_of(self, day: date) -> str | None:
         """The newest version of a strictly earlier day that was promoted, or would have been, and isn't retired."""

@@ -1,93 +1,127 @@
-"""The figures of a run's page, as SVG elements: what the models score, by how much they differ, how training went."""
+"""Figures of a version's page, as SVG that takes its colours from the page's style sheet, on a light page and on a dark one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup
 
 from sbr_tasks.evaluation.metrics import metric_title
 from sbr_tasks.registry.gate import COMPARED
 from sbr_tasks.registry.log import Decision
-from sbr_tasks.report.profile.style import BLUE, GREY, ORANGE, STYLE, to_element, to_svg
+from sbr_tasks.report.words import score
 from sbr_tasks.store import Json
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+_CURVES = {"loss": "Loss", "validation_recall_at_20": "Validation Recall@20", "validation_mrr_at_20": "Validation MRR@20"}
 
 
-def scores_figures(promotion: Decision) -> list[str]:
+def scores_figures(decision: Decision) -> list[Markup]:
     """What challenger, champion and baselines score on the same events, a figure a metric; none without events."""
-    columns = promotion.scored
-    colors = [{"challenger": BLUE, "champion": ORANGE}.get(name, GREY) for name in columns]
-
-    def draw(panel: Axes, metric: str) -> None:
-        values = [column[metric] for column in columns.values()]
-        bars = panel.barh(list(columns), values, color=colors, height=0.6)
-        panel.bar_label(bars, fmt="%.4f", padding=4)
-        panel.set_xlim(0, (max(values) or 1) * 1.3)
-        panel.locator_params(axis="x", nbins=5)
-        panel.invert_yaxis()
-        panel.grid(visible=False, axis="y")
-        panel.set_title(metric_title(metric))
-
-    if any(metric not in column for metric in COMPARED for column in columns.values()):
+    scored = decision.scored
+    if any(metric not in column for metric in COMPARED for column in scored.values()):
         return []
-    size = (3.8, 0.8 + 0.34 * len(columns))
-    return [_figure(metric, size, partial(draw, metric=metric)) for metric in COMPARED]
+    return [_bars(metric_title(metric), {who: column[metric] for who, column in scored.items()}) for metric in COMPARED]
 
 
-def differences_figure(promotion: Decision) -> str:
-    """Challenger minus champion, with 95% intervals; empty where they weren't compared."""
-    if any(metric not in promotion.differences for metric in COMPARED):
-        return ""
+def differences_figure(decision: Decision) -> list[Markup]:
+    """Challenger minus champion, with 95% intervals; none where they weren't compared."""
+    if any(metric not in decision.differences for metric in COMPARED):
+        return []
+    width, left, right, top, row_height = 480, 80, 20, 10, 30
+    found = {metric_title(metric): decision.differences[metric] for metric in COMPARED}
+    ticks = _ticks([0.0, *(one[end] for one in found.values() for end in ("lower", "upper"))], n=5)
+    bottom = top + row_height * len(found)
 
-    def draw(panel: Axes) -> None:
-        for row, metric in enumerate(COMPARED):
-            found = promotion.differences[metric]
-            error = [[found["value"] - found["lower"]], [found["upper"] - found["value"]]]
-            style: dict[str, Any] = {"fmt": "o", "color": BLUE, "capsize": 5, "markersize": 7, "linewidth": 2}
-            panel.errorbar([found["value"]], [row], xerr=error, **style)
-        panel.axvline(0, color=ORANGE, linewidth=1.5)
-        panel.set_yticks(range(len(COMPARED)), [metric_title(metric) for metric in COMPARED])
-        panel.set_ylim(len(COMPARED) - 0.5, -0.5)
-        panel.locator_params(axis="x", nbins=6)
-        panel.grid(visible=False, axis="y")
-        panel.set_xlabel("challenger minus champion (positive: challenger is better)")
+    def x_of(value: float) -> float:
+        return left + (value - ticks[0]) / (ticks[-1] - ticks[0]) * (width - left - right)
 
-    return _figure("differences", (5.2, 1.7), draw)
+    parts = [_line("rule", x_of(tick), top, x_of(tick), bottom) for tick in ticks]
+    parts += [_text("axis", x_of(tick), bottom + 14, f"{tick:+g}" if tick else "0", "middle") for tick in ticks]
+    parts.append(_line("zero", x_of(0), top, x_of(0), bottom))
+    for n, (title, one) in enumerate(found.items()):
+        y = top + row_height * (n + 0.5)
+        parts += [
+            _text("axis", left - 10, y + 4, title, "end"),
+            _line("whisker", x_of(one["lower"]), y, x_of(one["upper"]), y),
+            _dot("dot challenger", x_of(one["value"]), y),
+        ]
+    parts.append(_text("axis", (left + width - right) / 2, bottom + 32, "positive: the challenger is better", "middle"))
+    return [_svg(width, bottom + 38, parts)]
 
 
-def curve_figures(curve: Sequence[Json], best_epoch: int) -> list[str]:
+def curve_figures(curve: Sequence[Json], best_epoch: int) -> list[Markup]:
     """Loss and validation scores by epoch, a figure each, with the epoch that was kept; none of what wasn't measured."""
-    epochs = [epoch["number"] for epoch in curve]
-
-    def draw(panel: Axes, title: str, name: str) -> None:
-        values = [epoch[name] for epoch in curve]
-        panel.plot(epochs, values, "o-", color=BLUE, markersize=4)
-        panel.plot([best_epoch], [values[epochs.index(best_epoch)]], "o", color=ORANGE, markersize=8)
-        panel.set_title(title)
-        panel.set_xlabel("epoch")
-        panel.locator_params(axis="x", integer=True, nbins=6)
-        panel.margins(x=0.08, y=0.15)
-
-    shown = {
-        "loss": "Loss",
-        "validation_recall_at_20": "Validation Recall@20",
-        "validation_mrr_at_20": "Validation MRR@20",
-    }
-    known = [(name, title) for name, title in shown.items() if curve and all(epoch[name] is not None for epoch in curve)]
-    return [_figure(name, (2.95, 2.2), partial(draw, title=title, name=name)) for name, title in known]
+    epochs = [int(epoch["number"]) for epoch in curve]
+    measured = [name for name in _CURVES if curve and all(epoch[name] is not None for epoch in curve)]
+    return [_curve(_CURVES[name], epochs, [float(epoch[name]) for epoch in curve], best_epoch) for name in measured]
 
 
-def _figure(name: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> str:
-    """One panel of some inches; equal values give equal text."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def _bars(title: str, values: dict[str, float]) -> Markup:
+    width, left, right, row_height = 360, 80, 60, 26
+    most = max(values.values()) or 1
+    parts = [_text("panel-title", left, 12, title)]
+    for n, (who, value) in enumerate(values.items()):
+        y, length = 22 + row_height * n, value / most * (width - left - right)
+        kind = who if who in ("challenger", "champion") else "baseline"
+        parts += [
+            _text("axis", left - 8, y + 13, who, "end"),
+            Markup('<rect class="bar {}" x="{}" y="{}" width="{:.1f}" height="18"/>').format(kind, left, y, length),
+            _text("axis", left + length + 6, y + 13, score(value)),
+        ]
+    return _svg(width, 22 + row_height * len(values), parts)
 
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure.subplots())
-        return to_element(to_svg(figure, name))
+
+def _curve(title: str, epochs: Sequence[int], values: Sequence[float], best_epoch: int) -> Markup:
+    width, height, left, right, top, bottom = 300, 170, 52, 12, 24, 32
+    ticks = _ticks(values, n=4)
+    first, span = epochs[0], max(epochs[-1] - epochs[0], 1)
+    every = math.ceil((span + 1) / 6)
+
+    def x_of(epoch: int) -> float:
+        return left + 8 + (epoch - first) / span * (width - left - right - 16)
+
+    def y_of(value: float) -> float:
+        return top + (ticks[-1] - value) / (ticks[-1] - ticks[0]) * (height - top - bottom)
+
+    parts = [_text("panel-title", left, 12, title)]
+    for tick in ticks:
+        parts += [
+            _line("rule", left, y_of(tick), width - right, y_of(tick)),
+            _text("axis", left - 6, y_of(tick) + 4, f"{tick:.6g}", "end"),
+        ]
+    parts += [_text("axis", x_of(epoch), height - 16, str(epoch), "middle") for epoch in epochs[::every]]
+    parts.append(_text("axis", (left + width - right) / 2, height - 2, "epoch", "middle"))
+    points = [(x_of(epoch), y_of(value)) for epoch, value in zip(epochs, values, strict=True)]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    parts.append(Markup('<polyline class="line challenger" points="{}"/>').format(path))
+    for epoch, (x, y) in zip(epochs, points, strict=True):
+        parts.append(_dot("dot best" if epoch == best_epoch else "dot challenger", x, y))
+    return _svg(width, height, parts)
+
+
+def _ticks(values: Sequence[float], *, n: int) -> list[float]:
+    """Round numbers from at most the least value to at least the greatest, at most `n` steps apart."""
+    low, high = min(values), max(values)
+    if low == high:
+        low, high = low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10
+    raw = (high - low) / n
+    magnitude = 10 ** math.floor(math.log10(raw))
+    step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= raw * 0.999)
+    return [i * step for i in range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)]
+
+
+def _svg(width: float, height: float, parts: Sequence[Markup]) -> Markup:
+    return Markup('<svg viewBox="0 0 {0} {1}" width="{0}" height="{1}">{2}</svg>').format(width, height, Markup("").join(parts))
+
+
+def _text(kind: str, x: float, y: float, text: str, anchor: str = "start") -> Markup:
+    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(kind, x, y, anchor, text)
+
+
+def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    return Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(kind, x1, y1, x2, y2)
+
+
+def _dot(kind: str, x: float, y: float) -> Markup:
+    return Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(kind, x, y)

@@ -1,35 +1,18 @@
-"""The page of a run: one HTML file that says what was decided and on what grounds, and needs nothing from elsewhere."""
+"""Writing the page of a version: one HTML file that says what its run decided and on what grounds."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from datetime import date
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
-from sbr_tasks.days import day_in_words, describe_days
-from sbr_tasks.errors import DamagedError, RegistryError, TrackingError
-from sbr_tasks.evaluation.metrics import KNOWLEDGE, METRICS, metric_title
-from sbr_tasks.evaluation.slices import LENGTHS
-from sbr_tasks.registry.gate import COMPARED, Metrics, share_of_resamples
-from sbr_tasks.registry.log import Decision, Entry, PromotionLog, Rollback
+from sbr_tasks.errors import RegistryError, TrackingError
+from sbr_tasks.registry.log import Decision, PromotionLog
 from sbr_tasks.registry.mlflow_projection import MlflowProjection, version_url
-from sbr_tasks.registry.staleness import staleness
-from sbr_tasks.registry.versions import load_version, parameters_of
-from sbr_tasks.report.changes import Facts, changes_between, previous_run
-from sbr_tasks.report.figures import curve_figures, differences_figure, scores_figures
-from sbr_tasks.report.profile.build import Profile, cleansing_rows, inline_plots, key_numbers, profile_of_window
-from sbr_tasks.report.words import OUTCOMES, headline, instant_in_words
+from sbr_tasks.report.render import MlflowLink, version_html
+from sbr_tasks.report.version import keep_verdict, version_page
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store
-from sbr_tasks.window.build import PARTS, Window, window_record
-from sbr_tasks.window.coverage import describe_cleansing
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,8 +68,12 @@ def write_report(store: Store, settings: Settings, as_of: date, promotion: Decis
         number = projection.number_of(promotion.version)
     except TrackingError as error:
         fault = error
+    if not promotion.number:
+        keep_verdict(store, promotion)
     report = Report(promotion.page, promotion, number, version_url(settings, number) if number else None)
-    store.replace(report.key, _render(store, settings, entries, report).encode())
+    page = version_page(store, promotion.version, decision=promotion, is_written=True)
+    mlflow = MlflowLink(f"Version {number} of {settings.mlflow.model_name} in MLflow", report.mlflow_url) if number else None
+    store.replace(report.key, version_html(page, settings, mlflow=mlflow).encode())
     where = store.where(report.key)
     if fault:
         raise TrackingError(f"The page was written to {where}, but adding it to MLflow failed: {fault}") from fault
@@ -105,106 +92,3 @@ def _nothing_decided(as_of: date, state: DayState) -> str:
         f"There is no decision for {as_of} yet, so there is nothing to report.{known.replace('..', '.')} "
         f"Run `sbr retrain --as-of {as_of}`."
     )
-
-
-def _render(store: Store, settings: Settings, entries: Sequence[Entry], report: Report) -> str:
-    promotion = report.promotion
-    version = load_version(store, promotion.version)
-    window = window_record(store, promotion.as_of, promotion.window)
-    environment = Environment(loader=PackageLoader("sbr_tasks.report"), autoescape=True, undefined=StrictUndefined)
-    days = ClickCatalog(store).days()
-    revisions = window.manifest["inputs"]["revisions"]
-    warnings = {str(day): found for day, state in days.items() if (found := state.warnings_of(revisions.get(str(day), "")))}
-    stale = staleness(store, [version.name], days)[version.name]
-    profile = _profile(store, window)
-    before = previous_run(entries, promotion)
-    ledger = ClickCatalog(store).ledger_of(promotion.as_of)
-    now = Facts(promotion, window.manifest, version.manifest)
-    return environment.get_template("run.html").render(
-        promotion=promotion,
-        headline=headline(promotion),
-        label_of=lambda decision: OUTCOMES[decision.outcome].label.lower(),
-        in_words=day_in_words,
-        instant=instant_in_words,
-        share_of_resamples=share_of_resamples,
-        passed=promotion.outcome.passed,
-        later=_later(entries, promotion),
-        champion_now=entries[-1].champion if entries else None,
-        report=report,
-        model_name=settings.mlflow.model_name,
-        version=version.manifest,
-        parameters=parameters_of(version),
-        window=window.manifest,
-        parts=PARTS,
-        metrics=METRICS,
-        knowledge=KNOWLEDGE,
-        named=metric_title,
-        key_metrics=COMPARED,
-        compared=list(promotion.scored.items()),
-        by_length=_by_length(promotion),
-        curve=version.manifest["curve"],
-        scores=_marked(scores_figures(promotion)),
-        differences=_marked([differences_figure(promotion)]),
-        epochs=_marked(curve_figures(version.manifest["curve"], version.manifest["best_epoch"])),
-        before=before,
-        changes=changes_between(_facts_of(store, before), now) if before else None,
-        warnings=warnings,
-        ledger=ledger if ledger and ledger.is_worth_showing else None,
-        stored={day: state.last.rows for day, state in days.items() if state.last},
-        stale=describe_days(stale.days),
-        stale_ancestors={name: describe_days(of_ancestor) for name, of_ancestor in stale.ancestors.items()},
-        cleansing=describe_cleansing(window.manifest),
-        too_long=window.manifest["cleansing"]["too_long"],
-        validation_day=None if window.validation_day == window.as_of - timedelta(days=1) else window.validation_day,
-        key_numbers=key_numbers(profile.numbers) if profile else {},
-        cleansing_rows=cleansing_rows(profile.numbers) if profile else [],
-        plots=[(title, Markup(svg)) for title, svg in inline_plots(store, profile)] if profile else [],  # noqa: S704
-        timezone=settings.timezone,
-    )
-
-
-def _marked(figures: Sequence[str]) -> list[Markup]:
-    """Figures that the page takes as they are: they are drawn here, of numbers."""
-    return [Markup(svg) for svg in figures if svg]  # noqa: S704
-
-
-def _later(entries: Sequence[Entry], promotion: Decision) -> list[str]:
-    """What people did with the version after the decision, in sentences."""
-    found = []
-    for entry in entries[promotion.number or len(entries) :]:
-        if isinstance(entry, Rollback) and promotion.version in (entry.before, entry.version):
-            what = (
-                f"Retired: rolled back to {entry.version}"
-                if entry.before == promotion.version
-                else f"Champion again: rolled back from {entry.before}"
-            )
-            at = instant_in_words(entry.at)
-            found.append(f"{what} (log entry {entry.number}, {at}, by {entry.run}). Reason: {entry.reason}")
-    return found
-
-
-def _facts_of(store: Store, promotion: Decision) -> Facts:
-    """What is still known of an earlier run, whose records may be lost or removed."""
-    window, version = None, None
-    try:
-        window = window_record(store, promotion.as_of, promotion.window).manifest
-        version = load_version(store, promotion.version).manifest
-    except (DamagedError, RegistryError) as error:
-        logger.warning("Some of what changed since the run of %s is unknown: %s", promotion.as_of, error)
-    return Facts(promotion, window, version)
-
-
-def _profile(store: Store, window: Window) -> Profile | None:
-    """The profile of the window's clicks; None where they are gone, as may be of an old run."""
-    try:
-        return profile_of_window(store, window.as_of, window.manifest)
-    except DamagedError as error:
-        logger.warning("The page of %s has no profile of the data: %s", window.as_of, error)
-        return None
-
-
-def _by_length(promotion: Decision) -> list[tuple[str, list[tuple[str, Metrics]]]]:
-    """For each length of session, what challenger and champion scored, by column."""
-    columns = [("challenger", promotion.version), ("champion", promotion.opponent or "")]
-    scored = [(label, promotion.by_length[name]) for label, name in columns if name in promotion.by_length]
-    return [(length, [(label, found[length]) for label, found in scored if length in found]) for length in LENGTHS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -11,16 +10,13 @@ from shutil import get_terminal_size
 from tabulate import tabulate
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
-from sbr_tasks.errors import DamagedError
 from sbr_tasks.evaluation.metrics import KNOWN_TARGETS
 from sbr_tasks.plain_text import percent
 from sbr_tasks.registry.log import Decision, PromotionLog, fold
+from sbr_tasks.report.stored import window_of
 from sbr_tasks.report.words import OUTCOMES
 from sbr_tasks.store import Json, Store
-from sbr_tasks.window.build import Window, window_record
 from sbr_tasks.window.coverage import describe_cleansing
-
-logger = logging.getLogger(__name__)
 
 _HEADERS = (
     "day",
@@ -132,7 +128,7 @@ def _row(store: Store, day: date, state: DayState, promotion: Decision | None, r
     if promotion is None:
         return found
     challenger, opponent = promotion.challenger_metrics, promotion.opponent_metrics or {}
-    window = _window(store, day, promotion.window)
+    window = window_of(store, day, promotion.window)
     return RunRow(
         day=found.day,
         clicks=found.clicks,
@@ -150,14 +146,6 @@ def _row(store: Store, day: date, state: DayState, promotion: Decision | None, r
         is_retired=promotion.version in retired,
         reason=" ".join(promotion.reasons),
     )
-
-
-def _window(store: Store, day: date, key: str) -> Window | None:
-    try:
-        return window_record(store, day, key)
-    except DamagedError as error:
-        logger.warning("The window of %s can't be shown: %s", day, error)
-        return None
 
 
 def _validation(state: DayState) -> str:

@@ -1,37 +1,44 @@
-"""Pages of the store, by version or by day."""
+"""What the store still has of earlier runs."""
 
 from __future__ import annotations
 
+import logging
+from datetime import date
+
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.days import parse_day
-from sbr_tasks.errors import DayError
-from sbr_tasks.registry.log import PromotionLog
-from sbr_tasks.registry.versions import load_version
-from sbr_tasks.store import Store, kinds
+from sbr_tasks.errors import DayError, StoreError
+from sbr_tasks.store import Store
+from sbr_tasks.window.build import Window, window_record
+
+logger = logging.getLogger(__name__)
 
 
-def report_of(store: Store, version: str) -> bytes:
-    """The page of the last decision on a version; of its run, where nothing was decided.
+def window_of(store: Store, day: date, key: str) -> Window | None:
+    """The record of a window; None, with a warning, where it is lost."""
+    try:
+        return window_record(store, day, key)
+    except StoreError as error:
+        logger.warning("The window of %s can't be shown: %s", day, error)
+        return None
+
+
+def data_docs_of(store: Store, day: str, rev: str | None = None) -> bytes:
+    """The Data Docs of a day.
+
+    Args:
+        store: Has the pages.
+        day: The day.
+        rev: The revision of its clicks; None: the one that was validated last.
 
     Raises:
-        RegistryError: Neither the log nor the store knows such a version.
-        DamagedError: Its page isn't there.
-    """
-    decided = PromotionLog(store).state().decisions.get(version)  # known even where the version's files are lost
-    if decided:
-        return store.get(decided.page)
-    return store.get(kinds.UNDECIDED_PAGE.key(day=load_version(store, version).as_of, version=version))
-
-
-def data_docs_of(store: Store, day: str) -> bytes:
-    """The Data Docs of the revision of a day that was validated last.
-
-    Raises:
-        DayError: `day` is none, or none of its clicks was validated.
-        DamagedError: The page isn't there.
+        DayError: `day` is none, or no page of such a validation is kept.
     """
     state = ClickCatalog(store).days().get(parse_day(day), DayState())
     last = state.quarantined or state.accepted
-    if last is None:
-        raise DayError(f"There are no Data Docs of {day}: its clicks were never validated, or were removed. Run the day first.")
-    return store.get(state.decided[last.rev]["data_docs"])
+    key = state.decided.get(rev or (last.rev if last else ""), {}).get("data_docs")
+    if key is None or not store.exists(key):
+        raise DayError(
+            f"There are no Data Docs of {day}: its clicks were never validated, or their record was removed. Run the day first."
+        )
+    return store.get(key)

@@ -1,4 +1,4 @@
-"""Decisions and times in words: what every page, message and table calls an outcome."""
+"""Decisions, numbers and times in words: what every page, message and table calls an outcome."""
 
 from __future__ import annotations
 
@@ -74,3 +74,18 @@ def instant_in_words(text: str) -> str:
     """A time of a record (ISO-8601 with its offset) as people write it: `1 July 2020, 00:10 UTC`."""
     at = datetime.fromisoformat(text)
     return f"{day_in_words(at.date())}, {at:%H:%M %Z}"
+
+
+def count(n: float) -> str:
+    """A whole number: `1,250,000`."""
+    return f"{round(n):,}"
+
+
+def score(value: float | None) -> str:
+    """A metric, as tables show it: `0.4031`; a dash where it wasn't measured."""
+    return "\u2013" if value is None else f"{value:.4f}"
+
+
+def signed(value: float) -> str:
+    """A difference of metrics: `+0.0312`."""
+    return f"{value:+.4f}"

@@ -119,10 +119,12 @@ NEXT_ITEMS = Kind(
 )
 PAGE = Kind("reports/as_of={day}/{number:08d}.html", _PAGE)
 UNDECIDED_PAGE = Kind("reports/as_of={day}/{version}.html", _PAGE)
+VERDICT = Kind("reports/as_of={day}/{version}.json", "Delete it; a run of {day} with promote: never writes it again.")
 
 KINDS = (
     FORMAT, COMMIT, INCOMING, CLICKS, QUARANTINE, REJECTS, VALIDATION, WINDOW, REMOVED_WINDOW, WINDOW_FILE, PROFILE,
     PROFILE_FILE, VERSION, VERSION_FILE, SCORE, RANKS, ENTRY, CHECKPOINT, SERVED, SERVED_FILE, NEXT_ITEMS, PAGE, UNDECIDED_PAGE,
+    VERDICT,
 )  # fmt: skip
 """All kinds; where two fit a key, the first one is meant."""
 AREAS = tuple(dict.fromkeys(kind.area for kind in KINDS))

@@ -148,7 +148,8 @@ def _hash_fault(expected: str, found: str) -> str | None:
 
 
 def _look_of(named: Named) -> Callable[[bytes], str | None] | None:
-    return _LOOKS.get(named.key.split("/", 1)[0]) if named.key == named.record else None
+    is_record = named.key.endswith(".json")  # which was read before
+    return _LOOKS.get(named.key.split("/", 1)[0]) if named.key == named.record and not is_record else None
 
 
 def _page_fault(data: bytes) -> str | None:
@@ -172,4 +173,4 @@ _LOOKS: dict[str, Callable[[bytes], str | None]] = {
     "recommendations": _table_fault,
     "checkpoints": _checkpoint_fault,
 }
-"""How files without a hash in a record are looked at. JSON records were read before."""
+"""How files without a hash in a record are looked at."""

@@ -209,6 +209,9 @@ def _read_versions(store: Store, found: Inventory) -> None:
         if body is not None:
             _require_fingerprint(found, key, body, fields["version"][-8:])
             found.versions[fields["version"]] = body
+    for key, fields in _matching(found, kinds.VERDICT):
+        if fields["version"] in found.versions:
+            _add_record(store, found, key, lambda _: [])
 
 
 def _require_fingerprint(found: Inventory, key: str, body: Json, name: str) -> None:

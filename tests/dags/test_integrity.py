@@ -152,10 +152,10 @@ def test_task_pages_link_to_what_they_wrote(bag: BundleDagBag) -> None:
     links = {task_id: [link.name for link in task.operator_extra_links] for task_id, task in tasks_of(bag).items()}
     assert {task_id: names for task_id, names in links.items() if names} == {
         "validate_clicks": ["Data Docs of the day"],
-        "train_gru4rec": ["Version on the Models page", "MLflow version"],
+        "train_gru4rec": ["Report of the run", "MLflow version"],
         "evaluate_models": ["Report of the run"],
-        "promote_if_better": ["Report of the run", "Version on the Models page"],
-        "write_report": ["Report of the run", "Version on the Models page", "Data Docs of the day", "MLflow version"],
+        "promote_if_better": ["Report of the run"],
+        "write_report": ["Report of the run", "Data Docs of the day", "MLflow version"],
     }
 
 

@@ -24,7 +24,7 @@ from .conftest import DAY
 ROLL_BACK = "rollback_champion"
 BACKFILL = {"dag_id": DAG, "from_date": "2014-09-29T00:00:00Z", "to_date": "2014-09-29T00:00:00Z"}
 ROLLBACK = {"logical_date": None, "conf": {"to": "2014-09-01-00000000", "reason": "a test"}}
-PAGES = ["/sbr-models/", "/sbr-models/api/overview", "/sbr-models/static/models.css", f"/sbr-pages/data-docs/{DAY}"]
+PAGES = ["/sbr-models/", "/sbr-models/static/page.css", f"/sbr-models/data-docs/{DAY}"]
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,10 @@ def test_a_viewer_sees_and_changes_nothing(running: RunningStack) -> None:
     assert refused.value.status == 403
 
 
-def test_the_models_page_offers_a_rollback_to_whom_airflow_lets_do_it(running: RunningStack, daily_run: str) -> None:
+def test_the_models_page_offers_a_pin_to_whom_airflow_lets_do_it(running: RunningStack, daily_run: str) -> None:
     del daily_run
-    offered = {user: running.api(user).get("/sbr-models/api/overview")["may_roll_back"] for user in USERS if user != "nobody"}
+    pages = {user: running.page("/sbr-models/", running.token(user)) for user in USERS if user != "nobody"}
+    offered = {user: 'data-dag="pin_champion"' in page for user, page in pages.items()}
     assert offered == {"viewer": False, "op": True, "admin": True}
 
 

@@ -79,6 +79,12 @@ class RunningStack:
         except urllib.error.HTTPError as error:
             return error.code
 
+    def page(self, path: str, token: str) -> str:
+        """What GET `path` answers to a user."""
+        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {token}"})  # noqa: S310
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+            return str(answer.read().decode())
+
     def leaks(self) -> list[tuple[str, str]]:
         """(name, where) of each secret that lies in something that the stack wrote until now."""
         folders = [self.stack.folder, self.stack.volume("postgres")]

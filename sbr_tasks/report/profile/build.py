@@ -16,7 +16,7 @@ from sbr_tasks.days import describe_days, window_days
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
 from sbr_tasks.plain_text import percent
 from sbr_tasks.report.profile.numbers import LONG_HOURS, ProfileBuilder
-from sbr_tasks.report.profile.plots import draw_plots
+from sbr_tasks.report.profile.plots import PLOTS, draw_plots
 from sbr_tasks.report.profile.style import to_element
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, kinds, to_json
@@ -122,7 +122,7 @@ def find_profile(store: Store, as_of: date, inputs: Mapping[str, Json]) -> Profi
 
 def inline_plots(store: Store, profile: Profile) -> list[tuple[str, str]]:
     """Title and SVG element of each plot, for an HTML page."""
-    plots = profile.manifest["plots"].values()
+    plots = [profile.manifest["plots"][name] for name in PLOTS]
     return [(plot["title"], to_element(store.read(FileRecord.model_validate(plot["svg"])))) for plot in plots]
 
 

@@ -37,7 +37,7 @@ def draw_plots(numbers: Json, *, timezone: str) -> dict[str, Plot]:
     from matplotlib.figure import Figure
 
     found = {}
-    for name, (title, n_panels, height, draw) in _PLOTS.items():
+    for name, (title, n_panels, height, draw) in PLOTS.items():
         with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
             figure = Figure(figsize=(8, height), layout="constrained")
             FigureCanvasAgg(figure)
@@ -143,7 +143,7 @@ def _hours(numbers: Json, panels: list[Axes]) -> None:
     _percents(panel.yaxis)
 
 
-_PLOTS: dict[str, tuple[str, int, float, Callable[[Json, list[Axes]], None]]] = {
+PLOTS: dict[str, tuple[str, int, float, Callable[[Json, list[Axes]], None]]] = {
     "by_day": ("Clicks, sessions and items per day", 3, 6.5, _by_day),
     "session_lengths": ("Session length", 1, 3.6, _session_lengths),
     "length_shares": ("Cumulative share of sessions and clicks by session length", 1, 3.6, _length_shares),

@@ -38,10 +38,16 @@ def to_svg(figure: Figure, name: str) -> bytes:
     figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = sink.getvalue().replace(INK, "currentColor")
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    return text.encode()
+    return re.sub(r'\bstyle="([^"]*)"', _attributes, text).encode()
+
+
+def _attributes(style: re.Match[str]) -> str:
+    """The declarations of a `style` as attributes, which a page's content security policy lets through."""
+    declarations = [declaration.split(": ", 1) for declaration in style[1].split("; ")]
+    return " ".join(f'{name}="{value}"' for name, value in declarations)
 
 
 def to_element(svg: bytes) -> str:
-    """The `svg` element alone, for an HTML page."""
+    """The `svg` element alone, for an HTML page: without metadata, and without a style that would be the whole page's."""
     text = svg.decode()
-    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], count=1, flags=re.DOTALL).strip()
+    return re.sub(r"<(metadata|style)\b.*?</\1>\s*", "", text[text.index("<svg") :], flags=re.DOTALL).strip()

@@ -33,10 +33,9 @@ from sbr_tasks.registry.versions import ModelVersion, load_version, train_versio
 from sbr_tasks.report.page import write_report
 from sbr_tasks.report.profile.build import profile_window
 from sbr_tasks.report.runs import run_rows, run_table
-from sbr_tasks.report.stored import report_of
 from sbr_tasks.report.words import headline
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store
+from sbr_tasks.store import FileRecord, Json, Store, kinds
 from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import Window, build_window, load_window, read_window
@@ -530,7 +529,7 @@ def test_run_that_is_not_asked_to_promote_tells_the_verdict_and_writes_none(
     assert told["reasons"][0].startswith("This run only trained and scored the version (promote: never)")
     assert PromotionLog(store).entries() == []
     steps.write_report(str(D), window.fingerprint, name, run="by hand", is_asked=False)
-    page = report_of(store, name).decode()
+    page = store.get(kinds.UNDECIDED_PAGE.key(day=D, version=name)).decode()
     assert "only trained and scored" in page
     assert "not in the promotion log" in page
     assert not check_store(store).orphans, "the page belongs to its version"
@@ -540,7 +539,7 @@ def test_run_that_is_not_asked_to_promote_tells_the_verdict_and_writes_none(
     again = steps.promote_if_better(str(D), window.fingerprint, name, run="by hand", is_asked=False)
     assert (again["outcome"], again["promoted"]) == (decided["outcome"], False), "what was decided stands"
     steps.write_report(str(D), window.fingerprint, name, run="by hand")
-    assert b"log entry 1" in report_of(store, name)
+    assert b"log entry 1" in store.get(kinds.PAGE.key(day=D, number=1))
 
 
 def test_page_of_a_run_whose_decision_is_lacking_says_so(
@@ -552,7 +551,7 @@ def test_page_of_a_run_whose_decision_is_lacking_says_so(
     window, name = of(D)
     told = steps.write_report(str(D), window.fingerprint, name, run="scheduled__1")
     assert (told["outcome"], told["log_entry"]) == ("undecided", 0)
-    page = report_of(store, name).decode()
+    page = store.get(kinds.UNDECIDED_PAGE.key(day=D, version=name)).decode()
     assert f"Not decided: the promotion log has no decision on {name}." in page
     assert "the task promote_if_better was marked as successful by hand" in page and "verdict: first_champion." in page
     assert "asked not to promote" not in page
@@ -1231,7 +1230,7 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
     promote(store, settings, window, name, run="1")
     page = store.get(write_report(store, settings, D).key).decode()
     assert page.count("<svg") == 2 + 3 + 7  # scores, the learning curve, clicks
-    assert '<th scope="row">99.9% of sessions have at most</th><td>4 clicks</td>' in page
+    assert "<dt>99.9% of sessions have at most</dt><dd>4 clicks</dd>" in page
     assert "Stale" not in page
     assert "before cleansing: " not in page
 
@@ -1240,7 +1239,7 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
     validate_pending(store, settings)
     page = store.get(write_report(store, settings, D).key).decode()
     assert f"Stale: the clicks of {D} have changed since this version was trained." in page
-    assert '<th scope="row">clicks</th><td>800</td>' in page  # still those that the model was trained on
+    assert "<dt>clicks</dt><dd>800</dd>" in page  # still those that the model was trained on
 
     inputs = window.manifest["inputs"] | {
         "window": window.manifest["inputs"]["window"] | {"longest": 3, "longest_action": "cut"}
@@ -1250,7 +1249,7 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
         manifest=window.manifest
         | {"inputs": inputs, "cleansing": window.manifest["cleansing"] | {"too_long": {"sessions": 1200, "clicks_lost": 3400}}},
     )
-    monkeypatch.setattr("sbr_tasks.report.page.window_record", lambda *_: limited)
+    monkeypatch.setattr("sbr_tasks.report.stored.window_record", lambda *_: limited)
     page = store.get(write_report(store, settings, D).key).decode()
     assert "1,200 sessions of more than 3 clicks were cut to their first 3 clicks: 3,400 clicks removed." in page
 

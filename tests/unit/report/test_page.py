@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import Window, build_window, window_record
 from tests.unit.days import Click, at, parquet_settings, write_parquet
+from tests.unit.report.pages import Page
 
 pytestmark = pytest.mark.slow
 
@@ -134,38 +134,9 @@ def decide(shop: tuple[Store, Settings], trained: Trained) -> Decide:
     return write
 
 
-class _Page(HTMLParser):
-    """Addresses that a page names, the text of its cells by row, and its text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.addresses = list[str]()
-        self.rows = list[list[str]]()
-        self.text = ""
-        self._cell = False
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.addresses += [value for name, value in attrs if name in ("src", "href", "xlink:href", "data", "action") and value]
-        if tag == "tr":
-            self.rows.append([])
-        self._cell = tag in ("td", "th") or (self._cell and tag in ("code", "strong"))
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "th"):
-            self._cell = False
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-        if self._cell:
-            self.rows[-1][-1] += data.replace("\N{NO-BREAK SPACE}", " ")
-
-
-def page_of(shop: tuple[Store, Settings], day: date) -> tuple[_Page, str]:
+def page_of(shop: tuple[Store, Settings], day: date) -> tuple[Page, str]:
     html = shop[0].get(write_report(*shop, day).key).decode()
-    return _Page(html), html
+    return Page(html), html
 
 
 @pytest.mark.usefixtures("no_mlflow")
@@ -224,11 +195,13 @@ def test_page_of_a_version_that_was_rolled_back_from_says_so(shop: tuple[Store, 
         at="2020-06-08T09:00:00+00:00",
     )
     PromotionLog(shop[0]).create(rollback)
-    text = page_of(shop, D)[0].text
-    assert f"Retired: rolled back to {first.version} (log entry 3, 8 June 2020, 09:00 UTC, by ann@shop)" in text
-    assert "shelves were empty" in text
+    page, html = page_of(shop, D)
+    text = " ".join(page.text.split())
+    assert '<span class="badge back">Retired</span>' in html
+    assert f"Rolled back to {first.version} Log entry 3, 8 June 2020, 09:00 UTC" in text
+    assert f"shelves were empty Replaced {second.version}. By ann@shop" in text
     assert f"champion when this page was written: {first.version}" in text
-    assert f"Champion again: rolled back from {second.version}" in page_of(shop, BEFORE)[0].text
+    assert f"Rolled back to {first.version} Log entry 3" in " ".join(page_of(shop, BEFORE)[0].text.split())
 
 
 @pytest.mark.usefixtures("no_mlflow")
@@ -257,7 +230,7 @@ def test_page_links_to_the_version_on_an_mlflow_server_without_its_password(
 
     report = write_report(store, remote, D)
     html = store.get(report.key).decode()
-    assert [address for address in _Page(html).addresses if NEVER.match(address)] == [url]
+    assert [address for address in Page(html).addresses if NEVER.match(address)] == [url]
     assert "secret" not in html
     assert report.mlflow_url == url
 
@@ -297,7 +270,7 @@ def test_last_decision_of_the_day_is_told_and_compared_with_the_one_before(
     forced = decide(D, Outcome.FORCED, "Forced regardless of the metrics: a test.")
     report = write_report(*shop, D)
     assert report.promotion == forced
-    page = _Page(shop[0].get(report.key).decode())
+    page = Page(shop[0].get(report.key).decode())
     assert f"Promoted by force: {forced.version}" in page.text
     assert f"Previous run: {day_in_words(BEFORE)}" in page.text  # not the decision before it on the same version
 
@@ -390,7 +363,7 @@ def test_page_names_the_validation_day_unless_it_is_the_day_before(
         window = window_record(*which)
         return replace(window, manifest={**window.manifest, "validation_day": str(day)})
 
-    monkeypatch.setattr("sbr_tasks.report.page.window_record", record)
+    monkeypatch.setattr("sbr_tasks.report.stored.window_record", record)
     decide(D, Outcome.FIRST_CHAMPION)
     said = f"Validation day: {day_in_words(day)}" in page_of(shop, D)[0].text
     assert said is (days_before > 1)

@@ -1,6 +1,6 @@
 // Line charts of a few panels over one axis, explored with the pointer or the keyboard.
 
-import { el, svg } from "./common.js";
+import { el, svg } from "./page.js";
 
 const LEFT = 46,
   RIGHT = 12,
@@ -30,7 +30,7 @@ function chart(host, { label, points, x, ticks, panels, height = 190, describe, 
   let active = points.length - 1;
   let drawn = [];
   let drag = null;
-  const box = el("div", { class: "tip", hidden: true });
+  const box = el("div", { class: "tip", hidden: "" });
   host.classList.add("plots");
   host.append(box);
   set({
@@ -56,8 +56,7 @@ function chart(host, { label, points, x, ticks, panels, height = 190, describe, 
   }
 
   function drawPanel(panel, visible) {
-    const columns = getComputedStyle(host).gridTemplateColumns.split(" ");
-    const width = Math.max(parseFloat(columns[0]) || host.clientWidth, 160);
+    const width = Math.max(host.clientWidth, 160);
     const span = to - from || 1;
     const toX = (value) => LEFT + ((value - from) / span) * (width - LEFT - RIGHT);
     const known = visible
@@ -314,12 +313,4 @@ function dayTicks(from, to, most) {
   return places;
 }
 
-/** Ticks of an axis of whole numbers, such as epochs. */
-function wholeTicks(from, to, most) {
-  const step = [1, 2, 5, 10, 20, 50, 100].find((one) => (to - from) / one < most) ?? 1000;
-  const places = [];
-  for (let at = Math.ceil(from / step) * step; at <= to; at += step) places.push([at, String(at)]);
-  return places;
-}
-
-export { DAY_MS, chart, dayTicks, wholeTicks };
+export { DAY_MS, chart, dayTicks };

@@ -13,28 +13,29 @@ from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 PREFIX = "/sbr-models"
-_BASE = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")  # where Airflow isn't at the root of its host
+AIRFLOW = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
+"""Airflow's path, where it isn't at the root of its host."""
 
 
-async def models_app(scope: Any, receive: Any, send: Any) -> None:
+async def web_app(scope: Any, receive: Any, send: Any) -> None:
     """Passes a request on."""
-    from sbr_models_app import app
+    from sbr_app import app
 
     await app(scope, receive, send)
 
 
-class SbrModelsPlugin(AirflowPlugin):
+class SbrPlugin(AirflowPlugin):
     """Adds the app and its entry in the navigation."""
 
-    name = "sbr_models"
-    fastapi_apps: ClassVar[list[Any]] = [{"app": models_app, "url_prefix": PREFIX, "name": "Models"}]
+    name = "sbr"
+    fastapi_apps: ClassVar[list[Any]] = [{"app": web_app, "url_prefix": PREFIX, "name": "Models"}]
     external_views: ClassVar[list[Any]] = [
         {
             "name": "Models",
-            "href": f"{_BASE}{PREFIX}/",
+            "href": f"{AIRFLOW}{PREFIX}/",
             "destination": "nav",
             "nav_top_level": True,
             "url_route": "models",
-            "icon": f"{_BASE}{PREFIX}/static/icon.svg",
+            "icon": f"{AIRFLOW}{PREFIX}/static/icon.svg",
         }
     ]

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sbr_tasks.errors import RegistryError, SbrError
 from sbr_tasks.registry.log import PromotionLog
-from sbr_tasks.registry.recommend import recommend
-from sbr_tasks.store import Json, Store
+from sbr_tasks.registry.recommend import Recommendation, recommend
+from sbr_tasks.store import Store
 
 MOST_ITEMS = 200
 _SEPARATORS = re.compile(r"[\s,;]+")
 
 
-def side_by_side(store: Store, text: str, other: str | None, *, k: int) -> list[Json]:
+@dataclass(frozen=True)
+class Column:
+    """What one version recommends; or, where it can't be asked (it is unknown, its files are lost), the sentence `fault`."""
+
+    version: str
+    found: Recommendation | None
+    fault: str = ""
+
+
+def side_by_side(store: Store, text: str, other: str | None, *, k: int) -> list[Column]:
     """What the champion and another version expect next in a session, by the NumPy forward pass.
 
     Args:
@@ -22,10 +31,6 @@ def side_by_side(store: Store, text: str, other: str | None, *, k: int) -> list[
         text: Item ids, oldest first, between commas or blanks.
         other: The version beside the champion; None or the champion itself: the champion alone.
         k: Items of each.
-
-    Returns:
-        See `registry.recommend.Recommendation`, with `fault` None. A version that can't be asked (it is unknown, its files are
-        lost, its ids are of another type) has only its `model_version` and the sentence `fault`.
 
     Raises:
         RegistryError: There is no item or too many, or no champion yet.
@@ -50,8 +55,8 @@ def parse_session(text: str) -> list[str]:
     return session
 
 
-def _ask(store: Store, session: Sequence[str], name: str, k: int) -> Json:
+def _ask(store: Store, session: list[str], name: str, k: int) -> Column:
     try:
-        return recommend(store, list(session), k=k, name=name).as_dict() | {"fault": None}
+        return Column(name, recommend(store, session, k=k, name=name))
     except SbrError as error:
-        return {"model_version": name, "fault": str(error)}
+        return Column(name, None, str(error))

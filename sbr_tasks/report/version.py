@@ -1,0 +1,233 @@
+"""What the page of a version shows: all that the store knows of it. It is the report of its run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.clicks.ledger import Ledger
+from sbr_tasks.errors import DamagedError, RegistryError, SbrError
+from sbr_tasks.evaluation.slices import LENGTHS
+from sbr_tasks.registry.gate import Metrics
+from sbr_tasks.registry.log import Decision, Entry, LogState, PromotionLog, fold
+from sbr_tasks.registry.staleness import Staleness, staleness
+from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of
+from sbr_tasks.report.changes import Changes, Facts, changes_between, previous_run
+from sbr_tasks.report.profile.build import Profile, find_profile, inline_plots, profile_of_window
+from sbr_tasks.report.stored import window_of
+from sbr_tasks.store import Json, Store, kinds
+from sbr_tasks.window.build import Window
+from sbr_tasks.window.coverage import describe_cleansing
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class VersionPage:
+    """A version and its run.
+
+    Attributes:
+        name: The version.
+        entries: The promotion log.
+        decision: The last decision on it, or the verdict of a run that wasn't to promote; None where there is neither.
+        version: Its record; None where it can't be read.
+        fault: Why not.
+        window: The window that it was trained and decided on; None where its record is lost.
+        days: What the catalog knows of each day.
+        profile: The data profile of its window; None where there is none.
+        plots: Title and SVG element of each plot of the profile.
+        before: The decision that it is compared with; None where there is no earlier one.
+        changes: What changed since then.
+        ledger: What became of the lines that its run read, where that is worth showing.
+        stale: Which clicks changed since it was trained; None where nobody looked.
+    """
+
+    name: str
+    entries: Sequence[Entry]
+    decision: Decision | None
+    version: ModelVersion | None
+    fault: str | None
+    window: Window | None
+    days: Mapping[date, DayState]
+    profile: Profile | None
+    plots: Sequence[tuple[str, str]]
+    before: Decision | None
+    changes: Changes | None
+    ledger: Ledger | None
+    stale: Staleness | None
+
+    @property
+    def day(self) -> date:
+        """The day of its run."""
+        return date.fromisoformat(self.name[:10])
+
+    @property
+    def state(self) -> LogState:
+        """What the log says now."""
+        return fold(self.entries)
+
+    @property
+    def other_entries(self) -> list[Entry]:
+        """The other entries that decided on the version, or moved the champion to or away from it, newest first."""
+        return [
+            entry
+            for entry in reversed(self.entries)
+            if entry != self.decision
+            and (entry.version == self.name or (entry.before == self.name and entry.champion != self.name))
+        ]
+
+    @property
+    def revisions(self) -> Mapping[str, str]:
+        """By day, the revision of the clicks that it was trained and tested on."""
+        return self.version.manifest["lineage"]["revisions"] if self.version else {}
+
+    @property
+    def settings(self) -> dict[str, Mapping[str, Json]]:
+        """The settings that it was made with, by section."""
+        if self.version is None:
+            return {}
+        made = {
+            "model and training": parameters_of(self.version),
+            "window": self.version.manifest["lineage"]["settings"]["window"],
+        }
+        return {section: values for section, values in made.items() if values}
+
+    @property
+    def by_length(self) -> list[tuple[str, list[tuple[str, Metrics]]]]:
+        """For each length of session, what challenger and champion scored."""
+        if self.decision is None:
+            return []
+        columns = (("challenger", self.decision.version), ("champion", self.decision.opponent or ""))
+        scored = {who: self.decision.by_length[name] for who, name in columns if name in self.decision.by_length}
+        rows = [(length, [(who, found[length]) for who, found in scored.items() if length in found]) for length in LENGTHS]
+        return [(length, found) for length, found in rows if found]
+
+    @property
+    def warnings(self) -> dict[str, list[str]]:
+        """What validation found odd about the clicks of the window, by day."""
+        found = {day: self._state_of(day).warnings_of(rev) for day, rev in sorted(self.revisions.items())}
+        return {day: warnings for day, warnings in found.items() if warnings}
+
+    @property
+    def data_docs(self) -> dict[str, str]:
+        """The days of the window that have Data Docs, each with its revision."""
+        return {day: rev for day, rev in sorted(self.revisions.items()) if rev in self._state_of(day).decided}
+
+    @property
+    def cleansing(self) -> str:
+        """What cleansing kept, in a sentence; empty where the window is lost."""
+        return describe_cleansing(self.window.manifest) if self.window else ""
+
+    @property
+    def odd_validation_day(self) -> date | None:
+        """The validation day, where it isn't the day before."""
+        validated = self.window.validation_day if self.window else None
+        return None if validated == self.day - timedelta(days=1) else validated
+
+    @property
+    def stored_clicks(self) -> dict[date, int]:
+        """The clicks that the store has of each day."""
+        return {day: state.last.rows for day, state in self.days.items() if state.last}
+
+    def _state_of(self, day: str) -> DayState:
+        return self.days.get(date.fromisoformat(day), DayState())
+
+
+def version_page(store: Store, name: str, *, decision: Decision | None = None, is_written: bool = False) -> VersionPage:
+    """What the page of a version shows now.
+
+    Args:
+        store: Has the records.
+        name: The version.
+        decision: The decision to show; None: the last one, or the verdict of a run that wasn't to promote.
+        is_written: Whether this is the page that the run writes: then a profile is made if there is none, and late clicks
+            are looked for. Both may take seconds.
+
+    Raises:
+        RegistryError: Neither the store nor the log knows such a version.
+        DamagedError: The log can't be read.
+    """
+    entries = PromotionLog(store).entries()
+    state = fold(entries)
+    if name not in state.days:
+        load_version(store, name)
+    version, fault = read_version(store, name)
+    decision = decision or state.decisions.get(name) or _verdict(store, name)
+    window = _window_of(store, version, decision)
+    catalog = ClickCatalog(store)
+    days = catalog.days()
+    profile = _profile(store, window, is_made=is_written) if window else None
+    before = previous_run(entries, decision) if decision else None
+    ledger = catalog.ledger_of(date.fromisoformat(name[:10]))
+    return VersionPage(
+        name=name,
+        entries=entries,
+        decision=decision,
+        version=version,
+        fault=fault,
+        window=window,
+        days=days,
+        profile=profile,
+        plots=inline_plots(store, profile) if profile else [],
+        before=before,
+        changes=changes_between(_facts_of(store, before), _facts(decision, window, version)) if before and decision else None,
+        ledger=ledger if ledger and ledger.is_worth_showing else None,
+        stale=staleness(store, [name], days).get(name) if is_written else None,
+    )
+
+
+def read_version(store: Store, name: str) -> tuple[ModelVersion | None, str | None]:
+    """The record of a version, and None; or None, and the sentence that says why it can't be read."""
+    try:
+        return load_version(store, name), None
+    except SbrError as error:
+        return None, str(error)
+
+
+def keep_verdict(store: Store, verdict: Decision) -> None:
+    """Keeps what the gate said of a version that nothing was decided on, for its page."""
+    store.replace_record(_verdict_key(verdict.version), verdict.as_dict())
+
+
+def _verdict(store: Store, name: str) -> Decision | None:
+    if not store.exists(_verdict_key(name)):
+        return None
+    return Decision.model_validate({**store.get_json(_verdict_key(name)), "number": 0})
+
+
+def _verdict_key(name: str) -> str:
+    return kinds.VERDICT.key(day=name[:10], version=name)
+
+
+def _window_of(store: Store, version: ModelVersion | None, decision: Decision | None) -> Window | None:
+    if decision:
+        return window_of(store, decision.as_of, decision.window)
+    return window_of(store, version.as_of, version.window) if version else None
+
+
+def _profile(store: Store, window: Window, *, is_made: bool) -> Profile | None:
+    """The profile of the window's clicks; None where they are gone, as may be of an old run."""
+    try:
+        if is_made:
+            return profile_of_window(store, window.as_of, window.manifest)
+        return find_profile(store, window.as_of, window.manifest["inputs"])
+    except DamagedError as error:
+        logger.warning("The page of %s has no profile of the data: %s", window.as_of, error)
+        return None
+
+
+def _facts_of(store: Store, decision: Decision) -> Facts:
+    """What is still known of an earlier run, whose records may be lost or removed."""
+    version: ModelVersion | None = None
+    try:
+        version = load_version(store, decision.version)
+    except (DamagedError, RegistryError) as error:
+        logger.warning("Some of what changed since the run of %s is unknown: %s", decision.as_of, error)
+    return _facts(decision, window_of(store, decision.as_of, decision.window), version)
+
+
+def _facts(decision: Decision, window: Window | None, version: ModelVersion | None) -> Facts:
+    return Facts(decision, window.manifest if window else None, version.manifest if version else None)
