@@ -15,9 +15,7 @@ from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
 from sbr_dag_parts import DEFAULT_ARGS
-from sbr_run_parts import run_step
-
-from sbr_tasks import steps
+from sbr_run_parts import run_step, workspace
 
 LABELS = {"pin": "Pin: keep the champion", "unpin": "Unpin: let better versions replace it"}
 
@@ -41,15 +39,16 @@ LABELS = {"pin": "Pin: keep the champion", "unpin": "Unpin: let better versions 
     default_args=DEFAULT_ARGS,
 )
 def pin_champion() -> None:
-    """Connects the one step; the work is in `sbr_tasks.steps`."""
+    """Connects the one step; the work is in `sbr_tasks.workspace`."""
 
     @task(execution_timeout=timedelta(minutes=5))
     def pin() -> dict[str, Any]:
         """Records the pin, or its end, in the promotion log."""
         context = get_current_context()
         params = context["params"]
-        step = {"pin": steps.pin_champion, "unpin": steps.unpin_champion}[params["action"]]
-        return run_step(step, params["reason"] or "", run=context["run_id"])
+        opened = workspace()
+        step = opened.pin if params["action"] == "pin" else opened.unpin
+        return run_step(step, params["reason"] or "", actor=context["run_id"])
 
     pin()
 

@@ -14,9 +14,7 @@ from typing import Any
 
 from airflow.sdk import dag, task
 from sbr_dag_parts import CHAMPION, DEFAULT_ARGS
-from sbr_run_parts import run_step
-
-from sbr_tasks import steps
+from sbr_run_parts import run_step, workspace
 
 
 @dag(
@@ -29,12 +27,12 @@ from sbr_tasks import steps
     default_args=DEFAULT_ARGS,
 )
 def publish_recommendations() -> None:
-    """Connects the one step; the work is in `sbr_tasks.steps`."""
+    """Connects the one step; the work is in `sbr_tasks.workspace`."""
 
     @task(execution_timeout=timedelta(hours=1))
     def publish_next_items() -> dict[str, Any]:
         """Scores next items for every item with the champion and writes the best ones."""
-        return run_step(steps.publish_next_items)
+        return run_step(workspace().publish_next_items)
 
     publish_next_items()
 

@@ -17,9 +17,7 @@ from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
 from sbr_dag_parts import CHAMPION, DEFAULT_ARGS
-from sbr_run_parts import run_step
-
-from sbr_tasks import steps
+from sbr_run_parts import run_step, workspace
 
 
 @dag(
@@ -40,14 +38,14 @@ from sbr_tasks import steps
     default_args=DEFAULT_ARGS,
 )
 def rollback_champion() -> None:
-    """Connects the one step; the work is in `sbr_tasks.steps`."""
+    """Connects the one step; the work is in `sbr_tasks.workspace`."""
 
     @task(execution_timeout=timedelta(minutes=30), outlets=[CHAMPION], pool="promotion")
     def roll_back() -> dict[str, Any]:
         """Records the rollback in the promotion log, then updates MLflow and the serving copy."""
         context = get_current_context()
         params = context["params"]
-        done = run_step(steps.roll_back, params["to"], params["reason"], pin=params["pin"], run=context["run_id"])
+        done = run_step(workspace().roll_back, params["to"], params["reason"], pin=params["pin"], actor=context["run_id"])
         context["outlet_events"][CHAMPION].extra.update(done)
         return done
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param, get_current_context
 from airflow.sdk.observability import stats
 
-from sbr_tasks import steps
+from sbr_tasks.days import resolve_as_of
 from sbr_tasks.errors import StepError
 from sbr_tasks.progress import watched_by
+from sbr_tasks.settings import load_settings
 from sbr_tasks.summary import in_one_line
 from sbr_tasks.trigger import FIELDS, Asked, read_form, schema_of
+
+if TYPE_CHECKING:
+    from sbr_tasks.results import Result
+    from sbr_tasks.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +46,20 @@ def trigger_form() -> dict[str, Param]:
 
 def asked() -> Asked:
     """What the parameters of the current run ask for."""
-    return read_form(get_current_context()["params"])
+    context = get_current_context()
+    return read_form(context["params"], context["run_id"])
+
+
+def workspace(overrides: Mapping[str, Any] | None = None) -> Workspace:
+    """The workspace, with settings of the run's own."""
+    from sbr_tasks.workspace import Workspace  # too much to import where DAG files are parsed
+
+    return Workspace.open(overrides)
+
+
+def workspace_as_asked(overrides: Mapping[str, Any] | None = None) -> Workspace:
+    """The workspace with the settings of the run's parameters, which win over `overrides`."""
+    return workspace({**(overrides or {}), **asked().overrides})
 
 
 def result_of(task: str, result: Any) -> Any:
@@ -68,13 +86,16 @@ def resolve_run() -> str:
     run, wanted = context["dag_run"], asked()
     # A backfill's logical date is the start of its interval, except where it takes over a manual run of that date: Airflow
     # then keeps the manual run's interval, which is a day earlier.
-    day = steps.resolve_day(context["params"]["day"], run.run_type.value, run.logical_date)
-    logger.info("Done: %s.", in_one_line({"day": day, "promote": wanted.promote, "settings for this run": wanted.overrides}))
-    return day
+    zone = load_settings().zone
+    given = context["params"]["day"]
+    day = resolve_as_of(day=given, run_type=run.run_type.value, interval_start=run.logical_date, zone=zone)
+    found = {"day": str(day), "promote": wanted.wish.promote, "settings for this run": wanted.overrides or None}
+    logger.info("Done: %s.", in_one_line(found))
+    return str(day)
 
 
-def run_step(step: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """Runs a step, and returns what it does.
+def run_step(step: Callable[..., Result | None], *args: Any, **named: Any) -> Any:
+    """Runs a step, and returns what it does, as JSON.
 
     Its progress goes to Airflow's metrics as gauges (`sbr.TASK.events_per_second`, ...), and a summary to the log at its end.
     """
@@ -85,12 +106,11 @@ def run_step(step: Callable[..., Any], *args: Any, **named: Any) -> Any:
             stats.gauge(f"sbr.{instance.task_id}.{name}", value, tags={"dag_id": instance.dag_id, "task_id": instance.task_id})
 
     with watched_by(gauge):
-        found = step(*args, **named)
-    if found is not None:
-        logger.info("Done: %s.", in_one_line(found))
-    return found
-
-
-def run_as_asked(step: Callable[..., Any], *args: Any, overrides: Sequence[str] = (), **named: Any) -> Any:
-    """Like `run_step`, with the settings of the run's parameters, which win over `overrides`."""
-    return run_step(step, *args, overrides=[*overrides, *asked().overrides], **named)
+        result = step(*args, **named)
+    if result is None:
+        return None
+    if result.text:
+        logger.info("%s", result.text)
+    returned = result.model_dump(mode="json")
+    logger.info("Done: %s.", in_one_line(returned))
+    return returned

@@ -126,8 +126,9 @@ import json, os, sys
 from types import SimpleNamespace
 import daily_retrain, sbr_run_parts
 from sbr_dag_parts import spark_overrides
-from sbr_tasks import steps
+from sbr_tasks.results import PublishedItems
 from sbr_tasks.settings import WindowSettings
+from sbr_tasks.workspace import Workspace
 
 def found(settings, connection):
     os.environ.pop("AIRFLOW_CONN_SPARK_DEFAULT", None)
@@ -137,28 +138,28 @@ def found(settings, connection):
 
 cases = [found(settings, connection) for settings, connection in json.loads(sys.argv[1])]
 os.environ["AIRFLOW_CONN_SPARK_DEFAULT"] = "spark://shop:7077"
-steps.build_window = lambda day, *, overrides: {"given": [day, *overrides]}
+Workspace.build_window = lambda self, day: PublishedItems(model_version=day, file=json.dumps(self.overrides))
 task = SimpleNamespace(dag_id="daily_retrain", task_id="build_window")
-sbr_run_parts.get_current_context = lambda: {"ti": task, "params": {"n_epochs": 3}}
+sbr_run_parts.get_current_context = lambda: {"ti": task, "run_id": "r", "params": {"n_epochs": 3}}
 build_window = daily_retrain.daily_retrain().get_task("build_window").python_callable
-print("FACTS" + json.dumps([cases, build_window({"day": "2020-06-30"})["given"]]))
+print("FACTS" + json.dumps([cases, build_window({"day": "2020-06-30"})]))
 """
 
 
 def test_connection_says_where_spark_works_unless_the_settings_do(tmp_path: Path) -> None:
     on_spark = {"engine": "spark"}
-    cases: list[tuple[dict[str, str], str | None, list[str]]] = [
-        ({}, "spark://shop:7077", []),
-        (on_spark, None, []),
-        (on_spark | {"spark_master": "local[2]"}, "spark://shop:7077", []),
-        (on_spark, "spark://shop:7077", ["window.spark_master=spark://shop:7077"]),
-        (on_spark, '{"conn_type": "spark", "host": "spark://shop", "port": 7077}', ["window.spark_master=spark://shop:7077"]),
+    cases: list[tuple[dict[str, str], str | None, str | None]] = [
+        ({}, "spark://shop:7077", None),
+        (on_spark, None, None),
+        (on_spark | {"spark_master": "local[2]"}, "spark://shop:7077", None),
+        (on_spark, "spark://shop:7077", "spark://shop:7077"),
+        (on_spark, '{"conn_type": "spark", "host": "spark://shop", "port": 7077}', "spark://shop:7077"),
         (
             on_spark,
             '{"conn_type": "spark", "host": "k8s://https://shop", "port": 6443}',
-            ["window.spark_master=k8s://https://shop:6443"],
+            "k8s://https://shop:6443",
         ),
-        (on_spark, '{"conn_type": "spark", "host": "yarn"}', ["window.spark_master=yarn"]),
+        (on_spark, '{"conn_type": "spark", "host": "yarn"}', "yarn"),
     ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "SBR_"))}
     environment |= {"AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "dags"), "SBR_WINDOW__ENGINE": "spark"}
@@ -166,8 +167,9 @@ def test_connection_says_where_spark_works_unless_the_settings_do(tmp_path: Path
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found, given_to_step = json.loads(done.stdout.split("FACTS", 1)[1])
-    assert found == [overrides for _, _, overrides in cases]
-    assert given_to_step == ["2020-06-30", "window.spark_master=spark://shop:7077", "model.n_epochs=3"]
+    assert found == [{"window.spark_master": master} if master else {} for _, _, master in cases]
+    assert given_to_step["model_version"] == "2020-06-30"
+    assert json.loads(given_to_step["file"]) == {"window.spark_master": "spark://shop:7077", "model.n_epochs": 3}
 
 
 @pytest.fixture(scope="module")

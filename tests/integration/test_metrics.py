@@ -27,14 +27,14 @@ from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
 
 import sbr_run_parts
-from sbr_tasks import steps
 
 stats.initialize(factory=get_stats_factory(), export_legacy_names=False)
 task = SimpleNamespace(dag_id="daily_retrain", task_id="train_gru4rec")
-sbr_run_parts.get_current_context = lambda: {"ti": task, "params": {"n_epochs": 2}}
+sbr_run_parts.get_current_context = lambda: {"ti": task, "run_id": "r", "params": {"n_epochs": 2}}
 day = sys.argv[1]
-steps.ingest_clicks(day), steps.validate_clicks(day)
-sbr_run_parts.run_as_asked(steps.train_gru4rec, day, steps.build_window(day)["window"])
+workspace = sbr_run_parts.workspace_as_asked()
+workspace.ingest_clicks(day), workspace.validate_clicks(day)
+sbr_run_parts.run_step(workspace.train_gru4rec, day, workspace.build_window(day).window)
 """
 
 # The same for a step that does nothing but tell how far it is.

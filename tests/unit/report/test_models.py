@@ -42,7 +42,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return load_settings([f"store={tmp_path / 'store'}"])
+    return load_settings({"store": str(tmp_path / "store")})
 
 
 def write_model(store: Store, name: str, favourite: int) -> None:
@@ -184,7 +184,7 @@ def test_an_unknown_version_is_refused_with_a_sentence(store: Store, settings: S
 
 def test_only_a_server_of_mlflow_has_an_address_and_it_shows_no_password(settings: Settings) -> None:
     assert model_url(settings) is None
-    served = load_settings(["mlflow.tracking_uri=https://user:secret@mlflow.example/base/"])
+    served = load_settings({"mlflow.tracking_uri": "https://user:secret@mlflow.example/base/"})
     assert model_url(served) == "https://mlflow.example/base/#/models/gru4rec"
 
 
