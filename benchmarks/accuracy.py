@@ -19,7 +19,7 @@ from sbr_tasks.evaluation.ranking import evaluate
 from sbr_tasks.experiments.offline import apply_protocol, read_sessions
 from sbr_tasks.gru4rec.progress import train_shown
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
-from sbr_tasks.settings import Settings, load_settings
+from sbr_tasks.settings import Settings, load_settings, parse_overrides
 from sbr_tasks.window.sessions import ItemIndex, Sessions, no_sessions
 
 _COMMON = ["model.layers=[100]", "model.n_epochs=10", "model.learning_rate=0.1", "model.n_sample=2048", "model.momentum=0"]
@@ -48,7 +48,7 @@ def main() -> None:
     rows = []
     for name in options.only.split(","):
         published = [] if name == "given" else [*_COMMON, *PUBLISHED[name]]
-        settings = load_settings([*published, *options.set, "source.format=gru4rec"])
+        settings = load_settings(parse_overrides([*published, *options.set, "source.format=gru4rec"]))
         train = read_sessions([options.train], settings.source, "--train")
         test = read_sessions(options.test, settings.source, "--test")
         split = apply_protocol(train, test)

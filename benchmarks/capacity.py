@@ -50,12 +50,15 @@ LOOKS_PER_S = 20
 # One step, as a task runs it; its summary is the last line.
 _STEP = """
 import json, sys
-from sbr_tasks import steps
+from sbr_tasks.settings import parse_overrides
+from sbr_tasks.wish import Wish
+from sbr_tasks.workspace import Workspace
 
 step, overrides, *names = sys.argv[1:]
 # A promotion costs more than a decision to keep the champion.
-more = {"force": "its cost is measured"} if step == "promote_if_better" else {}
-print(json.dumps(getattr(steps, step)(*names, overrides=json.loads(overrides), **more)))
+more = [Wish("force", "its cost is measured")] if step == "promote_if_better" else []
+workspace = Workspace.open(parse_overrides(json.loads(overrides)))
+print(getattr(workspace, step)(*names, *more).model_dump_json())
 """
 
 Json = dict[str, Any]
@@ -251,7 +254,7 @@ def _environment() -> dict[str, str]:
 
 def _sbr(folder: Path, *words: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run([sys.executable, "-m", "sbr_tasks.cli", *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "sbr_tasks", *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

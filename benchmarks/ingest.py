@@ -57,7 +57,7 @@ def _compare(clicks: int, days: int, rounds: int, contenders: tuple[str, ...]) -
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "clicks.dat"
         size = ["--clicks", str(clicks), "--days", str(days), "--shuffle"]
-        demo = [sys.executable, "-m", "sbr_tasks.cli", "demo-clicks", "--out", str(file), *size]
+        demo = [sys.executable, "-m", "sbr_tasks", "demo-clicks", "--out", str(file), *size]
         subprocess.run(demo, check=True, stdout=subprocess.DEVNULL)
         for _ in range(rounds):
             for name in contenders:
@@ -114,7 +114,7 @@ def _ingest(file: Path) -> float:
     from sbr_tasks.store import Store
 
     with tempfile.TemporaryDirectory() as folder:
-        settings = load_settings([f"store={folder}", f"source.path={file}"])
+        settings = load_settings({"store": str(folder), "source.path": str(file)})
         started = time.perf_counter()
         ingest(Store.open(settings), settings)
         return time.perf_counter() - started

@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--airflow", action="store_true", help="also from a real Airflow, which takes a minute to start")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        settings = load_settings([f"store={folder}"])
+        settings = load_settings({"store": str(folder)})
         seed_history(Store.open(settings), LAST, options.versions)
         size = len(answer(settings))
         contenders: dict[str, Callable[[], float]] = {

@@ -34,7 +34,7 @@ from sbr_tasks.evaluation.metrics import KNOWN_TARGETS
 from sbr_tasks.registry.gate import COMPARED, Metrics
 from sbr_tasks.registry.scoring import score_models
 from sbr_tasks.registry.versions import train_version
-from sbr_tasks.settings import Settings, load_settings
+from sbr_tasks.settings import Settings, load_settings, parse_overrides
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import build_window
@@ -87,7 +87,7 @@ def main() -> None:
         store, days = prepare([*options.set, *source], options.days)
         gates, mornings = [], []
         for name, overrides in WAYS.items():
-            way = train_days(store, load_settings([*options.set, *source, *overrides]), days)
+            way = train_days(store, load_settings(parse_overrides([*options.set, *source, *overrides])), days)
             print(f"{name}: {len(days)} versions are trained", flush=True)
             if name == "window":
                 gates += gate_rows(f"{name}, its own test", way, cleanse="window")
@@ -104,7 +104,7 @@ def main() -> None:
 
 def prepare(overrides: Sequence[str], n_days: int) -> tuple[Store, list[date]]:
     """Ingests and validates the clicks, and returns their last days, with the day before them."""
-    settings = load_settings(overrides)
+    settings = load_settings(parse_overrides(overrides))
     store = Store.open(settings)
     ingest(store, settings)
     validate_pending(store, settings)

@@ -288,7 +288,7 @@ def sample(running: RunningStack) -> Sample:
 def sbr(running: RunningStack, *words: str) -> Json:
     """What `sbr WORDS --json` prints of the stack's store."""
     overrides = [word for override in running.overrides for word in ("--set", override)]
-    command = [sys.executable, "-m", "sbr_tasks.cli", *words, "--json", *overrides]
+    command = [sys.executable, "-m", "sbr_tasks", *words, "--json", *overrides]
     done = subprocess.run(
         command, cwd=running.stack.folder / "settings", env=environment(), capture_output=True, text=True, check=False
     )

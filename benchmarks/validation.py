@@ -75,7 +75,7 @@ def _prepare(place: Path, case: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "clicks.dat"
         write_demo_clicks(file, end=END, days=days, clicks=clicks)
-        settings = load_settings([f"store={place}", f"source.path={file}"])
+        settings = load_settings({"store": str(place), "source.path": str(file)})
         ingest(Store.open(settings), settings)
     return {}
 
@@ -105,7 +105,7 @@ def _validate(place: Path, case: str) -> dict[str, float]:
     from sbr_tasks.validation.gx import great_expectations
 
     great_expectations().get_context(mode="ephemeral")
-    settings = load_settings([f"store={place}"])
+    settings = load_settings({"store": str(place)})
     started = time.perf_counter()
     validated = validate_pending(Store.open(settings), settings)
     if len(validated.accepted) != CASES[case][1]:

@@ -97,17 +97,17 @@ def _generated(cache: Path, clicks: int, *, with_strings: bool = True) -> tuple[
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "clicks.dat"
             size = ["--clicks", str(clicks), "--days", str(DAYS), "--end", str(AS_OF)]
-            command = [sys.executable, "-m", "sbr_tasks.cli", "demo-clicks", "--out", str(file), *size]
+            command = [sys.executable, "-m", "sbr_tasks", "demo-clicks", "--out", str(file), *size]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            _fill(integers, [f"source.path={file}"])
+            _fill(integers, {"source.path": str(file)})
     if with_strings and not strings.exists():
         with tempfile.TemporaryDirectory() as folder:
             _write_with_strings(integers, Path(folder))
-            _fill(strings, [f"source.path={folder}", "source.format=parquet", "source.id_type=string"])
+            _fill(strings, {"source.path": folder, "source.format": "parquet", "source.id_type": "string"})
     return integers, strings
 
 
-def _fill(store: Path, source: list[str]) -> None:
+def _fill(store: Path, source: dict[str, str]) -> None:
     """Makes a store of accepted days; it appears whole or not at all."""
     from sbr_tasks.clicks.catalog import ClickCatalog
     from sbr_tasks.clicks.ingest import ingest
@@ -116,7 +116,7 @@ def _fill(store: Path, source: list[str]) -> None:
 
     building = store.with_name(f"{store.name}.building")
     shutil.rmtree(building, ignore_errors=True)
-    settings = load_settings([f"store={building}", *source])
+    settings = load_settings({"store": str(building), **source})
     opened = Store.open(settings)
     accepted = {"accepted": True, "failures": [], "warnings": [], "result": None, "data_docs": None}
     decisions = {r.day: accepted | {"revision": r.as_dict()} for r in ingest(opened, settings).revisions}
@@ -162,7 +162,7 @@ def _window(store: Path) -> dict[str, float]:
     from sbr_tasks.window.stages import Stages
 
     shutil.rmtree(store / "windows", ignore_errors=True)
-    settings = load_settings([f"store={store}", f"window.days={DAYS}"])
+    settings = load_settings({"store": str(store), "window.days": DAYS})
     opened, stages = Store.open(settings), Stages()
     with stages("touch memory"):
         touch_memory(TOUCHED_GB)

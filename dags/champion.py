@@ -8,10 +8,9 @@ from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
 
-from sbr_tasks import steps
 from sbr_tasks.airflow.assets import CHAMPION, announce
 from sbr_tasks.airflow.defaults import DEFAULT_ARGS
-from sbr_tasks.airflow.runs import run_step
+from sbr_tasks.airflow.runs import run_step, workspace
 
 ROLLBACK = """### Rolls back to an earlier champion
 
@@ -60,14 +59,15 @@ by_hand = partial(
     doc_md=ROLLBACK,
 )
 def rollback_champion() -> None:
-    """Connects the one step; the work is in `sbr_tasks.steps`."""
+    """Connects the one step; the work is in `sbr_tasks.workspace`."""
 
     @task(execution_timeout=timedelta(minutes=30), outlets=[CHAMPION], pool="promotion")
     def roll_back() -> dict[str, Any]:
         """Records the rollback in the promotion log, then updates MLflow and the serving copy."""
         context = get_current_context()
         params = context["params"]
-        return announce(run_step(steps.roll_back, params["to"], params["reason"], pin=params["pin"], run=context["run_id"]))
+        named = {"pin": params["pin"], "actor": context["run_id"]}
+        return announce(run_step(workspace().roll_back, params["to"], params["reason"], **named))
 
     roll_back()
 
@@ -86,15 +86,15 @@ def rollback_champion() -> None:
     doc_md=PIN,
 )
 def pin_champion() -> None:
-    """Connects the one step; the work is in `sbr_tasks.steps`."""
+    """Connects the one step; the work is in `sbr_tasks.workspace`."""
 
     @task(execution_timeout=timedelta(minutes=5))
     def pin() -> dict[str, Any]:
         """Records the pin, or its end, in the promotion log."""
         context = get_current_context()
         params = context["params"]
-        step = {"pin": steps.pin_champion, "unpin": steps.unpin_champion}[params["action"]]
-        return run_step(step, params["reason"] or "", run=context["run_id"])
+        step = workspace().pin if params["action"] == "pin" else workspace().unpin
+        return run_step(step, params["reason"] or "", actor=context["run_id"])
 
     pin()
 

@@ -47,15 +47,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow.sdk import CronDataIntervalTimetable, PokeReturnValue, TaskGroup, dag, get_current_context, task
+from airflow.sdk import CronDataIntervalTimetable, PokeReturnValue, TaskGroup, dag, task
 
-from sbr_tasks import steps
 from sbr_tasks.airflow.alerts import deadline, require_notifier
 from sbr_tasks.airflow.assets import CHAMPION, announce
 from sbr_tasks.airflow.defaults import DEFAULT_ARGS
 from sbr_tasks.airflow.links import DATA_DOCS, MLFLOW, REPORT, with_links
 from sbr_tasks.airflow.parameters import trigger_form
-from sbr_tasks.airflow.runs import asked, names_of, resolve_run, result_of, run_as_asked
+from sbr_tasks.airflow.runs import asked, names_of, resolve_run, result_of, run_step, workspace_as_asked
 from sbr_tasks.airflow.sensors import polling, wait_for_clicks
 from sbr_tasks.airflow.spark import spark_overrides
 from sbr_tasks.settings import load_settings
@@ -76,7 +75,7 @@ require_notifier(SETTINGS)
     deadline=deadline(SETTINGS),
 )
 def daily_retrain() -> None:
-    """Connects the steps; the work is in `sbr_tasks.steps`."""
+    """Connects the steps; the work is in `sbr_tasks.workspace`."""
 
     @task(execution_timeout=timedelta(minutes=5))
     def resolve_day() -> str:
@@ -87,47 +86,50 @@ def daily_retrain() -> None:
     def ingest_clicks(day: str) -> PokeReturnValue:
         """Ingests the day, and missing days of its window, in one pass; a scheduled run waits for its clicks."""
         day = result_of("resolve_day", day)
-        return wait_for_clicks(day, SETTINGS.source, lambda: run_as_asked(steps.ingest_clicks, day))
+        workspace = workspace_as_asked()
+        return wait_for_clicks(day, SETTINGS.source, lambda: run_step(workspace.ingest_clicks, day))
 
     @task(execution_timeout=timedelta(hours=2))
     def validate_clicks(ingested: dict[str, Any]) -> dict[str, Any]:
         """Accepts or quarantines each ingested day with Great Expectations; fails if the day is bad."""
-        return run_as_asked(steps.validate_clicks, result_of("ingest_clicks", ingested)["day"])
+        day = result_of("ingest_clicks", ingested)["day"]
+        return run_step(workspace_as_asked().validate_clicks, day)
 
     @task(execution_timeout=timedelta(hours=1))
     def build_window(validated: dict[str, Any]) -> dict[str, Any]:
         """Cleanses the days of the window and splits them into training, validation and test sessions."""
         day = result_of("validate_clicks", validated)["day"]
-        return run_as_asked(steps.build_window, day, overrides=spark_overrides(SETTINGS.window))
+        return run_step(workspace_as_asked(spark_overrides(SETTINGS.window)).build_window, day)
 
     @task(execution_timeout=timedelta(hours=12), pool="training", queue="training")
     def train_gru4rec(window: dict[str, Any]) -> dict[str, Any]:
         """Trains the challenger and registers it as a version."""
         window = result_of("build_window", window)
-        return run_as_asked(steps.train_gru4rec, window["day"], window["window"])
+        return run_step(workspace_as_asked().train_gru4rec, window["day"], window["window"])
 
     @task(execution_timeout=timedelta(hours=4))
     def evaluate_models(challenger: dict[str, Any]) -> dict[str, Any]:
         """Scores challenger, champion and baselines on the same events of the day."""
-        return run_as_asked(steps.evaluate_models, *names_of(challenger))
+        names = names_of(challenger)
+        return run_step(workspace_as_asked().evaluate_models, *names)
 
     @task(execution_timeout=timedelta(hours=1), pool="promotion")
     def promote_if_better(challenger: dict[str, Any]) -> dict[str, Any]:
         """Writes the decision, with its reasons, into the promotion log."""
-        named = {"run": get_current_context()["run_id"], "force": asked().reason, "is_asked": asked().promote != "never"}
-        return run_as_asked(steps.promote_if_better, *names_of(challenger), **named)
+        names = names_of(challenger)
+        return run_step(workspace_as_asked().promote_if_better, *names, asked().wish)
 
     @task(execution_timeout=timedelta(minutes=5), outlets=[CHAMPION])
     def announce_champion(decision: dict[str, Any]) -> dict[str, Any]:
         """Updates the asset `champion` if this run's version is the champion; otherwise it is skipped."""
-        found = run_as_asked(steps.champion_event, result_of("promote_if_better", decision))
+        found = run_step(workspace_as_asked().champion_event, result_of("promote_if_better", decision))
         return announce(found["event"], otherwise=found["why"])
 
     @task(execution_timeout=timedelta(hours=1))
     def write_report(challenger: dict[str, Any]) -> dict[str, Any]:
         """Writes the page of this run."""
-        named = {"run": get_current_context()["run_id"], "is_asked": asked().promote != "never"}
-        return run_as_asked(steps.write_report, *names_of(challenger), **named)
+        names = names_of(challenger)
+        return run_step(workspace_as_asked().write_report, *names, asked().wish)
 
     day = resolve_day()
     with TaskGroup("clicks", prefix_group_id=False, tooltip="From the source to accepted days"):

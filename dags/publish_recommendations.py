@@ -14,10 +14,9 @@ from typing import Any
 
 from airflow.sdk import dag, task
 
-from sbr_tasks import steps
 from sbr_tasks.airflow.assets import CHAMPION
 from sbr_tasks.airflow.defaults import DEFAULT_ARGS
-from sbr_tasks.airflow.runs import run_step
+from sbr_tasks.airflow.runs import run_step, workspace
 
 
 @dag(
@@ -30,12 +29,12 @@ from sbr_tasks.airflow.runs import run_step
     default_args=DEFAULT_ARGS,
 )
 def publish_recommendations() -> None:
-    """Connects the one step; the work is in `sbr_tasks.steps`."""
+    """Connects the one step; the work is in `sbr_tasks.workspace`."""
 
     @task(execution_timeout=timedelta(hours=1))
     def publish_next_items() -> dict[str, Any]:
         """Scores next items for every item with the champion and writes the best ones."""
-        return run_step(steps.publish_next_items)
+        return run_step(workspace().publish_next_items)
 
     publish_next_items()
 

@@ -20,9 +20,8 @@ from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
 
-from sbr_tasks import steps
 from sbr_tasks.airflow.defaults import DEFAULT_ARGS
-from sbr_tasks.airflow.runs import run_step
+from sbr_tasks.airflow.runs import run_step, workspace
 
 KEEP_HELP = "Days before the newest decided day whose runs are kept. Default: upkeep.keep_days."
 
@@ -38,17 +37,17 @@ KEEP_HELP = "Days before the newest decided day whose runs are kept. Default: up
     default_args=DEFAULT_ARGS,
 )
 def store_upkeep() -> None:
-    """Connects the two steps; the work is in `sbr_tasks.steps`."""
+    """Connects the two steps; the work is in `sbr_tasks.workspace`."""
 
     @task(execution_timeout=timedelta(hours=12))
     def check_store() -> dict[str, Any]:
         """Verifies every file that a record of the store names; fails if one is missing or damaged."""
-        return run_step(steps.check_store)
+        return run_step(workspace().check_store)
 
     @task(execution_timeout=timedelta(hours=12))
     def clear_store() -> dict[str, Any]:
         """Removes what no retained run and no log entry needs."""
-        return run_step(steps.clear_store, get_current_context()["params"]["keep_days"])
+        return run_step(workspace().clear_store, get_current_context()["params"]["keep_days"])
 
     check_store() >> clear_store()
 

@@ -34,6 +34,15 @@ def parse_day(text: str) -> date:
         raise DayError(f"Expected a day as YYYY-MM-DD, such as 2020-06-30; found {text!r}.") from None
 
 
+def as_day(day: date | str) -> date:
+    """A day that is given as a date or as `YYYY-MM-DD`.
+
+    Raises:
+        DayError: A text isn't a calendar day in that form.
+    """
+    return day if isinstance(day, date) else parse_day(day)
+
+
 def resolve_as_of(*, day: str | None, run_type: str, interval_start: datetime | None, zone: tzinfo) -> date:
     """The day whose clicks are new to a run.
 

@@ -13,6 +13,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -647,11 +648,12 @@ class Settings(BaseSettings):
         return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls)
 
 
-def load_settings(overrides: Iterable[str] | Mapping[str, Any] = (), *, cwd: Path | None = None) -> Settings:
+def load_settings(overrides: Mapping[str, Any] | None = None, *, cwd: Path | None = None) -> Settings:
     """Reads the settings from file, environment and overrides.
 
     Args:
-        overrides: `("window.days=7", ...)` as on the command line, or a nested mapping.
+        overrides: Settings that win over file and environment, by dotted name (`{"window.days": 7}`), nested
+            (`{"window": {"days": 7}}`), or both.
         cwd: The folder that is searched for `sbr.toml`; the working folder by default.
 
     Raises:
@@ -659,7 +661,7 @@ def load_settings(overrides: Iterable[str] | Mapping[str, Any] = (), *, cwd: Pat
     """
     folder = cwd or Path.cwd()
     file = settings_file(folder)
-    given = dict(overrides) if isinstance(overrides, Mapping) else _parse_overrides(overrides)
+    given = _nested(overrides or {})
     _refuse_unknown_environment()
 
     class FromFile(Settings):
@@ -694,24 +696,34 @@ def settings_file(folder: Path | None = None) -> Path | None:
     return file if file.is_file() else None
 
 
-def _parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for override in overrides:
-        key, equals, text = override.partition("=")
+def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
+    """Overrides as the command line has them (`window.days=7`), by dotted name; of one given twice, the last counts.
+
+    Raises:
+        SettingsError: A word isn't `key=value`.
+    """
+    overrides: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
         if not equals or not key:
-            raise SettingsError(f"Expected --set key=value, such as --set window.days=7; found {override!r}.")
-        *sections, leaf = key.strip().split(".")
+            raise SettingsError(f"Expected --set key=value, such as --set window.days=7; found {word!r}.")
+        try:
+            overrides[key.strip()] = json.loads(text)
+        except json.JSONDecodeError:
+            overrides[key.strip()] = text
+    return overrides
+
+
+def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in overrides.items():
+        *sections, leaf = key.split(".")
         node = tree
         for section in sections:
             node = node.setdefault(section, {})
             if not isinstance(node, dict):
-                raise SettingsError(
-                    f"{override!r} sets a part of {section!r}, which another --set gives as a whole; use one of them."
-                )
-        try:
-            node[leaf] = json.loads(text)
-        except json.JSONDecodeError:
-            node[leaf] = text
+                raise SettingsError(f"{key!r} sets a part of {section!r}, which is also given as a whole; use one of them.")
+        node[leaf] = deepcopy(value)
     return tree
 
 

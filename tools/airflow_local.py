@@ -173,7 +173,7 @@ def _retrain(airflow: LocalAirflow, days: list[date], started: bool) -> list[bac
 
 def _sbr(airflow: LocalAirflow, *words: str, capture: bool = False) -> str:
     """Runs `sbr WORDS` with the settings of the tasks; returns its output, if captured."""
-    command = [sys.executable, "-c", "from sbr_tasks.cli import main; main()", *words]
+    command = [sys.executable, "-m", "sbr_tasks", *words]
     environment = inherited_environment() | airflow.environment()
     done = subprocess.run(
         command, env=environment, cwd=ROOT, stdout=subprocess.PIPE if capture else None, text=True, check=False

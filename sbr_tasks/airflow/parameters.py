@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from airflow.sdk import Param
 
 from sbr_tasks.errors import SettingsError
 from sbr_tasks.settings import Settings, load_settings
-
-Promote = Literal["gate", "never", "force"]
+from sbr_tasks.wish import Promote, Wish
 
 _AS_SET = "Default (from the settings)"
 _DAY = "Day to retrain for. Required for a single run (the logical date above is ignored); leave empty in a backfill."
@@ -56,15 +54,12 @@ class Asked:
     """What a run was asked for.
 
     Attributes:
-        overrides: Settings of this run only, as on the command line (`model.n_epochs=3`).
-        promote: `gate`: the gate decides; `never`: the version is trained, scored and reported, but not promoted;
-            `force`: the version is promoted regardless of its metrics.
-        reason: The reason for `force`; None otherwise.
+        overrides: Settings of this run only, by dotted name (`model.n_epochs`).
+        wish: Whether its version is to be promoted, why, and which run says so.
     """
 
-    overrides: tuple[str, ...] = ()
-    promote: Promote = "gate"
-    reason: str | None = None
+    overrides: Mapping[str, Any]
+    wish: Wish
 
 
 def trigger_form() -> dict[str, Param]:
@@ -96,11 +91,12 @@ def schema_of(name: str) -> dict[str, Any]:
     return {**found, "description": description, "allOf": [bounds]}  # beside the type, bounds would silently change the input
 
 
-def read_form(given: Mapping[str, Any]) -> Asked:
+def read_form(given: Mapping[str, Any], run: str | None = None) -> Asked:
     """What the parameters of a run ask for, checked as far as the form can't.
 
     Args:
         given: By name: the parameters of `FIELDS`, `promote`, `reason` and `day`, which is read by `days.resolve_as_of`.
+        run: The name of the run.
 
     Raises:
         SettingsError: A parameter is unknown, a setting is out of bounds, a forced promotion has no reason, or a reason is
@@ -124,13 +120,8 @@ def read_form(given: Mapping[str, Any]) -> Asked:
             f"The parameter 'reason' is for a forced promotion, but promote is {promote!r}. "
             "Trigger the DAG again with promote 'force', or without a reason."
         )
-    asked = {field.setting: given[name] for name, field in FIELDS.items() if given.get(name) is not None}
-    if "model.n_epochs" in asked and load_settings(_as_overrides(asked)).training.warm_start == "parent":
-        asked["training.warm_epochs"] = asked["model.n_epochs"]  # the limit for a warm start
-    overrides = _as_overrides(asked)
-    load_settings(overrides)
-    return Asked(overrides, promote, reason or None)
-
-
-def _as_overrides(asked: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(f"{setting}={json.dumps(value)}" for setting, value in asked.items())
+    overrides = {field.setting: given[name] for name, field in FIELDS.items() if given.get(name) is not None}
+    settings = load_settings(overrides)
+    if "model.n_epochs" in overrides and settings.training.warm_start == "parent":
+        overrides["training.warm_epochs"] = overrides["model.n_epochs"]  # the limit for a warm start
+    return Asked(overrides, Wish(promote, reason or None, run))

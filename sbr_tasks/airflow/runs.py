@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context
 
-from sbr_tasks import steps
 from sbr_tasks.airflow.metrics import gauge_progress
 from sbr_tasks.airflow.parameters import Asked, read_form
+from sbr_tasks.days import resolve_as_of
 from sbr_tasks.errors import StepError
 from sbr_tasks.progress import watched_by
+from sbr_tasks.settings import load_settings
 from sbr_tasks.summary import in_one_line
+
+if TYPE_CHECKING:
+    from sbr_tasks.results import Result
+    from sbr_tasks.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 
 def asked() -> Asked:
     """What the parameters of the current run ask for."""
-    return read_form(get_current_context()["params"])
+    context = get_current_context()
+    return read_form(context["params"], context["run_id"])
+
+
+def workspace(overrides: Mapping[str, Any] | None = None) -> Workspace:
+    """The workspace, with settings for this run only."""
+    from sbr_tasks.workspace import Workspace  # too much to import where DAG files are parsed
+
+    return Workspace.open(overrides)
+
+
+def workspace_as_asked(overrides: Mapping[str, Any] | None = None) -> Workspace:
+    """The workspace with the settings of the run's parameters, which win over `overrides`."""
+    return workspace({**(overrides or {}), **asked().overrides})
 
 
 def resolve_run() -> str:
@@ -29,9 +47,12 @@ def resolve_run() -> str:
     run, wanted = context["dag_run"], asked()
     # A backfill's logical date is the start of its interval, except where it takes over a manual run of that date: Airflow
     # then keeps the manual run's interval, which is a day earlier.
-    day = steps.resolve_day(context["params"]["day"], run.run_type.value, run.logical_date)
-    logger.info("Done: %s.", in_one_line({"day": day, "promote": wanted.promote, "settings for this run": wanted.overrides}))
-    return day
+    zone = load_settings().zone
+    given = context["params"]["day"]
+    day = resolve_as_of(day=given, run_type=run.run_type.value, interval_start=run.logical_date, zone=zone)
+    summary = {"day": str(day), "promote": wanted.wish.promote, "settings for this run": wanted.overrides or None}
+    logger.info("Done: %s.", in_one_line(summary))
+    return str(day)
 
 
 def result_of(task: str, result: Any) -> Any:
@@ -58,14 +79,12 @@ def names_of(challenger: dict[str, Any]) -> tuple[str, str, str]:
     return challenger["day"], challenger["window"], challenger["model_version"]
 
 
-def run_step(step: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """Runs a step and returns its result. Its progress becomes metrics; a summary of the result ends the log."""
+def run_step(step: Callable[..., Result], *args: Any, **named: Any) -> Any:
+    """Runs a step and returns its result as JSON. Its progress becomes metrics; its table and a summary end the log."""
     with watched_by(gauge_progress):
         result = step(*args, **named)
-    logger.info("Done: %s.", in_one_line(result))
-    return result
-
-
-def run_as_asked(step: Callable[..., Any], *args: Any, overrides: Sequence[str] = (), **named: Any) -> Any:
-    """Like `run_step`, with the settings of the run's parameters, which win over `overrides`."""
-    return run_step(step, *args, overrides=[*overrides, *asked().overrides], **named)
+    if result.text:
+        logger.info("%s", result.text)
+    returned = result.model_dump(mode="json")
+    logger.info("Done: %s.", in_one_line(returned))
+    return returned

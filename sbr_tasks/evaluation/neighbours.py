@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
 
 from sbr_tasks.evaluation.scorer import Indices, Rows, Scores, faint_popularity, known_only
 from sbr_tasks.window.sessions import ItemIndex, Sessions
@@ -54,6 +53,8 @@ class _PastSessions:
     """
 
     def __init__(self, sessions: Sessions, index: ItemIndex) -> None:
+        from scipy.sparse import coo_array
+
         recency = np.arange(sessions.n_sessions)
         ended_us = sessions.last_click_us
         if ended_us is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array, csr_array
 
 from sbr_tasks.evaluation.scorer import Indices, LastItemState, Rows, Scores, faint_popularity
 from sbr_tasks.window.sessions import ItemIndex, Sessions
@@ -29,6 +28,8 @@ class SequentialRules(LastItemState):
             index: The items to rank.
             steps: Most clicks from the item of a rule to the one that it leads to; the next click is 1 apart.
         """
+        from scipy.sparse import coo_array, csr_array
+
         self.index = index
         items = index.encode(sessions.item_ids)
         session = np.repeat(np.arange(sessions.n_sessions), sessions.lengths)

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 from tabulate import tabulate
 
@@ -133,6 +132,8 @@ def read_sessions(paths: Sequence[str], source: SourceSettings, named_by: str) -
     Raises:
         SourceError: The clicks are absent or can't be read, or one has no id or time.
     """
+    import pandas as pd
+
     files = [file for path in paths for file in find_files(str(Path(path).expanduser().absolute()), named_by=named_by)]
     tables = [table.select(_COLUMNS) for table in read_files(files, source)]
     where = ", ".join(map(str, files))

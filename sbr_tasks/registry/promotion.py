@@ -23,6 +23,7 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store
 from sbr_tasks.window.build import Window
 from sbr_tasks.window.coverage import coverage_notes
+from sbr_tasks.wish import Wish, require_reason
 
 logger = logging.getLogger(__name__)
 
@@ -51,16 +52,8 @@ def score_contenders(
     return score_models(store, settings, window, usable), fault
 
 
-def promote_if_better(
-    store: Store,
-    settings: Settings,
-    window: Window,
-    name: str,
-    *,
-    run: str,
-    force: str | None = None,
-    forces_once: bool = False,
-    overridden: Sequence[str] = (),
+def commit_decision(
+    store: Store, settings: Settings, window: Window, name: str, wish: Wish, *, overridden: Sequence[str] = ()
 ) -> tuple[Decision, bool]:
     """Decides on a challenger, commits the decision and updates MLflow and the serving copy from the log.
 
@@ -72,9 +65,7 @@ def promote_if_better(
         settings: Margin, confidence and floors of the gate.
         window: The window whose test day both are scored on.
         name: The challenger.
-        run: What is deciding, for the log.
-        force: Why a person wants the challenger to be champion whatever its metrics.
-        forces_once: `run` may be repeated, unlike a person's wish: what it forced before holds, whoever came after.
+        wish: Whether the gate decides or a person, who decides, and why.
         overridden: Settings for this run only (`model.n_epochs=3`), which the reasons name.
 
     Returns:
@@ -82,20 +73,18 @@ def promote_if_better(
 
     Raises:
         RegistryError: Nothing can be decided: the champion can't be used, the models were scored on different events, the
-            challenger's SavedModel doesn't answer as the model does, a retired version is forced, or `force` is blank.
+            challenger's SavedModel doesn't answer as the model does, or a retired version is forced.
     """
-    if force is not None:
-        require_reason(force, "forced promotion")
 
     def build(state: LogState) -> Decision | None:
         decided = state.decisions.get(name)
-        if forces_once and decided and decided.run == run and decided.outcome in (Outcome.FORCED, Outcome.WOULD_PROMOTE):
-            return None
-        if force and name in state.retired:
+        if decided and decided.run == wish.actor and decided.outcome in (Outcome.FORCED, Outcome.WOULD_PROMOTE):
+            return None  # what an earlier attempt of the run forced holds, whoever came after
+        if wish.force and name in state.retired:
             raise RegistryError(f"{name} is retired (it was rolled back from) and can't be promoted again, not even by force.")
-        if decided and (not force or name == state.champion):
+        if decided and (not wish.force or name == state.champion):
             return None
-        promotion = _decide(store, settings, window, name, state, run, force, overridden)
+        promotion = _decide(store, settings, window, name, state, wish.by, wish.force, overridden)
         if promotion.outcome.moves_champion:
             check_serving(store, settings, load_version(store, name), window)
         return promotion
@@ -112,14 +101,7 @@ def promote_if_better(
 
 
 def judge(
-    store: Store,
-    settings: Settings,
-    window: Window,
-    name: str,
-    *,
-    run: str,
-    is_asked: bool,
-    overridden: Sequence[str] = (),
+    store: Store, settings: Settings, window: Window, name: str, wish: Wish, *, overridden: Sequence[str] = ()
 ) -> Decision:
     """What the gate says of a challenger now; nothing is written to the log.
 
@@ -128,8 +110,7 @@ def judge(
         settings: Margin, confidence and floors of the gate.
         window: The window whose test day it is scored on.
         name: The challenger.
-        run: The run that asks.
-        is_asked: Whether the run was to promote, so that a decision is lacking; else it was to train and score only.
+        wish: Who asks, and whether the run was to promote, so that a decision is lacking, or to train and score only.
         overridden: Settings of this run that aren't the usual ones.
 
     Returns:
@@ -137,13 +118,13 @@ def judge(
         whose first reason names what the gate says.
 
     Raises:
-        RegistryError: As `promote_if_better`.
+        RegistryError: As `commit_decision`.
     """
     state = PromotionLog(store).state()
     if name in state.decisions:
         return state.decisions[name]
-    verdict = _decide(store, settings, window, name, state, run, None, overridden)
-    outcome = Outcome.UNDECIDED if is_asked else Outcome.NOT_ASKED
+    verdict = _decide(store, settings, window, name, state, wish.by, None, overridden)
+    outcome = Outcome.NOT_ASKED if wish.promote == "never" else Outcome.UNDECIDED
     reasons = (_NO_DECISION[outcome].format(verdict=verdict.outcome), *verdict.reasons)
     return verdict.model_copy(update={"number": 0, "outcome": outcome, "reasons": reasons, "champion": state.champion})
 
@@ -168,7 +149,7 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
         RegistryError: `to` was never champion, is it already, or is retired; or there is no reason.
         DamagedError: Its files are missing or damaged.
     """
-    require_reason(reason, "rollback")
+    reason = require_reason(reason, "rollback")
 
     def build(state: LogState) -> Rollback:
         require_return(state, to)
@@ -177,7 +158,7 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
             version=to,
             as_of=state.days[to],
             before=str(state.champion),
-            reason=reason.strip(),
+            reason=reason,
             run=run,
             at=_now(),
             pin=pin,
@@ -188,7 +169,7 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
     if last and last.champion == to:
         with _committed(last):
             project(store, settings)
-        if isinstance(last, Rollback) and (last.reason, last.pin) == (reason.strip(), pin):
+        if isinstance(last, Rollback) and (last.reason, last.pin) == (reason, pin):
             return last
         require_return(log.state(), to)
     require_files(store, load_version(store, to))
@@ -208,14 +189,14 @@ def pin_champion(store: Store, *, reason: str, run: str) -> Pin | Rollback:
     Raises:
         RegistryError: There is no champion, it is pinned for another reason, or the reason is blank.
     """
-    require_reason(reason, "pin")
+    reason = require_reason(reason, "pin")
 
     def build(state: LogState) -> Pin | None:
         if state.champion is None:
             raise RegistryError("There is no champion to pin yet. Train one with `sbr retrain --as-of DAY`.")
         if state.pin is None:
             return _pin(state, "pin", reason=reason, run=run)
-        if state.pin.reason != reason.strip():
+        if state.pin.reason != reason:
             raise RegistryError(f"{state.champion} is already pinned ({pin_in_words(state.pin)}). Run `sbr unpin` first.")
         return None
 
@@ -360,16 +341,6 @@ def _append(log: PromotionLog, build: Callable[[LogState], NewEntry]) -> NewEntr
             logger.info("Another run wrote log entry %d first; deciding again.", entry.number)
             continue
         return entry
-
-
-def require_reason(reason: str, what: str) -> None:
-    """Checks that whoever reads the log later will know why.
-
-    Raises:
-        RegistryError: The reason is blank.
-    """
-    if not reason.strip():
-        raise RegistryError(f"A {what} needs a reason, which is kept in the promotion log; found a blank one.")
 
 
 def require_return(state: LogState, to: str) -> None:

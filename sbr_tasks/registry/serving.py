@@ -11,6 +11,7 @@ import logging
 import numpy as np
 
 from sbr_tasks.errors import DamagedError
+from sbr_tasks.gru4rec.export import check_saved_model
 from sbr_tasks.registry.versions import ModelVersion, load_weights
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
@@ -45,8 +46,6 @@ def check_serving(store: Store, settings: Settings, version: ModelVersion, windo
         RegistryError: It doesn't answer with the items that the model recommends; the version must not be promoted.
         DamagedError: Its files are missing or damaged.
     """
-    from sbr_tasks.gru4rec.export import check_saved_model
-
     sample = _sample(read_window(store, window, settings.zone).test)
     with scratch_folder(settings, "serving") as folder:
         for name, record in _files(version).items():

@@ -22,6 +22,8 @@ import numpy as np
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError
 from sbr_tasks.evaluation.ranking import event_clicks
+from sbr_tasks.gru4rec.export import export_saved_model
+from sbr_tasks.gru4rec.progress import max_epochs, train_shown
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.gru4rec.slots import Parent
 from sbr_tasks.gru4rec.weights import Floats, GRU4RecWeights, to_npz
@@ -68,8 +70,6 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
     Raises:
         TrainingError: There is nothing to train on, or the loss is not finite any more.
     """
-    from sbr_tasks.gru4rec.progress import train_shown
-
     parent_name, parent = _find_parent(store, settings, window.as_of)
     unchosen = _epochs_without_validation(store, settings, window, parent_name)
     inputs = {
@@ -212,8 +212,6 @@ def load_scorer(store: Store, version: ModelVersion) -> GRU4RecScorer:
 
 def _publish_saved_model(store: Store, settings: Settings, folder: str, weights: GRU4RecWeights) -> dict[str, Json]:
     """The version as a TensorFlow SavedModel; records of its files by their path within it."""
-    from sbr_tasks.gru4rec.export import export_saved_model
-
     with scratch_folder(settings, "export") as place:
         export_saved_model(weights, place, k=settings.serving.k)
         files = sorted(file for file in place.rglob("*") if file.is_file())
@@ -281,8 +279,6 @@ def _epochs_without_validation(store: Store, settings: Settings, window: Window,
 
     Events whose target is no item of the training days don't count: every epoch ranks them last.
     """
-    from sbr_tasks.gru4rec.progress import max_epochs
-
     validation = read_part(store, window, "validation", settings.zone)
     targets = validation.item_ids[event_clicks(validation)]
     n_known = int(np.count_nonzero(read_index(store, window).encode(targets) != UNKNOWN))

@@ -7,9 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
@@ -26,6 +25,9 @@ from sbr_tasks.validation.gx import great_expectations
 from sbr_tasks.validation.limits import Limit, limits, shown_id
 from sbr_tasks.validation.suite import click_frame, click_suite, fact_suite
 from sbr_tasks.validation.trailing import Compared, compare
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -362,6 +364,7 @@ class _Expectations:
             compared: Those that are compared with earlier days or with limits.
             settings: The zone, thresholds and severities.
         """
+        import pandas as pd
         from great_expectations.core import ExpectationSuiteValidationResult
 
         integer_ids = pa.types.is_integer(clicks.schema.field("session_id").type)
@@ -438,6 +441,8 @@ def _refuse_unchecked(day: date, result: Any) -> None:
 
 
 def _sentence(outcome: Any) -> str:
+    import pandas as pd
+
     result, rule = outcome.result, outcome.expectation_config.description
     if outcome.expectation_config.kwargs.get("batch_id", "").endswith("facts"):
         return str(rule)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, tzinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 
 from sbr_tasks.days import day_interval_us, from_us
@@ -18,6 +17,9 @@ from sbr_tasks.settings import ValidationSettings
 from sbr_tasks.validation.gx import great_expectations
 from sbr_tasks.validation.limits import Limit, is_placeholder, shown_id
 from sbr_tasks.validation.trailing import Compared
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _REPEATS = ["session_id", "item_id", "clicked_at"]
 _MAX_REPEATED = 0.01
@@ -48,6 +50,8 @@ def _long_sessions(sessions: pd.Series[Any], max_clicks: int) -> pd.Series[Any]:
 
 
 def _repeated(frame: pd.DataFrame) -> pd.Series[Any]:
+    import pandas as pd
+
     is_repeated = frame.duplicated(_REPEATS)
     texts = pd.Series(None, index=frame.index, dtype=object)
     texts[is_repeated] = "another one"
@@ -57,6 +61,8 @@ def _repeated(frame: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _placeholders(sessions: pd.Series[Any]) -> pd.Series[Any]:
+    import pandas as pd
+
     if pd.api.types.is_numeric_dtype(sessions):
         return pd.Series(None, index=sessions.index, dtype=object)
     names = [name for name in sessions.unique() if is_placeholder(name)]
@@ -75,6 +81,8 @@ def click_suite(day: date, *, zone: tzinfo, integer_ids: bool, settings: Validat
     Returns:
         A `great_expectations.ExpectationSuite` for a frame that `click_frame` made.
     """
+    import pandas as pd
+
     gx = great_expectations()
     gxe = gx.expectations
     start, end = (pd.Timestamp(from_us(us)) for us in day_interval_us(day, zone))

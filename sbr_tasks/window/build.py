@@ -26,6 +26,7 @@ from sbr_tasks.window.coverage import describe_cleansing
 from sbr_tasks.window.memory import cleanse_part, fair_items, in_order_coded, split_coded
 from sbr_tasks.window.parts import Cleansing, Part, Split, clicks_on
 from sbr_tasks.window.sessions import ItemIndex, Sessions, plain_ids, to_sessions
+from sbr_tasks.window.spark import split_on_spark
 from sbr_tasks.window.stages import Stages
 
 logger = logging.getLogger(__name__)
@@ -251,8 +252,6 @@ def _split_on_spark(
     starts: Mapping[str, int],
     stages: Stages,
 ) -> Iterator[Split]:
-    from sbr_tasks.window.spark import split_on_spark
-
     with scratch_folder(settings, "spark") as scratch:
         files = []
         by_type: dict[str, list[date]] = {}

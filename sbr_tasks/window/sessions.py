@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 
 Ids = npt.NDArray[Any]
@@ -65,6 +64,8 @@ class ItemIndex:
             ids: Shape `(n_items,)`, distinct raw ids.
             support: Shape `(n_items,)`, clicks of each in the training sessions.
         """
+        import pandas as pd
+
         self.ids = ids
         self.support = support
         self._lookup = pd.Index(ids)
@@ -84,6 +85,8 @@ class ItemIndex:
 
         Ids of the other type are looked up by their text: the number 7 is the string "7", and not "007".
         """
+        import pandas as pd
+
         if _is_text(item_ids) == _is_text(self.ids):
             found: npt.NDArray[np.int64] = self._lookup.get_indexer(pd.Index(item_ids))
         else:

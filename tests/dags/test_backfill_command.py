@@ -68,7 +68,7 @@ def test_documented_backfill_covers_exactly_its_days(database: Path, tmp_path: P
         command = command.replace(printed, wanted)
     out = _airflow(home, zone, f"{command.rstrip()} --dry-run")
     starts = [datetime.fromisoformat(start) for start in re.findall(r"\| (\d{4}-\S+ \d\d:\d\d:\d\d[+-]\d\d:\d\d)", out)]
-    assert starts == [day_start(day, load_settings([f"timezone={zone}"]).zone) for day in days], out
+    assert starts == [day_start(day, load_settings({"timezone": zone}).zone) for day in days], out
 
 
 def test_way_out_of_a_cancelled_backfill_is_documented_with_an_option_that_airflow_has(database: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from datetime import date, timedelta
@@ -18,14 +19,15 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables import interval as timetables
 from airflow.timetables.base import DataInterval, TimeRestriction
 
-from sbr_tasks import steps
 from sbr_tasks.airflow import alerts
 from sbr_tasks.airflow.parameters import FIELDS
 from sbr_tasks.airflow.pools import POOLS
 from sbr_tasks.airflow.retries import RetryTransientErrors
 from sbr_tasks.days import day_interval_us, from_us, resolve_as_of
 from sbr_tasks.errors import StepError
+from sbr_tasks.results import PublishedItems
 from sbr_tasks.settings import load_settings
+from sbr_tasks.workspace import Workspace
 from tests.airflow_library import clear_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,12 +187,16 @@ def test_intervals_are_the_shops_days_where_the_clocks_change(monkeypatch: pytes
 def test_window_is_built_on_the_spark_of_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SBR_WINDOW__ENGINE", "spark")
     monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", "spark://shop:7077")
-    monkeypatch.setattr(steps, "build_window", lambda day, *, overrides: {"given": [day, *overrides]})
-    context = {"ti": SimpleNamespace(dag_id="daily_retrain", task_id="build_window"), "params": {"n_epochs": 3}}
+    monkeypatch.setattr(
+        Workspace, "build_window", lambda self, day: PublishedItems(model_version=day, file=json.dumps(self.overrides))
+    )
+    task = SimpleNamespace(dag_id="daily_retrain", task_id="build_window")
+    context = {"ti": task, "run_id": "r", "params": {"n_epochs": 3}}
     build_window = tasks_of(parse())["build_window"].python_callable
     with set_current_context(cast("Context", context)):
         result = build_window({"day": "2020-06-30"})
-    assert result == {"given": ["2020-06-30", "window.spark_master=spark://shop:7077", "model.n_epochs=3"]}
+    assert result["model_version"] == "2020-06-30"
+    assert json.loads(result["file"]) == {"window.spark_master": "spark://shop:7077", "model.n_epochs": 3}
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ SMALL = (
 def sbr(folder: Path, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "SBR_STORE": str(folder / "store")}
     done = subprocess.run(
-        [sys.executable, "-m", "sbr_tasks.cli", *words],
+        [sys.executable, "-m", "sbr_tasks", *words],
         cwd=folder,
         env=environment,
         capture_output=True,

@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from sbr_tasks import steps
 from sbr_tasks.demo import write_demo_clicks
-from sbr_tasks.settings import load_settings
-from sbr_tasks.store import Store
 from sbr_tasks.upkeep.clear import clear_store, forget_day
 from sbr_tasks.validation.closing import close_day, open_day
 from sbr_tasks.validation.quarantine import release
+from sbr_tasks.wish import Wish
+from sbr_tasks.workspace import Workspace
 
 GOLDEN = Path(__file__).parent / "records"
 KINDS = {
@@ -43,8 +42,8 @@ MASKS = (
     (r".* .*", "<text>"),
 )
 LAST = date(2020, 6, 30)
-SETTINGS = ("store=store", "source.path=in", "source.settle_seconds=0", "window.days=4", "window.least_click=2")
-SETTINGS += ("model.layers=[16]", "model.n_epochs=2", "upkeep.grace_hours=0")
+SETTINGS = {"store": "store", "source.path": "in", "source.settle_seconds": 0, "window.days": 4, "window.least_click": 2}
+SETTINGS |= {"model.layers": [16], "model.n_epochs": 2, "upkeep.grace_hours": 0}
 
 
 def masked(text: str) -> str:
@@ -78,20 +77,21 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("golden")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(steps, "who", lambda: "anna")
+        for module in ("wish", "workspace"):
+            patch.setattr(f"sbr_tasks.{module}.current_user", lambda: "anna")
         (folder / "in").mkdir()
         write_demo_clicks(folder / "in" / "clicks.dat", end=LAST, days=7, sessions_per_day=80)
         twice = LAST - timedelta(days=3)
         lines = (folder / "in" / "clicks.dat").read_text().splitlines()
         (folder / "in" / "again.dat").write_text("\n".join(line for line in lines if f",{twice}T" in line) + "\n")
-        settings = load_settings(SETTINGS)
-        store = Store.open(settings)
-        champion = steps.retrain(str(LAST - timedelta(days=1)), force="first release", overrides=SETTINGS)
+        workspace = Workspace.open(SETTINGS)
+        settings, store = workspace.settings, workspace.store
+        champion = workspace.retrain(LAST - timedelta(days=1), Wish("force", "first release"))
         release(store, settings, twice, reason="nothing is wrong with it", by="anna")
-        steps.retrain(str(LAST), force="newer clicks", overrides=SETTINGS)
-        steps.roll_back(champion["champion"], "the newer one repeats itself", overrides=SETTINGS)
-        steps.pin_champion("sale", overrides=SETTINGS)
-        steps.unpin_champion("the sale is over", overrides=SETTINGS)
+        workspace.retrain(LAST, Wish("force", "newer clicks"))
+        workspace.roll_back(str(champion.champion), "the newer one repeats itself")
+        workspace.pin("sale")
+        workspace.unpin("the sale is over")
         now = datetime.now(UTC)
         close_day(store, LAST + timedelta(days=1), reason="stocktaking", actor="anna", now=now)
         open_day(store, LAST + timedelta(days=1), reason="it took an hour", actor="anna", now=now)

@@ -53,7 +53,7 @@ class Platform:
 
     def sbr(self, *words: str) -> Json:
         """What `sbr WORDS --json` prints."""
-        return dict(json.loads(self.command(sys.executable, "-m", "sbr_tasks.cli", *words, "--json").stdout))
+        return dict(json.loads(self.command(sys.executable, "-m", "sbr_tasks", *words, "--json").stdout))
 
     @contextmanager
     def using(self, shop: Path, clicks: Path, *, wait_minutes: int = 0, more: str = "") -> Iterator[None]:
@@ -177,7 +177,7 @@ def demo_clicks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Generated clicks of the 20 days that end with 30 September 2014."""
     file = tmp_path_factory.mktemp("demo") / "clicks.dat"
     words = ["demo-clicks", "--out", str(file), "--days", "20", "--sessions-per-day", "300"]
-    subprocess.run([sys.executable, "-m", "sbr_tasks.cli", *words], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "sbr_tasks", *words], check=True, capture_output=True)
     return file
 
 

@@ -16,6 +16,7 @@ from sbr_tasks.registry.versions import load_version
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Store
 from sbr_tasks.window.build import Window
+from sbr_tasks.wish import Wish
 
 WAIT_S = 120
 FIRST_DAY = date(2020, 1, 1)
@@ -39,7 +40,7 @@ def decide(settings: Settings, name: str) -> None:
     store = Store.open(settings)
     MlflowProjection(store, settings).show_version(load_version(store, name))
     _is_first_look = True
-    promotion.promote_if_better(store, settings, window_of(name), name, run=f"run of {name}")
+    promotion.commit_decision(store, settings, window_of(name), name, Wish(actor=f"run of {name}"))
 
 
 def write_version(store: Store, name: str) -> None:

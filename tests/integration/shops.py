@@ -13,15 +13,16 @@ from tools.demo_shop import demo_settings, environment
 # Many days in one process: most of the time that a day takes is the import of TensorFlow.
 _RUN = """
 import sys
-from sbr_tasks import steps
+from sbr_tasks.workspace import Workspace
 
+workspace = Workspace.open()
 for word in sys.argv[1:]:
     step, day = word.split(":")
     if step == "retrain":
-        steps.retrain(day)
+        workspace.retrain(day)
     else:
-        steps.ingest_clicks(day), steps.validate_clicks(day)
-        steps.train_gru4rec(day, steps.build_window(day)["window"])
+        workspace.ingest_clicks(day), workspace.validate_clicks(day)
+        workspace.train_gru4rec(day, workspace.build_window(day).window)
 """
 
 

@@ -161,7 +161,7 @@ def test_rollback_moves_the_champion_and_publishes_its_recommendations(
     assert (entry.number, entry.before, entry.champion, entry.run) == (state.n_entries + 1, left, to, run.run_id)
     assert (entry.reason, fold(entries_of(story.shop)).retired) == (REASON, {left})
     assert_follows(story.shop)
-    assert run.event == {"model_version": to, "day": to[:10], "log_entry": entry.number, "retired": left}
+    assert run.event == {"model_version": to, "day": to[:10], "log_entry": entry.number, "retired": left, "pinned": False}
     assert run.published["model_version"] == to
     assert Path(run.published["file"]).read_bytes()[:4] == b"PAR1"
 

@@ -29,8 +29,8 @@ from sbr_tasks.clicks import ingest as module
 from sbr_tasks.errors import SbrError
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import Store
-places = [f"store={sys.argv[1]}", f"source.path={sys.argv[2]}", f"scratch={sys.argv[3]}"]
-settings = load_settings([*places, "ingest.max_rejected=0.1"])
+places = {"store": sys.argv[1], "source.path": sys.argv[2], "scratch": sys.argv[3]}
+settings = load_settings({**places, "ingest.max_rejected": 0.1})
 limit, publish = int(sys.argv[5]), module._publish_day
 def full():
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

@@ -28,15 +28,15 @@ from airflow.sdk.execution_time.context import set_current_context
 from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
 
-from sbr_tasks import steps
-from sbr_tasks.airflow.runs import run_as_asked
+from sbr_tasks.airflow.runs import run_step, workspace_as_asked
 
 stats.initialize(factory=get_stats_factory(), export_legacy_names=False)
 task = SimpleNamespace(dag_id="daily_retrain", task_id="train_gru4rec")
 day = sys.argv[1]
-steps.ingest_clicks(day), steps.validate_clicks(day)
-with set_current_context({"ti": task, "params": {"n_epochs": 2}}):
-    run_as_asked(steps.train_gru4rec, day, steps.build_window(day)["window"])
+with set_current_context({"ti": task, "run_id": "r", "params": {"n_epochs": 2}}):
+    workspace = workspace_as_asked()
+    workspace.ingest_clicks(day), workspace.validate_clicks(day)
+    run_step(workspace.train_gru4rec, day, workspace.build_window(day).window)
 """
 
 # The same for a step that only reports progress.

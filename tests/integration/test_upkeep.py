@@ -25,7 +25,7 @@ NEVER_BETTER = ("--set", "gate.min_delta=1")
 
 def sbr(shop: Path, *words: str, **variables: str) -> Json:
     """What `sbr WORDS --json` prints in the folder of a shop."""
-    command = [sys.executable, "-m", "sbr_tasks.cli", *words, "--json"]
+    command = [sys.executable, "-m", "sbr_tasks", *words, "--json"]
     done = subprocess.run(command, cwd=shop, env=environment() | variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return dict(json.loads(done.stdout))

@@ -28,7 +28,7 @@ from sbr_tasks.days import parse_day
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.window.build import build_window
-settings = load_settings([f"store={sys.argv[1]}", "window.days=5"])
+settings = load_settings({"store": sys.argv[1], "window.days": 5})
 print("begins", flush=True)
 build_window(Store.open(settings), settings, parse_day("2014-09-30"))
 """
@@ -55,7 +55,7 @@ def windows(store: Path) -> dict[str, bytes]:
 
 
 def settings_of(store: Path, clicks: Path) -> Settings:
-    return load_settings([f"store={store}", f"source.path={clicks}", "window.days=5"])
+    return load_settings({"store": store, "source.path": str(clicks), "window.days": 5})
 
 
 @pytest.fixture(scope="module")

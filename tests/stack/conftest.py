@@ -67,6 +67,6 @@ def without_airflow(running: RunningStack, tmp_path_factory: pytest.TempPathFact
 
 def run_sbr(*words: str) -> None:
     """Runs `sbr WORDS`, without settings."""
-    command = [sys.executable, "-m", "sbr_tasks.cli", *words]
+    command = [sys.executable, "-m", "sbr_tasks", *words]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sbr_tasks.days import day_start
-from sbr_tasks.settings import Settings, load_settings
+from sbr_tasks.settings import Settings, load_settings, parse_overrides
 
 Click = tuple[object, object, datetime]
 
 
 def at(day: date, second: float, zone_name: str = "UTC") -> datetime:
     """An instant `second` seconds after the start of a day."""
-    zone = load_settings([f"timezone={zone_name}"]).zone
+    zone = load_settings({"timezone": zone_name}).zone
     return day_start(day, zone) + timedelta(seconds=second)
 
 
@@ -31,5 +31,5 @@ def write_parquet(file: Path, clicks: Iterable[Click]) -> None:
 
 def parquet_settings(folder: Path, *overrides: str) -> Settings:
     """Settings that read the Parquet files of `folder/in` into `folder/store`."""
-    places = [f"store={folder / 'store'}", f"source.path={folder / 'in'}"]
-    return load_settings([*places, "source.format=parquet", "source.settle_seconds=0", *overrides])
+    places = {"store": str(folder / "store"), "source.path": str(folder / "in")}
+    return load_settings({**places, "source.format": "parquet", "source.settle_seconds": 0, **parse_overrides(overrides)})

@@ -233,7 +233,7 @@ def test_interruption_says_that_nothing_is_lost(sbr: Sbr, monkeypatch: pytest.Mo
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sbr_tasks.cli.load_settings", interrupt)
+    monkeypatch.setattr("sbr_tasks.workspace.load_settings", interrupt)
     done = sbr("runs")
     assert done.code == 130
     assert "run the same command again to continue" in done.err

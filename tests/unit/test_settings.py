@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from sbr_tasks.errors import SettingsError
-from sbr_tasks.settings import load_settings
+from sbr_tasks.settings import load_settings, parse_overrides
 
 
 def test_sources_override_each_other_in_rising_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sbr.toml").write_text("[window]\ndays = 10\nshortest = 3\nleast_click = 4\n")
     monkeypatch.setenv("SBR_WINDOW__SHORTEST", "5")
     monkeypatch.setenv("SBR_WINDOW__LEAST_CLICK", "6")
-    window = load_settings(["window.least_click=7"]).window
+    window = load_settings({"window.least_click": 7}).window
     assert (window.days, window.shortest, window.least_click) == (10, 5, 7)
 
 
@@ -28,7 +28,7 @@ def test_settings_file_named_by_environment_wins_over_working_folder(tmp_path: P
 
 
 def test_mlflow_and_scratch_lie_inside_a_local_store_by_default(tmp_path: Path) -> None:
-    settings = load_settings([f"store={tmp_path}/my store"])
+    settings = load_settings({"store": f"{tmp_path}/my store"})
     assert settings.mlflow.tracking_uri == f"sqlite:///{tmp_path}/my store/mlflow/mlflow.db"
     assert settings.scratch == f"{tmp_path}/my store/scratch"
 
@@ -51,7 +51,7 @@ def test_mlflow_and_scratch_lie_inside_a_local_store_by_default(tmp_path: Path) 
         ),
         (
             "window=3 window.days=4",
-            "'window.days=4' sets a part of 'window', which another --set gives as a whole; use one of them.",
+            "'window.days' sets a part of 'window', which is also given as a whole; use one of them.",
         ),
         (
             "max_rejected=0.1",
@@ -74,7 +74,7 @@ def test_mlflow_and_scratch_lie_inside_a_local_store_by_default(tmp_path: Path) 
 )
 def test_bad_override_is_refused_with_a_sentence(override: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        load_settings(override.split(" "))
+        load_settings(parse_overrides(override.split(" ")))
     assert str(caught.value) == message
 
 
@@ -115,7 +115,7 @@ def test_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["failure", '["failure"]', " failure ,"])
 def test_list_of_one_needs_no_json(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("SBR_ALERTS__RECIPIENTS", "a@b.c,d@e.f")
-    given = load_settings([f"alerts.on={text}"]).alerts
+    given = load_settings(parse_overrides([f"alerts.on={text}"])).alerts
     monkeypatch.setenv("SBR_ALERTS__ON", text)
     assert given.on == load_settings().alerts.on == ("failure",)
     assert given.recipients == ("a@b.c", "d@e.f")
@@ -124,17 +124,24 @@ def test_list_of_one_needs_no_json(monkeypatch: pytest.MonkeyPatch, text: str) -
 def test_layers_are_numbers_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SBR_MODEL__LAYERS", "100,50")
     assert load_settings().model.layers == (100, 50)
-    assert load_settings(["model.layers=64"]).model.layers == (64,)
+    assert load_settings({"model.layers": 64}).model.layers == (64,)
+
+
+def test_overrides_may_be_nested_or_dotted_and_stay_as_they_are() -> None:
+    overrides = {"window": {"days": 9}, "window.shortest": 3}
+    window = load_settings(overrides).window
+    assert (window.days, window.shortest) == (9, 3)
+    assert overrides == {"window": {"days": 9}, "window.shortest": 3}
 
 
 @pytest.mark.parametrize("letter", ["?", "%"])
 def test_store_whose_name_mlflow_cannot_hold_is_refused(tmp_path: Path, letter: str) -> None:
-    place = f"store={tmp_path}/a{letter}b"
+    store = f"{tmp_path}/a{letter}b"
     with pytest.raises(SettingsError, match=r"MLflow's database in it can't hold"):
-        load_settings([place])
-    assert load_settings([place, "mlflow.tracking_uri=http://mlflow:5000"]).store == f"{tmp_path}/a{letter}b"
+        load_settings({"store": store})
+    assert load_settings({"store": store, "mlflow.tracking_uri": "http://mlflow:5000"}).store == store
 
 
 @pytest.mark.parametrize("name", ["a b", "[a]", "a*", "a'b", 'a"b', "a#b"])
 def test_store_may_have_an_odd_name(tmp_path: Path, name: str) -> None:
-    assert load_settings([f"store={tmp_path}/{name}"]).store == f"{tmp_path}/{name}"
+    assert load_settings({"store": f"{tmp_path}/{name}"}).store == f"{tmp_path}/{name}"

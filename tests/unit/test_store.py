@@ -269,7 +269,7 @@ def test_parquet_comes_back_as_it_was_in_some_columns_and_as_dictionaries() -> N
 
 
 def test_store_of_another_format_is_refused(tmp_path: Path) -> None:
-    settings = load_settings([f"store={tmp_path / 'store'}"])
+    settings = load_settings({"store": str(tmp_path / "store")})
     NumberedLog(Store.open(settings), kinds.COMMIT).create(1, {"kind": "closing", "at": "", "days": {}})
     assert Store.open(settings).get_json("commits/format.json") == {"format": FORMAT}
     (tmp_path / "store" / "commits" / "format.json").unlink()

@@ -11,6 +11,7 @@ import pytest
 from sbr_tasks.airflow.parameters import FIELDS, Asked, read_form, schema_of
 from sbr_tasks.errors import SettingsError
 from sbr_tasks.settings import load_settings
+from sbr_tasks.wish import Wish
 
 
 @pytest.fixture(autouse=True)
@@ -21,8 +22,8 @@ def no_settings_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_empty_form_asks_for_nothing() -> None:
-    assert read_form({"day": "2020-06-30", "promote": "gate", "reason": None, **dict.fromkeys(FIELDS)}) == Asked()
-    assert read_form({}) == Asked()
+    assert read_form({"day": "2020-06-30", "promote": "gate", "reason": None, **dict.fromkeys(FIELDS)}) == Asked({}, Wish())
+    assert read_form({}) == Asked({}, Wish())
 
 
 def test_fields_become_settings_of_the_run() -> None:
@@ -42,15 +43,16 @@ def test_every_field_overrides_a_setting_that_exists() -> None:
 
 
 def test_epochs_also_bound_a_training_that_goes_on_from_a_parent(no_settings_of_the_checkout: Path) -> None:
-    assert read_form({"n_epochs": 2}).overrides == ("model.n_epochs=2",)
+    assert read_form({"n_epochs": 2}).overrides == {"model.n_epochs": 2}
     assert load_settings(read_form({"n_epochs": 2, "warm_start": "parent"}).overrides).training.warm_epochs == 2
     (no_settings_of_the_checkout / "sbr.toml").write_text('[training]\nwarm_start = "parent"\n', encoding="utf-8")
     assert load_settings(read_form({"n_epochs": 2}).overrides).training.warm_epochs == 2
-    assert read_form({"n_epochs": 2, "warm_start": "off"}).overrides == ("model.n_epochs=2", 'training.warm_start="off"')
+    assert read_form({"n_epochs": 2, "warm_start": "off"}).overrides == {"model.n_epochs": 2, "training.warm_start": "off"}
 
 
 def test_force_carries_its_reason() -> None:
-    assert read_form({"promote": "force", "reason": " new season "}) == Asked((), "force", "new season")
+    asked = read_form({"promote": "force", "reason": " new season "}, run="manual__1")
+    assert asked == Asked({}, Wish("force", "new season", "manual__1"))
 
 
 @pytest.mark.parametrize(

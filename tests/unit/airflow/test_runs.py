@@ -10,25 +10,31 @@ import pytest
 from airflow.sdk import Context
 from airflow.sdk.execution_time.context import set_current_context
 
-from sbr_tasks.airflow.runs import names_of, result_of, run_as_asked, run_step
+from sbr_tasks.airflow.runs import names_of, result_of, run_step, workspace_as_asked
 from sbr_tasks.errors import StepError
+from sbr_tasks.results import IngestedDay
 
 
 def context(**params: Any) -> Context:
-    return cast("Context", {"params": params, "ti": SimpleNamespace(dag_id="daily_retrain", task_id="build_window")})
+    return cast(
+        "Context", {"params": params, "run_id": "r", "ti": SimpleNamespace(dag_id="daily_retrain", task_id="build_window")}
+    )
 
 
 def test_summary_of_a_step_ends_its_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with set_current_context(context()):
-        assert run_step(lambda day: {"day": day, "clicks": 1234}, "2020-06-30") == {"day": "2020-06-30", "clicks": 1234}
-    assert caplog.messages[-1] == "Done: day 2020-06-30, clicks 1,234."
+        result = run_step(lambda day: IngestedDay(day=day, clicks=1234, text="A table"), "2020-06-30")
+    assert (result["day"], result["clicks"]) == ("2020-06-30", 1234)
+    assert caplog.messages[0] == "A table"
+    assert caplog.messages[-1].startswith("Done: day 2020-06-30, clicks 1,234")
 
 
 def test_parameters_of_the_run_win_over_other_overrides() -> None:
     with set_current_context(context(n_epochs=3)):
-        result = run_as_asked(lambda *, overrides: {"overrides": overrides}, overrides=["model.n_epochs=9"])
-    assert result == {"overrides": ["model.n_epochs=9", "model.n_epochs=3"]}
+        workspace = workspace_as_asked({"model.n_epochs": 9, "window.days": 7})
+    assert workspace.overrides == {"model.n_epochs": 3, "window.days": 7}
+    assert (workspace.settings.model.n_epochs, workspace.settings.window.days) == (3, 7)
 
 
 def test_missing_result_names_the_task_that_was_marked_by_hand() -> None:

@@ -27,4 +27,4 @@ def test_connection_names_the_spark_master_unless_the_settings_do(
 ) -> None:
     if connection:
         monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", connection)
-    assert spark_overrides(WindowSettings.model_validate(settings)) == ([f"window.spark_master={master}"] if master else [])
+    assert spark_overrides(WindowSettings.model_validate(settings)) == ({"window.spark_master": master} if master else {})

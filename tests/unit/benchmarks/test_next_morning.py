@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.next_morning import WAYS, next_morning, prepare, train_days
 from sbr_tasks.demo import write_demo_clicks
-from sbr_tasks.settings import load_settings
+from sbr_tasks.settings import load_settings, parse_overrides
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ AGE = 0.10
 def changes(source: list[str], n_days: int, *ways: str) -> list[list[float]]:
     """For each way of training, the mean relative change of both metrics from each version's day to the next."""
     store, days = prepare(source, n_days)
-    trained = [train_days(store, load_settings([*source, *WAYS[name]]), days) for name in ways]
+    trained = [train_days(store, load_settings(parse_overrides([*source, *WAYS[name]])), days) for name in ways]
     return [next_morning(way)[2::3] for way in trained]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sbr_tasks.settings import Settings, load_settings
+from sbr_tasks.settings import Settings, load_settings, parse_overrides
 from sbr_tasks.store import Store
 
 WriteSource = Callable[..., Settings]
@@ -19,8 +19,8 @@ def write_source(tmp_path: Path) -> WriteSource:
         file = tmp_path / "in" / name
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(content.encode() if isinstance(content, str) else content)
-        places = [f"store={tmp_path / 'store'}", f"source.path={file}"]
-        return load_settings([*places, f"source.format={format}", "source.settle_seconds=0", *overrides])
+        places = {"store": str(tmp_path / "store"), "source.path": str(file)}
+        return load_settings({**places, "source.format": format, "source.settle_seconds": 0, **parse_overrides(overrides)})
 
     return write
 

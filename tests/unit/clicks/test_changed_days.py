@@ -11,7 +11,6 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sbr_tasks import steps
 from sbr_tasks.clicks.catalog import ClickCatalog, OvertakenError, Revision
 from sbr_tasks.clicks.changed import Difference, difference
 from sbr_tasks.clicks.formats import click_schema
@@ -20,6 +19,7 @@ from sbr_tasks.errors import DayError, NotArrivedError
 from sbr_tasks.settings import IngestSettings, Settings, load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.workspace import Workspace
 from tests.unit.clicks.conftest import WriteSource
 
 from .test_ledger import BEFORE, DAY, HISTORY, lines
@@ -339,18 +339,18 @@ def test_file_that_just_changed_has_not_arrived_and_is_not_read(
     settings = write_source(HISTORY)
     with_source(monkeypatch, settings)
     with pytest.raises(NotArrivedError, match=r"clicks\.dat changed \d+ s ago, so it may be half written\. Nothing was read"):
-        steps.ingest_clicks(str(DAY))
+        Workspace.open().ingest_clicks(DAY)
     assert ClickCatalog(store).days() == {}
     file, old = Path(str(settings.source.path)), time.time() - 61
     os.utime(file, (old, old))
-    assert steps.ingest_clicks(str(DAY))["clicks"] == 5
+    assert Workspace.open().ingest_clicks(DAY).clicks == 5
 
 
 def test_file_that_just_changed_is_read_where_nothing_is_to_settle(
     write_source: WriteSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_source(monkeypatch, write_source(HISTORY), settle_seconds=0)
-    assert steps.ingest_clicks(str(DAY))["clicks"] == 5
+    assert Workspace.open().ingest_clicks(DAY).clicks == 5
 
 
 def test_command_reads_a_file_that_it_names_at_once_and_says_so(
@@ -373,7 +373,7 @@ def test_clock_of_another_machine_does_not_hold_a_file_back_for_ever(
     with_source(monkeypatch, settings)
     ahead = time.time() + 3600
     os.utime(str(settings.source.path), (ahead, ahead))
-    assert steps.ingest_clicks(str(DAY))["clicks"] == 5
+    assert Workspace.open().ingest_clicks(DAY).clicks == 5
 
 
 def test_missing_day_says_which_days_the_source_holds(write_source: WriteSource, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,7 +382,7 @@ def test_missing_day_says_which_days_the_source_holds(write_source: WriteSource,
         with pytest.raises(
             NotArrivedError, match=r"2020-01-09 has no clicks in .*: it holds clicks of 2020-01-01 to 2020-01-03\."
         ):
-            steps.ingest_clicks("2020-01-09")
+            Workspace.open().ingest_clicks("2020-01-09")
 
 
 @pytest.mark.parametrize(
@@ -402,7 +402,7 @@ def test_unit_that_fits_times_of_january_1970_is_named(days: list[str], time_uni
 
 
 def test_missing_day_names_the_unit_that_fits() -> None:
-    settings = load_settings(["source.time_unit=ms", "source.path=/clicks.csv"])
+    settings = load_settings({"source.time_unit": "ms", "source.path": "/clicks.csv"})
     said = no_clicks_of(DAY, [date(1970, 1, 18)], settings)
     assert said.startswith(f"{DAY} has no clicks in /clicks.csv: it holds clicks of 1970-01-18.")
     assert said.endswith("source.time_unit=ms. Try source.time_unit=s.")
@@ -421,7 +421,7 @@ def test_changed_time_zone_is_refused_on_a_store_with_days(write_source: WriteSo
     )
     with pytest.raises(DayError, match="Set timezone back to UTC"):
         ingest(store, moved)
-    without_source = load_settings([f"store={settings.store}", "timezone=America/New_York"])
+    without_source = load_settings({"store": settings.store, "timezone": "America/New_York"})
     with pytest.raises(DayError, match="Set timezone back to UTC"):
         ingest_missing(store, without_source, DAY)
 
@@ -429,7 +429,7 @@ def test_changed_time_zone_is_refused_on_a_store_with_days(write_source: WriteSo
 def test_time_zone_may_change_while_the_store_has_no_days(write_source: WriteSource, store: Store) -> None:
     nine = date(2020, 1, 9)
     with pytest.raises(NotArrivedError):
-        steps.ingest_clicks(str(nine), overrides=[f"store={store.url}", "source.path=/nowhere"])
+        Workspace.open({"store": store.url, "source.path": "/nowhere"}).ingest_clicks(nine)
     ingest_missing(store, write_source(HISTORY, "window.days=3"), nine)
     assert ClickCatalog(store).days()[nine].status == "empty"
     moved = ingest_missing(store, write_source(HISTORY, "window.days=3", "timezone=America/New_York"), DAY)

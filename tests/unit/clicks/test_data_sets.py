@@ -104,7 +104,9 @@ def test_30music_is_tab_separated_with_unix_seconds(tmp_path: Path) -> None:
 
 
 def test_what_a_person_sets_wins_over_a_data_set() -> None:
-    settings = load_settings(["source.format=otto", "source.where=events[].type = carts", "source.columns.item_id=events[].id"])
+    settings = load_settings(
+        {"source.format": "otto", "source.where": "events[].type = carts", "source.columns.item_id": "events[].id"}
+    )
     assert settings.source.where == "events[].type = carts"
     assert settings.source.columns.item_id == "events[].id"
     assert settings.source.columns.clicked_at == "events[].ts"
@@ -157,7 +159,7 @@ def test_any_source_with_users_is_cut_into_sessions(tmp_path: Path) -> None:
     source = {"format": "csv", "id_type": "string", "session_gap": 10, "columns": {"user_id": "user"}}
     assert [click[0] for click in clicks(file, **source)] == ["u@1462752000", "u@1462752660", "u@1462752660"]
     with pytest.raises(SettingsError, match="set session_gap to the minutes"):
-        load_settings(["source.columns.user_id=user"])
+        load_settings({"source.columns.user_id": "user"})
 
 
 @pytest.mark.parametrize(("users", "id_type"), [([7, None, -1], "integer"), (["u", None, ""], "string")])

@@ -498,7 +498,7 @@ def test_quoted_header_may_hold_the_delimiter(tmp_path: Path) -> None:
 
 def test_tab_is_a_delimiter_on_the_command_line(tmp_path: Path) -> None:
     file = write(tmp_path, [f"1\t5\t{AT}"], "session_id\titem_id\tclicked_at")
-    settings = load_settings(["source.format=csv", r"source.delimiter=\t"])
+    settings = load_settings({"source.format": "csv", "source.delimiter": "\\t"})
     assert read(file, settings.source)[0] == [(1, 5, AT_US, "")]
 
 
@@ -517,7 +517,7 @@ def test_old_mac_line_ends_are_called_so(tmp_path: Path) -> None:
 
 def test_gap_without_end_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"source\.session_gap.*finite"):
-        load_settings(["source.session_gap=Infinity"])
+        load_settings({"source.session_gap": float("inf")})
 
 
 def test_movielens_file_with_only_a_header_holds_no_clicks(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_rejects_file_is_bounded_and_the_count_is_not(
 
 
 def test_file_that_is_not_there_is_named(store: Store, tmp_path: Path) -> None:
-    settings = load_settings([f"store={tmp_path}/store", f"source.path={tmp_path}/nowhere.dat"])
+    settings = load_settings({"store": f"{tmp_path}/store", "source.path": f"{tmp_path}/nowhere.dat"})
     with pytest.raises(SourceError) as caught:
         ingest(store, settings)
     assert str(caught.value) == (
@@ -131,14 +131,14 @@ def test_file_that_is_not_there_is_named(store: Store, tmp_path: Path) -> None:
 
 def test_source_that_is_not_set_is_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"^No source of clicks is set\. Set source\.path"):
-        ingest(store, load_settings([f"store={tmp_path}/store"]))
+        ingest(store, load_settings({"store": f"{tmp_path}/store"}))
 
 
 def test_folder_and_glob_are_read_as_one_source(write_source: WriteSource, store: Store, tmp_path: Path) -> None:
     write_source(LINES[0], name="a.dat")
     write_source("".join(LINES[1:]), name="b.dat")
     for place in (tmp_path / "in", tmp_path / "in" / "*.dat"):
-        settings = load_settings([f"store={tmp_path}/store", f"source.path={place}"])
+        settings = load_settings({"store": f"{tmp_path}/store", "source.path": str(place)})
         assert ingest(store, settings).ledger.read == 4
 
 
@@ -193,7 +193,7 @@ def test_day_is_ingested_again_when_it_is_to_be_read_in_another_way(write_source
 
 def test_run_without_a_source_takes_what_was_ingested_before(write_source: WriteSource, store: Store, tmp_path: Path) -> None:
     ingest(store, write_source("".join(LINES)))
-    settings = load_settings([f"store={tmp_path}/store"])
+    settings = load_settings({"store": f"{tmp_path}/store"})
     assert ingest_missing(store, settings, date(2014, 9, 24)) is None
     with pytest.raises(SourceError, match="No source of clicks is set"):
         ingest_missing(store, settings, date(2014, 9, 27))
@@ -201,7 +201,7 @@ def test_run_without_a_source_takes_what_was_ingested_before(write_source: Write
 
 def test_yoochoose_sample_arrives_complete_to_the_millisecond(shared_data: Path, store: Store, tmp_path: Path) -> None:
     file = shared_data / "yoochoose-raw-sample" / "yoochoose-clicks.csv"
-    settings = load_settings([f"store={tmp_path}/store", f"source.path={file}"])
+    settings = load_settings({"store": f"{tmp_path}/store", "source.path": str(file)})
     assert ingest(store, settings).rows == 4299
     catalog = ClickCatalog(store)
     stored = []
@@ -247,7 +247,7 @@ def test_files_of_a_folder_follow_each_other_by_name(tmp_path: Path, store: Stor
     folder.mkdir()
     for name, item in (("b.csv", 1), ("a.csv", 2), ("c.csv", 0)):
         (folder / name).write_text(f"1,2014-09-24T09:00:00Z,{item},0\n")
-    (revision,) = ingest(store, load_settings([f"source.path={folder}", "source.format=yoochoose"])).revisions
+    (revision,) = ingest(store, load_settings({"source.path": str(folder), "source.format": "yoochoose"})).revisions
     assert ClickCatalog(store).read(revision).column("item_id").to_pylist() == [2, 1, 0]
 
 

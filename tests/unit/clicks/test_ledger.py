@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from sbr_tasks import steps
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.ingest import ingest, ingest_missing
 from sbr_tasks.clicks.ledger import Ledger
@@ -20,6 +19,7 @@ from sbr_tasks.store import NumberedLog, Store, kinds
 from sbr_tasks.summary import in_one_line
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.closing import close_day
+from sbr_tasks.workspace import Workspace
 from tests.unit.clicks.conftest import WriteSource
 
 DAY, BEFORE = date(2020, 1, 3), date(2020, 1, 2)
@@ -85,7 +85,7 @@ def test_ledger_is_in_the_summary_of_the_task(write_source: WriteSource, store: 
     settings = write_source(HISTORY)
     for name, value in {"STORE": settings.store, "SOURCE__PATH": settings.source.path, "SOURCE__SETTLE_SECONDS": 0}.items():
         monkeypatch.setenv(f"SBR_{name}", str(value))
-    summary = steps.ingest_clicks(str(BEFORE))
+    summary = Workspace.open().ingest_clicks(BEFORE).model_dump(mode="json")
     assert summary["ledger"]["left_out"] == {"outside_window": {"2020-01-03": 5}}
     assert "read 12, stored 7, rejected 0, filtered 0, left_out (outside_window (2020-01-03 5))" in in_one_line(summary)
 
@@ -156,7 +156,7 @@ def test_empty_days_of_older_commits_are_still_read(store: Store) -> None:
 def test_source_of_which_where_leaves_out_all_lines_says_so(tmp_path: Path, store: Store) -> None:
     file = tmp_path / "events.csv"
     file.write_text("session_id,item_id,clicked_at,kind\n1,1,2020-01-01T00:00:00Z,cart\n")
-    settings = load_settings([f"source.path={file}", "source.format=csv", "source.where=kind = view"])
+    settings = load_settings({"source.path": str(file), "source.format": "csv", "source.where": "kind = view"})
     with pytest.raises(SourceError, match=r"source\.where='kind = view' leaves out 1 of its 1 lines"):
         ingest(store, settings)
 
@@ -174,7 +174,9 @@ def test_lines_that_are_not_asked_for_are_accounted_for(tmp_path: Path, store: S
     file = tmp_path / "events.csv"
     rows = [f"1,{item},2020-01-01T00:00:{item:02d}Z,{kind}" for item, kind in enumerate(("view", "cart", "view", "view"))]
     file.write_text("\n".join(["session_id,item_id,clicked_at,kind", *rows, ""]))
-    ledger = ingest(store, load_settings([f"source.path={file}", "source.format=csv", "source.where=kind = view"])).ledger
+    ledger = ingest(
+        store, load_settings({"source.path": str(file), "source.format": "csv", "source.where": "kind = view"})
+    ).ledger
     assert (ledger.read, ledger.stored, ledger.filtered) == (4, 3, 1)
     assert ledger.in_words() == "4 lines read = 3 stored + 0 rejected + 1 not asked for (source.where) + 0 left out"
 

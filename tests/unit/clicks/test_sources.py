@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from datetime import date
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.ingest import ingest, ingest_missing
 from sbr_tasks.clicks.sources import find_files, source_fingerprint
 from sbr_tasks.errors import NotArrivedError, StoreError
-from sbr_tasks.settings import Settings, load_settings
+from sbr_tasks.settings import Settings, load_settings, parse_overrides
 from sbr_tasks.store import Store, open_backend
 
 LINES = b"1,2014-09-24T09:58:32.124Z,5,0\n1,2014-09-24T09:59:00Z,6,0\n2,2014-09-25T09:59:00Z,6,0\n"
@@ -31,8 +30,8 @@ def put(s3_options: dict[str, str], request: pytest.FixtureRequest) -> str:
 
 
 def settings_of(tmp_path: Path, path: str, options: dict[str, str], *others: str) -> Settings:
-    given = [f"source.options.{name}={json.dumps(value)}" for name, value in options.items()]
-    return load_settings([f"store={tmp_path / 'store'}", f"source.path={path}", *given, *others])
+    given = {f"source.options.{name}": value for name, value in options.items()}
+    return load_settings({"store": str(tmp_path / "store"), "source.path": str(path), **given, **parse_overrides(others)})
 
 
 @pytest.mark.parametrize(
@@ -102,9 +101,9 @@ def test_changed_object_is_read_again_and_the_same_one_is_not(s3_options: dict[s
 def test_how_long_a_run_waits_is_no_reason_to_read_again(tmp_path: Path) -> None:
     (tmp_path / "c.dat").write_bytes(LINES)
     files = find_files(str(tmp_path / "c.dat"))
-    first, second = (load_settings([f"source.wait_minutes={n}"]) for n in (0, 60))
+    first, second = (load_settings({"source.wait_minutes": n}) for n in (0, 60))
     assert source_fingerprint(files, first) == source_fingerprint(files, second)
-    assert source_fingerprint(files, first) != source_fingerprint(files, load_settings(["timezone=Asia/Tokyo"]))
+    assert source_fingerprint(files, first) != source_fingerprint(files, load_settings({"timezone": "Asia/Tokyo"}))
 
 
 def test_bucket_out_of_reach_is_an_error_that_is_tried_again(s3_options: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ from sbr_tasks.evaluation.baselines import Markov, Popularity
 from sbr_tasks.evaluation.ranking import Evaluation, evaluate_ties
 from sbr_tasks.experiments import offline
 from sbr_tasks.experiments.offline import Comparison, apply_protocol, compare_offline, comparison_table, read_sessions
-from sbr_tasks.settings import Settings, SourceSettings, load_settings
+from sbr_tasks.settings import Settings, SourceSettings, load_settings, parse_overrides
 from sbr_tasks.window.sessions import Sessions
 from tests.unit.days import write_parquet
 
@@ -36,7 +36,7 @@ def write_walks(folder: Path) -> tuple[str, str]:
 
 
 def settings(*overrides: str) -> Settings:
-    return load_settings([*SMALL, *overrides])
+    return load_settings(parse_overrides([*SMALL, *overrides]))
 
 
 def listed(sessions: Sessions) -> list[list[object]]:

@@ -61,7 +61,7 @@ def near_a_tenth(model: ModelSettings) -> list[float]:
 
 
 def run(tmp_path: Path, n_trials: int, *, minutes: float = 5, model: ModelSettings = START, data: WindowData = DATA) -> Search:
-    settings = load_settings([]).model_copy(update={"model": model})
+    settings = load_settings({}).model_copy(update={"model": model})
     return search(data, WINDOW, settings, journal=tmp_path / "trials", minutes=minutes, n_trials=n_trials)
 
 
@@ -80,7 +80,7 @@ def test_present_setting_comes_first_and_the_best_of_all_wins(tmp_path: Path, le
 def test_settings_lie_on_the_published_ranges_and_the_rest_stays(tmp_path: Path, learns: Callable[[Curve], Any]) -> None:
     start = ModelSettings(n_epochs=3, loss="bpr-max", n_sample=512)
     tried = learns(near_a_tenth)
-    settings = load_settings([]).model_copy(update={"model": start})
+    settings = load_settings({}).model_copy(update={"model": start})
     search(DATA, WINDOW, settings, journal=tmp_path / "trials", minutes=5, n_trials=20, max_units=130)
     assert {model.layers for model in tried[1:]} <= {(64,), (96,), (128,)}
     assert all(model.batch_size in range(32, 257, 16) for model in tried[1:])

@@ -15,13 +15,14 @@ from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED, Outcome
 from sbr_tasks.registry.log import Decision, Entry, LogState, PromotionLog, fold
-from sbr_tasks.registry.promotion import promote_if_better, roll_back
+from sbr_tasks.registry.promotion import commit_decision, roll_back
 from sbr_tasks.registry.scoring import Score
 from sbr_tasks.registry.serving import served
 from sbr_tasks.registry.versions import ModelVersion
 from sbr_tasks.settings import GateSettings, Settings
 from sbr_tasks.store import FileRecord, Store
 from sbr_tasks.window.build import Window
+from sbr_tasks.wish import Wish
 
 pytestmark = pytest.mark.slow
 
@@ -140,9 +141,8 @@ def happens(store: Store, config: Settings, step: str, name: str) -> None:
         else:
             store.replace(f"models/{name}/file", name.encode())  # a run trains again what was lost
             window = Window("f", date.fromisoformat(name[:10]), {})
-            promotion, _ = promote_if_better(
-                store, config, window, name, run="test", force="wanted" if step == "force" else None
-            )
+            wish = Wish("force", "wanted") if step == "force" else Wish()
+            promotion, _ = commit_decision(store, config, window, name, wish)
             if name in before.decisions and step == "run":
                 assert promotion == before.decisions[name]
     except (RegistryError, DamagedError):

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 import pytest
 from typer.testing import CliRunner
 
-from sbr_tasks import steps
 from sbr_tasks.cli import app
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, StoreError, TrackingError
@@ -25,7 +24,7 @@ from sbr_tasks.registry.gate import COMPARED, Outcome
 from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, pin_row, version_differences
 from sbr_tasks.registry.log import Decision, Entry, Pin, PromotionLog
 from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, in_words
-from sbr_tasks.registry.promotion import pin_champion, project, promote_if_better, repair, roll_back, unpin_champion
+from sbr_tasks.registry.promotion import commit_decision, pin_champion, project, repair, roll_back, unpin_champion
 from sbr_tasks.registry.recommend import recommend
 from sbr_tasks.registry.scoring import Score, score_models
 from sbr_tasks.registry.serving import check_serving, publish_serving, served
@@ -34,11 +33,14 @@ from sbr_tasks.report.page import write_report
 from sbr_tasks.report.profile.build import profile_window
 from sbr_tasks.report.runs import run_rows, run_table
 from sbr_tasks.report.words import headline
-from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store, kinds
+from sbr_tasks.results import Decided
+from sbr_tasks.settings import Settings, parse_overrides
+from sbr_tasks.store import FileRecord, Store, kinds
 from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import Window, build_window, load_window, read_window
+from sbr_tasks.wish import Wish, current_user
+from sbr_tasks.workspace import Workspace
 from tests.mlflow_view import all_shown
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
@@ -78,7 +80,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def promote(store: Store, settings: Settings, window: Window, name: str, *, run: str, force: str | None = None) -> Decision:
     """The decision on a challenger."""
-    return promote_if_better(store, settings, window, name, run=run, force=force)[0]
+    wish = Wish(actor=run) if force is None else Wish("force", force, run)
+    return commit_decision(store, settings, window, name, wish)[0]
 
 
 def with_mlflow(settings: Settings, database: Path) -> Settings:
@@ -342,11 +345,9 @@ def test_lost_mlflow_is_made_again_from_the_store(
     assert len(client.get_metric_history(run.info.run_id, "loss")) == 2
 
 
-def test_empty_mlflow_is_made_to_show_all_that_the_lost_one_did(
-    copied: Copied, inject: Inject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_empty_mlflow_is_made_to_show_all_that_the_lost_one_did(copied: Copied, inject: Inject, tmp_path: Path) -> None:
     store, settings, of = copied
-    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    workspace = Workspace(settings, store)
     inject(d05=0.5, d06=0.6)
     window, newer = of(D)
     seeds = [settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})}) for seed in (7, 8)]
@@ -358,12 +359,12 @@ def test_empty_mlflow_is_made_to_show_all_that_the_lost_one_did(
     promote(store, settings, window, newer, run="2")
     promote(store, settings, *older, run="1")  # an older day is decided on after a newer one
     promote(store, settings, window, forced.name, run="3", force="to try it")
-    steps.write_report(str(D), window.fingerprint, forced.name)
+    workspace.write_report(D, window.fingerprint, forced.name)
     roll_back(store, settings, newer, reason="it was wrong", run="me@here")
     for day, name in ((D - timedelta(days=1), older[1]), (D, newer)):
-        steps.write_report(str(day), of(day)[0].fingerprint, name)
-    steps.promote_if_better(str(D), window.fingerprint, undecided.name, run="by hand", is_asked=False)
-    steps.write_report(str(D), window.fingerprint, undecided.name, run="by hand", is_asked=False)
+        workspace.write_report(day, of(day)[0].fingerprint, name)
+    workspace.promote_if_better(D, window.fingerprint, undecided.name, Wish("never", actor="by hand"))
+    workspace.write_report(D, window.fingerprint, undecided.name, Wish("never", actor="by hand"))
     shown = all_shown(store, settings)
     assert {len(version["metrics"]) > 3 for version in shown["versions"].values()} == {True}
     assert all(PAGE in version["files"] for version in shown["versions"].values())
@@ -380,11 +381,9 @@ def no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_temporary_folder")
-def test_run_needs_no_temporary_folder_of_the_system(
-    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_run_needs_no_temporary_folder_of_the_system(copied: Copied, inject: Inject, tmp_path: Path) -> None:
     store, settings, of = copied
-    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    workspace = Workspace(settings, store)
     inject(d06=0.6)
     write_parquet(tmp_path / "in" / "next.parquet", ring(D + timedelta(days=1)))
     ingest(store, settings)
@@ -393,7 +392,7 @@ def test_run_needs_no_temporary_folder_of_the_system(
     other = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 7})})
     name = train_version(store, other, window).name
     promote(store, settings, window, name, run="x")
-    number = steps.write_report(str(D), window.fingerprint, name)["mlflow_version"]
+    number = workspace.write_report(D, window.fingerprint, name).mlflow_version
     client = MlflowProjection(store, settings)._client
     files = client.list_artifacts(client.get_model_version("gru4rec", number).run_id)
     assert {"lineage.json", "model", PAGE} <= {file.path for file in files}
@@ -509,10 +508,10 @@ def test_run_that_is_repeated_forces_once(copied: Copied, inject: Inject) -> Non
     inject(d05=0.5, d06=0.4)
     (window, newer), (earlier, older) = of(D), of(D - timedelta(days=1))
     promote(store, settings, earlier, older, run="1")
-    wish = {"run": "by hand", "force": "new season", "forces_once": True}
-    forced = promote_if_better(store, settings, window, newer, **wish)[0]
+    wish = Wish("force", "new season", "by hand")
+    forced = commit_decision(store, settings, window, newer, wish)[0]
     roll_back(store, settings, older, reason="it was wrong", run="me@here")
-    assert promote_if_better(store, settings, window, newer, **wish) == (forced, False), "another attempt of the same run"
+    assert commit_decision(store, settings, window, newer, wish) == (forced, False), "another attempt of the same run"
     assert PromotionLog(store).state().champion == older
 
 
@@ -520,37 +519,35 @@ def test_run_that_is_not_asked_to_promote_tells_the_verdict_and_writes_none(
     copied: Copied, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, settings, of = copied
-    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    workspace = Workspace(settings, store)
     monkeypatch.setattr(promotion_module, "check_serving", lambda *_: None)
     window, name = of(D)
-    told = steps.promote_if_better(str(D), window.fingerprint, name, run="by hand", is_asked=False)
-    assert (told["outcome"], told["champion"], told["log_entry"], told["promoted"]) == ("not_asked", None, None, False)
-    verdict = told["reasons"][0].rsplit(" ", 1)[1]
-    assert told["reasons"][0].startswith("This run only trained and scored the version (promote: never)")
+    told = workspace.promote_if_better(D, window.fingerprint, name, Wish("never", actor="by hand"))
+    assert (told.outcome, told.champion, told.log_entry, told.promoted) == ("not_asked", None, None, False)
+    verdict = told.reasons[0].rsplit(" ", 1)[1]
+    assert told.reasons[0].startswith("This run only trained and scored the version (promote: never)")
     assert PromotionLog(store).entries() == []
-    steps.write_report(str(D), window.fingerprint, name, run="by hand", is_asked=False)
+    workspace.write_report(D, window.fingerprint, name, Wish("never", actor="by hand"))
     page = store.get(kinds.UNDECIDED_PAGE.key(day=D, version=name)).decode()
     assert "only trained and scored" in page
     assert "not in the promotion log" in page
     assert not check_store(store).orphans, "the page belongs to its version"
 
-    decided = steps.promote_if_better(str(D), window.fingerprint, name, run="scheduled")
-    assert (decided["outcome"], decided["log_entry"]) == (verdict.removesuffix("."), 1)
-    again = steps.promote_if_better(str(D), window.fingerprint, name, run="by hand", is_asked=False)
-    assert (again["outcome"], again["promoted"]) == (decided["outcome"], False), "what was decided stands"
-    steps.write_report(str(D), window.fingerprint, name, run="by hand")
+    decided = workspace.promote_if_better(D, window.fingerprint, name, Wish(actor="scheduled"))
+    assert (decided.outcome, decided.log_entry) == (verdict.removesuffix("."), 1)
+    again = workspace.promote_if_better(D, window.fingerprint, name, Wish("never", actor="by hand"))
+    assert (again.outcome, again.promoted) == (decided.outcome, False), "what was decided stands"
+    workspace.write_report(D, window.fingerprint, name, Wish(actor="by hand"))
     assert b"log entry 1" in store.get(kinds.PAGE.key(day=D, number=1))
 
 
-def test_page_of_a_run_whose_decision_is_lacking_says_so(
-    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_page_of_a_run_whose_decision_is_lacking_says_so(copied: Copied, inject: Inject) -> None:
     store, settings, of = copied
-    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    workspace = Workspace(settings, store)
     inject(d06=0.6)
     window, name = of(D)
-    told = steps.write_report(str(D), window.fingerprint, name, run="scheduled__1")
-    assert (told["outcome"], told["log_entry"]) == ("undecided", 0)
+    told = workspace.write_report(D, window.fingerprint, name, Wish(actor="scheduled__1"))
+    assert (told.outcome, told.log_entry) == ("undecided", 0)
     page = store.get(kinds.UNDECIDED_PAGE.key(day=D, version=name)).decode()
     assert f"Not decided: the promotion log has no decision on {name}." in page
     assert "the task promote_if_better was marked as successful by hand" in page and "verdict: first_champion." in page
@@ -558,29 +555,29 @@ def test_page_of_a_run_whose_decision_is_lacking_says_so(
     assert PromotionLog(store).entries() == []
 
 
-def test_only_the_present_champion_is_announced(copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_present_champion_is_announced(copied: Copied, inject: Inject) -> None:
     store, settings, of = copied
-    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    workspace = Workspace(settings, store)
     inject(d05=0.5, d06=0.6)
-    overrides = [f"store={store.url}"]
 
-    def decided(day: date) -> Json:
+    def decided(day: date) -> Decided:
         window, name = of(day)
-        return steps.promote_if_better(str(day), window.fingerprint, name, run=f"scheduled__{day}")
+        return workspace.promote_if_better(day, window.fingerprint, name, Wish(actor=f"scheduled__{day}"))
 
     older, newer = decided(D - timedelta(days=1)), decided(D)
-    assert older["promoted"] and newer["promoted"]
-    assert steps.champion_event(newer, overrides=overrides)["event"] == {
+    assert older.promoted and newer.promoted
+    returned = newer.model_dump(mode="json")  # as the next task gets it
+    assert workspace.champion_event(returned).model_dump(mode="json")["event"] == {
         "model_version": of(D)[1],
         "day": str(D),
         "log_entry": 2,
     }
-    assert steps.champion_event(older, overrides=overrides) == {
+    assert workspace.champion_event(older).model_dump() == {
         "event": None,
         "why": f"{of(D - timedelta(days=1))[1]} became champion with log entry 1, but is no longer: log entry 2 replaced it.",
     }
-    kept = newer | {"promoted": False, "outcome": "keep_champion"}
-    assert steps.champion_event(kept, overrides=overrides)["event"] is None
+    kept = returned | {"promoted": False, "outcome": "keep_champion"}
+    assert workspace.champion_event(kept).event is None
 
 
 @pytest.mark.parametrize("deleted", ["champion", "other"])
@@ -667,30 +664,29 @@ def test_recommend_names_the_last_decision_where_none_made_a_champion(copied: Co
     )
 
 
-def test_page_is_that_of_the_runs_own_version(copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_is_that_of_the_runs_own_version(copied: Copied, inject: Inject) -> None:
     store, settings, of = copied
     inject(d06=0.6)
-    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    workspace = Workspace(settings, store)
     window, name = of(D)
     first = promote(store, settings, window, name, run="scheduled")
     other = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 7})})
     second = promote(store, settings, window, train_version(store, other, window).name, run="by hand")
     assert (first.number, second.number) == (1, 2)
-    assert steps.write_report(str(D), window.fingerprint, name)["report"].endswith("00000001.html")
-    assert steps.write_report(str(D))["report"].endswith("00000002.html")
+    assert workspace.write_report(D, window.fingerprint, name).report.endswith("00000001.html")
+    assert workspace.write_report(D).report.endswith("00000002.html")
 
 
-def test_decision_names_the_settings_of_its_run_only(copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decision_names_the_settings_of_its_run_only(copied: Copied, inject: Inject) -> None:
     store, settings, of = copied
     inject(d06=0.6)
-    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
     window, name = of(D)
-    overrides = ["model.n_epochs=9", "training.seed=42", 'source.path="/in"', " model.n_epochs=2"]
-    decided = steps.promote_if_better(str(D), window.fingerprint, name, overrides=overrides)
-    assert decided["reasons"][-1] == "Settings for this run only: model.n_epochs=2, training.seed=42."
-    assert steps._of_the_model(['window={"days": 7}', "windows.days=7", "store=x"]) == ('window={"days": 7}',)
-    repeated = steps.promote_if_better(str(D), window.fingerprint, name)
-    assert repeated["reasons"] == decided["reasons"], "a step already decided returns its decision"
+    words = ["model.n_epochs=9", "training.seed=42", 'source.path="/in"', " model.n_epochs=2", "store=x", "windows.days=7"]
+    workspace = Workspace(settings, store, parse_overrides(words))
+    decided = workspace.promote_if_better(D, window.fingerprint, name)
+    assert decided.reasons[-1] == "Settings for this run only: model.n_epochs=2, training.seed=42."
+    repeated = workspace.promote_if_better(D, window.fingerprint, name)
+    assert repeated.reasons == decided.reasons, "a step already decided returns its decision"
 
 
 @pytest.mark.parametrize("step", ["publish_serving", "show"])
@@ -816,8 +812,7 @@ def test_unusable_champion_is_left_to_the_gate_by_the_step_that_scores(
     promote(store, settings, older, champion, run="x", force="a first champion")
     shutil.rmtree(tmp_path / "store" / "models" / champion)
     window, name = of(D)
-    monkeypatch.setattr(steps, "_open", lambda *_: (D, store, settings))
-    assert champion not in steps.evaluate_models(str(D), window.fingerprint, name)
+    assert champion not in Workspace(settings, store).evaluate_models(D, window.fingerprint, name).scores
 
 
 @pytest.fixture
@@ -1104,11 +1099,11 @@ def test_two_that_force_the_same_version_at_once_promote_it_once(
     def create_after_another(self: PromotionLog, promotion: Decision) -> None:
         if not raced:
             raced.append((promotion, False))
-            raced.append(promote_if_better(store, settings, *of(D), run="me@here", force="one"))
+            raced.append(commit_decision(store, settings, *of(D), Wish("force", "one")))
         create(self, promotion)
 
     monkeypatch.setattr(PromotionLog, "create", create_after_another)
-    second = promote_if_better(store, settings, *of(D), run="me@here", force="two")
+    second = commit_decision(store, settings, *of(D), Wish("force", "two"))
     assert raced[1][1]
     assert second == (raced[1][0], False)
 
@@ -1174,21 +1169,19 @@ def test_reason_that_is_blank_is_refused_before_anything_is_done(copied: Copied,
     with pytest.raises(RegistryError, match=r"^A forced promotion needs a reason, .* found a blank one\.$"):
         promote(store, settings, *of(D), run="x", force=" ")
     with pytest.raises(RegistryError, match="forced promotion needs a reason"):
-        steps.retrain(str(D), force="", overrides=[f"store={settings.store}"])
+        Workspace(settings, store).retrain(D, Wish("force", ""))
     assert PromotionLog(store).entries() == []
 
 
-def test_step_that_is_repeated_tells_the_champion_of_now_and_promotes_nothing_twice(
-    copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_step_that_is_repeated_tells_the_champion_of_now_and_promotes_nothing_twice(copied: Copied, inject: Inject) -> None:
     store, settings, of = copied
     inject(d05=0.5, d06=0.6)
-    monkeypatch.setattr(steps, "_open", lambda day, _: (date.fromisoformat(day), store, settings))
+    workspace = Workspace(settings, store)
     (older, old), (newer, new) = of(D - timedelta(days=1)), of(D)
 
     def told(window: Window, name: str, run: str | None = None) -> tuple[object, object]:
-        found = steps.promote_if_better(str(window.as_of), window.fingerprint, name, run=run)
-        return found["promoted"], found["champion"]
+        found = workspace.promote_if_better(window.as_of, window.fingerprint, name, Wish(actor=run))
+        return found.promoted, found.champion
 
     assert told(older, old) == (True, old)
     assert told(older, old) == (False, old)
@@ -1197,7 +1190,7 @@ def test_step_that_is_repeated_tells_the_champion_of_now_and_promotes_nothing_tw
     assert told(newer, new, run="by hand") == (False, new)
     roll_back(store, settings, old, reason="worse", run="x")
     assert told(newer, new, run="scheduled") == (False, old)
-    assert PromotionLog(store).entries()[0].run == steps.who()
+    assert PromotionLog(store).entries()[0].run == current_user()
     (row,) = run_rows(store, [D])
     assert row.is_retired
     assert "Promoted, retired" in " ".join(run_table([row]).split())
@@ -1351,8 +1344,8 @@ def test_pin_outlasts_a_rollback_and_names_the_champion_of_now(copied: Copied, i
     row = pin_row(store)
     assert row is not None
     assert (row["entry"], row["version"], row["run"]) == (pinned.number, before[1], "ann")
-    again = steps.pin_champion("the sale", overrides=[f"store={store.url}"])
-    assert (again["model_version"], again["log_entry"]) == (before[1], pinned.number)
+    again = Workspace(settings, store).pin("the sale")
+    assert (again.model_version, again.log_entry) == (before[1], pinned.number)
     unpin_champion(store, run="ann")
     assert pin_row(store) is None
 

@@ -15,9 +15,10 @@ from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.registry.log import Decision, Entry, PromotionLog, Rollback, fold
 from sbr_tasks.report.alerts import Alert, failure_alert, promotion_alert, rollback_alert, streak_alert
 from sbr_tasks.report.due import AFTER_SUCCESS, Ended, due_after_failure, due_after_success, due_at_deadline
-from sbr_tasks.settings import Settings, load_settings
+from sbr_tasks.settings import Settings, load_settings, parse_overrides
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.workspace import Workspace
 from tests.unit.days import at, parquet_settings, write_parquet
 
 D = date(2020, 6, 10)
@@ -256,9 +257,7 @@ def test_quarantine_is_told_once_with_what_the_run_failed_of(settings: Settings,
 
 
 def test_each_task_with_something_to_tell_is_a_step() -> None:
-    from sbr_tasks import steps
-
-    assert all(hasattr(steps, name) for name in AFTER_SUCCESS)
+    assert all(hasattr(Workspace, name) for name in AFTER_SUCCESS)
 
 
 @pytest.mark.parametrize(
@@ -275,6 +274,6 @@ def test_each_task_with_something_to_tell_is_a_step() -> None:
 )
 def test_settings_that_would_tell_nobody_or_hold_a_secret_are_refused(overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        load_settings(overrides)
+        load_settings(parse_overrides(overrides))
     assert message in str(caught.value)
     assert "hush" not in str(caught.value)

@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return load_settings([f"store={tmp_path / 'store'}"])
+    return load_settings({"store": str(tmp_path / "store")})
 
 
 def decision_of(store: Store, day: int) -> Decision:
@@ -140,7 +140,7 @@ def test_served_page_loads_only_files_of_its_own(store: Store, settings: Setting
 
 def test_only_a_server_of_mlflow_has_an_address_and_it_shows_no_password(store: Store, settings: Settings) -> None:
     assert model_url(settings) is None
-    served = load_settings(["mlflow.tracking_uri=https://user:secret@mlflow.example/base/"])
+    served = load_settings({"mlflow.tracking_uri": "https://user:secret@mlflow.example/base/"})
     url = "https://mlflow.example/base/#/models/gru4rec"
     assert model_url(served) == url
     assert url in page_of(store, served, decision_of(store, 20).version).addresses

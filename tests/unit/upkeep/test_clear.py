@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sbr_tasks import steps
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.ingest import ingest, ingest_missing
 from sbr_tasks.errors import DamagedError, DayError
@@ -21,6 +20,7 @@ from sbr_tasks.store import Store
 from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.upkeep.clear import Cleared, clear_store, cleared_table, forget_day
 from sbr_tasks.window.build import build_window, read_window
+from sbr_tasks.workspace import Workspace
 from tests.unit.days import at, write_parquet
 
 from .shop import (
@@ -370,7 +370,7 @@ def test_more_than_half_of_the_accepted_days_go_only_if_a_person_confirms(store:
 
 
 def without_source(monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path, days: list[date]) -> None:
-    """Lets steps see the store, and a source from which some days are gone."""
+    """Lets a workspace see the store, and a source from which some days are gone."""
     for day in days:
         (tmp_path / "in" / f"{day}.parquet").unlink()
     given = {"STORE": settings.store, "WINDOW__DAYS": WINDOW_DAYS, "SOURCE__PATH": tmp_path / "in", "SOURCE__FORMAT": "parquet"}
@@ -384,7 +384,7 @@ def test_removed_day_that_the_source_no_longer_holds_stays_removed_and_stops_its
     clear(store, settings)
     without_source(monkeypatch, settings, tmp_path, DAYS[:3])
     with pytest.raises(DayError) as caught:
-        steps.ingest_clicks(str(DAYS[4]))
+        Workspace.open().ingest_clicks(DAYS[4])
     assert str(caught.value) == (
         f"The window of {DAYS[4]} would have holes. The clicks of {DAYS[1]} to {DAYS[2]} were removed from the store "
         f"(`sbr store gc` or `forget`), and {tmp_path / 'in'} no longer holds all of them. Bring them back into the source, "
@@ -393,7 +393,7 @@ def test_removed_day_that_the_source_no_longer_holds_stays_removed_and_stops_its
     )
     assert [ClickCatalog(store).days()[day].status for day in DAYS[1:5]] == ["removed", "removed", "incoming", "incoming"]
     with pytest.raises(DayError, match="were removed"):
-        steps.validate_clicks(str(DAYS[4]))
+        Workspace.open().validate_clicks(DAYS[4])
 
 
 def test_day_that_a_person_gave_up_counts_as_empty_once_the_source_has_none_of_it(
@@ -401,7 +401,7 @@ def test_day_that_a_person_gave_up_counts_as_empty_once_the_source_has_none_of_i
 ) -> None:
     forget_day(store, DAYS[17], why="test clicks", now=NOW)
     without_source(monkeypatch, settings, tmp_path, [DAYS[17]])
-    assert steps.ingest_clicks(str(LAST))["empty"] == [str(DAYS[17])]
+    assert Workspace.open().ingest_clicks(LAST).empty == (DAYS[17],)
     assert ClickCatalog(store).days()[DAYS[17]].status == "empty"
 
 
@@ -414,7 +414,7 @@ def test_removed_day_of_which_the_source_holds_fewer_clicks_stays_removed(
     without_source(monkeypatch, settings, tmp_path, [])
     for run in (DAYS[4], day):
         with pytest.raises(DayError, match=f"The clicks of .*{day} were removed .* no longer holds all of them"):
-            steps.ingest_clicks(str(run))
+            Workspace.open().ingest_clicks(run)
     (warning,) = ingest(store, settings, days=[day]).warnings
     assert warning.startswith(f"The source holds 1 clicks of {day}, fewer than the 6 that `sbr store gc` removed.")
     command = re.search(r"`sbr (ingest .*)`", warning)
@@ -429,10 +429,10 @@ def test_removed_day_that_a_person_gives_up_counts_as_missing(
     clear(store, settings)
     without_source(monkeypatch, settings, tmp_path, DAYS[:2])
     with pytest.raises(DayError, match="would have holes"):
-        steps.ingest_clicks(str(DAYS[4]))
+        Workspace.open().ingest_clicks(DAYS[4])
     assert forget_day(store, DAYS[1], why="gone for good", now=NOW) == ()
-    assert steps.ingest_clicks(str(DAYS[4]))["empty"] == [str(DAYS[1])]
+    assert Workspace.open().ingest_clicks(DAYS[4]).empty == (DAYS[1],)
     accept_pending(store)
-    assert steps.validate_clicks(str(DAYS[4]))["missing"] == [str(DAYS[1])]
+    assert Workspace.open().validate_clicks(DAYS[4]).missing == (DAYS[1],)
     with pytest.raises(DayError, match="none of"):
         forget_day(store, DAYS[1], why="again", now=NOW)

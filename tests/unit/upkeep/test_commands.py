@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from sbr_tasks import steps
 from sbr_tasks.errors import DamagedError, DayError
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
+from sbr_tasks.workspace import Workspace
 
 from .shop import LAST
 
@@ -93,14 +94,14 @@ def test_steps_stop_at_a_fault_and_take_the_parameter_before_the_setting(
     store: Store, settings: Settings, sbr: Sbr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SBR_UPKEEP__KEEP_DAYS", "1000")
-    assert steps.check_store()["orphaned"] == {"files": 0, "bytes": 0}
-    assert steps.clear_store()["first_retained_run"] == "2017-10-04"
-    assert steps.clear_store(7)["first_retained_run"] == "2020-06-23"
+    assert Workspace.open().check_store().orphaned == {"files": 0, "bytes": 0}
+    assert Workspace.open().clear_store().first_retained_run == date(2017, 10, 4)
+    assert Workspace.open().clear_store(7).first_retained_run == date(2020, 6, 23)
     with pytest.raises(DayError, match="more than half"):
-        steps.clear_store(0)
+        Workspace.open().clear_store(0)
     clicks_of(settings).unlink()
     with pytest.raises(DamagedError, match=r"1 files of .* are missing or damaged, such as clicks/day=2020-06-30"):
-        steps.check_store()
+        Workspace.open().check_store()
 
 
 def test_gc_removes_most_days_only_with_yes(store: Store, sbr: Sbr) -> None:

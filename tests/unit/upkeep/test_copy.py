@@ -512,7 +512,7 @@ def test_command_copies_to_a_bucket_with_keys_from_the_environment(
 
 def test_killed_copy_is_no_store_and_goes_on(store: Store, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SBR_")} | {"SBR_STORE": store.url}
-    command = [sys.executable, "-m", "sbr_tasks.cli", "store", "copy", str(tmp_path / "copy")]
+    command = [sys.executable, "-m", "sbr_tasks", "store", "copy", str(tmp_path / "copy")]
     n_refused, expected = 0, log_rows(store)
     for share in (0, 0.5, 0.9):
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -12,7 +12,7 @@ import pytest
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.errors import DayError, SettingsError
-from sbr_tasks.settings import Settings, load_settings
+from sbr_tasks.settings import Settings, load_settings, parse_overrides
 from sbr_tasks.store import Store
 from sbr_tasks.validation import checkpoint
 from sbr_tasks.validation.checkpoint import DaysOfWindow, require_days, validate_pending
@@ -104,7 +104,7 @@ def test_bad_day_goes_to_quarantine_with_what_failed_and_an_example(tmp_path: Pa
 
 def test_click_outside_its_day_is_critical(tmp_path: Path) -> None:
     store = ingest_days(tmp_path, {D: [*plain_day(D), (9, 5, at(D, 86_399))]})
-    settings = load_settings([f"store={tmp_path / 'store'}", "timezone=Europe/Amsterdam"])
+    settings = load_settings({"store": str(tmp_path / "store"), "timezone": "Europe/Amsterdam"})
     claim_zone(store, D, settings.timezone)
     validate_pending(store, settings)
     (failure,) = ClickCatalog(store).days()[D].failures
@@ -389,7 +389,7 @@ def test_expectation_that_is_off_is_not_checked(tmp_path: Path) -> None:
 )
 def test_severity_that_cannot_be_is_refused(setting: str, reason: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        load_settings([f"validation.severities.{setting}"])
+        load_settings(parse_overrides([f"validation.severities.{setting}"]))
     assert reason in str(caught.value)
 
 
@@ -413,7 +413,7 @@ def test_late_bad_revision_does_not_replace_the_accepted_one(tmp_path: Path) -> 
 
 
 class TestRequireDays:
-    settings = load_settings(["window.days=4", "window.max_missing_days=1"])
+    settings = load_settings({"window.days": 4, "window.max_missing_days": 1})
     window = tuple(D - timedelta(days=i) for i in (3, 2, 1, 0))
 
     def states(self, tmp_path: Path, *good: date, bad: tuple[date, ...] = ()) -> dict[date, DayState]:
@@ -427,7 +427,7 @@ class TestRequireDays:
         assert require_days(states, self.settings, D) == DaysOfWindow(self.window[2], (self.window[0],))
 
     def test_days_that_are_missing_alike_share_a_warning(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        settings = load_settings(["window.days=8", "window.max_missing_days=6"])
+        settings = load_settings({"window.days": 8, "window.max_missing_days": 6})
         good, bad = [D - timedelta(days=ago) for ago in (2, 1, 0)], (D - timedelta(days=4), D - timedelta(days=5))
         states = self.states(tmp_path, *good, bad=bad)
         caplog.clear()
@@ -471,7 +471,7 @@ class TestRequireDays:
     def test_validation_day_is_no_further_back_than_days_may_be_missing(self, tmp_path: Path) -> None:
         states = self.states(tmp_path, *self.window[:2], D)
         with pytest.raises(DayError, match=r"1 of the 4 days of the window are missing \(2020-06-02\); at most 0 may be"):
-            require_days(states, load_settings(["window.days=4", "window.max_missing_days=0"]), D)
+            require_days(states, load_settings({"window.days": 4, "window.max_missing_days": 0}), D)
 
     @pytest.mark.parametrize(("earlier", "found"), [((), "none"), ((0,), "only 2020-05-31"), ((2,), "only 2020-06-02")])
     def test_window_with_nothing_to_train_on_before_its_validation_day_is_refused(
@@ -479,7 +479,7 @@ class TestRequireDays:
     ) -> None:
         states = self.states(tmp_path, *(self.window[i] for i in earlier), D)
         with pytest.raises(DayError, match=f"from 2020-05-31 to 2020-06-02, .* found {found}"):
-            require_days(states, load_settings(["window.days=4", "window.max_missing_days=3"]), D)
+            require_days(states, load_settings({"window.days": 4, "window.max_missing_days": 3}), D)
 
     def test_closed_days_are_neither_missing_nor_warned_about(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         self.states(tmp_path, self.window[0], D)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from sbr_tasks import steps
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.ingest import ingest, ingest_missing
 from sbr_tasks.errors import DayError, NotArrivedError
@@ -19,6 +18,7 @@ from sbr_tasks.upkeep.inventory import take_inventory
 from sbr_tasks.upkeep.plan import revision_files
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.closing import close_day, list_days, open_day
+from sbr_tasks.workspace import Workspace
 from tests.unit.days import at, parquet_settings, write_parquet
 from tests.unit.validation.test_checkpoint import D, ingest_days, plain_day
 
@@ -47,10 +47,11 @@ def test_closed_day_says_who_closed_it_and_why(store: Store) -> None:
 
 
 def test_run_of_a_closed_day_is_refused_and_not_waited_for(tmp_path: Path, store: Store) -> None:
-    overrides = [f"store={tmp_path / 'store'}", f"source.path={tmp_path / 'in'}", "source.format=parquet"]
-    for run in (steps.ingest_clicks, steps.validate_clicks, steps.build_window):
+    overrides = {"store": str(tmp_path / "store"), "source.path": str(tmp_path / "in"), "source.format": "parquet"}
+    shop = Workspace.open(overrides)
+    for run in (shop.ingest_clicks, shop.validate_clicks, shop.build_window):
         with pytest.raises(DayError) as caught:
-            run(str(CLOSED), overrides=overrides)
+            run(CLOSED)
         assert not isinstance(caught.value, NotArrivedError)
         assert str(caught.value) == (
             f"{CLOSED} is closed, so it has no clicks and no run ({WHY}). If it has clicks after all, open it with "

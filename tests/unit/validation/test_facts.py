@@ -63,7 +63,7 @@ def test_hours_of_days_on_which_clocks_change() -> None:
     zone = "Europe/Amsterdam"
     for day, hours in ((date(2020, 3, 29), 23), (date(2020, 10, 25), 25)):
         clicks: list[Click] = [(1, 1, at(day, 3_600 * hour, zone)) for hour in range(hours)]
-        facts = measure(table(clicks), day, load_settings([f"timezone={zone}"]).zone)
+        facts = measure(table(clicks), day, load_settings({"timezone": zone}).zone)
         assert (facts.hours, facts.hours_of_day) == (hours, hours)
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sbr_tasks import steps
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.days import day_interval_us, from_us
 from sbr_tasks.errors import WindowError
-from sbr_tasks.settings import Settings
+from sbr_tasks.settings import Settings, parse_overrides
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.closing import close_day
 from sbr_tasks.window.build import WindowData, build_window, load_window, read_window, split_for_judging, window_table
 from sbr_tasks.window.coverage import coverage_notes
+from sbr_tasks.workspace import Workspace
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
 pytestmark = pytest.mark.slow
@@ -292,16 +292,15 @@ def test_newest_accepted_day_before_the_test_day_validates(tmp_path: Path, is_cl
     assert load_window(store, D, window.fingerprint).validation_day == DAYS[1]
 
 
-def test_task_says_which_day_validates(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_step_says_which_day_validates(tmp_path: Path) -> None:
     clicks = [click for click in shop() if not at(DAYS[2], 0) <= click[2] < at(D, 0)]
     stored(tmp_path, clicks, "window.max_missing_days=1")
-    overrides = [f"store={tmp_path / 'store'}", *OVERRIDES, "window.max_missing_days=1"]
-    caplog.set_level("INFO")
-    assert steps.validate_clicks(str(D), overrides=overrides)["validation_day"] == str(DAYS[1])
+    workspace = Workspace.open({"store": str(tmp_path / "store"), **parse_overrides([*OVERRIDES, "window.max_missing_days=1"])})
+    assert workspace.validate_clicks(D).validation_day == DAYS[1]
     for _ in ("built", "built before"):
-        caplog.clear()
-        assert steps.build_window(str(D), overrides=overrides)["validation_day"] == str(DAYS[1])
-        assert caplog.text.count(f"Validated on {DAYS[1]}, the newest day before {D} with accepted clicks.") == 1
+        built = workspace.build_window(D)
+        assert built.validation_day == DAYS[1]
+        assert built.text.count(f"Validated on {DAYS[1]}, the newest day before {D} with accepted clicks.") == 1
 
 
 def test_window_from_before_there_was_a_choice_is_validated_on_the_day_before(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.demo import write_demo_clicks
 from sbr_tasks.errors import DamagedError, SparkError, WindowError
-from sbr_tasks.settings import Settings, WindowSettings, load_settings
+from sbr_tasks.settings import Settings, WindowSettings, load_settings, parse_overrides
 from sbr_tasks.store import Store
 from sbr_tasks.window import build
 from sbr_tasks.window.build import Window, build_window, read_window
@@ -78,7 +78,7 @@ def built_by_both(store: Store, overrides: list[str], as_of: date) -> tuple[Wind
     for engine in ("window.engine=memory", "window.engine=spark"):
         for key in store.keys("windows"):
             store.delete(key)
-        made.append(build_window(store, load_settings([*overrides, engine]), as_of))
+        made.append(build_window(store, load_settings(parse_overrides([*overrides, engine])), as_of))
         for part in made[-1].manifest["parts"].values():
             store.read(build.FileRecord.model_validate(part["file"]))
     return made[0], made[1]
@@ -126,9 +126,11 @@ def test_clicks_with_equal_times_keep_the_order_of_the_source(tmp_path: Path) ->
     clicks = [(s, items[(s + i) % 6], at(day, 60 * s)) for day in DAYS for s in range(40) for i in range(4)]
     write_parquet(tmp_path / "in" / "clicks.parquet", [(1000 * t.day + s, item, t) for s, item, t in clicks])
     source = [f"store={tmp_path / 'store'}", f"source.path={tmp_path / 'in'}", "source.format=parquet"]
-    in_memory, on_spark = built_by_both(accepted(load_settings([*OVERRIDES, *source])), [*OVERRIDES, *source], D)
+    in_memory, on_spark = built_by_both(
+        accepted(load_settings(parse_overrides([*OVERRIDES, *source]))), [*OVERRIDES, *source], D
+    )
     assert on_spark == in_memory
-    data = read_window(Store.open(load_settings(source)), in_memory, load_settings().zone)
+    data = read_window(Store.open(load_settings(parse_overrides(source))), in_memory, load_settings().zone)
     assert data.test.item_ids.tolist() == [items[(s + i) % 6] for s in range(40) for i in range(4)]
 
 
@@ -136,7 +138,7 @@ def test_clicks_with_equal_times_keep_the_order_of_the_source(tmp_path: Path) ->
 def test_real_clicks_give_the_same_window(shared_data: Path, tmp_path: Path) -> None:
     source = [f"source.path={shared_data / 'bolcom-serenade'}/t*.txt", "source.format=gru4rec"]
     overrides = [f"store={tmp_path / 'store'}", *source, "window.least_click=2"]
-    in_memory, on_spark = built_by_both(accepted(load_settings(overrides)), overrides, date(2020, 6, 29))
+    in_memory, on_spark = built_by_both(accepted(load_settings(parse_overrides(overrides))), overrides, date(2020, 6, 29))
     assert on_spark == in_memory
     assert on_spark.clicks == 111_104
     assert [level["least_click"] for level in on_spark.manifest["cleansing"]["levels"]] == [1, 2]
@@ -146,7 +148,9 @@ def test_real_clicks_give_the_same_window(shared_data: Path, tmp_path: Path) -> 
 def test_window_that_is_cleansed_as_a_whole_is_the_same_too(tmp_path: Path) -> None:
     write_parquet(tmp_path / "in" / "clicks.parquet", shop())
     overrides = [*OVERRIDES, f"store={tmp_path / 'store'}", f"source.path={tmp_path / 'in'}", "source.format=parquet"]
-    in_memory, on_spark = built_by_both(accepted(load_settings(overrides)), [*overrides, "window.cleanse=window"], D)
+    in_memory, on_spark = built_by_both(
+        accepted(load_settings(parse_overrides(overrides))), [*overrides, "window.cleanse=window"], D
+    )
     assert on_spark == in_memory
 
 
@@ -156,7 +160,7 @@ def test_generated_clicks_with_long_sessions_give_the_same_window(tmp_path: Path
     write_demo_clicks(tmp_path / "clicks.dat", days=5, end=date(2014, 9, 30), sessions_per_day=300)
     overrides = [f"store={tmp_path / 'store'}", f"source.path={tmp_path / 'clicks.dat'}", "window.days=5"]
     overrides += ["window.longest=12", "window.longest_action=cut", "timezone=Europe/Amsterdam"]
-    in_memory, on_spark = built_by_both(accepted(load_settings(overrides)), overrides, date(2014, 9, 30))
+    in_memory, on_spark = built_by_both(accepted(load_settings(parse_overrides(overrides))), overrides, date(2014, 9, 30))
     assert on_spark == in_memory
     assert on_spark.manifest["cleansing"]["too_long"]["sessions"] > 0
 
@@ -167,7 +171,7 @@ def test_store_that_is_no_folder_and_string_ids_give_the_same_window(tmp_path: P
     overrides = [*OVERRIDES, f"store={tmp_path.as_uri()}/store", f"scratch={tmp_path / 'an odd [scratch] {folder}'}"]
     overrides += [f"source.path={tmp_path / 'in'}", "source.format=parquet", "source.id_type=string"]
     (tmp_path / "store").mkdir()
-    in_memory, on_spark = built_by_both(accepted(load_settings(overrides)), overrides, D)
+    in_memory, on_spark = built_by_both(accepted(load_settings(parse_overrides(overrides))), overrides, D)
     assert on_spark == in_memory
     assert on_spark.clicks == 11
 

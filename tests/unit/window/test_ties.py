@@ -26,17 +26,17 @@ D = date(2020, 6, 4)
 DAYS = tuple(D - timedelta(days=n) for n in (2, 1, 0))
 N_ITEMS, N_SESSIONS, N_CLICKS = 150, 250, 10
 CHANCE = 20 / N_ITEMS
-OVERRIDES = (
-    "window.days=3",
-    "window.least_click=1",
-    "model.layers=[32]",
-    "model.batch_size=32",
-    "model.n_sample=64",
-    "model.n_epochs=10",
-    "model.learning_rate=0.1",
-    "source.format=gru4rec",
-    "source.settle_seconds=0",
-)
+OVERRIDES = {
+    "window.days": 3,
+    "window.least_click": 1,
+    "model.layers": [32],
+    "model.batch_size": 32,
+    "model.n_sample": 64,
+    "model.n_epochs": 10,
+    "model.learning_rate": 0.1,
+    "source.format": "gru4rec",
+    "source.settle_seconds": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
         lines = ["SessionId\tItemId\tTime", *("\t".join(map(str, click)) for click in clicks)]
         files[day] = str(folder / "in" / f"{day}.txt")
         Path(files[day]).write_text("\n".join(lines) + "\n")
-    settings = load_settings([*OVERRIDES, f"store={folder / 'store'}", f"source.path={folder / 'in'}"])
+    settings = load_settings({**OVERRIDES, "store": str(folder / "store"), "source.path": str(folder / "in")})
     store = Store.open(settings)
     ingest(store, settings)
     accept_pending(store)

@@ -1,0 +1,73 @@
+"""The champion: what was decided on it, and a person's say."""
+
+from __future__ import annotations
+
+from textwrap import indent
+from typing import Annotated
+
+import typer
+
+from sbr_tasks.cli.options import AsJson, Set, open_workspace
+from sbr_tasks.cli.output import echo, show
+from sbr_tasks.store import Json
+
+
+def show_log(overrides: Set = None, as_json: AsJson = False) -> None:
+    """Show the promotion log: every decision, rollback and pin, with its reasons."""
+    workspace = open_workspace(overrides)
+    rows = workspace.list_decisions()
+    nothing = f"The promotion log of {workspace.store.url} has no entries yet. Start a run with `sbr retrain --as-of DAY`."
+    show({"entries": rows}, "\n".join(map(_entry, rows)) if rows else nothing, as_json=as_json)
+
+
+def _entry(row: Json) -> str:
+    moved = f"{row['from'] or 'none'} -> {row['to'] or 'none'}"
+    first = f"{row['entry']:>4}  {row['at']}  {row['version']}  {row['outcome']}  ({moved}, {row['run']})"
+    return "\n".join([first, *(indent(reason, " " * 6) for reason in row["reasons"])])
+
+
+def roll_back(
+    to: Annotated[str, typer.Option("--to", metavar="VERSION", help="An earlier champion.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why (kept in the promotion log).")],
+    pin: Annotated[bool, typer.Option("--pin", help="Also pin it: keep it whatever the gate says, until `sbr unpin`.")] = False,
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an earlier champion the champion again. The present one is retired: it can never be promoted again."""
+    done = open_workspace(overrides).roll_back(to, reason, pin=pin)
+    fields = {"log_entry": done.log_entry, "champion": done.model_version, "retired": done.retired, "pinned": done.pinned}
+    show(fields, as_json=as_json)
+    if not pin and not as_json:
+        echo("The next run with a better model replaces it. `sbr pin --reason ...` keeps it until `sbr unpin`.")
+
+
+def pin(
+    reason: Annotated[str, typer.Option("--reason", help="Why (kept in the promotion log).")],
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep the champion whatever the gate says, until `sbr unpin`. Decisions are recorded as what they would have been."""
+    show(open_workspace(overrides).pin(reason), as_json=as_json)
+
+
+def unpin(
+    reason: Annotated[str, typer.Option("--reason", help="Why (kept in the promotion log).")] = "",
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let the gate change the champion again, from the next decision on."""
+    show(open_workspace(overrides).unpin(reason), as_json=as_json)
+
+
+def repair(overrides: Set = None, as_json: AsJson = False) -> None:
+    """Rebuild MLflow's versions, decisions and champion alias, and the serving copy, from the store.
+
+    Exit code 1 if files of a version are lost or damaged; everything else is rebuilt.
+    """
+    found = open_workspace(overrides).repair()
+    faults = found["faults"] if as_json else found.pop("faults")
+    show(found, as_json=as_json)
+    for fault in faults:
+        echo(f"sbr: {fault}", err=True)
+    if faults:
+        raise typer.Exit(1)

@@ -1,0 +1,95 @@
+"""`sbr models`, and what a model recommends."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from tabulate import tabulate
+
+from sbr_tasks.cli.options import AsJson, Set, open_workspace
+from sbr_tasks.cli.output import show, show_tree
+from sbr_tasks.registry.listing import staleness_in_words
+from sbr_tasks.registry.recommend import Recommendation
+from sbr_tasks.store import Json
+
+app = typer.Typer(help="The model versions.")
+
+
+@app.callback(invoke_without_command=True)
+def list_models(context: typer.Context, overrides: Set = None, as_json: AsJson = False) -> None:
+    """List the model versions: which one is champion, and which are stale (clicks of their days have changed since)."""
+    if context.invoked_subcommand:
+        return
+    workspace = open_workspace(overrides)
+    rows, pin = workspace.list_models(), workspace.show_pin()
+    champion = next((row["version"] for row in rows if row["champion"]), None)
+    nothing = "There are no models yet. Train one with `sbr retrain --as-of DAY`."
+    show({"champion": champion, "pin": pin, "models": rows}, _table(rows, pin) if rows else nothing, as_json=as_json)
+
+
+def _table(rows: list[Json], pin: Json | None) -> str:
+    cells = []
+    for row in rows:
+        marks = {name: name if row[name] else "" for name in ("champion", "retired", "lost")}
+        if row["pinned"]:
+            marks["champion"] = "champion, pinned"
+        cell = {**row, **marks, "stale": staleness_in_words(row)}
+        cells.append({name: value for name, value in cell.items() if name not in ("pinned", "stale_ancestors")})
+    table = tabulate(cells, headers="keys", floatfmt=".4f", missingval="-")
+    if not pin:
+        return table
+    why = pin["reasons"][0].removesuffix(".")
+    return f"{table}\n\n{pin['version']} was pinned at {pin['at']} by {pin['run']}: {why}. `sbr unpin` removes the pin."
+
+
+@app.command("show")
+def show_model(
+    version: Annotated[str, typer.Argument(help="The version's name.")], overrides: Set = None, as_json: AsJson = False
+) -> None:
+    """Show a version: settings, learning curve, lineage, decisions."""
+    show_tree(open_workspace(overrides).show_model(version), as_json=as_json)
+
+
+@app.command("diff")
+def diff_models(
+    first: Annotated[str, typer.Argument(help="A version.")],
+    second: Annotated[str, typer.Argument(help="Another version.")],
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what differs between two versions: settings, data, code and scores."""
+    found = open_workspace(overrides).diff_models(first, second)
+    table = tabulate([[name, *pair] for name, pair in found.items()], headers=["", first, second], missingval="-")
+    show(found, table, as_json=as_json)
+
+
+def recommend(
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="IDS", help="Item ids of the session, oldest first: 1,2,3.")
+    ] = None,
+    items: Annotated[
+        list[str] | None,
+        typer.Option("--item", metavar="ID", help="One item id, also with commas or blanks. Repeatable, oldest first."),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of items.")] = 20,
+    model: Annotated[str | None, typer.Option("--model", help="A version other than the champion.")] = None,
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recommend the next items of a session."""
+    workspace = open_workspace(overrides)
+    if (session is None) == (not items):
+        raise typer.BadParameter("Expected the session as --session 1,2,3 or as --item 1 --item 2.")
+    found = workspace.recommend(items or [part.strip() for part in str(session).split(",")], k=k, model=model)
+    show(found.as_dict(), _in_words(found), as_json=as_json)
+
+
+def _in_words(found: Recommendation) -> str:
+    lines = [f"Item {item} is unknown to {found.model_version} and was ignored." for item in dict.fromkeys(found.unknown)]
+    if found.is_fallback:
+        lines.append("No item of the session is known, so these are the most clicked items, by number of clicks.")
+    rows = [(rank, str(item), score) for rank, (item, score) in enumerate(zip(found.items, found.scores, strict=True), 1)]
+    headers = ["rank", "item", "clicks" if found.is_fallback else "score"]
+    floatfmt = ",.0f" if found.is_fallback else ".4f"
+    return "\n".join([*lines, tabulate(rows, headers=headers, floatfmt=floatfmt, disable_numparse=[1])])

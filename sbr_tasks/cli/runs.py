@@ -1,0 +1,69 @@
+"""A day's run, and what came of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from sbr_tasks.cli.options import AsJson, AsOf, Days, Format, From, Set, holds_back, open_workspace
+from sbr_tasks.cli.output import show
+from sbr_tasks.errors import SettingsError
+from sbr_tasks.report.runs import run_table
+from sbr_tasks.results import Retrained
+from sbr_tasks.wish import Wish
+
+
+def window(as_of: AsOf, overrides: Set = None, as_json: AsJson = False) -> None:
+    """Build the window that ends with a day, and show its parts."""
+    built = open_workspace(overrides).build_window(as_of)
+    show({"window": built.window, **built.manifest}, built.text, as_json=as_json)
+
+
+def retrain(
+    as_of: AsOf,
+    source: From = None,
+    format_name: Format = None,
+    force: Annotated[
+        str | None, typer.Option("--force", metavar="REASON", help="Promote the model whatever it scores, for this reason.")
+    ] = None,
+    promote: Annotated[
+        Literal["gate", "never"], typer.Option("--promote", help="never: train, score and report; nothing is promoted.")
+    ] = "gate",
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole chain for a day: ingest, validate, window, train, evaluate, promote, report."""
+    if force is not None and promote == "never":
+        raise SettingsError("--force promotes the model, and --promote never forbids it. Use one of them.")
+    wish = Wish(promote) if force is None else Wish("force", force)
+    workspace = open_workspace(overrides, source, format_name)
+    decided = workspace.retrain(as_of, wish, holds_back=holds_back(workspace))
+    text = _verdict(decided) if promote == "never" else run_table(workspace.list_runs([as_of]))
+    show(decided, text, as_json=as_json)
+
+
+def _verdict(decided: Retrained) -> str:
+    before = f"decided before (log entry {decided.log_entry})" if decided.log_entry else "not recorded (--promote never)"
+    first = f"{decided.model_version}: {decided.outcome}, {before}."
+    return "\n".join([first, *decided.reasons, f"Report: {decided.report}"])
+
+
+def list_runs(
+    last: Annotated[int | None, typer.Option("--last", min=1, help="Only the last N days.")] = None,
+    days: Days = None,
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """List one row a day: what was ingested, what the models scored, what was decided and why."""
+    workspace = open_workspace(overrides)
+    rows = workspace.list_runs(days or None)
+    rows = rows[-last:] if last else rows
+    nothing = f"No run has decided anything yet in {workspace.store.url}. Start a run with `sbr retrain --as-of DAY`."
+    show({"runs": [row.as_dict() for row in rows]}, run_table(rows) if rows else nothing, as_json=as_json)
+
+
+def report(as_of: AsOf, overrides: Set = None, as_json: AsJson = False) -> None:
+    """Write the page of a day's run again, keep it with the version in MLflow, and print its path."""
+    written = open_workspace(overrides).write_report(as_of)
+    show(written, written.report, as_json=as_json)
