@@ -13,7 +13,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 # Each task of Airflow is a new process: without bytecode it compiles TensorFlow and the rest again, for longer than it works.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run stop lint check test test-long test-stack soak format lock audit bench bench-gru4rec clean
+.PHONY: help setup run stop lint docs check test test-long test-stack soak format lock audit bench bench-gru4rec clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -32,10 +32,10 @@ setup: .venv/.ready ## Install what is locked into .venv (the other targets do i
 	touch .venv/.ready
 
 run: setup ## Retrain for three days in a real Airflow (CLICKS=, FORMAT=, DAYS=, ONESHOT=1, PORT=)
-	@$(PY) tools/airflow_local.py run
+	@$(PY) -m tools.airflow_local run
 
 stop: ## End what `make run` left
-	@if [ -x $(PY) ]; then $(PY) tools/airflow_local.py stop; else echo "Nothing was set up here, so nothing runs."; fi
+	@if [ -x $(PY) ]; then $(PY) -m tools.airflow_local stop; else echo "Nothing was set up here, so nothing runs."; fi
 
 lint: setup ## Style, spelling, types and the direction of imports
 	@.venv/bin/ruff check --quiet .
@@ -44,18 +44,23 @@ lint: setup ## Style, spelling, types and the direction of imports
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
 
+docs: setup ## Build the docs site into var/site; a dead link fails
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
+
 # Tests that start no Airflow share the cores; each of the others needs all of them.
-SIDE_BY_SIDE := -n auto --dist loadfile tests/unit tests/golden tests/dags tests/e2e
+SIDE_BY_SIDE := -n auto --dist worksteal tests/unit tests/golden tests/dags tests/e2e
 ONE_BY_ONE := tests/integration tests/stack
+# Counting lines costs about half as much again as the tests themselves, so only CI does it: `make test COVERAGE=1`.
+COUNT_LINES := $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
-check: lint ## lint and the unit tests
-	@$(PY) -m pytest -q -n auto --dist loadfile tests/unit
+check: lint ## lint and the quick unit tests
+	@$(PY) -m pytest -q -n auto --dist worksteal -m "not slow" tests/unit
 
-test: lint ## lint and all tests but the long ones
-	@$(PY) -m pytest $(SIDE_BY_SIDE)
+test: lint docs ## lint, docs and all tests but the long ones (COVERAGE=1: also lines of sbr_tasks that no test runs)
+	@$(PY) -m pytest $(COUNT_LINES) $(SIDE_BY_SIDE)
 	@$(PY) -m pytest $(ONE_BY_ONE)
 
-test-long: lint ## lint and all tests
+test-long: lint docs ## lint, docs and all tests
 	@$(PY) -m pytest --long $(SIDE_BY_SIDE)
 	@$(PY) -m pytest --long $(ONE_BY_ONE)
 
@@ -74,7 +79,7 @@ lock: setup ## Pin the newest versions that pyproject.toml allows
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
 
 audit: setup ## Look up what is locked in a feed of known vulnerabilities
-	@$(PY) tools/audit.py
+	@$(PY) -m tools.audit
 
 bench: setup ## Measure, each figure against a peer in the same run
 	@$(PY) -m benchmarks.run

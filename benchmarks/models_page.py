@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,11 +35,14 @@ from urllib.parse import urlsplit
 
 from tabulate import tabulate
 
+from benchmarks.seeded_history import seed_history
 from sbr_tasks.report.overview import overview, shared_store
 from sbr_tasks.report.render import STATIC, Live, overview_html
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
-from tests.seeded_history import seed_history
+from tools.browser import VIEWPORT, chromium, find_chromium, log_in
+from tools.local_airflow.server import LocalAirflow
+from tools.local_airflow.supervisor import free_port, stop
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -81,7 +82,7 @@ def main() -> None:
         }
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(settings))
         Thread(target=server.serve_forever, daemon=True).start()
-        program = os.environ.get("CHROMIUM") or shutil.which("chromium")
+        program = find_chromium()
         rounds = [{name: measure() for name, measure in contenders.items()} for _ in range(options.rounds)]
         took = {name: [one[name] for one in rounds] for name in contenders}
         if program:
@@ -144,11 +145,6 @@ def drawn(program: str, url: str, rounds: int) -> list[float]:
 
 def drawn_by_airflow(program: str, settings: Settings, rounds: int) -> dict[str, list[float]]:
     """The same inside an Airflow that is started for it and works on that store; no DAG runs."""
-    sys.path.insert(0, str(ROOT / "tools"))
-    from local_airflow.server import LocalAirflow, free_port, stop
-
-    from tests.integration.ui.conftest import log_in
-
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         given = {"SBR_STORE": settings.store, "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True"}
@@ -169,12 +165,8 @@ def drawn_by_airflow(program: str, settings: Settings, rounds: int) -> dict[str,
 @contextmanager
 def browser_page(program: str, url: str) -> Iterator[Page]:
     """A page of a headless Chromium, on which paths are those of the site `url`."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        yield browser.new_page(base_url=url, viewport={"width": 1280, "height": 900})
-        browser.close()
+    with chromium(program) as browser:
+        yield browser.new_page(base_url=url, viewport=VIEWPORT)
 
 
 def drawn_on(page: Page, path: str, rounds: int, *, framed: bool = False) -> list[float]:

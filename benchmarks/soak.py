@@ -2,7 +2,7 @@
 
     python -m benchmarks.soak [--days 14] [--sessions-per-day 1500] [--json FILE] [--keep FOLDER]
 
-The services of `docker-compose.yaml` run as local processes (`tests/stack/runner.py`), and clicks are synthetic
+The services of `docker-compose.yaml` run as local processes (`tools/local_stack/`), and clicks are synthetic
 (`sbr demo-clicks`): a shop whose items drift. Each day the day's file arrives, and Airflow runs `daily_retrain` for it; a
 training goes on from the champion of an earlier day. Every seventh day ends with `store_upkeep`, which keeps three days.
 Besides:
@@ -56,11 +56,12 @@ from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
 from sbr_tasks.registry.serving import served
 from sbr_tasks.store import Store
-from tests.integration.conftest import midnight, wait_for
-from tests.integration.shops import demo_settings, environment
-from tests.stack.leaks import paths_below
-from tests.stack.runner import StackError, missing_programs
-from tests.stack.running import DAG, ApiError, RunningStack, prepared, started
+from tools.demo_shop import demo_settings, environment
+from tools.local_airflow.api import ApiError, midnight
+from tools.local_stack.leaks import paths_below
+from tools.local_stack.runner import StackError, missing_programs
+from tools.local_stack.running import DAG, RunningStack, prepared, started
+from tools.wait import wait_for
 
 FIRST = date(2014, 9, 1)
 WINDOW_DAYS = 5

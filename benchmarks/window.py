@@ -65,10 +65,10 @@ def main() -> None:
 
 def _report(measured: dict[str, list[Measured]], clicks: int, growth: int) -> None:
     def seconds(name: str, stages: Iterable[str]) -> float:
-        return median(sum(one["took_s"].get(stage, 0.0) for stage in stages) for one in measured[name])
+        return float(median(sum(one["took_s"].get(stage, 0.0) for stage in stages) for one in measured[name]))
 
     def peak(name: str) -> float:
-        return max(one["peak_mb"] for one in measured[name])
+        return float(max(one["peak_mb"] for one in measured[name]))
 
     rows = [[name, *(seconds(name, [stage]) for stage in STAGES), seconds(name, STAGES), peak(name)] for name in measured]
     headers = [f"{clicks:,} clicks, s" + (f" (growth: {growth:,})" if growth else ""), *STAGES, "all", "peak MB"]

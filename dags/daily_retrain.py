@@ -48,19 +48,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, PokeReturnValue, TaskGroup, dag, get_current_context, task
-from airflow.sdk.exceptions import AirflowSkipException
-from sbr_alerts import deadline
-from sbr_dag_parts import CHAMPION, DEFAULT_ARGS, spark_overrides, waits
-from sbr_run_parts import asked, resolve_run, result_of, run_as_asked, trigger_form
-from sbr_task_links import DATA_DOCS, MLFLOW, REPORT, with_links
 
 from sbr_tasks import steps
-from sbr_tasks.report.notifier import notifier_of
+from sbr_tasks.airflow.alerts import deadline, require_notifier
+from sbr_tasks.airflow.assets import CHAMPION, announce
+from sbr_tasks.airflow.defaults import DEFAULT_ARGS
+from sbr_tasks.airflow.links import DATA_DOCS, MLFLOW, REPORT, with_links
+from sbr_tasks.airflow.parameters import trigger_form
+from sbr_tasks.airflow.runs import asked, names_of, resolve_run, result_of, run_as_asked
+from sbr_tasks.airflow.sensors import polling, wait_for_clicks
+from sbr_tasks.airflow.spark import spark_overrides
 from sbr_tasks.settings import load_settings
 
 SETTINGS = load_settings()
-if SETTINGS.alerts.on:
-    notifier_of(SETTINGS.alerts)  # a misspelt one is an import error now, and not a surprise when a run fails
+require_notifier(SETTINGS)
 
 
 @dag(
@@ -82,13 +83,11 @@ def daily_retrain() -> None:
         """Resolves the day of the run; rejects parameters that don't go together."""
         return resolve_run()
 
-    @task.sensor(mode="reschedule", execution_timeout=timedelta(hours=2), **waits(SETTINGS.source))
+    @task.sensor(mode="reschedule", execution_timeout=timedelta(hours=2), **polling(SETTINGS.source))
     def ingest_clicks(day: str) -> PokeReturnValue:
         """Ingests the day, and missing days of its window, in one pass; a scheduled run waits for its clicks."""
         day = result_of("resolve_day", day)
-        is_scheduled = get_current_context()["dag_run"].run_type == "scheduled"
-        ingested = run_as_asked(steps.ingest_clicks_once_there if is_scheduled else steps.ingest_clicks, day)
-        return PokeReturnValue(ingested is not None, ingested)
+        return wait_for_clicks(day, SETTINGS.source, lambda: run_as_asked(steps.ingest_clicks, day))
 
     @task(execution_timeout=timedelta(hours=2))
     def validate_clicks(ingested: dict[str, Any]) -> dict[str, Any]:
@@ -122,10 +121,7 @@ def daily_retrain() -> None:
     def announce_champion(decision: dict[str, Any]) -> dict[str, Any]:
         """Updates the asset `champion` if this run's version is the champion; otherwise it is skipped."""
         found = run_as_asked(steps.champion_event, result_of("promote_if_better", decision))
-        if found["event"] is None:
-            raise AirflowSkipException(found["why"])
-        get_current_context()["outlet_events"][CHAMPION].extra.update(found["event"])
-        return found["event"]
+        return announce(found["event"], otherwise=found["why"])
 
     @task(execution_timeout=timedelta(hours=1))
     def write_report(challenger: dict[str, Any]) -> dict[str, Any]:
@@ -145,12 +141,6 @@ def daily_retrain() -> None:
         announce_champion(decided)
         reported = with_links(write_report(challenger), REPORT, DATA_DOCS, MLFLOW)
     evaluated >> decided >> reported
-
-
-def names_of(challenger: dict[str, Any]) -> tuple[str, str, str]:
-    """Day, window and version, which the later steps take."""
-    challenger = result_of("train_gru4rec", challenger)
-    return challenger["day"], challenger["window"], challenger["model_version"]
 
 
 daily_retrain()

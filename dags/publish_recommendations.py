@@ -13,10 +13,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import dag, task
-from sbr_dag_parts import CHAMPION, DEFAULT_ARGS
-from sbr_run_parts import run_step
 
 from sbr_tasks import steps
+from sbr_tasks.airflow.assets import CHAMPION
+from sbr_tasks.airflow.defaults import DEFAULT_ARGS
+from sbr_tasks.airflow.runs import run_step
 
 
 @dag(

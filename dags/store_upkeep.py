@@ -19,10 +19,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
-from sbr_dag_parts import DEFAULT_ARGS
-from sbr_run_parts import run_step
 
 from sbr_tasks import steps
+from sbr_tasks.airflow.defaults import DEFAULT_ARGS
+from sbr_tasks.airflow.runs import run_step
 
 KEEP_HELP = "Days before the newest decided day whose runs are kept. Default: upkeep.keep_days."
 

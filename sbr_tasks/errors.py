@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from sbr_tasks.plain_text import in_one_line
 
 INTERRUPTED = 130
@@ -10,6 +12,9 @@ INTERRUPTED = 130
 
 class SbrError(Exception):
     """Base of every error that this package raises on purpose; its text is one line for people, without secrets."""
+
+    is_transient: ClassVar[bool] = False
+    """Whether a retry may succeed without anybody fixing something first."""
 
     def __init__(self, text: str) -> None:
         super().__init__(in_one_line(text))
@@ -48,21 +53,29 @@ class DayError(SbrError):
 class StoreError(SbrError):
     """What lies in the store is not what its records say, or could not be written."""
 
+    is_transient = True
+
 
 class AlreadyExistsError(StoreError):
     """Somebody else created the key first."""
 
 
 class DamagedError(StoreError):
-    """A file that a record names is missing, or isn't what the record says. Trying again doesn't help."""
+    """A file that a record names is missing, or isn't what the record says."""
+
+    is_transient = False
 
 
-class TrackingError(StoreError):
+class TrackingError(SbrError):
     """MLflow is out of reach, or refuses. It only shows what the store says, so nothing is lost."""
 
+    is_transient = True
 
-class SparkError(StoreError):
-    """Spark is out of reach, or failed at its work. Nothing was stored, and trying again may help."""
+
+class SparkError(SbrError):
+    """Spark is out of reach, or failed at its work. Nothing was stored."""
+
+    is_transient = True
 
 
 class WindowError(SbrError):

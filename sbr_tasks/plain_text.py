@@ -63,10 +63,18 @@ def masked(values: Any, *, is_options: bool = False) -> Any:
     return without_credentials(values) if isinstance(values, str) else values
 
 
-def percent(share: float) -> str:
-    """A share as people write it: `28%`, `3.2%`, `less than 0.1%`."""
+def percent(share: float, limit: float | None = None) -> str:
+    """A share as people write it: `28%`, `3.2%`, `less than 0.1%`, `over 99%`.
+
+    With a limit, it has as many digits as it takes to see that it isn't the limit.
+    """
+    if limit is not None and share != limit and percent(share) == percent(limit):
+        several = (f"{100 * share:.{digits}g}%" for digits in range(3, 16))
+        return next((text for text in several if text != percent(limit)), percent(limit))
     if 0 < share < 0.001:
         return "less than 0.1%"
+    if 0.995 <= share < 1:
+        return "over 99%"
     return f"{100 * share:.2g}%" if share < 0.1 else f"{100 * share:.0f}%"
 
 

@@ -70,21 +70,6 @@ def ingest_clicks(day: str, *, holds_back: bool = True, overrides: Iterable[str]
     }
 
 
-def ingest_clicks_once_there(day: str, *, overrides: Iterable[str] = ()) -> Json | None:
-    """As `ingest_clicks`; None where the clicks of `day` haven't arrived and the settings let a run wait for them."""
-    source = load_settings(overrides).source
-    try:
-        return ingest_clicks(day, overrides=overrides)
-    except NotArrivedError as error:
-        if not source.wait_minutes:
-            raise
-        logger.warning(
-            "Waiting for the clicks of %s: %s Looking again every %g minutes, for up to %d minutes after the first try.",
-            day, error, source.check_every_minutes, source.wait_minutes,
-        )  # fmt: skip
-        return None
-
-
 def validate_clicks(day: str, *, overrides: Iterable[str] = ()) -> Json:
     """Validates the pending days of the window in day order, and checks that the window can be built.
 

@@ -29,21 +29,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from sbr_tasks.errors import SbrError
+from sbr_tasks.settings import load_settings
+from tools.local_airflow import backfill
+from tools.local_airflow.api import ApiError
+from tools.local_airflow.server import LocalAirflow, LocalAirflowError, inherited_environment
+from tools.local_airflow.supervisor import stop
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-
-from local_airflow import backfill  # noqa: E402
-from local_airflow.api import ApiError  # noqa: E402
-from local_airflow.server import (  # noqa: E402
-    LocalAirflow,
-    LocalAirflowError,
-    inherited_environment,
-    stop,
-)
-
-from sbr_tasks.errors import SbrError  # noqa: E402
-from sbr_tasks.settings import load_settings  # noqa: E402
-
 VAR = ROOT / "var"
 FOLDER = VAR / "airflow"
 DEMO = ("--days", "33", "--sessions-per-day", "500")

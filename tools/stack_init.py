@@ -15,12 +15,9 @@ from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from local_airflow.pools import Pool, create_missing
+from sbr_tasks.airflow.pools import create_missing
 
-POOLS = (
-    Pool("training", 1, "Trainings at once: as many as training workers have slots."),
-    Pool("promotion", 1, "Decisions at once: each meets the champion that the one before it left."),
-)
+SLOTS = {"training": 1}  # the stack starts with one training worker, which has one slot
 SHORTEST = 16
 FEWEST_LETTERS = 6
 
@@ -166,7 +163,7 @@ def migrate() -> None:
 
 def create_pools() -> None:
     """Creates the pools that are not there."""
-    for pool in create_missing(POOLS):
+    for pool in create_missing(SLOTS):
         _log.info("Created the pool %s with %d slot.", pool.name, pool.slots)
 
 

@@ -31,6 +31,8 @@ _FEW_BYTES = 1 << 16
 """Python decodes as many faster than Arrow looks at them."""
 _MAX_DEPTH = 500
 """A JSON line with more objects and lists is read by Python, which refuses deep ones: Arrow knows no limit."""
+_MAX_ODD_SHARE = 0.5
+"""Lines of a block that are read one by one for their values; if there are more, numbers and texts are at home there."""
 _MAX_REFUSED = 3
 """Pieces that Arrow may refuse, beyond as many as it took, before it is asked no more."""
 
@@ -87,6 +89,11 @@ class Lines:
     def of(self, places: Indices) -> Indices:
         """The lines in which some bytes are, each once."""
         return np.unique(np.searchsorted(self.ends, places))
+
+    def as_array(self) -> pa.Array:
+        """The lines with their ends as texts, without a copy; which may not be UTF-8."""
+        offsets = np.append(self.starts, len(self.data)).astype(np.int32)
+        return pa.Array.from_buffers(pa.string(), len(self), [None, pa.py_buffer(offsets), pa.py_buffer(self.data)])
 
     def find(self, byte: str) -> Indices:
         """Where a byte occurs."""
@@ -325,10 +332,12 @@ class JsonParser:
         self._layout = layout
         self._list_key = layout.list_key
         self._schema: pa.Schema | None = None
+        self._kinds: dict[str, pa.DataType] = {}
         self._is_mixed = False
         self._required = {layout.session_id, layout.item_id, layout.clicked_at, *filter(None, [layout.time_offset])}
         start = "" if self._list_key is None else f"{self._list_key}[]."
-        self._places = [(name.removeprefix(start), name.startswith(start)) for name in layout.needed]
+        self._names = layout.needed
+        self._places = [(name.removeprefix(start), name.startswith(start)) for name in self._names]
         self._keys = [key for key, _ in self._places]
         self._number = re.compile(rb"(\"(?:" + b"|".join(map(_escaped, self._keys)) + rb")\"\s*:\s*)" + _JSON_NUMBER)
 
@@ -341,7 +350,7 @@ class JsonParser:
         if len(numbers):
             self._schema = self._schema or self._guess(lines, numbers)
             whole = self._read_alike(rest, numbers) if self._is_mixed else self._read(rest, numbers, self._schema)
-            parts = [whole] if whole is not None else list(self._in_pieces(lines, numbers))
+            parts = [whole] if whole is not None else list(self._without_odd(lines, suspects, numbers))
         if len(suspects):
             parts.append(self._parse_each(lines, suspects))
         return self._in_order(parts)
@@ -373,9 +382,10 @@ class JsonParser:
         for i in numbers[:20].tolist():
             with suppress(_LineError):
                 for click in self._clicks_of(lines[i])[:1]:
-                    known = [(name, value) for name, value in zip(self._layout.needed, click, strict=True) if value is not None]
+                    known = [(name, value) for name, value in zip(self._names, click, strict=True) if value is not None]
                     examples = {**dict(known), **examples}
-        fields = [(name, self._type_of(name, examples.get(name))) for name in self._layout.needed]
+        self._kinds = {name: self._type_of(name, examples.get(name)) for name in self._names}
+        fields = list(self._kinds.items())
         if self._list_key is None:
             return pa.schema(fields)
         start = f"{self._list_key}[]."
@@ -388,6 +398,32 @@ class JsonParser:
                 return {"iso": pa.string(), "s": pa.float64()}.get(self._layout.time_unit, pa.int64())
             return pa.int64()
         return pa.bool_() if isinstance(example, bool) and name not in self._required else pa.string()
+
+    def _without_odd(self, lines: Lines, suspects: Indices, numbers: Indices) -> Iterator[Parsed]:
+        """Lines that Arrow refuses together: those that seem to be why one by one, if they are few, and the others together."""
+        odd = np.intersect1d(self._odd(lines), numbers)
+        if 0 < len(odd) <= _MAX_ODD_SHARE * len(numbers):
+            rest, others = lines.without(np.union1d(suspects, odd))
+            parsed = self._read_alike(rest, others)
+            if parsed is not None:
+                yield parsed
+                yield self._parse_each(lines, odd)
+                return
+        yield from self._in_pieces(lines, numbers)
+
+    def _odd(self, lines: Lines) -> Indices:
+        """Lines with a needed key twice, or with a value of another type than the first lines have."""
+        texts = lines.as_array()
+        misfits = []
+        is_odd = np.zeros(len(lines), np.bool_)
+        for name, (key, is_inside) in zip(self._names, self._places, strict=True):
+            start = _escaped(key).decode()
+            misfits.append(rf'"{start}"\s*:\s*(?:{_MIXED_MISFIT if self._is_mixed else _MISFIT[self._kinds[name]]})')
+            quoted = json.dumps(key, ensure_ascii=False)
+            if (self._list_key is None or not is_inside) and lines.data.count(quoted.encode()) > len(lines):
+                is_odd |= pc.count_substring(texts, quoted).to_numpy() > 1
+        is_odd |= pc.match_substring_regex(texts, "|".join(misfits)).to_numpy(zero_copy_only=False)
+        return np.flatnonzero(is_odd)
 
     def _in_pieces(self, lines: Lines, numbers: Indices) -> Iterator[Parsed]:
         """Lines that Arrow refuses together: the pieces that it takes, and the lines of the others one by one."""
@@ -436,7 +472,7 @@ class JsonParser:
         if len(parts) == 1:
             return parts[0]
         columns = {}
-        for name in self._layout.needed:
+        for name in self._names:
             arrays = [part.columns[name] for part in parts if len(part.columns[name])]
             kinds = {array.type for array in arrays}
             if len(kinds) > 1:
@@ -465,8 +501,8 @@ class JsonParser:
                 continue
             rows += clicks
             line_of += [i] * len(clicks)
-        texts = zip(*rows, strict=True) if rows else [()] * len(self._layout.needed)
-        columns = {name: pa.array(column, pa.string()) for name, column in zip(self._layout.needed, texts, strict=True)}
+        texts = zip(*rows, strict=True) if rows else [()] * len(self._names)
+        columns = {name: pa.array(column, pa.string()) for name, column in zip(self._names, texts, strict=True)}
         return Parsed(columns, np.array(line_of, np.int64), faults)
 
     def _clicks_of(self, line: bytes) -> list[list[Any]]:
@@ -507,11 +543,12 @@ class JsonParser:
         """A click's values as texts."""
         if _PLAIN.issuperset(map(type, click)) and b"\\u" not in line:
             return click
-        names = self._layout.needed
-        asked = {one.column: self._text_of(one.column, click[names.index(one.column)], line) for one in self._layout.where}
-        if any((asked[one.column] == one.value) != one.is_equal for one in self._layout.where):
-            return [asked.get(name) for name in names]  # it is left out, whatever else it holds
-        return [self._text_of(name, value, line) for name, value in zip(names, click, strict=True)]
+        if self._layout.where:
+            value_of = dict(zip(self._names, click, strict=True))
+            compared = {one.column: self._text_of(one.column, value_of[one.column], line) for one in self._layout.where}
+            if any((compared[one.column] == one.value) != one.is_equal for one in self._layout.where):
+                return [compared.get(name) for name in self._names]  # it is left out, whatever else it holds
+        return [self._text_of(name, value, line) for name, value in zip(self._names, click, strict=True)]
 
     def _text_of(self, name: str, value: Any, line: bytes) -> str | None:
         if isinstance(value, str):
@@ -529,5 +566,13 @@ class JsonParser:
 
 
 _JSON_NUMBER = rb"(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)(?=[\s,}\]])"
+_MISFIT = {
+    pa.int64(): r"[^-\s0-9n]|-?[0-9]+[.eE]|-?[0-9]{19}",
+    pa.float64(): r"[^-\s0-9n]",
+    pa.string(): r'[^"\sn]',
+    pa.bool_(): r"[^tf\sn]",
+}
+"""How what isn't a value of a type, or null, begins."""
+_MIXED_MISFIT = r'[^-\s0-9"n]'
 _CONSTANT = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
 _MINUS_ZERO = re.compile(rb":\s*-0")

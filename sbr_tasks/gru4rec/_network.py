@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf  # noqa: TID253 - imported lazily as a whole, see above
 
+from sbr_tasks.gru4rec._tensorflow import tf
 from sbr_tasks.gru4rec.batches import Chunk
 from sbr_tasks.gru4rec.weights import TABLES, Floats, array_shapes, has_embedding, input_width
 from sbr_tasks.settings import ModelSettings

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import tensorflow as tf  # noqa: TID253 - imported lazily as a whole, see above
 
 from sbr_tasks.gru4rec._network import Tensor, gru_forward
+from sbr_tasks.gru4rec._tensorflow import tf
 from sbr_tasks.gru4rec.weights import GRU4RecWeights
 from sbr_tasks.window.sessions import UNKNOWN
 

@@ -1,4 +1,4 @@
-"""Asks a SavedModel for recommendations with nothing but TensorFlow: `python -m sbr_tasks.gru4rec.check_export FOLDER`.
+"""Asks a SavedModel for recommendations with TensorFlow alone: `python -m sbr_tasks.gru4rec.check_export FOLDER`.
 
 Reads sessions as JSON (lists of raw item ids) from standard input and writes JSON of `item_ids` and `scores`, each a list for
 each session, to standard output. `export.check_saved_model` runs it in a process of its own.
@@ -16,7 +16,7 @@ _AT_ONCE = 64  # sessions: bounds the memory, whatever the sample
 
 def ask(folder: str, sessions: list[list[Any]]) -> dict[str, list[list[Any]]]:
     """The best items of each session, and their scores."""
-    import tensorflow as tf
+    from sbr_tasks.gru4rec._tensorflow import tf
 
     model = tf.saved_model.load(folder)
     recommend = model.signatures["serving_default"]

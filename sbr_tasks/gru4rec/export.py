@@ -38,9 +38,8 @@ def export_saved_model(weights: GRU4RecWeights, folder: Path, *, k: int = 20) ->
         folder: Created if need be.
         k: Items of an answer; all of them where the model knows fewer.
     """
-    import tensorflow as tf
-
     from sbr_tasks.gru4rec._serving import serving_module
+    from sbr_tasks.gru4rec._tensorflow import tf
 
     module = serving_module(weights, k)
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.recommend})
@@ -100,7 +99,7 @@ def _ask(folder: Path, sessions: list[list[Any]]) -> dict[str, list[list[Any]]]:
         done = subprocess.run(
             [sys.executable, "-m", "sbr_tasks.gru4rec.check_export", str(folder)],
             input=json.dumps(sessions),
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"},
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
             timeout=_MOST_SECONDS,
             capture_output=True,
             text=True,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -202,8 +201,6 @@ def _restore(network: Network, batches: Batches, saved: Checkpoint) -> Slots:
 
 
 def _new_network(model: ModelSettings, n_items: int, batches: Batches, *, seed: int) -> Network:
-    # What it writes of graphics cards that aren't there would look like errors in a task's log.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from sbr_tasks.gru4rec._network import Network  # here, because TensorFlow takes seconds to import
 
     # Compilation takes one or two seconds: what a small window takes without it.

@@ -317,6 +317,8 @@ def _connect(settings: Settings) -> MlflowClient:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
 
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # a new database would be reported table by table
     root = str(settings.mlflow.artifact_root)
     if not is_url(root):
         Path(root).mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
-from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, StoreError
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, StoreError, TrackingError
 from sbr_tasks.registry.gate import Contender, Opponent, Outcome, decide
 from sbr_tasks.registry.log import Decision, Entry, LogState, Pin, PromotionLog, Rollback, fold
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
@@ -341,7 +341,7 @@ def _committed(entry: Entry) -> Iterator[None]:
     """Says, of what goes wrong after a log entry was written, that it was."""
     try:
         yield
-    except (StoreError, RegistryError) as error:
+    except (StoreError, TrackingError, RegistryError) as error:
         raise type(error)(
             f"The decision was recorded (log entry {entry.number}, champion {entry.champion or 'none'}), but updating MLflow "
             f"or the serving copy failed: {error} Retry, or run `sbr repair`, to finish."

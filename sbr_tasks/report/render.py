@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from sbr_tasks.days import day_in_words, describe_days
 from sbr_tasks.errors import RegistryError
 from sbr_tasks.evaluation.metrics import KNOWLEDGE, METRICS, RECALL_AMONG_KNOWN, metric_title
+from sbr_tasks.plain_text import percent
 from sbr_tasks.registry.gate import COMPARED, share_of_resamples
 from sbr_tasks.registry.log import Entry, outcome_of
 from sbr_tasks.registry.mlflow_projection import model_url
@@ -23,7 +24,7 @@ from sbr_tasks.report.overview import Overview
 from sbr_tasks.report.profile.build import cleansing_rows, key_numbers
 from sbr_tasks.report.session import Column, side_by_side
 from sbr_tasks.report.version import VersionPage
-from sbr_tasks.report.words import OUTCOMES, Shown, count, headline, instant_in_words, percent, score, signed
+from sbr_tasks.report.words import OUTCOMES, Shown, count, headline, instant_in_words, score, signed
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.window.build import PARTS

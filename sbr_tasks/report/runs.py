@@ -11,9 +11,10 @@ from tabulate import tabulate
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.evaluation.metrics import KNOWN_TARGETS
+from sbr_tasks.plain_text import percent
 from sbr_tasks.registry.log import Decision, PromotionLog, fold
 from sbr_tasks.report.stored import window_of
-from sbr_tasks.report.words import OUTCOMES, percent
+from sbr_tasks.report.words import OUTCOMES
 from sbr_tasks.store import Json, Store
 from sbr_tasks.window.coverage import describe_cleansing
 
@@ -105,8 +106,7 @@ def run_table(rows: Sequence[RunRow]) -> str:
             row.champion_recall_at_20,
             row.mrr_at_20,
             row.champion_mrr_at_20,
-            _percent(row.known_targets),
-            _percent(row.champion_known_targets),
+            *(None if share is None else percent(share) for share in (row.known_targets, row.champion_known_targets)),
             f"{OUTCOMES[row.decision].label if row.decision else 'none'}{', retired' if row.is_retired else ''}",
             row.reason,
         ]
@@ -120,10 +120,6 @@ def run_table(rows: Sequence[RunRow]) -> str:
     )
     costs = [f"{row.day}: {row.cleansing}" for row in rows if row.cleansing]
     return "\n".join([table, *costs[-1:]])
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else percent(share)
 
 
 def _row(store: Store, day: date, state: DayState, promotion: Decision | None, retired: Set[str]) -> RunRow:

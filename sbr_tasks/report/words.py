@@ -89,8 +89,3 @@ def score(value: float | None) -> str:
 def signed(value: float) -> str:
     """A difference of metrics: `+0.0312`."""
     return f"{value:+.4f}"
-
-
-def percent(share: float) -> str:
-    """A share: `58.0%`."""
-    return f"{100 * share:.1f}%"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sbr_tasks.plain_text import percent
 from sbr_tasks.settings import ValidationSettings
 
 MAX_SESSION_SHARE = 0.05
@@ -20,7 +21,6 @@ _PLACEHOLDERS = frozenset(
     {"null", "(null)", "none", "nil", "nan", "n/a", "na", "undefined", "unknown", "(not set)", "not set", "-"}
 )
 _MAX_ID_LENGTH = 80
-_MAX_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def limits(facts: Mapping[str, Any], settings: ValidationSettings) -> list[Limit
     if not facts:
         return []
     session, item = shown_id(facts["top_session_id"]), shown_id(facts["top_item_id"])
-    of_session = _percent(facts["top_session"], MAX_SESSION_SHARE)
-    of_item = _percent(facts["top_item"], MAX_ITEM_SHARE)
-    tied = _percent(facts["tied"], settings.max_tied_share)
+    of_session = percent(facts["top_session"], MAX_SESSION_SHARE)
+    of_item = percent(facts["top_item"], MAX_ITEM_SHARE)
+    tied = percent(facts["tied"], settings.max_tied_share)
     found = [
         Limit(
             "tied",
@@ -67,14 +67,14 @@ def limits(facts: Mapping[str, Any], settings: ValidationSettings) -> list[Limit
             facts["tied"],
             settings.max_tied_share,
             f"{tied} of the clicks have the same time as the click before them in their session (warning above "
-            f"{_percent(settings.max_tied_share)}, validation.max_tied_share), so their order is only what the source says",
+            f"{percent(settings.max_tied_share)}, validation.max_tied_share), so their order is only what the source says",
         ),
         Limit(
             "top_session",
             "top_session",
             facts["top_session"],
             _unless_small(MAX_SESSION_SHARE, facts["clicks"]),
-            f"Session {session} has {of_session} of the clicks (warning above {_percent(MAX_SESSION_SHARE)}): a robot, or "
+            f"Session {session} has {of_session} of the clicks (warning above {percent(MAX_SESSION_SHARE)}): a robot, or "
             "clicks without a session of their own",
         ),
         Limit(
@@ -92,9 +92,9 @@ def limits(facts: Mapping[str, Any], settings: ValidationSettings) -> list[Limit
                 "session_spans",
                 facts["long_sessions"],
                 max(MAX_LONG_SESSIONS, 1 / facts["sessions"]) if facts["sessions"] else 1.0,
-                f"{_percent(facts['long_sessions'], MAX_LONG_SESSIONS)} of the sessions, such as "
+                f"{percent(facts['long_sessions'], MAX_LONG_SESSIONS)} of the sessions, such as "
                 f"{shown_id(facts['longest_session_id'])}, last more than {settings.max_session_hours:g} hours "
-                f"(validation.max_session_hours; warning above {_percent(MAX_LONG_SESSIONS)} of the sessions), counting their "
+                f"(validation.max_session_hours; warning above {percent(MAX_LONG_SESSIONS)} of the sessions), counting their "
                 "clicks on earlier days: session ids that start again every day merge different visits",
             )
         )
@@ -114,13 +114,3 @@ def shown_id(identifier: object) -> str:
 def _unless_small(limit: float, n_clicks: int) -> float:
     """The limit as a share of the clicks; at least so large that `_MIN_CLICKS` - 1 clicks never exceed it."""
     return max(limit, (_MIN_CLICKS - 1) / n_clicks) if n_clicks else 1.0
-
-
-def _percent(share: float, limit: float | None = None) -> str:
-    """A share in percent, with as many digits as it takes to see that it isn't the limit."""
-    text = ""
-    for digits in range(2 if share < 0.1 else 3, _MAX_DIGITS):
-        text = f"{100 * share:.{digits}g}%"
-        if limit is None or share == limit or text != f"{100 * limit:.{digits}g}%":
-            break
-    return text

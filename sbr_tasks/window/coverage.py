@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sbr_tasks.plain_text import percent
 from sbr_tasks.window.parts import LOW_SHARE
 
 Manifest = Mapping[str, Any]
@@ -51,13 +52,13 @@ def coverage_notes(manifest: Manifest) -> list[str]:
     if not n_clicks or set_level["test_clicks"] >= LOW_SHARE * n_clicks:
         return []
     least_click = set_level["least_click"]
-    below = f"{_percent(n_clicks - set_level['test_clicks'], n_clicks)} of the test clicks are on items "
+    below = f"{percent(1 - set_level['test_clicks'] / n_clicks)} of the test clicks are on items "
     if least_click == 1:
         return [f"{below}that nobody clicked in the training days."]
     below += f"below window.least_click={least_click}"
     if lower is None or lower["test_clicks"] == set_level["test_clicks"]:
         return [f"{below}."]
-    return [f"{below}; with {lower['least_click']} it would be {_percent(n_clicks - lower['test_clicks'], n_clicks)}."]
+    return [f"{below}; with {lower['least_click']} it would be {percent(1 - lower['test_clicks'] / n_clicks)}."]
 
 
 def is_fair(manifest: Manifest) -> bool:
@@ -86,9 +87,5 @@ def _shares(manifest: Manifest, level: Manifest) -> tuple[str, str, str]:
         (level["items"], before["items"]),
         (level["test_clicks"], manifest["parts"]["test"]["clicks"]),
     )
-    clicks, items, test_clicks = (_percent(part, whole) for part, whole in pairs)
+    clicks, items, test_clicks = (percent(part / whole) if whole else "none" for part, whole in pairs)
     return clicks, items, test_clicks
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.0f}%" if whole else "none"

@@ -69,3 +69,10 @@ def test_documented_backfill_covers_exactly_its_days(database: Path, tmp_path: P
     out = _airflow(home, zone, f"{command.rstrip()} --dry-run")
     starts = [datetime.fromisoformat(start) for start in re.findall(r"\| (\d{4}-\S+ \d\d:\d\d:\d\d[+-]\d\d:\d\d)", out)]
     assert starts == [day_start(day, load_settings([f"timezone={zone}"]).zone) for day in days], out
+
+
+def test_way_out_of_a_cancelled_backfill_is_documented_with_an_option_that_airflow_has(database: Path) -> None:
+    text = DOCS.read_text()
+    assert "github.com/apache/airflow/issues/72337" in text
+    (behavior,) = re.findall(r"--reprocess-behavior (\w+)", text)
+    assert behavior in _airflow(database, "UTC", "airflow backfill create --help").split("--reprocess-behavior", 2)[2]

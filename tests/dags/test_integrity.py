@@ -1,33 +1,40 @@
-"""What must hold for every DAG file, found out in a fresh process as Airflow's dag-processor would."""
+"""What must hold for every DAG file."""
 
 from __future__ import annotations
 
-import ast
-import json
-import os
 import subprocess
 import sys
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pendulum
 import pytest
+from airflow.dag_processing.dagbag import BundleDagBag
+from airflow.sdk import Context, CronDataIntervalTimetable
+from airflow.sdk.execution_time.context import set_current_context
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables import interval as timetables
+from airflow.timetables.base import DataInterval, TimeRestriction
 
-from sbr_tasks.trigger import FIELDS
+from sbr_tasks import steps
+from sbr_tasks.airflow import alerts
+from sbr_tasks.airflow.parameters import FIELDS
+from sbr_tasks.airflow.pools import POOLS
+from sbr_tasks.airflow.retries import RetryTransientErrors
+from sbr_tasks.days import day_interval_us, from_us, resolve_as_of
+from sbr_tasks.errors import StepError
+from sbr_tasks.settings import load_settings
+from tests.airflow_library import clear_environment
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-
-from local_airflow.pools import POOLS  # noqa: E402
+DAGS = ROOT / "dags"
 
 DAG_FILES = {
+    "champion.py": ["pin_champion", "rollback_champion"],
     "daily_retrain.py": ["daily_retrain"],
-    "pin_champion.py": ["pin_champion"],
     "publish_recommendations.py": ["publish_recommendations"],
-    "rollback_champion.py": ["rollback_champion"],
-    "sbr_alerts.py": [],
-    "sbr_dag_parts.py": [],
-    "sbr_run_parts.py": [],
-    "sbr_task_links.py": [],
     "store_upkeep.py": ["store_upkeep"],
 }
 PARAMS = {
@@ -50,214 +57,100 @@ TASKS = [
 ]
 TOO_HEAVY = {"tensorflow", "keras", "mlflow", "great_expectations", "pandas", "pyspark"}
 
-PARSE = """
-import json, sys, time
-from airflow.dag_processing.dagbag import BundleDagBag
-import airflow.sdk
-from airflow.sdk import CronDataIntervalTimetable, Param, RetryPolicy, dag, get_current_context, task
-from airflow.providers.standard.operators.python import PythonOperator
 
-before, began = set(sys.modules), time.process_time()
-bag = BundleDagBag(dag_folder=sys.argv[1], bundle_path=sys.argv[1], load_op_links=False)
-took = time.process_time() - began
-seconds = lambda delta: delta.total_seconds() if delta else None
-task_facts = lambda t: {
-    "owner": t.owner, "retries": t.retries, "doc": t.doc_md, "retry_delay_s": seconds(t.retry_delay),
-    "timeout_s": seconds(t.execution_timeout), "depends_on_past": t.depends_on_past,
-    "retry_policy": type(t.retry_policy).__name__, "pool": t.pool, "backoff": t.retry_exponential_backoff,
-    "group": t.task_group.group_id if t.task_group else None, "links": [link.name for link in t.operator_extra_links],
-}
-dag_facts = lambda d: {
-    "file": d.fileloc, "tags": sorted(d.tags), "doc": d.doc_md, "start": d.start_date.isoformat(), "catchup": d.catchup,
-    "timetable": type(d.timetable).__name__, "params": sorted(d.params), "order": [t.task_id for t in d.topological_sort()],
-    "tasks": {t.task_id: task_facts(t) for t in d.tasks},
-}
-from sbr_tasks import errors
-policy = bag.dags["daily_retrain"].get_task("ingest_clicks").retry_policy
-family = [found for found in vars(errors).values() if isinstance(found, type)]
-decisions = {error.__name__: policy.evaluate(error("why"), 1, 3) for error in [*family, OSError, MemoryError]}
-print("FACTS" + json.dumps({
-    "errors": bag.import_errors, "took_s": took,
-    "new_modules": sorted({name.split(".")[0] for name in set(sys.modules) - before}),
-    "decisions": {name: [decision.action.value, decision.reason] for name, decision in decisions.items()},
-    "dags": {dag_id: dag_facts(found) for dag_id, found in bag.dags.items()},
-}))
-"""
-
-
-CLOCKS_CHANGE = """
-import json
-from datetime import date, timedelta
-import pendulum
-from airflow.timetables.base import TimeRestriction
-from airflow.timetables.interval import CronDataIntervalTimetable
-from sbr_tasks.days import day_interval_us, from_us, resolve_as_of
-from sbr_tasks.settings import load_settings
-
-import daily_retrain
-found, zone = [], load_settings().zone
-declared = daily_retrain.daily_retrain().timetable
-timetable = CronDataIntervalTimetable(declared.expression, timezone=declared.timezone)
-for first in (date(2026, 3, 28), date(2026, 10, 24)):
-    interval = None
-    restriction = TimeRestriction(pendulum.datetime(first.year, first.month, first.day, tz=str(zone)), None, True)
-    for i in range(3):
-        interval = timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction).data_interval
-        day = resolve_as_of(day=None, run_type="scheduled", interval_start=interval.start, zone=zone)
-        start, end = map(from_us, day_interval_us(first + timedelta(days=i), zone))
-        hours = (interval.end - interval.start).total_seconds() / 3600
-        found.append([str(day), hours, start == interval.start, end == interval.end])
-print("FACTS" + json.dumps(found))
-"""
-
-
-def test_intervals_are_the_shops_days_where_the_clocks_change(tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "SBR_"))}
-    environment |= {"AIRFLOW_HOME": str(tmp_path), "SBR_TIMEZONE": "Europe/Amsterdam", "PYTHONPATH": str(ROOT / "dags")}
-    command = [sys.executable, "-c", CLOCKS_CHANGE]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    hours = {"2026-03-28": 24, "2026-03-29": 23, "2026-03-30": 24, "2026-10-24": 24, "2026-10-25": 25, "2026-10-26": 24}
-    assert json.loads(done.stdout.split("FACTS", 1)[1]) == [[day, n, True, True] for day, n in hours.items()]
-
-
-SPARK_MASTERS = """
-import json, os, sys
-from types import SimpleNamespace
-import daily_retrain, sbr_run_parts
-from sbr_dag_parts import spark_overrides
-from sbr_tasks import steps
-from sbr_tasks.settings import WindowSettings
-
-def found(settings, connection):
-    os.environ.pop("AIRFLOW_CONN_SPARK_DEFAULT", None)
-    if connection:
-        os.environ["AIRFLOW_CONN_SPARK_DEFAULT"] = connection
-    return spark_overrides(WindowSettings(**settings))
-
-cases = [found(settings, connection) for settings, connection in json.loads(sys.argv[1])]
-os.environ["AIRFLOW_CONN_SPARK_DEFAULT"] = "spark://shop:7077"
-steps.build_window = lambda day, *, overrides: {"given": [day, *overrides]}
-task = SimpleNamespace(dag_id="daily_retrain", task_id="build_window")
-sbr_run_parts.get_current_context = lambda: {"ti": task, "params": {"n_epochs": 3}}
-build_window = daily_retrain.daily_retrain().get_task("build_window").python_callable
-print("FACTS" + json.dumps([cases, build_window({"day": "2020-06-30"})["given"]]))
-"""
-
-
-def test_connection_says_where_spark_works_unless_the_settings_do(tmp_path: Path) -> None:
-    on_spark = {"engine": "spark"}
-    cases: list[tuple[dict[str, str], str | None, list[str]]] = [
-        ({}, "spark://shop:7077", []),
-        (on_spark, None, []),
-        (on_spark | {"spark_master": "local[2]"}, "spark://shop:7077", []),
-        (on_spark, "spark://shop:7077", ["window.spark_master=spark://shop:7077"]),
-        (on_spark, '{"conn_type": "spark", "host": "spark://shop", "port": 7077}', ["window.spark_master=spark://shop:7077"]),
-        (
-            on_spark,
-            '{"conn_type": "spark", "host": "k8s://https://shop", "port": 6443}',
-            ["window.spark_master=k8s://https://shop:6443"],
-        ),
-        (on_spark, '{"conn_type": "spark", "host": "yarn"}', ["window.spark_master=yarn"]),
-    ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "SBR_"))}
-    environment |= {"AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "dags"), "SBR_WINDOW__ENGINE": "spark"}
-    command = [sys.executable, "-c", SPARK_MASTERS, json.dumps([case[:2] for case in cases])]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found, given_to_step = json.loads(done.stdout.split("FACTS", 1)[1])
-    assert found == [overrides for _, _, overrides in cases]
-    assert given_to_step == ["2020-06-30", "window.spark_master=spark://shop:7077", "model.n_epochs=3"]
+def parse() -> BundleDagBag:
+    """Parses the DAG folder, as Airflow's dag-processor does."""
+    return BundleDagBag(dag_folder=str(DAGS), bundle_path=DAGS, load_op_links=False)
 
 
 @pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the DAG folder contains, and what it took to parse it."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "SBR_"))}
-    environment["AIRFLOW_HOME"] = str(tmp_path_factory.mktemp("home"))
-    command = [sys.executable, "-c", PARSE, str(ROOT / "dags")]
+def bag() -> BundleDagBag:
+    """The DAGs under the default settings."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        clear_environment(monkeypatch)
+        return parse()
+
+
+def tasks_of(bag: BundleDagBag) -> dict[str, Any]:
+    """The tasks of all DAGs."""
+    return {task.task_id: task for dag in bag.dags.values() for task in dag.tasks}
+
+
+def test_dag_folder_parses(bag: BundleDagBag) -> None:
+    assert bag.import_errors == {}
+    for dag in bag.dags.values():
+        DagSerialization.to_dict(dag)
+
+
+def test_every_dag_file_is_listed_and_nothing_else_is_there(bag: BundleDagBag) -> None:
+    assert {file.name for file in DAGS.iterdir() if file.name != "__pycache__"} == set(DAG_FILES)
+    found: dict[str, list[str]] = {}
+    for dag_id in sorted(bag.dags):
+        found.setdefault(Path(bag.dags[dag_id].fileloc).name, []).append(dag_id)
+    assert found == DAG_FILES
+
+
+def test_parsing_imports_nothing_heavy(tmp_path: Path) -> None:
+    program = f"import runpy, sys; [runpy.run_path(file) for file in sys.argv[1:]]; print({TOO_HEAVY} & set(sys.modules))"
+    command = [sys.executable, "-c", program, *map(str, DAGS.glob("*.py"))]
+    environment = {"AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout.split("FACTS", 1)[1]))
+    assert (done.stdout.splitlines()[-1:], done.returncode) == (["set()"], 0), done.stderr
 
 
-def test_dag_folder_parses(facts: dict[str, Any]) -> None:
-    assert facts["errors"] == {}
+def test_tasks_are_the_steps_in_their_order(bag: BundleDagBag) -> None:
+    order = {dag_id: [task.task_id for task in dag.topological_sort()] for dag_id, dag in bag.dags.items()}
+    assert order["daily_retrain"] == TASKS
+    assert order["store_upkeep"] == ["check_store", "clear_store"]  # a damaged store isn't touched
 
 
-def test_every_dag_file_is_listed(facts: dict[str, Any]) -> None:
-    assert {file.name for file in (ROOT / "dags").rglob("*.py")} == set(DAG_FILES)
-    assert {dag_id: Path(found["file"]).name for dag_id, found in facts["dags"].items()} == {
-        dag_id: file for file, dag_ids in DAG_FILES.items() for dag_id in dag_ids
-    }
+def test_every_dag_explains_itself_and_starts_before_any_data(bag: BundleDagBag) -> None:
+    for dag in bag.dags.values():
+        assert dag.doc_md is not None
+        assert dag.doc_md.startswith("### ")
+        assert "When a task fails" in dag.doc_md
+        assert dag.tags
+        assert dag.start_date is not None
+        assert dag.start_date.isoformat().startswith("1995-01-01")
+        assert dag.catchup is False
+    assert {dag_id: sorted(dag.params) for dag_id, dag in bag.dags.items()} == PARAMS
 
 
-def test_parsing_imports_nothing_heavy(facts: dict[str, Any]) -> None:
-    assert TOO_HEAVY.isdisjoint(facts["new_modules"])
+def test_every_task_has_owner_doc_retries_timeout_and_alerts(bag: BundleDagBag) -> None:
+    for task_id, task in tasks_of(bag).items():
+        assert task.owner == "recommendations", task_id
+        assert task.doc_md, task_id
+        assert task.retries >= 1, task_id
+        assert task.retry_delay <= timedelta(minutes=1), task_id
+        assert task.retry_exponential_backoff == 2, task_id
+        assert timedelta(0) < task.execution_timeout <= timedelta(hours=12), task_id
+        assert isinstance(task.retry_policy, RetryTransientErrors), task_id
+        assert task.depends_on_past is False, task_id
+        assert task.on_failure_callback == [alerts.on_failure], task_id
+        assert task.on_success_callback == [alerts.on_success], task_id
 
 
-def test_parsing_takes_under_a_second_beyond_airflows_own(facts: dict[str, Any]) -> None:
-    assert facts["took_s"] < 1  # of processor time: a busy machine doesn't count
-
-
-def test_dag_files_are_only_wiring() -> None:
-    for file in (ROOT / "dags").rglob("*.py"):
-        text = file.read_text(encoding="utf-8")
-        shown = (ast.get_docstring(ast.parse(text), clean=False) or "").splitlines()  # a DAG's page, which is no wiring
-        assert len(text.splitlines()) - len(shown) < 120, file.name
-
-
-def test_tasks_are_the_steps_in_their_order(facts: dict[str, Any]) -> None:
-    assert facts["dags"]["daily_retrain"]["order"] == TASKS
-    assert facts["dags"]["store_upkeep"]["order"] == ["check_store", "clear_store"]  # a damaged store isn't touched
-
-
-def test_every_dag_explains_itself_and_starts_before_any_data(facts: dict[str, Any]) -> None:
-    for found in facts["dags"].values():
-        assert "When a task fails" in found["doc"]
-        assert found["tags"]
-        assert found["start"].startswith("1995-01-01")
-        assert found["catchup"] is False
-    assert facts["dags"]["daily_retrain"]["timetable"] == "CronDataIntervalTimetable"
-    assert {dag_id: found["params"] for dag_id, found in facts["dags"].items()} == PARAMS
-
-
-def test_every_task_has_owner_doc_retries_and_timeout(facts: dict[str, Any]) -> None:
-    for found in facts["dags"].values():
-        for task_id, task in found["tasks"].items():
-            assert task["owner"] not in ("", "airflow"), task_id
-            assert task["doc"], task_id
-            assert task["retries"] >= 1, task_id
-            assert task["retry_delay_s"] <= 60, task_id
-            assert 0 < task["timeout_s"] <= 12 * 3600, task_id
-            assert task["retry_policy"] == "RetryWhatMayMend", task_id
-            assert task["depends_on_past"] is False, task_id
-
-
-def test_retries_wait_longer_each_time(facts: dict[str, Any]) -> None:
-    assert all(task["backoff"] == 2 for found in facts["dags"].values() for task in found["tasks"].values())
-
-
-def test_tasks_stand_in_groups_and_pools_that_set_up_creates(facts: dict[str, Any]) -> None:
-    tasks = facts["dags"]["daily_retrain"]["tasks"]
-    groups: dict[str, list[str]] = {}
-    for task_id in TASKS:
-        groups.setdefault(tasks[task_id]["group"] or "", []).append(task_id)
+def test_daily_tasks_are_in_groups(bag: BundleDagBag) -> None:
+    groups: dict[str | None, list[str]] = {}
+    for task in bag.dags["daily_retrain"].topological_sort():
+        groups.setdefault(task.task_group.group_id if task.task_group else None, []).append(task.task_id)
     assert groups == {
-        "": ["resolve_day"],
+        None: ["resolve_day"],
         "clicks": ["ingest_clicks", "validate_clicks"],
         "model": ["build_window", "train_gru4rec", "evaluate_models"],
         "decision": ["promote_if_better", "announce_champion", "write_report"],
     }
-    every_task = {task_id: task for found in facts["dags"].values() for task_id, task in found["tasks"].items()}
-    pools = {task_id: task["pool"] for task_id, task in every_task.items() if task["pool"] != "default_pool"}
+
+
+def test_tasks_are_in_pools_that_set_up_creates(bag: BundleDagBag) -> None:
+    pools = {task_id: task.pool for task_id, task in tasks_of(bag).items() if task.pool != "default_pool"}
     assert pools == {"train_gru4rec": "training", "promote_if_better": "promotion", "roll_back": "promotion"}
     assert set(pools.values()) == {pool.name for pool in POOLS}
 
 
-def test_task_pages_link_to_what_they_wrote(facts: dict[str, Any]) -> None:
-    tasks = facts["dags"]["daily_retrain"]["tasks"]
-    assert {task_id: task["links"] for task_id, task in tasks.items() if task["links"]} == {
+def test_task_pages_link_to_what_they_wrote(bag: BundleDagBag) -> None:
+    links = {task_id: [link.name for link in task.operator_extra_links] for task_id, task in tasks_of(bag).items()}
+    assert {task_id: names for task_id, names in links.items() if names} == {
         "validate_clicks": ["Data Docs of the day"],
         "train_gru4rec": ["Report of the run", "MLflow version"],
         "evaluate_models": ["Report of the run"],
@@ -266,61 +159,83 @@ def test_task_pages_link_to_what_they_wrote(facts: dict[str, Any]) -> None:
     }
 
 
-def test_only_what_a_repeat_may_mend_is_retried(facts: dict[str, Any]) -> None:
-    retried = {name for name, (action, _) in facts["decisions"].items() if action == "default"}
-    assert retried == {"StoreError", "AlreadyExistsError", "TrackingError", "SparkError", "OSError", "MemoryError"}
-    assert facts["decisions"]["DamagedError"] == ["fail", "why"]
-    assert facts["decisions"]["DayError"] == ["fail", "why"]
+def test_intervals_are_the_shops_days_where_the_clocks_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SBR_TIMEZONE", "Europe/Amsterdam")
+    zone = load_settings().zone
+    declared = parse().dags["daily_retrain"].timetable
+    assert isinstance(declared, CronDataIntervalTimetable)
+    timetable = timetables.CronDataIntervalTimetable(declared.expression, timezone=declared.timezone)
+    hours = {}
+    for first in (date(2026, 3, 28), date(2026, 10, 24)):
+        interval: DataInterval | None = None
+        restriction = TimeRestriction(pendulum.datetime(first.year, first.month, first.day, tz=str(zone)), None, True)
+        for expected in (first + timedelta(days=i) for i in range(3)):
+            info = timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction)
+            assert info is not None
+            interval = info.data_interval
+            assert interval is not None
+            assert resolve_as_of(day=None, run_type="scheduled", interval_start=interval.start, zone=zone) == expected
+            assert tuple(map(from_us, day_interval_us(expected, zone))) == (interval.start, interval.end)
+            hours[str(expected)] = (interval.end - interval.start).total_seconds() / 3600
+    assert hours == {
+        "2026-03-28": 24, "2026-03-29": 23, "2026-03-30": 24, "2026-10-24": 24, "2026-10-25": 25, "2026-10-26": 24,
+    }  # fmt: skip
 
 
-MARKED = """
-import json
-from types import SimpleNamespace
-import daily_retrain, sbr_run_parts
-from sbr_tasks.errors import SbrError
-
-context = {"params": {"promote": "gate"}, "run_id": "r", "ti": SimpleNamespace(dag_id="d", task_id="t"), "outlet_events": {},
-           "dag_run": SimpleNamespace(run_type="scheduled")}
-daily_retrain.get_current_context = sbr_run_parts.get_current_context = lambda: context
-dag, found = daily_retrain.daily_retrain(), {}
-policy = dag.get_task("train_gru4rec").retry_policy
-for task in dag.tasks:
-    if task.task_id == "resolve_day":
-        continue
-    names = list(task.python_callable.__code__.co_varnames[: task.python_callable.__code__.co_argcount])
-    try:
-        task.python_callable(*[None] * len(names))
-    except SbrError as error:
-        found[task.task_id] = [str(error), policy.evaluate(error, 1, 3).action.value]
-print("FACTS" + json.dumps(found))
-"""
+def test_window_is_built_on_the_spark_of_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SBR_WINDOW__ENGINE", "spark")
+    monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", "spark://shop:7077")
+    monkeypatch.setattr(steps, "build_window", lambda day, *, overrides: {"given": [day, *overrides]})
+    context = {"ti": SimpleNamespace(dag_id="daily_retrain", task_id="build_window"), "params": {"n_epochs": 3}}
+    build_window = tasks_of(parse())["build_window"].python_callable
+    with set_current_context(cast("Context", context)):
+        result = build_window({"day": "2020-06-30"})
+    assert result == {"given": ["2020-06-30", "window.spark_master=spark://shop:7077", "model.n_epochs=3"]}
 
 
-def test_task_after_one_that_was_marked_by_hand_fails_at_once_with_a_sentence(tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "SBR_"))}
-    environment |= {"AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": f"{ROOT / 'dags'}{os.pathsep}{ROOT}"}
-    done = subprocess.run(
-        [sys.executable, "-c", MARKED], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    marked = {
-        "ingest_clicks": "resolve_day",
-        "validate_clicks": "ingest_clicks",
-        "build_window": "validate_clicks",
-        "train_gru4rec": "build_window",
-        "evaluate_models": "train_gru4rec",
-        "promote_if_better": "train_gru4rec",
-        "announce_champion": "promote_if_better",
-        "write_report": "train_gru4rec",
-    }
-    assert json.loads(done.stdout.split("FACTS", 1)[1]) == {
-        task: [
-            f"The task {earlier} has no result, which this task needs: {earlier} was marked as successful by hand, "
-            f"or its result was deleted. Clear {earlier} and the tasks after it.",
-            "fail",
-        ]
-        for task, earlier in marked.items()
-    }
+@pytest.mark.parametrize(
+    ("task", "earlier"),
+    [
+        ("ingest_clicks", "resolve_day"),
+        ("validate_clicks", "ingest_clicks"),
+        ("build_window", "validate_clicks"),
+        ("train_gru4rec", "build_window"),
+        ("evaluate_models", "train_gru4rec"),
+        ("promote_if_better", "train_gru4rec"),
+        ("announce_champion", "promote_if_better"),
+        ("write_report", "train_gru4rec"),
+    ],
+)
+def test_task_after_one_that_was_marked_by_hand_names_it(bag: BundleDagBag, task: str, earlier: str) -> None:
+    context = {"params": {"promote": "gate"}, "run_id": "r", "dag_run": SimpleNamespace(run_type="scheduled")}
+    with (
+        set_current_context(cast("Context", context)),
+        pytest.raises(StepError, match=f"The task {earlier} has no result, .* Clear {earlier} and the tasks after it"),
+    ):
+        tasks_of(bag)[task].python_callable(None)
+
+
+def test_daily_runs_have_a_deadline_if_the_alert_is_on(bag: BundleDagBag, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not any(dag.deadline for dag in bag.dags.values())
+    monkeypatch.setenv("SBR_ALERTS__ON", '["deadline"]')
+    monkeypatch.setenv("SBR_ALERTS__RECIPIENTS", '["ops@shop.test"]')
+    monkeypatch.setenv("SBR_ALERTS__DEADLINE_HOURS", "2.5")
+    deadlines = {dag_id: dag.deadline for dag_id, dag in parse().dags.items() if dag.deadline}
+    ((deadline,),) = deadlines.values()
+    assert list(deadlines) == ["daily_retrain"]
+    assert type(deadline.reference).__name__ == "DagRunQueuedAtDeadline"
+    assert deadline.interval == timedelta(hours=2.5)
+    assert deadline.callback.path == "sbr_tasks.airflow.alerts.on_deadline"
+
+
+@pytest.mark.parametrize("notifier", ["airflow.providers.smtp.notifications.smtp.SmtpNotifer", "no.such.Notifier"])
+def test_misspelt_notifier_is_an_import_error_if_alerts_are_on(notifier: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SBR_ALERTS__NOTIFIER", notifier)
+    assert parse().import_errors == {}
+    monkeypatch.setenv("SBR_ALERTS__ON", '["failure"]')
+    ((file, error),) = parse().import_errors.items()
+    assert Path(file).name == "daily_retrain.py"
+    assert f"Setting 'alerts.notifier' is {notifier!r}: expected the dotted path of a notifier class" in error
 
 
 def test_plugins_are_light() -> None:

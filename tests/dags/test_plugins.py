@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.seeded_history import seed_history
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.store import Store
-from tests.seeded_history import seed_history
 
 ROOT = Path(__file__).resolve().parents[2]
 

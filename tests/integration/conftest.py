@@ -6,30 +6,29 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from tests.mailbox import Mailbox, mailbox
+from tools.demo_shop import demo_settings
+from tools.local_airflow import backfill
+from tools.local_airflow.api import midnight
+from tools.local_airflow.server import LocalAirflow, inherited_environment
+from tools.local_airflow.supervisor import free_port, stop
+from tools.wait import wait_for
+
+from .shops import new_shop, run_days
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-
-from local_airflow import backfill  # noqa: E402
-from local_airflow.server import LocalAirflow, free_port, inherited_environment, stop  # noqa: E402
-
-from tests.mailbox import Mailbox, mailbox  # noqa: E402
-
-from .shops import demo_settings, new_shop, run_days  # noqa: E402
-
 SERENADE = Path(os.environ.get("SBR_SHARED_DATA", ROOT.parent / "shared" / "data")) / "bolcom-serenade"
 DAYS = [date(2020, 6, 28), date(2020, 6, 29), date(2020, 6, 30)]
-TIMEOUT_S = 900
 
 # So far apart that the newer model wins for certain: what tests interrupt is a promotion, and not a mere decision.
 OLD, NEW = date(2014, 9, 17), date(2014, 9, 30)
@@ -187,18 +186,3 @@ def trained(demo_clicks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A shop with the champion of an old day, and a version of the newest day that nobody decided on yet."""
     shop = new_shop(tmp_path_factory.mktemp("trained") / "shop", demo_clicks)
     return run_days(shop, retrain=[OLD], train=[NEW])
-
-
-def midnight(day: date) -> str:
-    """The start of a UTC day, as the API reads it."""
-    return datetime(day.year, day.month, day.day, tzinfo=UTC).isoformat()
-
-
-def wait_for(look: Callable[[], Any], every_s: float = 0.5) -> Any:
-    """What `look` returns, once it is something."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(every_s)
-    raise TimeoutError(f"nothing found within {TIMEOUT_S} s")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
+
+from tools.demo_shop import demo_settings, environment
 
 # Many days in one process: most of the time that a day takes is the import of TensorFlow.
 _RUN = """
@@ -25,27 +25,11 @@ for word in sys.argv[1:]:
 """
 
 
-def demo_settings(clicks: Path, store: Path | str, *, wait_minutes: int = 0) -> str:
-    """Settings under which a day of `demo_clicks` is trained in seconds, and well enough for the gate."""
-    place, times = json.dumps(str(clicks)), f"wait_minutes = {wait_minutes}, check_every_minutes = 0.25, settle_seconds = 0"
-    return f"""
-        store = {json.dumps(str(store))}
-        source = {{ path = {place}, {times} }}
-        window = {{ days = 5, least_click = 2 }}
-        model = {{ n_epochs = 10, layers = [32], batch_size = 32 }}
-        """
-
-
 def new_shop(folder: Path, clicks: Path) -> Path:
     """A folder with settings, whose store is empty."""
     folder.mkdir(parents=True)
     (folder / "sbr.toml").write_text(demo_settings(clicks, "store"), encoding="utf-8")
     return folder
-
-
-def environment() -> dict[str, str]:
-    """The environment of a command that must find its settings in the shop's folder."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("SBR_")} | {"PYTHONUNBUFFERED": "1"}
 
 
 def run_days(shop: Path, *, retrain: Iterable[date] = (), train: Iterable[date] = ()) -> Path:

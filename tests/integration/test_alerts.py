@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
-from local_airflow import backfill
-
 from tests.mailbox import Mailbox, body_of
+from tools.local_airflow import backfill
+from tools.wait import TIMEOUT_S
 
-from .conftest import NEW, TIMEOUT_S, Platform
+from .conftest import NEW, Platform
 from .history import entries_of
 
 EMPTY_DAY = date(2001, 2, 4)

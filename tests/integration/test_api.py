@@ -9,8 +9,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from local_airflow import api as client
-from local_airflow.api import Api, ApiError
+
+from tools.local_airflow import api as client
+from tools.local_airflow.api import Api, ApiError
 
 Serve = Callable[..., AbstractContextManager[tuple[Api, list[str]]]]
 

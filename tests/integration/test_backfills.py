@@ -18,8 +18,9 @@ from sbr_tasks.registry.versions import load_version, version_names
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import FileRecord, Store
 from sbr_tasks.window.build import load_window
+from tools.wait import wait_for
 
-from .conftest import Json, Platform, wait_for
+from .conftest import Json, Platform
 from .history import assert_explained, assert_projections_follow, entries_of, store_of, told
 from .shops import new_shop, run_days
 

@@ -23,10 +23,12 @@ from sbr_tasks.registry.mlflow_projection import MlflowProjection
 from sbr_tasks.registry.serving import served
 from sbr_tasks.registry.versions import load_version, load_weights, version_names
 from sbr_tasks.settings import load_settings
+from tools.demo_shop import environment
+from tools.wait import wait_for
 
-from .conftest import NEW, Json, Platform, wait_for
+from .conftest import NEW, Json, Platform
 from .history import digests, entries_of, store_of, told
-from .shops import environment, new_shop, run_days
+from .shops import new_shop, run_days
 
 TRAINED = "was trained before from the same inputs"
 

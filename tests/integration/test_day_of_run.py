@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_airflow.api import ApiError
 
-from .conftest import DAYS, Json, Platform, midnight, wait_for
+from tools.local_airflow.api import ApiError, midnight
+from tools.wait import wait_for
+
+from .conftest import DAYS, Json, Platform
 
 # The source has no clicks then, so that these runs end soon after their day is known.
 EMPTY_DAY = date(2001, 2, 3)

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from local_airflow import keep, server
+
+from tools.local_airflow import server, supervisor
 
 from .conftest import ROOT
 
+KEEP = [sys.executable, "-m", supervisor.__name__]
 CLICKS = "".join(f"{day},2014-09-{day}T10:0{i}:00.000Z,7,0\n" for day in (28, 29, 30) for i in (0, 1))
 
 # A component that doesn't listen to SIGTERM, with a task in a process group of its own, as Airflow starts them.
@@ -45,7 +47,7 @@ def airflow_local(checkout: Path, command: str, **options: str) -> subprocess.Co
     environment = {
         name: value for name, value in os.environ.items() if name not in {"CLICKS", "FORMAT", "DAYS", "ONESHOT", "PORT"}
     }
-    words = [sys.executable, str(checkout / "tools" / "airflow_local.py"), command]
+    words = [sys.executable, "-m", "tools.airflow_local", command]
     return subprocess.run(words, env=environment | options, cwd=checkout, capture_output=True, text=True, check=False)
 
 
@@ -96,21 +98,21 @@ def test_stop_without_anything_running_is_no_error(checkout: Path) -> None:
 
 
 def test_stop_kills_what_does_not_end_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "STOP_GRACE_S", 0.5)
+    monkeypatch.setattr(supervisor, "STOP_GRACE_S", 0.5)
     leader = subprocess.Popen([sys.executable, "-c", STUBBORN], cwd=tmp_path, start_new_session=True)
     while len(pids := [int(file.stem) for file in tmp_path.glob("*.pid")]) < 2:
         time.sleep(0.05)
     _record(tmp_path, leader.pid, psutil.Process(leader.pid).create_time())
-    assert server.stop(tmp_path)
+    assert supervisor.stop(tmp_path)
     assert not [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
-    assert not server.stop(tmp_path)
+    assert not supervisor.stop(tmp_path)
 
 
 def test_stop_spares_a_stranger_with_the_number_of_a_component(tmp_path: Path) -> None:
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     try:
         _record(tmp_path, stranger.pid, began=psutil.Process(stranger.pid).create_time() - 3600)
-        assert not server.stop(tmp_path)
+        assert not supervisor.stop(tmp_path)
         assert stranger.poll() is None
     finally:
         stranger.kill()
@@ -128,15 +130,15 @@ def test_tasks_write_bytecode_whatever_the_shell_says(tmp_path: Path, monkeypatc
 def test_component_that_ends_is_started_again_unless_it_never_works(tmp_path: Path) -> None:
     began = tmp_path / "began"
     command = [sys.executable, "-c", f"open({str(began)!r}, 'a').write('x'); raise SystemExit(7)"]
-    done = subprocess.run([sys.executable, str(server.KEEP), *command], capture_output=True, text=True, check=False)
-    assert (done.returncode, began.read_text()) == (7, "x" * keep.MOST_QUICK_ENDS)
-    assert done.stderr.count("exited with 7; restarting it.") == keep.MOST_QUICK_ENDS - 1
+    done = subprocess.run([*KEEP, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, began.read_text()) == (7, "x" * supervisor.MAX_QUICK_EXITS)
+    assert done.stderr.count("exited with 7; restarting it.") == supervisor.MAX_QUICK_EXITS - 1
 
 
 def test_component_that_is_asked_to_end_is_not_started_again(tmp_path: Path) -> None:
     began = tmp_path / "began"
     command = [sys.executable, "-c", f"import time; open({str(began)!r}, 'a').write('x'); time.sleep(600)"]
-    keeper = subprocess.Popen([sys.executable, str(server.KEEP), *command])
+    keeper = subprocess.Popen([*KEEP, *command], cwd=ROOT)
     while not (began.exists() and began.read_text()):
         time.sleep(0.05)
     (component,) = psutil.Process(keeper.pid).children()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import subprocess
@@ -15,50 +14,55 @@ from threading import Thread
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from tools.demo_shop import environment
+
 from .conftest import NEW, ROOT
-from .shops import environment, new_shop
+from .shops import new_shop
 
 # What Airflow's task runner does before a task, then the step as the task runs it.
 _TRAIN = """
 import sys
 from types import SimpleNamespace
 
+from airflow.sdk.execution_time.context import set_current_context
 from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
 
-import sbr_run_parts
 from sbr_tasks import steps
+from sbr_tasks.airflow.runs import run_as_asked
 
 stats.initialize(factory=get_stats_factory(), export_legacy_names=False)
 task = SimpleNamespace(dag_id="daily_retrain", task_id="train_gru4rec")
-sbr_run_parts.get_current_context = lambda: {"ti": task, "params": {"n_epochs": 2}}
 day = sys.argv[1]
 steps.ingest_clicks(day), steps.validate_clicks(day)
-sbr_run_parts.run_as_asked(steps.train_gru4rec, day, steps.build_window(day)["window"])
+with set_current_context({"ti": task, "params": {"n_epochs": 2}}):
+    run_as_asked(steps.train_gru4rec, day, steps.build_window(day)["window"])
 """
 
-# The same for a step that does nothing but tell how far it is.
+# The same for a step that only reports progress.
 _TELL = """
 import logging
 from types import SimpleNamespace
 
+from airflow.sdk.execution_time.context import set_current_context
 from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
 
-import sbr_run_parts
+from sbr_tasks.airflow.runs import run_step
 from sbr_tasks.progress import Progress
 
 stats.initialize(factory=get_stats_factory(), export_legacy_names=False)
 task = SimpleNamespace(dag_id="daily_retrain", task_id="train_gru4rec")
-sbr_run_parts.get_current_context = lambda: {"ti": task, "params": {}}
 
 
 def step():
     with Progress("Training", 10, "events", logging.getLogger()) as progress:
         progress.advance(10, "epoch 2/2", {"epoch": 2, "loss": 1.5})
+    return {}
 
 
-sbr_run_parts.run_step(step)
+with set_current_context({"ti": task, "params": {}}):
+    run_step(step)
 """
 
 
@@ -101,8 +105,8 @@ def test_progress_reaches_an_opentelemetry_collector_with_dag_and_task_as_tags(t
 
 
 def _run(program: str, *args: str, cwd: Path, home: Path, given: dict[str, str]) -> None:
-    """Runs a program with the modules of the DAGs at hand."""
-    given = given | {"AIRFLOW_HOME": str(home), "PYTHONPATH": os.pathsep.join([str(ROOT / "dags"), str(ROOT)])}
+    """Runs a program as a task of Airflow would run it."""
+    given = given | {"AIRFLOW_HOME": str(home), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", program, *args]
     done = subprocess.run(command, cwd=cwd, env=environment() | given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

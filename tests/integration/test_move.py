@@ -12,15 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local_airflow.server import free_port
 
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import Store
 from tests.mlflow_view import all_shown
+from tools.demo_shop import demo_settings, environment
+from tools.local_airflow.supervisor import free_port
+from tools.wait import wait_for
 
-from .conftest import NEW, Json, wait_for
+from .conftest import NEW, Json
 from .history import assert_projections_follow
-from .shops import demo_settings, environment, run_days
+from .shops import run_days
 from .test_upkeep import sbr
 
 

@@ -13,10 +13,11 @@ import pytest
 
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.upkeep.check import check_store
+from tools.demo_shop import demo_settings, environment
 
 from .conftest import NEW, OLD, Json
 from .history import store_of
-from .shops import demo_settings, environment, run_days
+from .shops import run_days
 
 NO_GRACE = ("--set", "upkeep.grace_hours=0")
 NEVER_BETTER = ("--set", "gate.min_delta=1")

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.shops import demo_settings, environment, new_shop, run_days
-
-from .runner import missing_programs
-from .running import RunningStack, prepared, started
+from tests.integration.shops import new_shop, run_days
+from tools.demo_shop import demo_settings, environment
+from tools.local_stack.runner import missing_programs
+from tools.local_stack.running import RunningStack, prepared, started
 
 DAY = date(2014, 9, 20)
 CLICKS = "clicks.dat"

@@ -6,8 +6,9 @@ import json
 import subprocess
 from typing import Any
 
-import audit
 import pytest
+
+from tools import audit
 
 KNOWN = {"id": "CVE-2026-1", "fix_versions": ["2.0"]}
 UNREACHABLE = "Traceback ...\nrequests.exceptions.ConnectionError: no such host"

@@ -8,17 +8,17 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from local_airflow import backfill
 
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.versions import load_version
 from sbr_tasks.store import Store
-from tests.integration.conftest import midnight
 from tests.integration.history import assert_explained, assert_projections_follow, store_of
 from tests.integration.shops import new_shop, run_days
+from tools.local_airflow import backfill
+from tools.local_airflow.api import midnight
+from tools.local_stack.running import DAG, RunningStack
 
 from .conftest import CLICKS, DAY
-from .running import DAG, RunningStack
 
 WEEK = [DAY - timedelta(days=7 - i) for i in range(7)]
 

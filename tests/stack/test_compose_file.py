@@ -14,10 +14,10 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from stack_secrets import new_secrets
 
-from .compose import ComposeError, read, services
-from .runner import COMPLETED, COMPOSE_FILE, HEALTHY, ROOT
+from tools.local_stack.compose import ComposeError, read, services
+from tools.local_stack.runner import COMPLETED, COMPOSE_FILE, HEALTHY, ROOT
+from tools.stack_secrets import new_secrets
 
 CELERY = """
 from airflow.providers.celery.executors.celery_executor import app

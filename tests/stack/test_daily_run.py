@@ -9,9 +9,9 @@ from pathlib import Path
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.store import Store
 from tests.integration.history import entries_of, told
+from tools.local_stack.running import RunningStack
 
 from .conftest import DAY
-from .running import RunningStack
 
 
 def test_all_services_are_healthy(running: RunningStack) -> None:

@@ -14,11 +14,10 @@ from sbr_tasks.registry.versions import load_version
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.upkeep.check import check_store
-from tests.integration.conftest import wait_for
 from tests.integration.history import assert_explained, assert_projections_follow, store_of, told
 from tests.mlflow_view import all_shown
-
-from .running import RunningStack
+from tools.local_stack.running import RunningStack
+from tools.wait import wait_for
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("daily_run")]
 TRAIN = "train_gru4rec"

@@ -13,9 +13,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from stack_secrets import new_secrets
 
-from .runner import ROOT
+from tools.local_stack.runner import ROOT
+from tools.stack_secrets import new_secrets
 
 UV = Path(sys.executable).with_name("uv")
 LOCK = ROOT / "requirements.lock"
@@ -85,17 +85,6 @@ def test_a_package_with_another_hash_is_not_installed(installation: list[str], t
     assert (tmp_path / "installed" / "parcel.py").exists() != is_tampered_with
     if is_tampered_with:
         assert "Hash mismatch" in done.stderr
-
-
-def test_a_set_up_takes_nothing_that_the_lock_has_no_hash_of() -> None:
-    recipe = (ROOT / "Makefile").read_text("utf-8").replace("\\\n", " ")
-    lines = [line for line in re.split(r"[\n;&|]+", recipe) if "pip install" in line]
-    assert len(lines) == 3  # uv itself by its version, what is locked, and the project without what it needs
-    [own] = [line for line in lines if "-e ." in line]
-    [locked] = [line for line in lines if "requirements.lock" in line]
-    assert "--no-deps" in own
-    assert "--no-build-isolation" in own
-    assert "--require-hashes" in locked
 
 
 def wheel(folder: Path, name: str) -> Path:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.shops import run_days
+from tools.local_stack.running import RunningStack
 
-from .running import RunningStack
 from .test_faults import decided_on_the_same_model
 
 DAY = date(2020, 6, 30)

@@ -21,10 +21,10 @@ from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.upkeep.copy import copy_store
 from tests.integration.history import assert_projections_follow
 from tests.mlflow_view import all_shown
+from tools.local_stack.runner import Stack
+from tools.local_stack.running import DAG, EXTRA, RunningStack, create_user, wait_for_the_dag
 
 from .conftest import DAY, new_stack
-from .runner import Stack
-from .running import DAG, EXTRA, RunningStack, create_user, wait_for_the_dag
 
 pytestmark = pytest.mark.long
 DATABASES, VOLUMES = ("airflow", "mlflow"), ("mlflow", "logs")

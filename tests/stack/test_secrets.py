@@ -9,12 +9,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from stack_init import StackError, require_secrets
-from stack_secrets import new_secrets
 
-from .compose import services
-from .leaks import files_below, leaks
-from .runner import COMPOSE_FILE, ROOT
+from tools.local_stack.compose import services
+from tools.local_stack.leaks import files_below, leaks
+from tools.local_stack.runner import COMPOSE_FILE, ROOT
+from tools.stack_init import StackError, require_secrets
+from tools.stack_secrets import new_secrets
+
+CREATE_CONNECTIONS = """
+import sys
+from airflow.utils.db import initdb
+from tools.stack_init import create_connections
+initdb()
+create_connections(sys.argv[1])
+"""
 
 
 def make(file: Path) -> subprocess.CompletedProcess[str]:
@@ -95,9 +103,8 @@ def test_the_admin_may_have_any_long_password() -> None:
 def test_a_connection_that_cant_be_read_is_refused_without_its_password(tmp_path: Path, text: str, reason: str) -> None:
     database = f"sqlite:///{tmp_path / 'airflow.db'}"
     environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}
-    program = "import sys, stack_init as i; from airflow.utils.db import initdb; initdb(); i.create_connections(sys.argv[1])"
-    words = [sys.executable, "-c", program, text]
-    done = subprocess.run(words, env=environment, cwd=ROOT / "tools", capture_output=True, text=True, check=False)
+    words = [sys.executable, "-c", CREATE_CONNECTIONS, text]
+    done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert "StackError: " in done.stderr
     assert reason in done.stderr.splitlines()[-1]
     assert "S3CRET" not in done.stderr + done.stdout
@@ -110,9 +117,9 @@ def test_initialisation_refuses_one_secret_for_two_things() -> None:
         require_secrets(environment)
 
 
-def test_initialisation_ends_with_the_sentence_before_it_touches_anything(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "tools" / "stack_init.py")]
-    done = subprocess.run(command, env={"PATH": "/usr/bin"}, cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_initialisation_ends_with_the_sentence_before_it_touches_anything() -> None:
+    command = [sys.executable, "-m", "tools.stack_init"]
+    done = subprocess.run(command, env={"PATH": "/usr/bin"}, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "JWT_SECRET is not set" in done.stderr
     assert "Traceback" not in done.stderr

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from local_airflow.api import ApiError
 
 from sbr_tasks.registry.log import PromotionLog, Rollback
 from sbr_tasks.store import Store
 from tests.integration.history import assert_projections_follow
+from tools.local_airflow.api import ApiError
+from tools.local_stack.leaks import files_below
+from tools.local_stack.running import DAG, USERS, RunningStack
 
 from .conftest import DAY
-from .leaks import files_below
-from .running import DAG, USERS, RunningStack
 
 ROLL_BACK = "rollback_champion"
 BACKFILL = {"dag_id": DAG, "from_date": "2014-09-29T00:00:00Z", "to_date": "2014-09-29T00:00:00Z"}

@@ -1,11 +1,36 @@
+import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sbr_tasks.cli import main
+from sbr_tasks.registry import mlflow_projection
 from sbr_tasks.window.sessions import Sessions
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_mlflow_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """New MLflow databases are copies of an empty one: creating the tables takes MLflow a second each time."""
+    empty, original = tmp_path_factory.mktemp("mlflow") / "empty.db", mlflow_projection._alone_with
+
+    def with_tables(uri: str) -> AbstractContextManager[None]:
+        file = Path(uri.removeprefix("sqlite:///"))
+        if uri.startswith("sqlite:///") and file.parent.is_dir() and not file.exists():
+            if not empty.exists():
+                from mlflow import MlflowClient
+
+                MlflowClient(tracking_uri=f"sqlite:///{empty}").search_experiments(max_results=1)
+            with closing(sqlite3.connect(empty)) as source, closing(sqlite3.connect(file)) as target:
+                source.backup(target)
+        return original(uri)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow_projection, "_alone_with", with_tables)
+        yield
 
 
 @pytest.fixture

@@ -100,7 +100,24 @@ def test_messages_of_commands_do_not_control_the_terminal(command_line: CommandL
 
 @pytest.mark.parametrize(
     ("share", "text"),
-    [(0, "0%"), (0.0004, "less than 0.1%"), (0.032, "3.2%"), (0.1, "10%"), (0.284, "28%"), (1, "100%"), (1.5, "150%")],
+    [
+        (0, "0%"),
+        (0.0004, "less than 0.1%"),
+        (0.032, "3.2%"),
+        (0.1, "10%"),
+        (0.284, "28%"),
+        (0.998, "over 99%"),
+        (1, "100%"),
+        (1.5, "150%"),
+    ],
 )
 def test_shares_are_shown_as_percentages(share: float, text: str) -> None:
     assert percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "limit", "text"),
+    [(0.0503, 0.05, "5.03%"), (0.05, 0.05, "5%"), (0.07, 0.05, "7%"), (0.4999, 0.5, "49.99%"), (0.0005, 0.0009, "0.05%")],
+)
+def test_share_is_shown_apart_from_a_limit_that_it_does_not_equal(share: float, limit: float, text: str) -> None:
+    assert percent(share, limit) == text

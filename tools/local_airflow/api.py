@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +95,8 @@ def _reason(text: bytes) -> str:
     except (ValueError, KeyError, TypeError):
         return text.decode(errors="replace")[:500]
     return detail if isinstance(detail, str) else json.dumps(detail)
+
+
+def midnight(day: date) -> str:
+    """The start of a UTC day, as the API reads it."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).isoformat()

@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from local_airflow.api import Api, ApiError
-from local_airflow.server import LocalAirflowError
+from tools.local_airflow.api import Api, ApiError
+from tools.local_airflow.server import LocalAirflowError
 
 DAG = "daily_retrain"
 POLL_S = 1.5

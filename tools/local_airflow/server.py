@@ -1,7 +1,6 @@
 """Starts and stops an Airflow made of three processes: api-server, scheduler and dag-processor.
 
-They run on SQLite with a LocalExecutor, each in a session of its own, so that they outlive the terminal and all their
-descendants can be found. `running.json` lists them.
+They run on SQLite with a LocalExecutor, and outlive the terminal (`supervisor.py`).
 """
 
 from __future__ import annotations
@@ -9,21 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import psutil
-
-from local_airflow.api import Api, ApiError
-from local_airflow.pools import POOLS
+from sbr_tasks.airflow.pools import POOLS
+from tools.local_airflow.api import Api, ApiError
+from tools.local_airflow.supervisor import Process, read_record, spawn, stop, tail, write_record
 
 COMPONENTS: dict[str, list[str]] = {
     "api-server": ["api-server"],
@@ -32,32 +27,13 @@ COMPONENTS: dict[str, list[str]] = {
     "dag-processor": ["dag-processor"],
 }
 MIGRATE = ["db", "migrate"]
-CREATE_POOLS = Path(__file__).with_name("pools.py")
-KEEP = Path(__file__).with_name("keep.py")
+CREATE_POOLS = [sys.executable, "-m", "sbr_tasks.airflow.pools"]
 START_TIMEOUT_S = 240
-STOP_GRACE_S = 10
 Report = Callable[[str], None]
 
 
 class LocalAirflowError(Exception):
     """Airflow could not start, or exited too early; the message is for people."""
-
-
-@dataclass(frozen=True)
-class Process:
-    """One component. Its start time distinguishes it from a later process with the same id."""
-
-    name: str
-    pid: int
-    began: float
-
-    def is_alive(self) -> bool:
-        """Whether this process is running."""
-        try:
-            found = psutil.Process(self.pid)
-            return abs(found.create_time() - self.began) < 2 and found.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
 
 
 def inherited_environment() -> dict[str, str]:
@@ -156,7 +132,7 @@ class LocalAirflow:
         if (self.home / "airflow.db").exists() and mark.exists() and mark.read_text() == wanted:
             return
         with log.open("wb") as out:
-            for words in (self.command(*MIGRATE), [sys.executable, str(CREATE_POOLS)]):
+            for words in (self.command(*MIGRATE), CREATE_POOLS):
                 done = subprocess.run(words, env=self._full(), cwd=self.root, stdout=out, stderr=out, check=False)
                 if done.returncode:
                     raise LocalAirflowError(f"Airflow's database could not be created. The end of {log}:\n{tail(log)}")
@@ -168,18 +144,9 @@ class LocalAirflow:
     def _spawn(self) -> list[Process]:
         processes: list[Process] = []
         for name, words in COMPONENTS.items():
-            with self._log(name).open("wb") as out:
-                started = subprocess.Popen(
-                    [sys.executable, str(KEEP), *self.command(*words)],
-                    env=self._full(),
-                    cwd=self.root,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=out,
-                    start_new_session=True,
-                )
-            processes.append(Process(name, started.pid, psutil.Process(started.pid).create_time()))
-            _write_record(self.folder, self._fingerprint(), processes)
+            log = self._log(name)
+            processes.append(spawn(name, self.command(*words), log=log, environment=self._full(), cwd=self.root))
+            write_record(self.folder, self._fingerprint(), processes)
         return processes
 
     def _log(self, name: str) -> Path:
@@ -212,7 +179,7 @@ class LocalAirflow:
 
     def is_running(self) -> bool:
         """Whether all components run with this port and these settings, and are healthy."""
-        fingerprint, processes = _read_record(self.folder)
+        fingerprint, processes = read_record(self.folder)
         return (
             fingerprint == self._fingerprint()
             and len(processes) == len(COMPONENTS)
@@ -224,78 +191,6 @@ class LocalAirflow:
         settings = {name: value for name, value in self._full().items() if name.startswith(("AIRFLOW_", "SBR_"))}
         known = json.dumps([settings, str(POOLS)], sort_keys=True)  # an Airflow started before a pool was added is restarted
         return hashlib.sha256(known.encode()).hexdigest()
-
-
-def stop(folder: Path) -> bool:
-    """Stops what `start` started, with all descendants; kills what doesn't stop by itself.
-
-    Returns:
-        Whether anything was running.
-    """
-    _, processes = _read_record(folder)
-    members = _members(processes)
-    for pid in members & {process.pid for process in processes}:
-        send_signal(pid, signal.SIGTERM)
-    deadline = time.time() + STOP_GRACE_S
-    while _members(processes) and time.time() < deadline:
-        time.sleep(0.1)
-    while left := _members(processes):
-        for pid in left:
-            send_signal(pid, signal.SIGKILL)
-        time.sleep(0.1)
-    for process in processes:
-        with suppress(ChildProcessError):
-            os.waitpid(process.pid, os.WNOHANG)
-    _record(folder).unlink(missing_ok=True)
-    return bool(members)
-
-
-def _members(processes: list[Process]) -> set[int]:
-    """All running processes of the components' sessions. Tasks are in other process groups, but in the same session."""
-    # A number isn't given anew while a session goes by it: if another process has a leader's number, the session is over.
-    return members_of({process.pid for process in processes if process.is_alive() or not _exists(process.pid)})
-
-
-def members_of(sessions: set[int]) -> set[int]:
-    """All running processes of sessions, which are named by the numbers of their leaders."""
-    found = set()
-    for pid in psutil.pids():
-        with suppress(OSError, psutil.NoSuchProcess):
-            if os.getsid(pid) in sessions and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                found.add(pid)
-    return found
-
-
-def _exists(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def send_signal(pid: int, number: signal.Signals) -> None:
-    """Signals a process; ignores one that has already exited."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def _record(folder: Path) -> Path:
-    return folder / "running.json"
-
-
-def _write_record(folder: Path, fingerprint: str, processes: list[Process]) -> None:
-    record = {"settings": fingerprint, "processes": [asdict(process) for process in processes]}
-    new = folder / "running.json.new"
-    new.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    new.replace(_record(folder))
-
-
-def _read_record(folder: Path) -> tuple[str, list[Process]]:
-    try:
-        record = json.loads(_record(folder).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return "", []
-    return record["settings"], [Process(**entry) for entry in record["processes"]]
 
 
 def require_free_port(port: int) -> None:
@@ -311,15 +206,3 @@ def require_free_port(port: int) -> None:
                 f"Port {port} can't be used ({error.strerror}). Stop the program that listens on it, or choose another port: "
                 f"make run PORT={port + 1 if port < 65535 else 8080}"
             ) from error
-
-
-def free_port() -> int:
-    """A free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def tail(log: Path, lines: int = 15) -> str:
-    """The last lines of a file."""
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])

@@ -14,10 +14,10 @@ from tabulate import tabulate
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
 from sbr_tasks.days import describe_days, window_days
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
+from sbr_tasks.plain_text import percent
 from sbr_tasks.report.profile.numbers import LONG_HOURS, ProfileBuilder
 from sbr_tasks.report.profile.plots import PLOTS, draw_plots
 from sbr_tasks.report.profile.style import to_element
-from sbr_tasks.report.words import percent
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, kinds, to_json
 from sbr_tasks.window.cleanse import MIN_CLICKS

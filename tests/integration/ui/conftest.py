@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,35 +10,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.conftest import ROOT, Platform
+from tools.browser import VIEWPORT, chromium, find_chromium, log_in
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 SCREENS = ROOT / "var" / "screens"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-WIDTH, HEIGHT = 1280, 900
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A headless Chromium; tests that use it are skipped where there is none, which CI forbids."""
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    program = find_chromium()
     if program is None:
         pytest.skip("no chromium on the PATH (install Debian's package, or name the program in CHROMIUM)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, headless=True, args=FLAGS)
-        yield chromium
-        chromium.close()
+    with chromium(program) as found:
+        yield found
 
 
 @pytest.fixture
@@ -49,7 +34,7 @@ def page_of(platform: Platform, browser: Browser) -> Iterator[Callable[[str], Pa
     contexts = []
 
     def open_page(user: str) -> Page:
-        context = browser.new_context(base_url=platform.airflow.url, viewport={"width": WIDTH, "height": HEIGHT})
+        context = browser.new_context(base_url=platform.airflow.url, viewport=VIEWPORT)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)
@@ -64,15 +49,6 @@ def page_of(platform: Platform, browser: Browser) -> Iterator[Callable[[str], Pa
 def password_of(platform: Platform, user: str) -> str:
     """The password that Airflow made for a user."""
     return str(json.loads((platform.airflow.folder / "passwords.json").read_text(encoding="utf-8"))[user])
-
-
-def log_in(page: Page, user: str, password: str) -> None:
-    """Fills in Airflow's login form."""
-    page.goto("/")
-    page.get_by_label("Username").fill(user)
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("link", name="Dags", exact=True).first.wait_for()
 
 
 def keep_screen(page: Page, name: str, *, full: bool = False) -> Path:

@@ -11,14 +11,15 @@ from urllib.parse import quote
 
 import pytest
 
+from benchmarks.seeded_history import seed_history
 from sbr_tasks.registry.log import Pin, PromotionLog, Rollback, fold
 from sbr_tasks.registry.recommend import recommend
 from sbr_tasks.registry.versions import load_scorer, load_version
 from sbr_tasks.store import Store
-from tests.integration.conftest import NEW, Platform, wait_for
+from tests.integration.conftest import NEW, Platform
 from tests.integration.history import entries_of, store_of
 from tests.integration.shops import run_days
-from tests.seeded_history import seed_history
+from tools.wait import wait_for
 
 from .conftest import keep_screen
 

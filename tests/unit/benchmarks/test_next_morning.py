@@ -11,6 +11,8 @@ from benchmarks.next_morning import WAYS, next_morning, prepare, train_days
 from sbr_tasks.demo import write_demo_clicks
 from sbr_tasks.settings import load_settings
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("window.days=15", "model.n_epochs=3", "model.n_sample=512", "model.layers=[48]")
 AGE = 0.10
 """More than a day of age explains, as a share of the score."""

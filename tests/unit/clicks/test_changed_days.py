@@ -24,6 +24,8 @@ from tests.unit.clicks.conftest import WriteSource
 
 from .test_ledger import BEFORE, DAY, HISTORY, lines
 
+pytestmark = pytest.mark.slow
+
 Sbr = Callable[..., tuple[int, str, str]]
 
 
@@ -87,6 +89,17 @@ def test_changed_day_of_the_window_is_taken_as_the_setting_says(
     assert len(ingested.warnings) == (1 if expected == 4 else 0)
     validate_pending(store, changed)
     assert accepted_rows(store, BEFORE) == expected
+
+
+def test_day_that_was_read_while_half_written_is_completed_by_the_next_run(write_source: WriteSource, store: Store) -> None:
+    half = write_source(lines(1, 3) + lines(2, 3)[:-15], "window.days=3", "ingest.max_rejected=0.2")
+    ingest_missing(store, half, BEFORE)
+    validate_pending(store, half)
+    assert accepted_rows(store, BEFORE) == 2
+    whole = write_source(HISTORY, "window.days=3")
+    ingest_missing(store, whole, DAY)
+    validate_pending(store, whole)
+    assert accepted_rows(store, BEFORE) == 4
 
 
 def test_file_with_late_clicks_does_not_replace_a_day(write_source: WriteSource, store: Store) -> None:
@@ -320,15 +333,14 @@ def with_source(monkeypatch: pytest.MonkeyPatch, settings: Settings, settle_seco
         monkeypatch.setenv(f"SBR_{name}", str(value))
 
 
-def test_file_that_just_changed_is_waited_for_and_not_read(
+def test_file_that_just_changed_has_not_arrived_and_is_not_read(
     write_source: WriteSource, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = write_source(HISTORY)
     with_source(monkeypatch, settings)
-    assert steps.ingest_clicks_once_there(str(DAY)) is None
-    assert ClickCatalog(store).days() == {}
     with pytest.raises(NotArrivedError, match=r"clicks\.dat changed \d+ s ago, so it may be half written\. Nothing was read"):
         steps.ingest_clicks(str(DAY))
+    assert ClickCatalog(store).days() == {}
     file, old = Path(str(settings.source.path)), time.time() - 61
     os.utime(file, (old, old))
     assert steps.ingest_clicks(str(DAY))["clicks"] == 5

@@ -16,6 +16,7 @@ import pytest
 from sbr_tasks.clicks import formats
 from sbr_tasks.clicks.formats import Block, read_blocks
 from sbr_tasks.clicks.ingest import read_files
+from sbr_tasks.clicks.lines import Indices, JsonParser, Lines, Parsed
 from sbr_tasks.clicks.rejects import Reject, Rejects
 from sbr_tasks.clicks.sessions import cut_sessions
 from sbr_tasks.errors import SettingsError, SourceError
@@ -187,6 +188,10 @@ ODD_LINES = [
     PLAIN.replace(" 5,", " NaN,"),
     PLAIN.replace(" 5,", " -0,"),
     PLAIN.replace(" 5,", ' "5",'),
+    PLAIN.replace(" 5,", " [5],"),
+    PLAIN.replace(" 5,", " false,"),
+    PLAIN.replace(" 5,", " 5.5,"),
+    PLAIN.replace('"x"', '"item_id": 6, "x"'),
     "  " + PLAIN + "  ",
 ]
 
@@ -200,6 +205,21 @@ def test_odd_json_line_fares_alike_beside_any_others(tmp_path: Path, line: str, 
     others, _, _ = read(write(tmp_path, beside), source_of("jsonl"))
     together, _, _ = read(write(tmp_path, [*beside, line]), source_of("jsonl"))
     assert len(together) - len(others) == len(alone) - 1
+
+
+@pytest.mark.parametrize("bad", [" [5],", " true,", ' "x",', " 5.5,", ' 5, "item_id": 6,'])
+def test_good_lines_beside_bad_ones_are_not_read_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+    numbers_read: list[int] = []
+    parse_each = JsonParser._parse_each
+
+    def count(self: JsonParser, lines: Lines, numbers: Indices) -> Parsed:
+        numbers_read.extend(numbers)
+        return parse_each(self, lines, numbers)
+
+    monkeypatch.setattr(JsonParser, "_parse_each", count)
+    clicks, rejects, _ = read(write(tmp_path, [*[PLAIN] * 9, PLAIN.replace(" 5,", bad)] * 500), source_of("jsonl"))
+    assert (len(clicks), len(rejects)) == (4500, 500)
+    assert numbers_read == list(range(9, 5000, 10))
 
 
 def test_two_lines_that_share_an_object_are_two_bad_lines(tmp_path: Path) -> None:

@@ -260,6 +260,15 @@ def test_truncated_gzip_is_refused(tmp_path: Path) -> None:
         list(read_blocks(file, SourceSettings()))
 
 
+def test_damaged_gzip_is_refused_wherever_the_damage_is(tmp_path: Path) -> None:
+    whole = gzip.compress("".join(GOOD.replace("10", str(10 + i * 7919 % 1000)) for i in range(500)).encode(), mtime=0)
+    file = tmp_path / "clicks.gz"
+    for place in range(10, len(whole), 40):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with pytest.raises(SourceError, match=r"can't be read: .*Check that the file is complete"):
+            list(read_blocks(file, SourceSettings()))
+
+
 @pytest.mark.parametrize(
     ("content", "what"),
     [

@@ -19,6 +19,8 @@ from sbr_tasks.clicks.rejects import Rejects
 from sbr_tasks.errors import SourceError
 from sbr_tasks.settings import SourceSettings
 
+pytestmark = pytest.mark.slow
+
 Click = tuple[object, ...]
 
 N_LINES = 12

@@ -154,6 +154,7 @@ def test_run_ingests_its_window_once_and_its_day_again_when_the_source_changed(w
     assert [str(day) for day in late.days] == ["2014-09-22", "2014-09-24"]
 
 
+@pytest.mark.slow
 def test_day_in_quarantine_is_ingested_again_once_the_source_was_mended(tmp_path: Path) -> None:
     day, as_of = date(2020, 6, 2), date(2020, 6, 3)
     settings = parquet_settings(tmp_path, "window.days=3")

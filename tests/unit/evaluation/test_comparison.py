@@ -70,6 +70,7 @@ def test_interval_is_two_sided_and_the_bound_of_the_gate_one_sided() -> None:
     assert "gate_bound" not in compare(new, old, confidence=None, seed=3, n_resamples=50)["recall_at_20"].as_dict()
 
 
+@pytest.mark.slow
 def test_interval_covers_the_true_difference_as_often_as_it_says() -> None:
     rng = np.random.default_rng(2020)
     n_comparisons, covered = 400, 0
@@ -80,6 +81,7 @@ def test_interval_covers_the_true_difference_as_often_as_it_says() -> None:
     assert 0.92 <= covered / n_comparisons <= 0.98
 
 
+@pytest.mark.slow
 def test_bound_is_passed_by_chance_as_often_as_it_says_and_by_a_better_model_almost_always() -> None:
     rng = np.random.default_rng(2018)
     n_comparisons = 400

@@ -14,6 +14,8 @@ from sbr_tasks.settings import Settings, SourceSettings, load_settings
 from sbr_tasks.window.sessions import Sessions
 from tests.unit.days import write_parquet
 
+pytestmark = pytest.mark.slow
+
 Build = Callable[..., Sessions]
 GRU4REC = SourceSettings(format="gru4rec")
 SMALL = ("model.layers=[8]", "model.batch_size=4", "model.n_sample=8", "source.format=gru4rec")

@@ -20,6 +20,8 @@ from sbr_tasks.settings import ModelSettings, load_settings
 from sbr_tasks.window.build import Window, WindowData
 from sbr_tasks.window.sessions import ItemIndex, Sessions
 
+pytestmark = pytest.mark.slow
+
 WINDOW = Window("f", date(2020, 6, 30), {})
 START = ModelSettings(n_epochs=3, layers=(100,), learning_rate=0.2)
 

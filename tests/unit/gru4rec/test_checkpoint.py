@@ -19,6 +19,8 @@ from sbr_tasks.gru4rec.training import Progress, Trained, train
 from sbr_tasks.settings import EvaluationSettings, ModelSettings, TrainingSettings
 from sbr_tasks.window.sessions import ItemIndex, Sessions
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 N_ITEMS = 90
 SMALL = {"layers": (8,), "batch_size": 4, "n_sample": 16, "n_epochs": 4}

@@ -12,6 +12,8 @@ from sbr_tasks.gru4rec.slots import weights_of
 from sbr_tasks.settings import ModelSettings
 from sbr_tasks.window.sessions import ItemIndex
 
+pytestmark = pytest.mark.slow
+
 SEED = 11
 OFFSETS = np.array([0, 4, 7, 10, 12])
 ITEMS = np.array([0, 1, 2, 1, 3, 1, 1, 2, 0, 4, 4, 1], np.int32)

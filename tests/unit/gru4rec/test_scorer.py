@@ -9,6 +9,7 @@ from sbr_tasks.window.sessions import ItemIndex
 N_ITEMS = 11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shape",
     [

@@ -14,6 +14,8 @@ from sbr_tasks.gru4rec.training import Progress, Trained, train
 from sbr_tasks.settings import EvaluationSettings, ModelSettings, TrainingSettings
 from sbr_tasks.window.sessions import ItemIndex, Sessions
 
+pytestmark = pytest.mark.slow
+
 Build = Callable[..., Sessions]
 N_ITEMS = 30
 SMALL = {"layers": (16,), "batch_size": 8, "n_sample": 16, "n_epochs": 2}

@@ -23,6 +23,8 @@ from sbr_tasks.settings import GateSettings, Settings
 from sbr_tasks.store import FileRecord, Store
 from sbr_tasks.window.build import Window
 
+pytestmark = pytest.mark.slow
+
 START = date(2020, 6, 1)
 TOO_FEW, BELOW_BASELINE, N_QUALITIES, N_DAYS = 0, 1, 4, 4
 MAY_REPLACE = Settings(gate=GateSettings(replace_unusable=True))

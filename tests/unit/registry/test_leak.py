@@ -19,6 +19,8 @@ from sbr_tasks.store import Store
 from sbr_tasks.window.build import build_window
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
+pytestmark = pytest.mark.slow
+
 D = date(2020, 6, 6)
 DAYS = tuple(D - timedelta(days=n) for n in (3, 2, 1, 0))
 OVERRIDES = (

@@ -42,6 +42,8 @@ from sbr_tasks.window.build import Window, build_window, load_window, read_windo
 from tests.mlflow_view import all_shown
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
+pytestmark = pytest.mark.slow
+
 D = date(2020, 6, 6)
 N_ITEMS = 12
 NO_DATABASE = b"this is no database, but a text that is longer than a header" * 20

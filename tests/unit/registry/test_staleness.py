@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sbr_tasks.clicks.catalog import ClickCatalog
-from sbr_tasks.clicks.ingest import ingest
+from sbr_tasks.clicks.ingest import ingest, ingest_missing
 from sbr_tasks.registry.listing import describe_version, model_rows, staleness_in_words
 from sbr_tasks.registry.staleness import stale_days
 from sbr_tasks.registry.versions import ModelVersion, train_version
@@ -16,6 +16,8 @@ from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import Window, build_window
 from tests.unit.days import Click, at, parquet_settings, write_parquet
+
+pytestmark = pytest.mark.slow
 
 D = date(2020, 6, 6)
 LATE = D - timedelta(days=2)
@@ -71,6 +73,17 @@ def test_model_is_stale_from_late_clicks_on_until_the_old_content_is_back(
     bring_in(folder, settings, clicks_of(LATE))
     (row,) = model_rows(store)
     assert (row["stale"], staleness_in_words(row)) == ([], "")
+
+
+def test_late_clicks_that_a_run_takes_make_the_model_stale(shop: tuple[Path, Settings, Window, ModelVersion]) -> None:
+    folder, settings, _, version = shop
+    store = Store.open(settings)
+    write_parquet(folder / "in" / f"{LATE}.parquet", [*clicks_of(LATE), (1, 1, at(LATE, 70_000))])
+    ingest_missing(store, settings, D)
+    assert ClickCatalog(store).days()[LATE].status == "incoming"
+    assert validate_pending(store, settings).accepted == (LATE,)
+    assert describe_version(store, version.name)["stale"] == [str(LATE)]
+    bring_in(folder, settings, clicks_of(LATE))
 
 
 def child_of(store: Store, parent: ModelVersion, name: str) -> None:

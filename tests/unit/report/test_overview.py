@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.seeded_history import revision_of, seed_history
 from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.log import Decision, PromotionLog, Rollback, fold, outcome_of
 from sbr_tasks.registry.promotion import pin_champion, unpin_champion
@@ -18,7 +19,6 @@ from sbr_tasks.report.render import STATIC, Live, Query, overview_html, stale_ht
 from sbr_tasks.report.words import OUTCOMES
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import Store
-from tests.seeded_history import revision_of, seed_history
 from tests.unit.report.pages import Page
 
 LAST = date(2026, 11, 27)

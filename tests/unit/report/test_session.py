@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.seeded_history import seed_history, write_manifest
 from sbr_tasks.errors import RegistryError
 from sbr_tasks.gru4rec.weights import GRU4RecWeights, GRULayer
 from sbr_tasks.registry.log import PromotionLog
@@ -20,7 +21,6 @@ from sbr_tasks.report.session import MOST_ITEMS, parse_session, side_by_side
 from sbr_tasks.settings import ModelSettings
 from sbr_tasks.store import Store
 from sbr_tasks.window.sessions import ItemIndex
-from tests.seeded_history import seed_history, write_manifest
 
 OTHER = "2020-01-01-00000001"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.seeded_history import revision_of, seed_history, write_manifest
 from sbr_tasks.errors import DayError, RegistryError
 from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.registry.log import Decision, PromotionLog, Rollback
@@ -16,7 +17,6 @@ from sbr_tasks.report.stored import data_docs_of
 from sbr_tasks.report.version import keep_verdict, version_page
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
-from tests.seeded_history import revision_of, seed_history, write_manifest
 from tests.unit.report.pages import Page
 
 LAST = date(2026, 11, 27)

@@ -15,6 +15,8 @@ from sbr_tasks.upkeep.clear import forget_day
 
 from .shop import DAYS, LAST, NOW, bring_window
 
+pytestmark = pytest.mark.slow
+
 HARM: dict[str, Callable[[Path], object]] = {
     "deleted": lambda file: file.unlink(),
     "truncated": lambda file: file.write_bytes(file.read_bytes()[:-1]),
@@ -167,3 +169,30 @@ def test_changed_day_of_a_validation_is_named(store: Store, tmp_path: Path) -> N
     other = str(DAYS[0])
     file.write_text(file.read_text().replace(str(LAST), other))
     assert [fault.key for fault in check_store(store).faults if fault.key == key_of(tmp_path, file)]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "commits/clicks/*.json",
+        "windows/*/*/manifest.json",
+        "models/*/manifest.json",
+        "evaluations/*/*/*.json",
+        "profiles/*/*/manifest.json",
+        "promotions/*.json",
+        "serving/published/*.json",
+    ],
+)
+def test_record_with_a_damaged_key_is_named_and_stops_no_check(store: Store, tmp_path: Path, pattern: str) -> None:
+    file = one(tmp_path, pattern)
+    whole = file.read_text()
+    for name in json.loads(whole):
+        file.write_text(whole.replace(f'"{name}":', f'"{name[:-1]}?":', 1))
+        assert key_of(tmp_path, file) in {fault.key for fault in check_store(store).faults}, name
+
+
+def test_removal_with_a_damaged_key_is_named_and_stops_no_check(store: Store, tmp_path: Path) -> None:
+    forget_day(store, LAST, why="test clicks", now=NOW)
+    file = one(tmp_path, "commits/clicks/*.json")
+    file.write_text(file.read_text().replace('"files":', '"fi1es":', 1))
+    assert key_of(tmp_path, file) in {fault.key for fault in check_store(store).faults}

@@ -37,6 +37,8 @@ from .shop import (
     write_version,
 )
 
+pytestmark = pytest.mark.slow
+
 Sbr = Callable[..., tuple[int, str, str]]
 KEEP = 6
 FIRST_RUN = LAST - timedelta(days=KEEP)
@@ -412,7 +414,7 @@ def test_removed_day_of_which_the_source_holds_fewer_clicks_stays_removed(
     without_source(monkeypatch, settings, tmp_path, [])
     for run in (DAYS[4], day):
         with pytest.raises(DayError, match=f"The clicks of .*{day} were removed .* no longer holds all of them"):
-            steps.ingest_clicks_once_there(str(run))
+            steps.ingest_clicks(str(run))
     (warning,) = ingest(store, settings, days=[day]).warnings
     assert warning.startswith(f"The source holds 1 clicks of {day}, fewer than the 6 that `sbr store gc` removed.")
     command = re.search(r"`sbr (ingest .*)`", warning)

@@ -13,6 +13,8 @@ from sbr_tasks.store import Store
 
 from .shop import LAST
 
+pytestmark = pytest.mark.slow
+
 Sbr = Callable[..., tuple[int, str, str]]
 
 

@@ -28,6 +28,8 @@ from sbr_tasks.upkeep.copy import copy_store
 from .shop import DAYS, LAST, NOW, bring_window, decide, write_days, write_version
 from .test_check import one
 
+pytestmark = pytest.mark.slow
+
 Sbr = Callable[..., tuple[int, str, str]]
 
 

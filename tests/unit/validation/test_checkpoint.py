@@ -20,6 +20,8 @@ from sbr_tasks.validation.closing import close_day
 from sbr_tasks.validation.quarantine import release, show_quarantine
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
+pytestmark = pytest.mark.slow
+
 D = date(2020, 6, 3)
 
 

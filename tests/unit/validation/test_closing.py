@@ -22,6 +22,8 @@ from sbr_tasks.validation.closing import close_day, list_days, open_day
 from tests.unit.days import at, parquet_settings, write_parquet
 from tests.unit.validation.test_checkpoint import D, ingest_days, plain_day
 
+pytestmark = pytest.mark.slow
+
 CLOSED = D + timedelta(days=1)
 NOW = at(D, 0)
 WHY = f"ann@shop on {D}: Whit Monday"
@@ -46,7 +48,7 @@ def test_closed_day_says_who_closed_it_and_why(store: Store) -> None:
 
 def test_run_of_a_closed_day_is_refused_and_not_waited_for(tmp_path: Path, store: Store) -> None:
     overrides = [f"store={tmp_path / 'store'}", f"source.path={tmp_path / 'in'}", "source.format=parquet"]
-    for run in (steps.ingest_clicks, steps.ingest_clicks_once_there, steps.validate_clicks, steps.build_window):
+    for run in (steps.ingest_clicks, steps.validate_clicks, steps.build_window):
         with pytest.raises(DayError) as caught:
             run(str(CLOSED), overrides=overrides)
         assert not isinstance(caught.value, NotArrivedError)

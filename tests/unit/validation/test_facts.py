@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import date
 
 import pyarrow as pa
+import pytest
 
 from sbr_tasks.settings import load_settings
 from sbr_tasks.validation.facts import Facts, distinct_items, measure, share_of_new
@@ -50,6 +51,7 @@ def test_repeated_clicks_and_ties_are_told_apart() -> None:
     assert (facts.repeated, facts.tied) == (1 / 8, 1 / 8)
 
 
+@pytest.mark.slow
 def test_quantile_is_the_least_length_that_the_share_of_sessions_does_not_exceed() -> None:
     lengths = [1] * 990 + [2] * 9 + [50]
     clicks: list[Click] = [(s, 1, at(D, i)) for s, length in enumerate(lengths) for i in range(length)]

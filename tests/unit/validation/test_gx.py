@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_great_expectations_leaves_spark_alone_and_the_process_alive() -> None:
     program = """

@@ -19,6 +19,8 @@ from sbr_tasks.validation.quarantine import list_quarantine, release, show_quara
 from tests.unit.days import Click, at, parquet_settings
 from tests.unit.validation.test_checkpoint import D, claim_zone, ingest_days, plain_day
 
+pytestmark = pytest.mark.slow
+
 STRICT = 'validation.severities={"repeated_clicks": "critical"}'
 RULE = "At most 1% of the clicks repeat another one (same session, item and time)"
 EXAMPLE = "session 60301, item 0 at 2020-06-03 00:00:00+00:00"

@@ -19,6 +19,8 @@ from sbr_tasks.window.build import WindowData, build_window, load_window, read_w
 from sbr_tasks.window.coverage import coverage_notes
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
+pytestmark = pytest.mark.slow
+
 D = date(2020, 6, 4)
 DAYS = [D - timedelta(days=i) for i in (3, 2, 1, 0)]
 OVERRIDES = ("window.days=4", "window.least_click=1", "window.max_missing_days=0")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import narwhals as nw
 import pandas as pd
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,6 +73,7 @@ def test_cleansing_is_a_fixed_point_and_the_largest_one(clicks: Clicks, shortest
     assert sorted(kept) == sorted(left)
 
 
+@pytest.mark.slow
 @given(clicks_of_a_shop, st.integers(1, 5))
 def test_levels_one_after_another_keep_what_each_alone_keeps(clicks: Clicks, least_click: int) -> None:
     def of_level(left: nw.DataFrame[pd.DataFrame], level: int) -> tuple[nw.DataFrame[pd.DataFrame], list[Counts]]:
@@ -106,6 +108,7 @@ def test_each_part_sees_sessions_as_they_were_when_its_days_were_over(clicks: Cl
             assert [click for click in parts[name] if click[0] == session] == (seen if is_in else [])
 
 
+@pytest.mark.slow
 @given(clicks_of_a_shop, clicks_of_a_shop)
 def test_clicks_of_later_days_change_no_earlier_part(clicks: Clicks, others: Clicks) -> None:
     before = split_rows(clicks)

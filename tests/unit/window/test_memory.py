@@ -8,6 +8,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,7 @@ def frame(clicks: Clicks) -> nw.DataFrame[Any]:
     return nw.from_native(table.assign(place=range(len(clicks))), eager_only=True)
 
 
+@pytest.mark.slow
 @given(small_clicks, st.integers(2, 4), st.integers(1, 4))
 def test_both_engines_keep_the_same_rows_in_the_same_order(clicks: Clicks, shortest: int, least_click: int) -> None:
     bounds = {"validation_start_us": 60, "test_start_us": 80}

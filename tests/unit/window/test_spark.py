@@ -39,10 +39,13 @@ if TYPE_CHECKING:
 SHORT_LIVED = "-XX:TieredStopAtLevel=1"
 """What Java is told so that it starts sooner and compiles less than it does for long work."""
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("java") or os.environ.get("JAVA_HOME")),
-    reason="no Java on this machine (Debian: openjdk-17-jre-headless)",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (shutil.which("java") or os.environ.get("JAVA_HOME")),
+        reason="no Java on this machine (Debian: openjdk-17-jre-headless)",
+    ),
+]
 
 ON_SPARK = ("window.engine=spark", "window.spark_master=local[1]")
 

@@ -20,6 +20,8 @@ from sbr_tasks.window.sessions import Sessions
 from tests.unit.days import at
 from tests.unit.upkeep.shop import accept_pending
 
+pytestmark = pytest.mark.slow
+
 D = date(2020, 6, 4)
 DAYS = tuple(D - timedelta(days=n) for n in (2, 1, 0))
 N_ITEMS, N_SESSIONS, N_CLICKS = 150, 250, 10

@@ -14,13 +14,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from local_airflow.api import Api, ApiError
-from local_airflow.backfill import UNFINISHED, task_log
-from local_airflow.server import free_port
-from stack_secrets import new_secrets
-
 from sbr_tasks.settings import Settings, load_settings
-from tests.integration.conftest import wait_for
+from tools.local_airflow.api import Api, ApiError
+from tools.local_airflow.backfill import UNFINISHED, task_log
+from tools.local_airflow.supervisor import free_port
+from tools.stack_secrets import new_secrets
+from tools.wait import wait_for
 
 from .leaks import files_below, leaks, rows_of
 from .runner import Stack

@@ -1,12 +1,12 @@
 """The pools that tasks run in. A task whose pool doesn't exist never starts, so whatever sets up Airflow creates them.
 
-As a program, it creates the missing ones in the database of the Airflow that the environment names.
+`python -m sbr_tasks.airflow.pools` creates the missing ones in the database of the Airflow that the environment names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,19 @@ POOLS = (
 )
 
 
-def create_missing(pools: Sequence[Pool] = POOLS) -> list[Pool]:
-    """Creates the missing pools and returns them; one whose size somebody changed keeps it."""
+def create_missing(slots: Mapping[str, int] | None = None) -> list[Pool]:
+    """Creates the missing pools and returns them; an existing pool keeps its size.
+
+    Args:
+        slots: By name, sizes that differ from those of `POOLS`.
+    """
     from airflow.models.pool import Pool as Row
     from airflow.utils.session import create_session
 
+    wanted = [replace(pool, slots=(slots or {}).get(pool.name, pool.slots)) for pool in POOLS]
     with create_session() as session:
-        there = {row.pool for row in Row.get_pools(session=session)}
-        missing = [pool for pool in pools if pool.name not in there]
+        existing = {row.pool for row in Row.get_pools(session=session)}
+        missing = [pool for pool in wanted if pool.name not in existing]
         session.add_all(
             Row(pool=pool.name, slots=pool.slots, description=pool.description, include_deferred=False) for pool in missing
         )

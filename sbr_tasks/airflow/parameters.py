@@ -1,4 +1,4 @@
-"""The parameters of a run, as the trigger form shows them: settings for this run only, and whether to promote."""
+"""The parameters of `daily_retrain`: its trigger form, and what the values of a run ask for."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from airflow.sdk import Param
+
 from sbr_tasks.errors import SettingsError
 from sbr_tasks.settings import Settings, load_settings
 
 Promote = Literal["gate", "never", "force"]
 
 _AS_SET = "Default (from the settings)"
+_DAY = "Day to retrain for. Required for a single run (the logical date above is ignored); leave empty in a backfill."
+_PROMOTE = (
+    "If better: the gate compares it with the champion. Never: only train, score and report. Force: regardless of the metrics, "
+    "unless the champion is from a newer day or pinned."
+)
+_REASON = "Reason for a forced promotion (kept in the promotion log). Required with Force, otherwise leave empty."
+_LABELS = {"gate": "If better", "never": "Never", "force": "Force, with a reason"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,19 @@ class Asked:
     overrides: tuple[str, ...] = ()
     promote: Promote = "gate"
     reason: str | None = None
+
+
+def trigger_form() -> dict[str, Param]:
+    """The parameters of a run; null keeps the setting."""
+    section = "Settings for this run only"
+    return {
+        "day": Param(None, type=["null", "string"], format="date", title="Day", description=_DAY),
+        "promote": Param(
+            "gate", type="string", enum=list(_LABELS), values_display=_LABELS, title="Promote", description=_PROMOTE
+        ),
+        "reason": Param(None, type=["null", "string"], minLength=1, maxLength=500, title="Reason", description=_REASON),
+        **{name: Param(None, section=section, **schema_of(name)) for name in FIELDS},
+    }
 
 
 def schema_of(name: str) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from sbr_tasks.airflow.parameters import FIELDS, Asked, read_form, schema_of
 from sbr_tasks.errors import SettingsError
 from sbr_tasks.settings import load_settings
-from sbr_tasks.trigger import FIELDS, Asked, read_form, schema_of
 
 
 @pytest.fixture(autouse=True)

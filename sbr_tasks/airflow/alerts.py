@@ -1,4 +1,4 @@
-"""Sends alerts on failures, promotions, streaks without a promotion, quarantines and late runs, as the `alerts` settings say.
+"""Callbacks that send alerts on failures, promotions, streaks without a promotion, quarantines and late runs.
 
 All tasks have the callbacks, which read the settings when they are called: without `alerts.on` nothing is sent. An alert that
 can't be sent is a warning in the log, because the task has ended by then and its result is final.
@@ -7,15 +7,15 @@ can't be sent is a warning in the log, because the task has ended by then and it
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback
 
-from sbr_tasks.report.notifier import notifier_of
-from sbr_tasks.settings import SMTP_NOTIFIER, AlertSettings, Settings, load_settings
+from sbr_tasks.airflow.notifier import notifier_class, send
+from sbr_tasks.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from sbr_tasks.report.alerts import Alert
@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAIL = {"subject": "{{ alert.subject }}", "html_content": "{{ alert.html }}"}
 
-
-def on_failure(context: dict[str, Any]) -> None:
+def on_failure(context: Mapping[str, Any]) -> None:
     """Sends what is due after a task that won't be retried."""
 
     def due(settings: Settings) -> list[Alert]:
@@ -34,10 +32,10 @@ def on_failure(context: dict[str, Any]) -> None:
 
         return due_after_failure(settings, _ended(context))
 
-    _tell(context, due)
+    _send_due(context, due)
 
 
-def on_success(context: dict[str, Any]) -> None:
+def on_success(context: Mapping[str, Any]) -> None:
     """Sends what is due after a decision, a rollback, or days put into quarantine."""
 
     def due(settings: Settings) -> list[Alert]:
@@ -45,10 +43,10 @@ def on_success(context: dict[str, Any]) -> None:
 
         return due_after_success(settings, _ended(context))
 
-    _tell(context, due)
+    _send_due(context, due)
 
 
-def on_deadline(context: dict[str, Any]) -> None:
+def on_deadline(context: Mapping[str, Any]) -> None:
     """Sends what is due for a run that misses its deadline."""
 
     def due(settings: Settings) -> list[Alert]:
@@ -61,7 +59,17 @@ def on_deadline(context: dict[str, Any]) -> None:
         link = conf.get("api", "base_url", fallback="http://localhost:8080").rstrip("/") + page
         return due_at_deadline(settings, run, context["deadline"]["deadline_time"], link=link)
 
-    _tell(context, due)
+    _send_due(context, due)
+
+
+def require_notifier(settings: Settings) -> None:
+    """Makes a misspelt notifier an import error of the DAG now, rather than a surprise when a run fails.
+
+    Raises:
+        SettingsError: Alerts are on, and there is no such notifier.
+    """
+    if settings.alerts.on:
+        notifier_class(settings.alerts)
 
 
 def deadline(settings: Settings) -> DeadlineAlert | None:
@@ -76,15 +84,11 @@ def deadline(settings: Settings) -> DeadlineAlert | None:
     return DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, interval, SyncCallback(on_deadline))
 
 
-ALERTS: dict[str, Any] = {"on_failure_callback": on_failure, "on_success_callback": on_success}
-"""Arguments of every task."""
-
-
-def _tell(context: dict[str, Any], due: Callable[[Settings], list[Alert]]) -> None:
+def _send_due(context: Mapping[str, Any], due: Callable[[Settings], list[Alert]]) -> None:
     try:
         settings = load_settings()
         for alert in due(settings) if settings.alerts.on else ():
-            _send(alert, settings.alerts, context)
+            send(alert, settings.alerts, context)
             logger.info("Alert sent: %s", alert.subject)
     except Exception as error:  # noqa: BLE001 - whatever a notifier raises, the task has ended and its result is final
         sentence = (
@@ -94,15 +98,7 @@ def _tell(context: dict[str, Any], due: Callable[[Settings], list[Alert]]) -> No
         logger.warning(sentence, type(error).__name__, error)
 
 
-def _send(alert: Alert, settings: AlertSettings, context: dict[str, Any]) -> None:
-    """Hands a message to the notifier, whose templated arguments know it as `alert`."""
-    defaults = MAIL | {"to": list(settings.recipients)} if settings.notifier == SMTP_NOTIFIER else {}
-    notifier = notifier_of(settings)(**(defaults | settings.arguments))
-    # Without the DAG, templates are filled in a sandbox.
-    notifier({name: value for name, value in context.items() if name != "dag"} | {"alert": alert})
-
-
-def _ended(context: dict[str, Any]) -> Ended:
+def _ended(context: Mapping[str, Any]) -> Ended:
     from sbr_tasks.report.due import Ended
 
     ti, run = context["ti"], context.get("dag_run")

@@ -1,4 +1,4 @@
-"""Buttons on task pages that open what the run wrote."""
+"""Buttons on the pages of tasks that open what the run wrote."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from airflow.sdk import BaseOperatorLink
 from airflow.sdk.configuration import conf
 
 PAGES = "/sbr-models"
-"""Where `plugins/sbr_plugin.py` serves pages."""
+"""Where the plugin serves pages."""
 
 
 @attrs.define
-class ReturnedLink(BaseOperatorLink):
+class XComLink(BaseOperatorLink):
     """A button on a task's page; its address is built when the task ends, whether it succeeded or not.
 
     Attributes:
@@ -41,28 +41,28 @@ class ReturnedLink(BaseOperatorLink):
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         """The address; empty, which Airflow shows as no button, while a value that it needs is missing."""
         del operator
-        known = {}
+        values = {}
         for name, (task_id, key) in self.needs.items():
-            found = ti_key.xcom_pull(task_ids=task_id)  # in a task, Airflow hands over the running instance
-            known[name] = found.get(key) if isinstance(found, dict) and key else found
-        if not all(known.values()):
+            result = ti_key.xcom_pull(task_ids=task_id)  # in a task, Airflow passes the running instance
+            values[name] = result.get(key) if isinstance(result, dict) and key else result
+        if not all(values.values()):
             return ""
         # Where Airflow isn't at the root of its host.
         base = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
-        return f"{base if self.address.startswith('/') else ''}{self.address.format(**known)}"
+        return f"{base if self.address.startswith('/') else ''}{self.address.format(**values)}"
 
 
 _day = {"day": ("resolve_day", None)}
-DATA_DOCS = ReturnedLink("Data Docs of the day", f"{PAGES}/data-docs/{{day}}", _day)
-REPORT = ReturnedLink(
+DATA_DOCS = XComLink("Data Docs of the day", f"{PAGES}/data-docs/{{day}}", _day)
+REPORT = XComLink(
     "Report of the run",
     f"/plugin/models{PAGES}/version?name={{version}}",
     {"version": ("train_gru4rec", "model_version")},
 )
-MLFLOW = ReturnedLink("MLflow version", "{url}", {"url": ("train_gru4rec", "mlflow_url")})
+MLFLOW = XComLink("MLflow version", "{url}", {"url": ("train_gru4rec", "mlflow_url")})
 
 
-def with_links(task: Any, *links: ReturnedLink) -> Any:
+def with_links(task: Any, *links: XComLink) -> Any:
     """The task, with buttons on its page."""
     task.operator.operator_extra_links = links
     return task

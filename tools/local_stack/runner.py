@@ -34,7 +34,8 @@ from pathlib import Path
 from typing import IO
 
 import psutil
-from local_airflow.server import free_port, members_of, send_signal, tail
+
+from tools.local_airflow.supervisor import free_port, members_of, send_signal, tail
 
 from .compose import Service, services
 
@@ -326,8 +327,8 @@ class Stack:
         own = {str(port): self._ports[service.name, port] for port in service.ports}
         ports |= {f"localhost:{port}": local for port, local in own.items()}
         paths = {"/opt/sbr": str(ROOT), "/opt/airflow": str(self._home(service.name) / "airflow")}
-        for inside, outside in service.volumes.items():
-            paths[inside] = str(self.volume(outside)) if not outside.startswith((".", "/")) else str((ROOT / outside).resolve())
+        for path, volume in service.volumes.items():
+            paths[path] = str(self.volume(volume)) if not volume.startswith((".", "/")) else str((ROOT / volume).resolve())
         found = {place: f"127.0.0.1:{port}" for place, port in ports.items()}
         found |= {port: str(local) for port, local in own.items()} | paths
         found |= {"0.0.0.0": "127.0.0.1", "%h": service.name}  # noqa: S104 - what is replaced
