@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperatorLink
 from airflow.sdk.configuration import conf
 
 PAGES = "/sbr-models"
-"""Where `plugins/sbr_plugin.py` serves pages."""
+"""Where the plugin serves pages."""
 
 
 @attrs.define
