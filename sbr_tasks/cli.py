@@ -267,7 +267,7 @@ def window(as_of: AsOf, overrides: Overrides = None, as_json: AsJson = False) ->
 
     built = build_window(*_open(overrides), parse_day(as_of))
     if as_json:
-        _print({"window": built.fingerprint, **built.manifest}, as_json)
+        _print({"window": built.fingerprint, **built.as_dict()}, as_json)
     else:
         _echo(window_table(built))
 
@@ -510,7 +510,7 @@ def profile(
     files = write_files(store, found, out) if out else []
     if as_json:
         where = {"profile": store.where(found.key), "files": [str(file) for file in files]}
-        _print({**where, "missing_days": found.manifest["missing_days"], **found.numbers}, as_json)
+        _print({**where, "missing_days": [str(day) for day in found.missing_days], **found.numbers.as_dict()}, as_json)
         return
     _echo(profile_table(found))
     _echo(f"\nNumbers and plots: {out or store.where(found.key.rsplit('/', 1)[0])}")

@@ -20,7 +20,7 @@ from sbr_tasks.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from sbr_tasks.store import Json, Store
-    from sbr_tasks.window.build import Window
+    from sbr_tasks.window.record import Window
 
 logger = logging.getLogger(__name__)
 
@@ -117,12 +117,12 @@ def build_window(day: str, *, overrides: Iterable[str] = ()) -> Json:
     as_of, store, settings = _open(day, overrides)
     window = build(store, settings, as_of)
     logger.info("%s", window_table(window))
-    parts = {name: part["clicks"] for name, part in window.manifest["parts"].items()}
+    parts = {name: part.clicks for name, part in window.parts.items()}
     return {
         "day": day,
         "window": window.fingerprint,
-        "clicks": window.clicks,
-        "items": window.manifest["n_items"],
+        "clicks": window.part_clicks,
+        "items": window.n_items,
         **parts,
         "validation_day": str(window.validation_day),
     }
@@ -136,18 +136,18 @@ def train_gru4rec(day: str, window: str, *, overrides: Iterable[str] = ()) -> Js
     as_of, store, settings = _open(day, overrides)
     version = train_version(store, settings, _window(store, as_of, window))
     number = MlflowProjection(store, settings).show_version(version)
-    best = version.manifest["curve"][version.manifest["best_epoch"] - 1]
+    best = version.curve[version.best_epoch - 1]
     return {
         "day": day,
         "window": window,
         "model_version": version.name,
         "mlflow_version": number,
         "mlflow_url": version_url(settings, number),
-        "best_epoch": version.manifest["best_epoch"],
-        "epochs": len(version.manifest["curve"]),
-        "events_per_second": round(best["events_per_second"]),
-        "validation_recall_at_20": best["validation_recall_at_20"],
-        "took_s": version.manifest["took_s"],
+        "best_epoch": version.best_epoch,
+        "epochs": len(version.curve),
+        "events_per_second": round(best.events_per_second),
+        "validation_recall_at_20": best.validation_recall_at_20,
+        "took_s": version.took_s,
     }
 
 
@@ -441,6 +441,6 @@ def _open(day: str, overrides: Iterable[str]) -> tuple[date, Store, Settings]:
 
 
 def _window(store: Store, as_of: date, key: str) -> Window:
-    from sbr_tasks.window.build import load_window
+    from sbr_tasks.window.record import load_window
 
     return load_window(store, as_of, key)

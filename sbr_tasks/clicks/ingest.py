@@ -26,8 +26,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sbr_tasks.ahead import one_ahead
-from sbr_tasks.clicks.catalog import ClickCatalog, DayState, OvertakenError, Revision
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState, OvertakenError
 from sbr_tasks.clicks.changed import Difference, difference, take_command
+from sbr_tasks.clicks.commits import ImportSource, RejectsFile, Revision
 from sbr_tasks.clicks.formats import Block, click_schema, max_lines_after, read_blocks
 from sbr_tasks.clicks.ledger import Ledger, Reason
 from sbr_tasks.clicks.rejects import Rejects
@@ -257,20 +258,20 @@ def _import(
         empty=ingested.empty,
         kept={one.day: one.reason == "different" for one in read if one.reason}
         | {day: False for day in absent if is_stored[day] and days is not None},
-        source={
-            "path": settings.source.path,
-            "format": settings.source.format,
-            "fingerprint": source,
-            "settings": fingerprint(settings.source.model_dump(mode="json")),
-            "timezone": settings.timezone,
-            "id_type": settings.source.id_type,
-            "changed_days": settings.ingest.changed_days,
-            "for_day": str(for_day) if for_day else None,
-            "ledger": ledger.model_dump(mode="json"),
-            "rows": ledger.stored,
-            "rejected": rejects.rejected,
-            "rejects": {"file": rejects_file.as_dict(), "count": rejects.kept} if rejects_file else None,
-        },
+        source=ImportSource(
+            path=str(settings.source.path),
+            format=settings.source.format,
+            fingerprint=source,
+            settings=fingerprint(settings.source.model_dump(mode="json")),
+            timezone=settings.timezone,
+            id_type=settings.source.id_type,
+            changed_days=settings.ingest.changed_days,
+            for_day=for_day,
+            ledger=ledger,
+            rows=ledger.stored,
+            rejected=rejects.rejected,
+            rejects=RejectsFile(file=rejects_file, count=rejects.kept) if rejects_file else None,
+        ),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         since=since,
     )
@@ -439,7 +440,7 @@ def _require_one_id_type(known: Mapping[date, DayState], replaced: Collection[da
     if not replaced:
         return
     kept_days = {day: state for day, state in known.items() if state.stored and day not in set(replaced)}
-    others = [day for day, state in kept_days.items() if state.id_type not in ("", id_type)]
+    others = [day for day, state in kept_days.items() if state.id_type != id_type]
     if others:
         kept = known[others[0]].id_type
         raise DayError(

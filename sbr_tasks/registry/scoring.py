@@ -20,7 +20,8 @@ from sbr_tasks.registry.gate import Metrics
 from sbr_tasks.registry.versions import load_scorer, load_version
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Record, Store, code_version, kinds
-from sbr_tasks.window.build import Window, WindowData, read_window
+from sbr_tasks.window.build import WindowData, read_window
+from sbr_tasks.window.record import Window
 from sbr_tasks.window.sessions import Sessions
 
 logger = logging.getLogger(__name__)

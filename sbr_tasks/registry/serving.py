@@ -15,7 +15,8 @@ from sbr_tasks.registry.versions import ModelVersion, load_weights
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Record, Store, file_name, kinds
-from sbr_tasks.window.build import Window, read_window
+from sbr_tasks.window.build import read_window
+from sbr_tasks.window.record import Window
 from sbr_tasks.window.sessions import Sessions
 
 logger = logging.getLogger(__name__)
@@ -49,11 +50,11 @@ def check_serving(store: Store, settings: Settings, version: ModelVersion, windo
 
     sample = _sample(read_window(store, window, settings.zone).test)
     with scratch_folder(settings, "serving") as folder:
-        for name, record in _files(version).items():
+        for name, record in version.saved_model.items():
             file = folder / file_name(name)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(store.read(record))
-        k = version.manifest["inputs"]["serving"]["k"]
+        k = version.inputs.serving.k
         check_saved_model(folder, load_weights(store, version), sample, k=k)
     logger.info("The SavedModel of %s recommends the same items for %d test sessions.", version.name, len(sample))
 
@@ -82,7 +83,7 @@ def publish_serving(store: Store, entry: int, version: ModelVersion) -> None:
         DamagedError: Files of the version are missing or damaged; what was there is untouched.
     """
     folder = kinds.SERVED_FILE.folder(entry=entry)
-    files = {f"{folder}/{file_name(name)}": store.read(record) for name, record in _files(version).items()}
+    files = {f"{folder}/{file_name(name)}": store.read(record) for name, record in version.saved_model.items()}
     for key in set(store.keys(folder)) - files.keys():
         store.delete(key)
     last = sorted(files, key=lambda key: (key == f"{folder}/{_GRAPH}", key))
@@ -98,10 +99,6 @@ def served(store: Store) -> tuple[int, str] | None:
         return None
     copy = store.get_record(keys[-1], ServedCopy)
     return copy.entry, copy.version
-
-
-def _files(version: ModelVersion) -> dict[str, FileRecord]:
-    return {name: FileRecord.model_validate(record) for name, record in version.manifest["saved_model"].items()}
 
 
 def _sample(test: Sessions) -> list[list[int | str]]:

@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sbr_tasks.evaluation.metrics import metric_title
+from sbr_tasks.gru4rec.curve import Epoch
 from sbr_tasks.registry.gate import COMPARED
 from sbr_tasks.registry.log import Decision
 from sbr_tasks.report.profile.style import BLUE, GREY, ORANGE, STYLE, to_element, to_svg
-from sbr_tasks.store import Json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,12 +58,12 @@ def differences_figure(promotion: Decision) -> str:
     return _figure("differences", (5.2, 1.7), draw)
 
 
-def curve_figures(curve: Sequence[Json], best_epoch: int) -> list[str]:
+def curve_figures(curve: Sequence[Epoch], best_epoch: int) -> list[str]:
     """Loss and validation scores by epoch, a figure each, with the epoch that was kept; none of what wasn't measured."""
-    epochs = [epoch["number"] for epoch in curve]
+    epochs = [epoch.number for epoch in curve]
 
     def draw(panel: Axes, title: str, name: str) -> None:
-        values = [epoch[name] for epoch in curve]
+        values = [getattr(epoch, name) for epoch in curve]
         panel.plot(epochs, values, "o-", color=BLUE, markersize=4)
         panel.plot([best_epoch], [values[epochs.index(best_epoch)]], "o", color=ORANGE, markersize=8)
         panel.set_title(title)
@@ -76,7 +76,9 @@ def curve_figures(curve: Sequence[Json], best_epoch: int) -> list[str]:
         "validation_recall_at_20": "Validation Recall@20",
         "validation_mrr_at_20": "Validation MRR@20",
     }
-    known = [(name, title) for name, title in shown.items() if curve and all(epoch[name] is not None for epoch in curve)]
+    known = [
+        (name, title) for name, title in shown.items() if curve and all(getattr(epoch, name) is not None for epoch in curve)
+    ]
     return [_figure(name, (2.95, 2.2), partial(draw, title=title, name=name)) for name, title in known]
 
 

@@ -26,8 +26,8 @@ from sbr_tasks.report.profile.build import Profile, cleansing_rows, inline_plots
 from sbr_tasks.report.words import OUTCOMES, headline, instant_in_words
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store
-from sbr_tasks.window.build import PARTS, Window, window_record
 from sbr_tasks.window.coverage import describe_cleansing
+from sbr_tasks.window.record import PARTS, Window, window_record
 
 logger = logging.getLogger(__name__)
 
@@ -113,13 +113,13 @@ def _render(store: Store, settings: Settings, entries: Sequence[Entry], report: 
     window = window_record(store, promotion.as_of, promotion.window)
     environment = Environment(loader=PackageLoader("sbr_tasks.report"), autoescape=True, undefined=StrictUndefined)
     days = ClickCatalog(store).days()
-    revisions = window.manifest["inputs"]["revisions"]
-    warnings = {str(day): found for day, state in days.items() if (found := state.warnings_of(revisions.get(str(day), "")))}
+    revisions = window.inputs.revisions
+    warnings = {str(day): found for day, state in days.items() if (found := state.warnings_of(revisions.get(day, "")))}
     stale = staleness(store, [version.name], days)[version.name]
     profile = _profile(store, window)
     before = previous_run(entries, promotion)
     ledger = ClickCatalog(store).ledger_of(promotion.as_of)
-    now = Facts(promotion, window.manifest, version.manifest)
+    now = Facts(promotion, window, version)
     return environment.get_template("run.html").render(
         promotion=promotion,
         headline=headline(promotion),
@@ -132,9 +132,9 @@ def _render(store: Store, settings: Settings, entries: Sequence[Entry], report: 
         champion_now=entries[-1].champion if entries else None,
         report=report,
         model_name=settings.mlflow.model_name,
-        version=version.manifest,
+        version=version,
         parameters=parameters_of(version),
-        window=window.manifest,
+        window=window,
         parts=PARTS,
         metrics=METRICS,
         knowledge=KNOWLEDGE,
@@ -142,10 +142,10 @@ def _render(store: Store, settings: Settings, entries: Sequence[Entry], report: 
         key_metrics=COMPARED,
         compared=list(promotion.scored.items()),
         by_length=_by_length(promotion),
-        curve=version.manifest["curve"],
+        curve=version.curve,
         scores=_marked(scores_figures(promotion)),
         differences=_marked([differences_figure(promotion)]),
-        epochs=_marked(curve_figures(version.manifest["curve"], version.manifest["best_epoch"])),
+        epochs=_marked(curve_figures(version.curve, version.best_epoch)),
         before=before,
         changes=changes_between(_facts_of(store, before), now) if before else None,
         warnings=warnings,
@@ -153,8 +153,8 @@ def _render(store: Store, settings: Settings, entries: Sequence[Entry], report: 
         stored={day: state.last.rows for day, state in days.items() if state.last},
         stale=describe_days(stale.days),
         stale_ancestors={name: describe_days(of_ancestor) for name, of_ancestor in stale.ancestors.items()},
-        cleansing=describe_cleansing(window.manifest),
-        too_long=window.manifest["cleansing"]["too_long"],
+        cleansing=describe_cleansing(window),
+        too_long=window.cleansing.too_long,
         validation_day=None if window.validation_day == window.as_of - timedelta(days=1) else window.validation_day,
         key_numbers=key_numbers(profile.numbers) if profile else {},
         cleansing_rows=cleansing_rows(profile.numbers) if profile else [],
@@ -187,8 +187,8 @@ def _facts_of(store: Store, promotion: Decision) -> Facts:
     """What is still known of an earlier run, whose records may be lost or removed."""
     window, version = None, None
     try:
-        window = window_record(store, promotion.as_of, promotion.window).manifest
-        version = load_version(store, promotion.version).manifest
+        window = window_record(store, promotion.as_of, promotion.window)
+        version = load_version(store, promotion.version)
     except (DamagedError, RegistryError) as error:
         logger.warning("Some of what changed since the run of %s is unknown: %s", promotion.as_of, error)
     return Facts(promotion, window, version)
@@ -197,7 +197,7 @@ def _facts_of(store: Store, promotion: Decision) -> Facts:
 def _profile(store: Store, window: Window) -> Profile | None:
     """The profile of the window's clicks; None where they are gone, as may be of an old run."""
     try:
-        return profile_of_window(store, window.as_of, window.manifest)
+        return profile_of_window(store, window)
     except DamagedError as error:
         logger.warning("The page of %s has no profile of the data: %s", window.as_of, error)
         return None

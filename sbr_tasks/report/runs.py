@@ -16,8 +16,8 @@ from sbr_tasks.evaluation.metrics import KNOWN_TARGETS
 from sbr_tasks.registry.log import Decision, PromotionLog, fold
 from sbr_tasks.report.words import OUTCOMES
 from sbr_tasks.store import Json, Store
-from sbr_tasks.window.build import Window, window_record
 from sbr_tasks.window.coverage import describe_cleansing
+from sbr_tasks.window.record import Window, window_record
 
 logger = logging.getLogger(__name__)
 
@@ -141,8 +141,8 @@ def _row(store: Store, day: date, state: DayState, promotion: Decision | None, r
         day=found.day,
         clicks=found.clicks,
         validation=found.validation,
-        window_clicks=window.clicks if window else None,
-        cleansing=describe_cleansing(window.manifest) if window else None,
+        window_clicks=window.part_clicks if window else None,
+        cleansing=describe_cleansing(window) if window else None,
         challenger=promotion.version,
         recall_at_20=challenger.get("recall_at_20"),
         champion_recall_at_20=opponent.get("recall_at_20"),

@@ -34,4 +34,4 @@ def data_docs_of(store: Store, day: str) -> bytes:
     last = state.quarantined or state.accepted
     if last is None:
         raise DayError(f"There are no Data Docs of {day}: its clicks were never validated, or were removed. Run the day first.")
-    return store.get(state.decided[last.rev]["data_docs"])
+    return store.get(state.decided[last.rev].data_docs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,6 +40,12 @@ _HALF_WRITTEN = re.compile(r"#\d+$")
 """How obstore names the file in a local folder that it renames once it is whole."""
 _NAMED_DIGITS = 12
 """Digits of a published file's hash that are in its name."""
+
+
+class StoreFormat(Record):
+    """The format of a store's records, as a number."""
+
+    format: int
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ class Store:
     def _require_format(self) -> None:
         key = kinds.FORMAT.key()
         if self.exists(key):
-            found = int(self.get_json(key, ("format",))["format"])
+            found = self.get_record(key, StoreFormat).format
         else:
             found = 1 if self.exists(kinds.COMMIT.key(number=1)) else FORMAT
         if found != FORMAT:
@@ -139,7 +145,7 @@ class Store:
             StoreError: Another release wrote here.
         """
         try:
-            self.create_record(kinds.FORMAT.key(), {"format": FORMAT})
+            self.create_record(kinds.FORMAT.key(), StoreFormat(format=FORMAT).as_dict())
         except AlreadyExistsError:
             self._require_format()
 
@@ -195,18 +201,15 @@ class Store:
         except (BaseError, OSError) as error:
             raise StoreError(f"{self.where(key)} can't be read: {first_line(error)}") from error
 
-    def get_json(self, key: str, fields: Iterable[str] = ()) -> Json:
-        """The record under `key`, verified, with at least some fields.
+    def get_json(self, key: str) -> Json:
+        """The record under `key`, verified.
 
         Raises:
-            DamagedError: There is no such key, it doesn't hold a JSON object with these fields, or its checksum says that it
-                was changed or belongs under another key.
+            DamagedError: There is no such key, it doesn't hold a JSON object, or its checksum says that it was changed or
+                belongs under another key.
             StoreError: It can't be read.
         """
-        body = unseal(key, self.get(key), self.where(key))
-        if missing := {*fields} - body.keys():
-            raise DamagedError(f"{self.where(key)} is damaged: it lacks {', '.join(sorted(missing))}. {REMEDY}")
-        return body
+        return unseal(key, self.get(key), self.where(key))
 
     def get_record(self, key: str, kind: type[R]) -> R:
         """The record under `key`, verified, as its type.

@@ -140,26 +140,23 @@ def may_return(state: LogState) -> list[str]:
 
 
 def describe(store: Store, name: str) -> tuple[Json | None, str | None]:
-    """What a version was made of, and None; or None, and the sentence that says why its manifest can't be read.
-
-    Fields that an old manifest lacks are None.
-    """
+    """What a version was made of, and None; or None, and the sentence that says why its manifest can't be read."""
     try:
         version = load_version(store, name)
     except SbrError as error:
         return None, str(error)
-    manifest, lineage = version.manifest, version.manifest["lineage"]
+    lineage = version.lineage
     return {
-        "trained_at": manifest.get("trained_at"),
-        "took_s": manifest.get("took_s"),
-        "n_events": manifest.get("n_events"),
-        "n_items": manifest.get("n_items"),
-        "parent": manifest["inputs"].get("parent"),
+        "trained_at": version.trained_at,
+        "took_s": version.took_s,
+        "n_events": version.n_events,
+        "n_items": version.n_items,
+        "parent": version.inputs.parent,
         "window": version.window,
-        "window_days": sorted(lineage.get("revisions", {})),
-        "git_revision": lineage.get("git_revision"),
-        "python": lineage.get("python"),
-        "packages": lineage.get("packages", {}),
+        "window_days": [str(day) for day in sorted(lineage.revisions)],
+        "git_revision": lineage.git_revision,
+        "python": lineage.python,
+        "packages": dict(lineage.packages),
     }, None
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.days import parse_day
 from sbr_tasks.errors import DamagedError, DayError, RegistryError
 from sbr_tasks.evaluation.metrics import KNOWLEDGE, KNOWN_INPUTS, KNOWN_TARGETS, METRICS, metric_title
 from sbr_tasks.evaluation.slices import LENGTHS
@@ -15,8 +17,8 @@ from sbr_tasks.registry.versions import ModelVersion, load_version
 from sbr_tasks.report.models.overview import decision_rows, describe, may_return
 from sbr_tasks.report.profile.build import Profile, find_profile, key_numbers
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store, kinds
-from sbr_tasks.window.build import window_record
+from sbr_tasks.store import Json, Store, kinds
+from sbr_tasks.window.record import window_record
 
 
 def version_page(store: Store, settings: Settings, name: str) -> Json:
@@ -35,7 +37,7 @@ def version_page(store: Store, settings: Settings, name: str) -> Json:
     facts, fault = describe(store, name)
     version = load_version(store, name) if facts else None
     promotion = state.decisions.get(name)
-    revisions: Mapping[str, str] = version.manifest["lineage"].get("revisions", {}) if version else {}
+    revisions: Mapping[date, str] = version.lineage.revisions if version else {}
     days = ClickCatalog(store).days()
     return {
         "version": name,
@@ -48,13 +50,13 @@ def version_page(store: Store, settings: Settings, name: str) -> Json:
         "facts": facts,
         "fault": fault,
         "settings": _settings(version) if version else {},
-        "curve": version.manifest["curve"] if version else [],
-        "best_epoch": version.manifest["best_epoch"] if version else None,
+        "curve": [asdict(epoch) for epoch in version.curve] if version else [],
+        "best_epoch": version.best_epoch if version else None,
         "comparison": _comparison(promotion) if promotion else [],
         "by_length": _by_length(promotion) if promotion else [],
         "profile": _profile(store, version) if version else None,
         "warnings": _warnings(days, revisions),
-        "data_docs": [day for day, rev in sorted(revisions.items()) if _data_docs_key(days, day, rev)],
+        "data_docs": [str(day) for day, rev in sorted(revisions.items()) if _data_docs_key(days, day, rev)],
         "report": store.exists(promotion.page if promotion else kinds.UNDECIDED_PAGE.key(day=name[:10], version=name)),
         "mlflow": model_url(settings),
         "mlflow_model": settings.mlflow.model_name,
@@ -69,8 +71,9 @@ def data_docs_page(store: Store, name: str, day: str) -> bytes:
         DayError: Its window doesn't hold that day, or no validation of it is kept.
         DamagedError: The page is missing.
     """
-    rev = load_version(store, name).manifest["lineage"].get("revisions", {}).get(day)
-    key = _data_docs_key(ClickCatalog(store).days(), day, rev) if rev else None
+    at = parse_day(day)
+    rev = load_version(store, name).lineage.revisions.get(at)
+    key = _data_docs_key(ClickCatalog(store).days(), at, rev) if rev else None
     if key is None:
         raise DayError(
             f"There are no Data Docs of {day} for the clicks that {name} was trained on; `sbr store gc` may have removed them."
@@ -86,9 +89,9 @@ def profile_plot(store: Store, name: str, plot: str) -> bytes:
         DamagedError: The plot's file is missing or damaged.
     """
     profile = _find(store, load_version(store, name))
-    if profile is None or plot not in profile.manifest["plots"]:
+    if profile is None or plot not in profile.plots:
         raise RegistryError(f"There is no plot {plot!r} of the clicks that {name} was trained on.")
-    return store.read(FileRecord.model_validate(profile.manifest["plots"][plot]["svg"]))
+    return store.read(profile.plots[plot].svg)
 
 
 def _about(entries: Sequence[Entry], name: str) -> list[Entry]:
@@ -98,9 +101,7 @@ def _about(entries: Sequence[Entry], name: str) -> list[Entry]:
 
 def _settings(version: ModelVersion) -> dict[str, Json]:
     """Settings that the version was made with, by section."""
-    inputs, made = version.manifest["inputs"], version.manifest["lineage"].get("settings", {})
-    sections = {"model": inputs.get("model"), "training": inputs.get("training"), "window": made.get("window")}
-    return {name: values for name, values in sections.items() if values}
+    return version.lineage.settings.model_dump(mode="json", include={"model", "training", "window"})
 
 
 def _comparison(promotion: Decision) -> list[Json]:
@@ -135,25 +136,21 @@ def _profile(store: Store, version: ModelVersion) -> Json | None:
         return {"fault": str(error), "numbers": {}, "plots": {}}
     if profile is None:
         return None
-    plots = {name: plot["title"] for name, plot in profile.manifest["plots"].items()}
+    plots = {name: plot.title for name, plot in profile.plots.items()}
     return {"fault": None, "numbers": key_numbers(profile.numbers), "plots": plots}
 
 
 def _find(store: Store, version: ModelVersion) -> Profile | None:
     window = window_record(store, version.as_of, version.window)
-    return find_profile(store, version.as_of, window.manifest["inputs"])
+    return find_profile(store, window)
 
 
-def _warnings(days: Mapping[date, DayState], revisions: Mapping[str, str]) -> list[Json]:
+def _warnings(days: Mapping[date, DayState], revisions: Mapping[date, str]) -> list[Json]:
     """What validation found odd about the clicks of the window, by day."""
-    found = [(day, _state(days, day).warnings_of(rev)) for day, rev in sorted(revisions.items())]
-    return [{"day": day, "warnings": warnings} for day, warnings in found if warnings]
+    found = [(str(day), days.get(day, DayState()).warnings_of(rev)) for day, rev in sorted(revisions.items())]
+    return [{"day": day, "warnings": list(warnings)} for day, warnings in found if warnings]
 
 
-def _data_docs_key(days: Mapping[date, DayState], day: str, rev: str) -> str | None:
-    key: str | None = _state(days, day).decided.get(rev, {}).get("data_docs")
-    return key
-
-
-def _state(days: Mapping[date, DayState], day: str) -> DayState:
-    return days.get(date.fromisoformat(day), DayState())
+def _data_docs_key(days: Mapping[date, DayState], day: date, rev: str) -> str | None:
+    judged = days.get(day, DayState()).decided.get(rev)
+    return judged.data_docs if judged else None

@@ -162,7 +162,7 @@ def test_a_decision_leads_to_its_versions_page(page_of: PageOf, shop: Path) -> N
     titles = ["Decisions", "Comparison", "By session length", "Learning curve", "Parameters", "Lineage", "Validation"]
     for title in [*titles, "Data profile"]:
         frame.get_by_role("heading", name=title, exact=True).wait_for()
-    n_epochs = len(load_version(store_of(shop), name).manifest["curve"])
+    n_epochs = len(load_version(store_of(shop), name).curve)
     assert frame.get_by_role("slider", name="Epoch").get_attribute("aria-valuemax") == str(n_epochs - 1)
     plots = frame.locator(".gallery img")
     wait_for(lambda: plots.evaluate_all("found => found.length && found.every((one) => one.naturalWidth > 0)"))

@@ -17,10 +17,11 @@ from sbr_tasks.experiments import search as search_module
 from sbr_tasks.experiments.search import Search, changes, search, search_table, write_settings
 from sbr_tasks.gru4rec.curve import Epoch
 from sbr_tasks.settings import ModelSettings, load_settings
-from sbr_tasks.window.build import Window, WindowData
+from sbr_tasks.window.build import WindowData
 from sbr_tasks.window.sessions import ItemIndex, Sessions
+from tests.records import window_record_of
 
-WINDOW = Window("f", date(2020, 6, 30), {})
+WINDOW = window_record_of(date(2020, 6, 30))
 START = ModelSettings(n_epochs=3, layers=(100,), learning_rate=0.2)
 
 Curve = Callable[[ModelSettings], list[float]]
