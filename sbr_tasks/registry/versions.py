@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError
+from sbr_tasks.errors import DamagedError, RegistryError
 from sbr_tasks.evaluation.ranking import event_clicks
 from sbr_tasks.gru4rec.curve import Epoch
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
@@ -30,7 +30,7 @@ from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import ModelSettings, ServingSettings, Settings, TrainingSettings
 from sbr_tasks.store import FileRecord, Record, Store, code_version, fingerprint, kinds
-from sbr_tasks.window.build import read_index, read_part, read_window
+from sbr_tasks.window.data import WindowData, read_window
 from sbr_tasks.window.record import Window, WindowRules
 from sbr_tasks.window.sessions import UNKNOWN
 
@@ -145,7 +145,8 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
     from sbr_tasks.gru4rec.progress import train_shown
 
     parent_name, parent = _find_parent(store, settings, window.as_of)
-    unchosen = _epochs_without_validation(store, settings, window, parent_name)
+    data = read_window(store, window, settings.zone)
+    unchosen = _epochs_without_validation(store, settings, window, data, parent_name)
     inputs = VersionInputs(
         window=window.fingerprint,
         model=settings.model,
@@ -157,57 +158,48 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
     )
     key = fingerprint(inputs.as_dict())
     name = f"{window.as_of}-{key[:8]}"
-    if store.exists(kinds.VERSION.key(version=name)):
-        logger.info("%s was trained before from the same inputs.", name)
-        return load_version(store, name)
-    if unchosen:
-        logger.warning("%s", unchosen.sentence)
-    started = time.monotonic()
-    data = read_window(store, window, settings.zone)
     checkpoints = StoreCheckpoints(store, kinds.CHECKPOINT.key(fingerprint=key))
-    trained = train_shown(
-        data.train,
-        data.index,
-        data.validation,
-        settings,
-        parent=parent,
-        n_epochs=unchosen.epochs.n if unchosen else None,
-        checkpoints=checkpoints,
-    )
-    folder = kinds.VERSION_FILE.folder(version=name, fingerprint=key)
-    version = ModelVersion(
-        name=name,
-        fingerprint=key,
-        as_of=window.as_of,
-        window=window.fingerprint,
-        inputs=inputs,
-        curve=trained.curve,
-        best_epoch=trained.best_epoch,
-        epochs_note=unchosen.sentence if unchosen else None,
-        n_events=trained.n_events,
-        n_items=len(data.index),
-        took_s=round(time.monotonic() - started, 1),
-        trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        lineage=_lineage(settings, window),
-        files={file: store.publish(f"{folder}/{file}", content) for file, content in trained.weights.to_files().items()},
-        optimizer=store.publish(f"{folder}/optimizer.npz", to_npz(trained.squares)),
-        saved_model=_publish_saved_model(store, settings, f"{folder}/saved_model", trained.weights),
-    )
-    try:
-        store.create_record(kinds.VERSION.key(version=name), version.as_dict())
-    except AlreadyExistsError:
-        logger.info("Another run trained %s meanwhile.", name)
-        checkpoints.delete()
-        return load_version(store, name)
+
+    def train() -> ModelVersion:
+        if unchosen:
+            logger.warning("%s", unchosen.sentence)
+        started = time.monotonic()
+        trained = train_shown(
+            data.train,
+            data.index,
+            data.validation,
+            settings,
+            parent=parent,
+            n_epochs=unchosen.epochs.n if unchosen else None,
+            checkpoints=checkpoints,
+        )
+        folder = kinds.VERSION_FILE.folder(version=name, fingerprint=key)
+        version = ModelVersion(
+            name=name,
+            fingerprint=key,
+            as_of=window.as_of,
+            window=window.fingerprint,
+            inputs=inputs,
+            curve=trained.curve,
+            best_epoch=trained.best_epoch,
+            epochs_note=unchosen.sentence if unchosen else None,
+            n_events=trained.n_events,
+            n_items=len(data.index),
+            took_s=round(time.monotonic() - started, 1),
+            trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            lineage=_lineage(settings, window),
+            files={file: store.publish(f"{folder}/{file}", content) for file, content in trained.weights.to_files().items()},
+            optimizer=store.publish(f"{folder}/optimizer.npz", to_npz(trained.squares)),
+            saved_model=_publish_saved_model(store, settings, f"{folder}/saved_model", trained.weights),
+        )
+        logger.info(
+            "Trained %s: %d events an epoch, best epoch %d of %d, %.0f s.",
+            name, trained.n_events, trained.best_epoch, len(trained.curve), version.took_s,
+        )  # fmt: skip
+        return version
+
+    version = store.once(kinds.VERSION.key(version=name), ModelVersion, train)
     checkpoints.delete()
-    logger.info(
-        "Trained %s: %d events an epoch, best epoch %d of %d, %.0f s.",
-        name,
-        trained.n_events,
-        trained.best_epoch,
-        len(trained.curve),
-        version.took_s,
-    )
     return version
 
 
@@ -328,16 +320,17 @@ class _Unchosen:
     sentence: str
 
 
-def _epochs_without_validation(store: Store, settings: Settings, window: Window, parent: str | None) -> _Unchosen | None:
+def _epochs_without_validation(
+    store: Store, settings: Settings, window: Window, data: WindowData, parent: str | None
+) -> _Unchosen | None:
     """How long to train where the validation day has too few events to choose the best epoch; None where it has enough.
 
     Events whose target is no item of the training days don't count: every epoch ranks them last.
     """
     from sbr_tasks.gru4rec.progress import max_epochs
 
-    validation = read_part(store, window, "validation", settings.zone)
-    targets = validation.item_ids[event_clicks(validation)]
-    n_known = int(np.count_nonzero(read_index(store, window).encode(targets) != UNKNOWN))
+    targets = data.validation.item_ids[event_clicks(data.validation)]
+    n_known = int(np.count_nonzero(data.index.encode(targets) != UNKNOWN))
     least = settings.training.min_validation_events
     if n_known >= least:
         return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import date, timedelta, tzinfo
+from dataclasses import replace
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +16,14 @@ from tabulate import tabulate
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.clicks.commits import Revision
 from sbr_tasks.days import day_interval_us, describe_days, from_us, window_days
-from sbr_tasks.errors import AlreadyExistsError, WindowError
+from sbr_tasks.errors import WindowError
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Store, code_version, fingerprint, kinds
 from sbr_tasks.validation.checkpoint import DaysOfWindow, require_days
 from sbr_tasks.window.coded import CodedClicks, Coder
 from sbr_tasks.window.coverage import describe_cleansing
+from sbr_tasks.window.data import WindowData, item_index, read_window
 from sbr_tasks.window.memory import cleanse_part, fair_items, in_order_coded, split_coded
 from sbr_tasks.window.parts import Cleansing, Part, Split, clicks_on
 from sbr_tasks.window.record import (
@@ -33,25 +34,14 @@ from sbr_tasks.window.record import (
     Window,
     WindowInputs,
     WindowRules,
-    load_window,
 )
-from sbr_tasks.window.sessions import ItemIndex, Sessions, plain_ids, to_sessions
+from sbr_tasks.window.sessions import to_sessions
 from sbr_tasks.window.stages import Stages
 
 logger = logging.getLogger(__name__)
 
 _COLUMNS = ["session_id", "item_id", "clicked_at"]
 _ROW_GROUP = 1 << 20
-
-
-@dataclass(frozen=True)
-class WindowData:
-    """The content of a window, in memory."""
-
-    train: Sessions
-    validation: Sessions
-    test: Sessions
-    index: ItemIndex
 
 
 def build_window(store: Store, settings: Settings, as_of: date, stages: Stages | None = None) -> Window:
@@ -81,27 +71,18 @@ def build_window(store: Store, settings: Settings, as_of: date, stages: Stages |
         code=code_version("window"),
     )
     key = fingerprint(inputs.as_dict())
-    if store.exists(kinds.WINDOW.key(day=as_of, window=key)):
-        logger.info("The window of %s was built before from the same inputs (%s).", as_of, key)
-        return load_window(store, as_of, key)
-    stages = stages or Stages()
+    times = stages or Stages()
     n_clicks = sum(revision.rows for revision in revisions.values())
-    with _SPLIT_BY[settings.window.engine](catalog, revisions, settings, as_of, starts, stages) as found:
-        if not found.parts["train"].n_clicks:
-            raise WindowError(_nothing_left(as_of, found_days.validation_day, n_clicks, found.cleansing, settings))
-        window = _publish(store, as_of, key, inputs, found, n_clicks, found_days, stages)
-    logger.info("Window of %s: %d accepted clicks (%s).", as_of, n_clicks, stages)
-    return window
 
+    def build() -> Window:
+        with _SPLIT_BY[settings.window.engine](catalog, revisions, settings, as_of, starts, times) as split:
+            if not split.parts["train"].n_clicks:
+                raise WindowError(_nothing_left(as_of, found_days.validation_day, n_clicks, split.cleansing, settings))
+            window = _publish(store, key, inputs, split, n_clicks, found_days, times)
+        logger.info("Window of %s: %d accepted clicks (%s).", as_of, n_clicks, times)
+        return window
 
-def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
-    """Reads a window's sessions and item index, verified against its record."""
-    return WindowData(
-        train=read_part(store, window, "train", zone),
-        validation=read_part(store, window, "validation", zone),
-        test=read_part(store, window, "test", zone),
-        index=read_index(store, window),
-    )
+    return store.once(kinds.WINDOW.key(day=as_of, window=key), Window, build)
 
 
 def split_for_judging(store: Store, settings: Settings, window: Window, n_days: int) -> WindowData:
@@ -135,19 +116,7 @@ def split_for_judging(store: Store, settings: Settings, window: Window, n_days: 
             "test": day_interval_us(window.as_of, settings.zone),
         }
         parts = {name: to_sessions(_whole_table(split.parts[name]), interval) for name, interval in targets.items()}
-    return WindowData(**parts, index=_item_index(items))
-
-
-def read_index(store: Store, window: Window) -> ItemIndex:
-    """Reads the items of a window's training clicks, verified."""
-    return _item_index(store.read_table(window.items))
-
-
-def read_part(store: Store, window: Window, name: str, zone: tzinfo) -> Sessions:
-    """Reads the sessions of one of `PARTS`, verified; targets of validation and test are the clicks of its day alone."""
-    table = store.read_table(window.parts[name].file)
-    day = {"train": None, "validation": window.validation_day, "test": window.as_of}[name]
-    return to_sessions(table, day_interval_us(day, zone) if day else None)
+    return WindowData(parts.__getitem__, lambda: item_index(items))
 
 
 def window_table(window: Window) -> str:
@@ -268,7 +237,6 @@ def _require_one_id_type(by_type: Mapping[str, list[date]], as_of: date) -> None
 
 def _publish(
     store: Store,
-    as_of: date,
     key: str,
     inputs: WindowInputs,
     split: Split,
@@ -282,10 +250,10 @@ def _publish(
         parts = {}
         for name in PARTS:
             part = split.parts[name]
-            file = store.publish(kinds.WINDOW_FILE.key(day=as_of, window=key, path=f"{name}.parquet"), _to_parquet(part))
+            file = store.publish(kinds.WINDOW_FILE.key(day=inputs.as_of, window=key, path=f"{name}.parquet"), _to_parquet(part))
             parts[name] = _part_record(part, file)
-        item_file = store.publish_table(kinds.WINDOW_FILE.key(day=as_of, window=key, path="items.parquet"), items)
-    window = Window(
+        item_file = store.publish_table(kinds.WINDOW_FILE.key(day=inputs.as_of, window=key, path="items.parquet"), items)
+    return Window(
         fingerprint=key,
         inputs=inputs,
         validation_day=days.validation_day,
@@ -296,12 +264,6 @@ def _publish(
         items=item_file,
         n_items=len(items),
     )
-    try:
-        store.create_record(kinds.WINDOW.key(day=as_of, window=key), window.as_dict())
-    except AlreadyExistsError:
-        logger.info("Another run published the same window (%s) meanwhile.", key)
-        return load_window(store, as_of, key)
-    return window
 
 
 def _item_table(train: Part) -> pa.Table:
@@ -309,10 +271,6 @@ def _item_table(train: Part) -> pa.Table:
     support = train.support
     order = np.argsort(-support, kind="stable")[: np.count_nonzero(support)]
     return pa.table({"item_id": train.item_ids.take(pa.array(order)), "support": pa.array(support[order])})
-
-
-def _item_index(items: pa.Table) -> ItemIndex:
-    return ItemIndex(plain_ids(items.column("item_id")), items.column("support").to_numpy())
 
 
 def _whole_table(part: Part) -> pa.Table:

@@ -13,7 +13,7 @@ from tabulate import tabulate
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.clicks.commits import Revision
 from sbr_tasks.days import describe_days, window_days
-from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
+from sbr_tasks.errors import DamagedError, DayError
 from sbr_tasks.report.profile.numbers import LONG_HOURS, Cleansed, CleansedLevel, Numbers, ProfileBuilder
 from sbr_tasks.report.profile.plots import draw_plots
 from sbr_tasks.report.profile.style import to_element
@@ -263,27 +263,23 @@ def _profile(
         code=code_version("report/profile", "window"),
     )
     key = fingerprint(inputs.as_dict())
-    if store.exists(kinds.PROFILE.key(day=as_of, profile=key)):
-        logger.info("The window of %s already has a data profile (%s).", as_of, key)
-        return store.get_record(kinds.PROFILE.key(day=as_of, profile=key), Profile)
-    catalog, builder = ClickCatalog(store), ProfileBuilder(ZoneInfo(timezone))
+    return store.once(kinds.PROFILE.key(day=as_of, profile=key), Profile, lambda: _make(store, key, inputs, revisions))
+
+
+def _make(store: Store, key: str, inputs: ProfileInputs, revisions: Mapping[date, Revision]) -> Profile:
+    catalog, builder = ClickCatalog(store), ProfileBuilder(ZoneInfo(inputs.timezone))
     for day, revision in revisions.items():
         builder.add(day, catalog.read(revision, _COLUMNS))
-    numbers = builder.numbers().model_copy(update={"cleansing": _cleansing(catalog, as_of, revisions, shortest)})
-    folder = kinds.PROFILE_FILE.folder(day=as_of, profile=key)
+    cleansing = _cleansing(catalog, inputs.as_of, revisions, inputs.shortest)
+    numbers = builder.numbers().model_copy(update={"cleansing": cleansing})
+    folder = kinds.PROFILE_FILE.folder(day=inputs.as_of, profile=key)
     plots = {
         name: PlotRecord(
             title=plot.title,
             svg=store.publish(f"{folder}/{name}.svg", plot.svg),
             png=store.publish(f"{folder}/{name}.png", plot.png),
         )
-        for name, plot in draw_plots(numbers, timezone=timezone).items()
+        for name, plot in draw_plots(numbers, timezone=inputs.timezone).items()
     }
-    profile = Profile(fingerprint=key, inputs=inputs, missing_days=inputs.missing_days, numbers=numbers, plots=plots)
-    try:
-        store.create_record(profile.key, profile.as_dict())
-    except AlreadyExistsError:
-        logger.info("Another run published the same profile (%s) meanwhile.", key)
-        return store.get_record(profile.key, Profile)
-    logger.info("Profiled the clicks of the window of %s.", as_of)
-    return profile
+    logger.info("Profiled the clicks of the window of %s.", inputs.as_of)
+    return Profile(fingerprint=key, inputs=inputs, missing_days=inputs.missing_days, numbers=numbers, plots=plots)

@@ -38,8 +38,9 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store
 from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.window.build import build_window, read_window
+from sbr_tasks.window.build import build_window
 from sbr_tasks.window.cleanse import TooLong
+from sbr_tasks.window.data import read_window
 from sbr_tasks.window.record import Window, load_window
 from tests.mlflow_view import all_shown
 from tests.unit.days import Click, at, parquet_settings, write_parquet

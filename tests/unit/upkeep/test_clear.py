@@ -21,7 +21,8 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.upkeep.clear import Cleared, clear_store, cleared_table, forget_day
-from sbr_tasks.window.build import build_window, read_window
+from sbr_tasks.window.build import build_window
+from sbr_tasks.window.data import read_window
 from tests.records import source_record_of
 from tests.unit.days import at, write_parquet
 

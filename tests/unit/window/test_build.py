@@ -15,9 +15,10 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.closing import close_day
-from sbr_tasks.window.build import WindowData, build_window, read_window, split_for_judging, window_table
+from sbr_tasks.window.build import build_window, split_for_judging, window_table
 from sbr_tasks.window.cleanse import Counts, TooLong
 from sbr_tasks.window.coverage import coverage_notes
+from sbr_tasks.window.data import WindowData, read_window
 from sbr_tasks.window.record import LevelRecord, load_window
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 

@@ -25,8 +25,9 @@ from sbr_tasks.errors import DamagedError, SparkError, WindowError
 from sbr_tasks.settings import Settings, WindowSettings, load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.window import build
-from sbr_tasks.window.build import build_window, read_window
+from sbr_tasks.window.build import build_window
 from sbr_tasks.window.cleanse import cleanse, in_order, limit_length, split
+from sbr_tasks.window.data import read_window
 from sbr_tasks.window.memory import cleanse_coded, in_order_coded, limit_coded, split_coded
 from sbr_tasks.window.record import Window
 from sbr_tasks.window.spark import keep_on, spark_session
