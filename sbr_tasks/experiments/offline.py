@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 from tabulate import tabulate
 
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.clicks.ingest import read_files
 from sbr_tasks.clicks.sources import find_files
 from sbr_tasks.errors import EvaluationError, SourceError
@@ -48,7 +49,6 @@ BASELINES: Mapping[str, Callable[[Sessions, ItemIndex], Scorer]] = {
 """Name of a baseline, and what makes it of the training sessions and their items."""
 
 _SHORTEST = 2
-_COLUMNS = ("session_id", "item_id", "clicked_at")
 
 ByTies = Mapping[str, Evaluation]
 """An evaluation for each of `TIE_MODES`."""
@@ -134,16 +134,16 @@ def read_sessions(paths: Sequence[str], source: SourceSettings, named_by: str) -
         SourceError: The clicks are absent or can't be read, or one has no id or time.
     """
     files = [file for path in paths for file in find_files(str(Path(path).expanduser().absolute()), named_by=named_by)]
-    tables = [table.select(_COLUMNS) for table in read_files(files, source)]
+    tables = [table.select(Columns.CLICK) for table in read_files(files, source)]
     where = ", ".join(map(str, files))
     if not tables:
         raise SourceError(f"Expected clicks in {where}, found none: the files hold no line. Check the path ({named_by}).")
     clicks = pa.concat_tables(tables)
-    for name in _COLUMNS:
+    for name in Columns.CLICK:
         if missing := clicks.column(name).null_count:
             raise SourceError(f"Expected {name} in each click of {where}, found {missing:,} clicks without it. Fill them in.")
-    session = pd.factorize(plain_ids(clicks.column("session_id")), sort=True)[0]
-    at_us = clicks.column("clicked_at").cast(pa.int64()).to_numpy()
+    session = pd.factorize(plain_ids(clicks.column(Columns.SESSION)), sort=True)[0]
+    at_us = clicks.column(Columns.TIME).cast(pa.int64()).to_numpy()
     first_us = pd.Series(at_us).groupby(session).transform("min").to_numpy()
     return to_sessions(clicks.take(pa.array(np.lexsort((at_us, session, first_us)))))
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.clicks.commits import Judgement, Revision
 from sbr_tasks.clicks.formats import is_click_schema
 from sbr_tasks.days import describe_days, window_days
@@ -246,7 +247,7 @@ class _History:
         self._items.pop(day, None)
         self._sessions.pop(day, None)
         if measured is not None:
-            self._items[day] = pa.table({"item_id": measured.items})
+            self._items[day] = pa.table({Columns.ITEM: measured.items})
             self._sessions[day] = measured.sessions
 
     def measure(self, day: date, clicks: pa.Table) -> _Measured:
@@ -255,12 +256,14 @@ class _History:
         facts, items, sessions = measure(clicks, day, self._settings.zone), distinct_items(clicks), session_times(clicks)
         seen = self._tables("items", self._items, self._before(day, validation.trailing_days))
         if len(seen) >= validation.min_trailing_days:
-            facts = replace(facts, new_items=share_of_new(items, [table.column("item_id").combine_chunks() for table in seen]))
+            facts = replace(
+                facts, new_items=share_of_new(items, [table.column(Columns.ITEM).combine_chunks() for table in seen])
+            )
         earlier = self._tables("sessions", self._sessions, self._before(day, _SESSION_DAYS))
         if earlier:
             share, longest = share_of_long(sessions, earlier, validation.max_session_hours)
             facts = replace(facts, long_sessions=share, longest_session_id=longest)
-        return _Measured(facts.as_dict(), items, sessions.select(["session_id", "first_us"]))
+        return _Measured(facts.as_dict(), items, sessions.select([Columns.SESSION, "first_us"]))
 
     def facts_before(self, day: date) -> list[Json]:
         """The facts of the accepted days before; a day that couldn't be measured has the volume only."""
@@ -309,7 +312,7 @@ def _publish(store: Store, revision: Revision, verdict: _Verdict, measured: _Mea
         facts=measured.facts if measured else {},
         result=result.key,
         data_docs=docs.key,
-        items=publish("items", pa.table({"item_id": measured.items})) if measured else None,
+        items=publish("items", pa.table({Columns.ITEM: measured.items})) if measured else None,
         sessions=publish("sessions", measured.sessions) if measured else None,
     )
 
@@ -370,7 +373,7 @@ class _Expectations:
         """
         from great_expectations.core import ExpectationSuiteValidationResult
 
-        integer_ids = pa.types.is_integer(clicks.schema.field("session_id").type)
+        integer_ids = pa.types.is_integer(clicks.schema.field(Columns.SESSION).type)
         suite = click_suite(day, zone=settings.zone, integer_ids=integer_ids, settings=settings.validation)
         result = self._run(day, "day", click_frame(clicks, settings.validation.max_session_clicks), suite)
         outcomes = list(result.results)

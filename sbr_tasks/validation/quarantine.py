@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.clicks.commits import Revision
 from sbr_tasks.clicks.formats import is_click_schema
 from sbr_tasks.days import day_interval_us
@@ -120,11 +121,11 @@ def what_breaks_windows(clicks: pa.Table, day: date, zone: tzinfo) -> list[str]:
         clicks.validate(full=True)
     except pa.ArrowInvalid as error:
         return [f"its columns hold values that are not valid ({first_line(error)})"]
-    missing = {name: clicks.column(name).null_count for name in ("session_id", "item_id", "clicked_at")}
+    missing = {name: clicks.column(name).null_count for name in Columns.CLICK}
     start, end = day_interval_us(day, zone)
-    times = clicks.column("clicked_at").drop_null().cast(pa.int64()).to_numpy()
+    times = clicks.column(Columns.TIME).drop_null().cast(pa.int64()).to_numpy()
     outside = int(np.count_nonzero((times < start) | (times >= end)))
-    items = clicks.column("item_id")
+    items = clicks.column(Columns.ITEM)
     is_padding = pc.less(items, 0) if pa.types.is_integer(items.type) else pc.equal(items, "")
     padding = pc.sum(is_padding).as_py() or 0
     broken = [f"{count:,} clicks have no {name}" for name, count in missing.items() if count]

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from tabulate import tabulate
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.clicks.commits import Revision
 from sbr_tasks.days import day_interval_us, describe_days, from_us, window_days
 from sbr_tasks.errors import WindowError
@@ -40,7 +41,6 @@ from sbr_tasks.window.stages import Stages
 
 logger = logging.getLogger(__name__)
 
-_COLUMNS = ["session_id", "item_id", "clicked_at"]
 _ROW_GROUP = 1 << 20
 
 
@@ -187,7 +187,7 @@ def _split_on_spark(
                 of_file = pq.read_schema(files[-1])
                 by_type.setdefault(_id_types(of_file), []).append(day)
         _require_one_id_type(by_type, as_of)
-        schema = pa.schema([(name, of_file.field(name).type) for name in _COLUMNS])
+        schema = pa.schema([(name, of_file.field(name).type) for name in Columns.CLICK])
         yield split_on_spark(files, schema, settings.window, scratch=scratch, stages=stages, **starts)
 
 
@@ -211,7 +211,7 @@ def _read(catalog: ClickCatalog, revisions: Mapping[date, Revision], as_of: date
     by_type: dict[str, list[date]] = {}
     for day, revision in revisions.items():
         with stages("read"):
-            clicks = catalog.read(revision, _COLUMNS, dictionaries=_COLUMNS[:2])
+            clicks = catalog.read(revision, Columns.CLICK, dictionaries=Columns.IDS)
         by_type.setdefault(_id_types(clicks.schema), []).append(day)
         if len(by_type) == 1:
             with stages("encode"):
@@ -222,7 +222,7 @@ def _read(catalog: ClickCatalog, revisions: Mapping[date, Revision], as_of: date
 
 
 def _id_types(schema: pa.Schema) -> str:
-    types = {name: schema.field(name).type for name in _COLUMNS[:2]}
+    types = {name: schema.field(name).type for name in Columns.IDS}
     return ", ".join(f"{name}: {t.value_type if pa.types.is_dictionary(t) else t}" for name, t in types.items())
 
 
@@ -270,7 +270,7 @@ def _item_table(train: Part) -> pa.Table:
     """The items of the training clicks with their support, most clicked first (ties: by id)."""
     support = train.support
     order = np.argsort(-support, kind="stable")[: np.count_nonzero(support)]
-    return pa.table({"item_id": train.item_ids.take(pa.array(order)), "support": pa.array(support[order])})
+    return pa.table({Columns.ITEM: train.item_ids.take(pa.array(order)), "support": pa.array(support[order])})
 
 
 def _whole_table(part: Part) -> pa.Table:

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sbr_tasks.clicks.columns import Columns
+
 BLOCK = 1 << 18
 """Clicks that are worked on at a time: what is made of them stays in the cache."""
 
@@ -93,9 +95,9 @@ class CodedClicks:
         session = np.repeat(np.arange(first, first + len(inside) - 1, dtype=np.int32), np.diff(inside))
         return pa.table(
             {
-                "session_id": self.session_ids.take(pa.array(session)),
-                "item_id": self.item_ids.take(pa.array(self.items[start:stop])),
-                "clicked_at": pa.array(self.at_us[start:stop]).cast(pa.timestamp("us", tz="UTC")),
+                Columns.SESSION: self.session_ids.take(pa.array(session)),
+                Columns.ITEM: self.item_ids.take(pa.array(self.items[start:stop])),
+                Columns.TIME: pa.array(self.at_us[start:stop]).cast(pa.timestamp("us", tz="UTC")),
             }
         )
 
@@ -118,15 +120,15 @@ class Coder:
         """Takes a table with `session_id`, `item_id` and `clicked_at`; ids are integers, strings or dictionaries of strings."""
         if not len(clicks) and self._heads:
             return
-        heads, lengths = _runs(_one_array(clicks.column("session_id")))
+        heads, lengths = _runs(_one_array(clicks.column(Columns.SESSION)))
         self._heads.append(heads)
         self._lengths.append(lengths)
-        items = _one_array(clicks.column("item_id"))
+        items = _one_array(clicks.column(Columns.ITEM))
         if not pa.types.is_dictionary(items.type):
             items = items.dictionary_encode()
         self._items.append(items.indices.to_numpy())
         self._distinct.append(items.dictionary)
-        self._at_us.append(clicks.column("clicked_at").cast(pa.int64()).to_numpy())
+        self._at_us.append(clicks.column(Columns.TIME).cast(pa.int64()).to_numpy())
 
     def finish(self) -> CodedClicks:
         """All clicks, sessions in ascending order of their ids; at least one table must have been added."""

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 
 import pyarrow as pa
 
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.days import day_interval_us
 from sbr_tasks.store import Store
 from sbr_tasks.window.record import Window
@@ -63,7 +64,7 @@ def _read_part(store: Store, window: Window, zone: tzinfo, name: str) -> Session
 def first_sessions(store: Store, window: Window, name: str, n: int) -> list[list[int | str]]:
     """The items of the first `n` sessions of a part, verified; no more of its rows are decoded than that takes."""
     sessions: dict[int | str, list[int | str]] = {}
-    for rows in store.read_batches(window.parts[name].file, ["session_id", "item_id"], _ROWS_AT_ONCE):
+    for rows in store.read_batches(window.parts[name].file, Columns.IDS, _ROWS_AT_ONCE):
         for session, item in zip(*(column.to_pylist() for column in rows.columns), strict=True):
             if session not in sessions and len(sessions) == n:
                 return list(sessions.values())
@@ -73,4 +74,4 @@ def first_sessions(store: Store, window: Window, name: str, n: int) -> list[list
 
 def item_index(items: pa.Table) -> ItemIndex:
     """The item index that a table of items and their support holds."""
-    return ItemIndex(plain_ids(items.column("item_id")), items.column("support").to_numpy())
+    return ItemIndex(plain_ids(items.column(Columns.ITEM)), items.column("support").to_numpy())

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from tabulate import tabulate
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.clicks.commits import Revision
 from sbr_tasks.days import describe_days, window_days
 from sbr_tasks.errors import DamagedError, DayError
@@ -26,7 +27,6 @@ from sbr_tasks.window.record import Window
 
 logger = logging.getLogger(__name__)
 
-_COLUMNS = ("session_id", "item_id", "clicked_at")
 _LEVELS = range(1, 11)
 _MAX_CLICKS_TO_CLEANSE = 50_000_000
 """Cleansing them takes about a gigabyte; more may be a window that Spark makes because this machine can't hold it."""
@@ -223,7 +223,7 @@ def _cleansing(catalog: ClickCatalog, as_of: date, revisions: Mapping[date, Revi
         return None
     coder = Coder()
     for revision in before:
-        coder.add(catalog.read(revision, _COLUMNS, dictionaries=_COLUMNS[:2]))
+        coder.add(catalog.read(revision, Columns.CLICK, dictionaries=Columns.IDS))
     clicks, _ = cleanse_coded(coder.finish(), shortest=MIN_CLICKS, least_click=1)  # as a window drops sessions of one click
     counts = counts_of_coded(clicks)
     _, _, levels = cleanse_coded_by_levels(clicks, shortest=shortest, levels=_LEVELS)
@@ -269,7 +269,7 @@ def _profile(
 def _make(store: Store, key: str, inputs: ProfileInputs, revisions: Mapping[date, Revision]) -> Profile:
     catalog, builder = ClickCatalog(store), ProfileBuilder(ZoneInfo(inputs.timezone))
     for day, revision in revisions.items():
-        builder.add(day, catalog.read(revision, _COLUMNS))
+        builder.add(day, catalog.read(revision, Columns.CLICK))
     cleansing = _cleansing(catalog, inputs.as_of, revisions, inputs.shortest)
     numbers = builder.numbers().model_copy(update={"cleansing": cleansing})
     folder = kinds.PROFILE_FILE.folder(day=inputs.as_of, profile=key)

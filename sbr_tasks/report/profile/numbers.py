@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.days import day_interval_us, from_us
 from sbr_tasks.store import Record
 
@@ -152,16 +153,18 @@ class ProfileBuilder:
     def add(self, day: date, clicks: pa.Table) -> None:
         """Adds the clicks of a day, later than those before: session_id, item_id and clicked_at."""
         self._days.append(day)
-        clicks = clicks.set_column(2, "at_us", clicks.column("clicked_at").cast(pa.int64()))
-        self._sessions.append(clicks.group_by("session_id").aggregate([([], "count_all"), ("at_us", "min"), ("at_us", "max")]))
-        self._items.append(clicks.group_by("item_id").aggregate([([], "count_all")]))
+        clicks = clicks.set_column(2, "at_us", clicks.column(Columns.TIME).cast(pa.int64()))
+        self._sessions.append(
+            clicks.group_by(Columns.SESSION).aggregate([([], "count_all"), ("at_us", "min"), ("at_us", "max")])
+        )
+        self._items.append(clicks.group_by(Columns.ITEM).aggregate([([], "count_all")]))
         at_us = clicks.column("at_us").to_numpy()
         self._hours += np.bincount(_hours_of(at_us, day, self._zone), minlength=24)
 
     def numbers(self) -> Numbers:
         """All numbers of the days that were added; at least one, with at least one click."""
-        _, session, session_clicks = _stacked(self._sessions, "session_id")
-        day, item, item_clicks = _stacked(self._items, "item_id")
+        _, session, session_clicks = _stacked(self._sessions, Columns.SESSION)
+        day, item, item_clicks = _stacked(self._items, Columns.ITEM)
         lengths = np.bincount(session, session_clicks).astype(np.int64)
         support = np.bincount(item, item_clicks).astype(np.int64)
         first_row = np.unique(item, return_index=True)[1]
