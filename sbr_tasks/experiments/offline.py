@@ -35,6 +35,7 @@ from sbr_tasks.gru4rec.progress import train_shown
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings, SourceSettings
+from sbr_tasks.window.ragged import offsets_of
 from sbr_tasks.window.sessions import UNKNOWN, ItemIndex, Sessions, no_sessions, plain_ids, to_sessions
 
 logger = logging.getLogger(__name__)
@@ -186,7 +187,7 @@ def _kept(sessions: Sessions, keep: npt.NDArray[np.bool_]) -> Sessions:
     session = np.repeat(np.arange(sessions.n_sessions), sessions.lengths)
     lengths = np.bincount(session[keep], minlength=sessions.n_sessions)
     keep = keep & (lengths >= _SHORTEST)[session]
-    offsets = np.concatenate([[0], np.cumsum(lengths[lengths >= _SHORTEST])]).astype(np.int64)
+    offsets = offsets_of(lengths[lengths >= _SHORTEST])
     ended_us = None if sessions.last_click_us is None else sessions.last_click_us[lengths >= _SHORTEST]
     return Sessions(offsets, sessions.item_ids[keep], sessions.is_target[keep], ended_us)
 

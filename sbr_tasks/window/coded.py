@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sbr_tasks.clicks.columns import Columns
+from sbr_tasks.window.ragged import Int64s, offsets_of, rows_of_runs
 
 BLOCK = 1 << 18
 """Clicks that are worked on at a time: what is made of them stays in the cache."""
 
 Int32s = npt.NDArray[np.int32]
-Int64s = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -171,26 +171,10 @@ class Coder:
         return np.split(code, np.cumsum([len(ids) for ids in self._distinct[:-1]])), encoded.dictionary.take(pa.array(order))
 
 
-def offsets_of(lengths: Int64s) -> Int64s:
-    """Where runs of these lengths start when laid end to end, and where the last one ends; shape `(n + 1,)`."""
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets
-
-
 def _blocks(offsets: Int64s) -> Iterator[tuple[int, int]]:
     """Runs in groups of about `BLOCK` clicks: first and last + 1."""
     cuts = np.unique(np.searchsorted(offsets, np.arange(0, offsets[-1], BLOCK), side="right") - 1)
     return pairwise([*cuts.tolist(), len(offsets) - 1])
-
-
-def rows_of_runs(starts: Int64s, lengths: Int64s) -> npt.NDArray[np.integer[Any]]:
-    """The numbers of the rows of some runs, run by run; shape `(sum of lengths,)`."""
-    last = int((starts + lengths).max(initial=0))
-    dtype = np.int32 if last < np.iinfo(np.int32).max else np.int64
-    rows = np.repeat((starts - (np.cumsum(lengths) - lengths)).astype(dtype), lengths)
-    rows += np.arange(len(rows), dtype=dtype)
-    return rows
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

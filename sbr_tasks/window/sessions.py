@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sbr_tasks.clicks.columns import Columns
+from sbr_tasks.window.ragged import offsets_of
 
 Ids = npt.NDArray[Any]
 """Item ids as they were clicked: int64, or object (str)."""
@@ -53,9 +54,8 @@ class Sessions:
     def where(self, keep: npt.NDArray[np.bool_]) -> Sessions:
         """Some of the sessions, in the same order; `keep` has shape `(n_sessions,)`."""
         of_click = np.repeat(keep, self.lengths)
-        offsets = np.concatenate([[0], np.cumsum(self.lengths[keep])]).astype(np.int64)
         ended_us = None if self.last_click_us is None else self.last_click_us[keep]
-        return Sessions(offsets, self.item_ids[of_click], self.is_target[of_click], ended_us)
+        return Sessions(offsets_of(self.lengths[keep]), self.item_ids[of_click], self.is_target[of_click], ended_us)
 
 
 class ItemIndex:

@@ -29,8 +29,8 @@ from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.errors import SparkError, WindowError
 from sbr_tasks.settings import WindowSettings
 from sbr_tasks.window.cleanse import Keep, cleanse, cleanse_by_levels, counts_of, in_order, limit_length, split
-from sbr_tasks.window.coded import Int64s
 from sbr_tasks.window.parts import Cleansing, Split, levels_to_try
+from sbr_tasks.window.ragged import Int64s
 from sbr_tasks.window.stages import Stages
 
 if TYPE_CHECKING:
