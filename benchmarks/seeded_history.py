@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from sbr_tasks.clicks.commits import Import, Judgement, Revision, Validation
 from sbr_tasks.evaluation.comparison import Difference
+from sbr_tasks.gru4rec.curve import Epoch
 from sbr_tasks.registry.gate import COMPARED, Contender, Metrics, Opponent, decide
 from sbr_tasks.registry.log import Decision, Entry, LogState, PromotionLog, Rollback, fold
-from sbr_tasks.settings import GateSettings
-from sbr_tasks.store import NumberedLog, Store, kinds
+from sbr_tasks.settings import GateSettings, ModelSettings, load_settings
+from sbr_tasks.store import FileRecord, NumberedLog, Store, kinds
+from tests.records import source_record_of, version_record_of
 
 WINDOW_DAYS = 30
 SETTINGS = GateSettings(confidence=0.95)
@@ -54,42 +57,32 @@ def write_manifest(store: Store, name: str, *, parent: str | None = None) -> Non
     """The record of a version that has no files."""
     as_of = date.fromisoformat(name[:10])
     days = [as_of - timedelta(days=i) for i in reversed(range(WINDOW_DAYS))]
-    settings = {"layers": [100], "loss": "cross-entropy", "batch_size": 64, "n_epochs": 6, "learning_rate": 0.1}
     curve = [
-        {
-            "number": n,
-            "loss": 7.5 - 0.8 * n**0.5,
-            "validation_recall_at_20": 0.30 + 0.02 * n - 0.002 * n**2,
-            "validation_mrr_at_20": 0.12 + 0.01 * n - 0.001 * n**2,
-            "took_s": 41.5,
-            "events_per_second": 52000.0,
-        }
+        Epoch(
+            number=n,
+            loss=7.5 - 0.8 * n**0.5,
+            validation_recall_at_20=0.30 + 0.02 * n - 0.002 * n**2,
+            validation_mrr_at_20=0.12 + 0.01 * n - 0.001 * n**2,
+            took_s=41.5,
+            events_per_second=52000.0,
+        )
         for n in range(1, 7)
     ]
-    manifest = {
-        "name": name,
-        "fingerprint": name[11:] * 2,
-        "as_of": str(as_of),
-        "window": f"{as_of:%Y%m%d}00000000",
-        "inputs": {"model": settings, "training": {"seed": 42, "patience": 3}, "parent": parent},
-        "curve": curve,
-        "best_epoch": 5,
-        "n_events": 1_250_000,
-        "n_items": 31_000,
-        "took_s": 251.0,
-        "trained_at": f"{as_of + timedelta(days=1)}T00:21:00+00:00",
-        "lineage": {
-            "revisions": {str(day): revision_of(day) for day in days},
-            "settings": {"window": {"days": WINDOW_DAYS, "shortest": 2, "least_click": 5}},
-            "git_revision": "0123456789abcdef0123456789abcdef01234567",
-            "python": "3.11.7",
-            "packages": {"tensorflow": "2.21.0", "numpy": "2.4.0"},
-        },
-        "files": {},
-        "optimizer": {},
-        "saved_model": {},
-    }
-    store.create_record(f"models/{name}/manifest.json", manifest)
+    version = version_record_of(
+        name,
+        window=f"{as_of:%Y%m%d}00000000",
+        model=ModelSettings(layers=(100,), batch_size=64, n_epochs=6, learning_rate=0.1),
+        parent=parent,
+        window_days=WINDOW_DAYS,
+        revisions={day: revision_of(day) for day in days},
+        curve=tuple(curve),
+        best_epoch=5,
+        n_events=1_250_000,
+        n_items=31_000,
+        took_s=251.0,
+        trained_at=f"{as_of + timedelta(days=1)}T00:21:00+00:00",
+    )
+    store.create_record(kinds.VERSION.key(version=name), version.as_dict())
 
 
 def revision_of(day: date) -> str:
@@ -98,29 +91,28 @@ def revision_of(day: date) -> str:
 
 
 def _write_commits(store: Store, number: int, day: date) -> None:
-    file = {"key": f"incoming/day={day}/clicks.parquet", "size": 1, "sha256": "0" * 64}
-    revision = {
-        "rev": revision_of(day),
-        "file": file,
-        "rows": 180_000,
-        "sessions": 50_000,
-        "items": 12_000,
-        "first": "",
-        "last": "",
-    }
-    source = {"fingerprint": "f", "timezone": "UTC"}
-    decided = {
-        "revision": revision,
-        "accepted": True,
-        "failures": [],
-        "warnings": ["volume: 180,000 clicks are far from the median of 120,000"] if day.day == 13 else [],
-        "result": f"validation/day={day}/result.json",
-        "data_docs": f"validation/day={day}/data_docs.html",
-    }
+    revision = Revision(
+        day=day,
+        rev=revision_of(day),
+        file=FileRecord(key=f"incoming/day={day}/clicks.parquet", size=1, sha256="0" * 64),
+        rows=180_000,
+        sessions=50_000,
+        items=12_000,
+        first="",
+        last="",
+    )
+    judged = Judgement(
+        revision=revision,
+        accepted=True,
+        warnings=("volume: 180,000 clicks are far from the median of 120,000",) if day.day == 13 else (),
+        result=f"validation/day={day}/result.json",
+        data_docs=f"validation/day={day}/data_docs.html",
+    )
     at = f"{day + timedelta(days=1)}T00:05:00+00:00"
+    source = source_record_of(load_settings({"source.path": "in"}))
     log = NumberedLog(store, kinds.COMMIT)
-    log.create(number, {"kind": "import", "at": at, "source": source, "days": {str(day): revision}, "empty": []})
-    log.create(number + 1, {"kind": "validation", "at": at, "days": {str(day): decided}})
+    log.create(number, Import(at=at, source=source, days={day: revision}, empty=(), kept={}).as_dict())
+    log.create(number + 1, Validation(at=at, days={day: judged}).as_dict())
 
 
 def _decision(state: LogState, name: str, day: date, level: float, rng: np.random.Generator) -> Decision:

@@ -110,6 +110,7 @@ def _generated(cache: Path, clicks: int, *, with_strings: bool = True) -> tuple[
 def _fill(store: Path, source: dict[str, str]) -> None:
     """Makes a store of accepted days; it appears whole or not at all."""
     from sbr_tasks.clicks.catalog import ClickCatalog
+    from sbr_tasks.clicks.commits import Judgement
     from sbr_tasks.clicks.ingest import ingest
     from sbr_tasks.settings import load_settings
     from sbr_tasks.store import Store
@@ -118,8 +119,10 @@ def _fill(store: Path, source: dict[str, str]) -> None:
     shutil.rmtree(building, ignore_errors=True)
     settings = load_settings({"store": str(building), **source})
     opened = Store.open(settings)
-    accepted = {"accepted": True, "failures": [], "warnings": [], "result": None, "data_docs": None}
-    decisions = {r.day: accepted | {"revision": r.as_dict()} for r in ingest(opened, settings).revisions}
+    decisions = {
+        revision.day: Judgement(revision=revision, accepted=True, result="", data_docs="")
+        for revision in ingest(opened, settings).revisions
+    }
     ClickCatalog(opened).commit_validation(decisions, at="2014-10-01T00:00:00+00:00")
     building.rename(store)
 

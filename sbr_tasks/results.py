@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer
 from sbr_tasks.clicks.ledger import Ledger
 from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.store import Json
+from sbr_tasks.window.record import Window
 
 
 class Result(BaseModel):
@@ -90,7 +91,7 @@ class BuiltWindow(Result):
         validation: Clicks of the part that chooses the best epoch.
         test: Clicks of the part that champion and challenger are compared on.
         validation_day: The day of the validation part.
-        manifest: All that is recorded of it.
+        record: All that is recorded of it.
     """
 
     day: date
@@ -101,7 +102,7 @@ class BuiltWindow(Result):
     validation: int
     test: int
     validation_day: date
-    manifest: Json = Field(exclude=True, repr=False)
+    record: Window = Field(exclude=True, repr=False)
 
 
 class TrainedVersion(Result):

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sbr_tasks.clicks import ingest, preview
-from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.clicks.commits import Revision
 from sbr_tasks.clicks.ingest import Ingested
 from sbr_tasks.clicks.rejects import Rejects
 from sbr_tasks.days import as_day, window_days
@@ -52,6 +53,7 @@ from sbr_tasks.store import Json, Store
 from sbr_tasks.upkeep import check, clear, copy
 from sbr_tasks.validation import checkpoint, closing, quarantine
 from sbr_tasks.window import build as windows
+from sbr_tasks.window.record import Window, load_window
 from sbr_tasks.wish import Wish, current_user
 
 logger = logging.getLogger(__name__)
@@ -191,11 +193,11 @@ class Workspace:
         return BuiltWindow(
             day=window.as_of,
             window=window.fingerprint,
-            clicks=window.clicks,
-            items=window.manifest["n_items"],
-            **{name: part["clicks"] for name, part in window.manifest["parts"].items()},
+            clicks=window.part_clicks,
+            items=window.n_items,
+            **{name: part.clicks for name, part in window.parts.items()},
             validation_day=window.validation_day,
-            manifest=window.manifest,
+            record=window,
             text=windows.window_table(window),
         )
 
@@ -207,19 +209,18 @@ class Workspace:
         """
         version = train_version(self.store, self.settings, self._window(day, window))
         number = MlflowProjection(self.store, self.settings).show_version(version)
-        manifest = version.manifest
-        best = manifest["curve"][manifest["best_epoch"] - 1]
+        best = version.curve[version.best_epoch - 1]
         return TrainedVersion(
             day=as_day(day),
             window=window,
             model_version=version.name,
             mlflow_version=number,
             mlflow_url=version_url(self.settings, number),
-            best_epoch=manifest["best_epoch"],
-            epochs=len(manifest["curve"]),
-            events_per_second=round(best["events_per_second"]),
-            validation_recall_at_20=best["validation_recall_at_20"],
-            took_s=manifest["took_s"],
+            best_epoch=version.best_epoch,
+            epochs=len(version.curve),
+            events_per_second=round(best.events_per_second),
+            validation_recall_at_20=best.validation_recall_at_20,
+            took_s=version.took_s,
         )
 
     def evaluate_models(self, day: date | str, window: str, model_version: str) -> Scores:
@@ -589,10 +590,10 @@ class Workspace:
             text="\n".join(lines),
         )
 
-    def _window(self, day: date | str, fingerprint: str) -> windows.Window:
-        return windows.load_window(self.store, as_day(day), fingerprint)
+    def _window(self, day: date | str, fingerprint: str) -> Window:
+        return load_window(self.store, as_day(day), fingerprint)
 
-    def _judge(self, window: windows.Window, model_version: str, wish: Wish) -> Decision:
+    def _judge(self, window: Window, model_version: str, wish: Wish) -> Decision:
         return promotion.judge(self.store, self.settings, window, model_version, wish, overridden=self._overridden)
 
     @property

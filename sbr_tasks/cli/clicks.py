@@ -119,7 +119,7 @@ def profile(
     where = {"profile": workspace.store.where(found.key), "files": [str(file) for file in files]}
     place = out or workspace.store.where(found.key.rsplit("/", 1)[0])
     show(
-        {**where, "missing_days": found.manifest["missing_days"], **found.numbers},
+        {**where, "missing_days": [str(day) for day in found.missing_days], **found.numbers.as_dict()},
         f"{profile_table(found)}\n\nNumbers and plots: {place}",
         as_json=as_json,
     )

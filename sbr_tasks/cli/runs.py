@@ -17,7 +17,7 @@ from sbr_tasks.wish import Wish
 def window(as_of: AsOf, overrides: Set = None, as_json: AsJson = False) -> None:
     """Build the window that ends with a day, and show its parts."""
     built = open_workspace(overrides).build_window(as_of)
-    show({"window": built.window, **built.manifest}, built.text, as_json=as_json)
+    show({"window": built.window, **built.record.as_dict()}, built.text, as_json=as_json)
 
 
 def retrain(

@@ -11,51 +11,47 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import pyarrow as pa
-from pydantic import Field
 
+from sbr_tasks.clicks.commits import (
+    Closing,
+    Commit,
+    CommitBase,
+    Import,
+    ImportSource,
+    Judgement,
+    Opening,
+    Override,
+    Release,
+    ReleasedRevision,
+    Removal,
+    Removed,
+    Revision,
+    Validation,
+    Why,
+    named_files,
+    read_commit,
+)
 from sbr_tasks.clicks.ledger import Ledger
-from sbr_tasks.days import as_intervals, days_of_intervals, describe_days
+from sbr_tasks.days import as_intervals, describe_days
 from sbr_tasks.errors import DamagedError, DayError, StoreError
-from sbr_tasks.store import FileRecord, Json, LogEntry, NumberedLog, Record, Store, file_records, kinds, to_json
+from sbr_tasks.store import Json, LogEntry, NumberedLog, Record, Store, kinds
+
+C = TypeVar("C", bound=CommitBase)
 
 
 class OvertakenError(StoreError):
     """Somebody else committed a day since an import began to read; it reads again, so that no person meets this."""
 
 
-class Revision(Record):
-    """One content of a day's clicks.
+class Closed(Record):
+    """Who closed a day, when and why."""
 
-    Attributes:
-        day: The day; in a commit it is the key of the revision.
-        rev: Hash of the rows.
-        file: The Parquet file that holds them.
-        rows: Clicks.
-        sessions: Distinct sessions.
-        items: Distinct items.
-        first: Time of the first click, ISO-8601.
-        last: Time of the last click, ISO-8601.
-    """
-
-    day: date = Field(exclude=True)
-    rev: str
-    file: FileRecord
-    rows: int
-    sessions: int
-    items: int
-    first: str
-    last: str
-
-
-@dataclass(frozen=True)
-class Removed:
-    """What a removal takes away of a day: revisions that are not known any more, and keys of files."""
-
-    revisions: frozenset[str]
-    files: frozenset[str]
+    actor: str
+    at: str
+    reason: str
 
 
 @dataclass
@@ -65,7 +61,7 @@ class DayState:
     Attributes:
         source: Fingerprint of the source that the day was last asked of.
         timezone: Zone whose midnights it was cut at then.
-        id_type: Type of the ids of its last import (setting source.id_type); empty where the commit doesn't say.
+        id_type: Type of the ids of its last import (setting source.id_type); empty of a day that was never imported.
         empty: The source held no click of the day, and none was ever accepted or put into quarantine.
         removed: All its revisions were removed (`sbr store gc` or `forget`); a run that needs the day ingests it again.
             A day that `gc` removed stays so while the source holds fewer clicks of it than the store did.
@@ -73,7 +69,7 @@ class DayState:
         forgotten: It was `sbr store forget` that removed it: a person gave it up, so it may be empty in future.
         differs: The value of `ingest.changed_days` under which the source's clicks, which differ from those that are stored,
             weren't taken; empty where they don't differ.
-        closed: `actor`, `at` and `reason` of whoever said that the day will never have clicks; clicks that come reopen it.
+        closed: Who said that the day will never have clicks; clicks that come reopen it.
         incoming: The revision that was imported last.
         accepted: The revision that windows read.
         quarantined: The revision that failed validation, when that is the last word on the day.
@@ -90,13 +86,13 @@ class DayState:
     removed_clicks: int = 0
     forgotten: bool = False
     differs: str = ""
-    closed: Json | None = None
+    closed: Closed | None = None
     incoming: Revision | None = None
     accepted: Revision | None = None
     quarantined: Revision | None = None
-    failures: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    decided: dict[str, Json] = field(default_factory=dict)
+    failures: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    decided: dict[str, Judgement] = field(default_factory=dict)
 
     @property
     def pending(self) -> Revision | None:
@@ -114,18 +110,20 @@ class DayState:
         return self.pending or self.quarantined or self.accepted
 
     @property
-    def released(self) -> Json | None:
-        """`by`, `at`, `reason` and `failures` of the release, if the accepted revision was once in quarantine."""
-        return self.decided.get(self.accepted.rev, {}).get("released") if self.accepted else None
+    def released(self) -> Override | None:
+        """The release of the accepted revision, if it was once in quarantine."""
+        judged = self.decided.get(self.accepted.rev) if self.accepted else None
+        return judged.released if judged else None
 
-    def warnings_of(self, rev: str) -> list[str]:
+    def warnings_of(self, rev: str) -> tuple[str, ...]:
         """What was found odd about one revision, whichever is current now."""
-        return list(self.decided.get(rev, {}).get("warnings", []))
+        judged = self.decided.get(rev)
+        return judged.warnings if judged else ()
 
     @property
     def why_closed(self) -> str:
         """Who closed the day, when and why; empty where nobody did."""
-        return f"{self.closed['actor']} on {self.closed['at'][:10]}: {self.closed['reason']}" if self.closed else ""
+        return f"{self.closed.actor} on {self.closed.at[:10]}: {self.closed.reason}" if self.closed else ""
 
     @property
     def status(self) -> str:
@@ -149,54 +147,69 @@ class ClickCatalog:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._log = NumberedLog(store, kinds.COMMIT)
+        self._where = store.where(kinds.COMMIT.folder())
+
+    def commits(self) -> list[Commit]:
+        """All commits, in order."""
+        return self._read(self._log.entries())
 
     def days(self) -> dict[date, DayState]:
         """The state of every day that a commit names, oldest day first."""
-        return fold(self._log.entries())
+        return fold(self.commits())
 
     def look(self) -> tuple[int, dict[date, DayState]]:
         """The number of commits so far, and the state of every day after them."""
-        entries = self._log.entries()
-        return len(entries), fold(entries)
+        commits = self.commits()
+        return len(commits), fold(commits)
 
     def ledger_of(self, day: date) -> Ledger | None:
         """The ledger of the last import that the run of a day made, or that stored the day or found other clicks of it.
 
         None where none is on record.
         """
-        body = self._last_import(day)
-        return Ledger.model_validate_json(to_json(body["source"]["ledger"])) if body else None
+        found = self._last_import(day)
+        return found.source.ledger if found else None
 
     def days_of_source(self, day: date) -> list[date]:
         """The days of which the source held clicks when it was last asked for a day, oldest first."""
-        body = self._last_import(day)
-        left_out = Ledger.model_validate_json(to_json(body["source"]["ledger"])).left_out if body else {}
-        stored = {date.fromisoformat(text) for text in body["days"]} if body else set()
-        return sorted(stored.union(*left_out.values()))
+        found = self._last_import(day)
+        return sorted({*found.days}.union(*found.source.ledger.left_out.values())) if found else []
 
-    def _last_import(self, day: date) -> Json | None:
-        for entry in reversed(self._log.entries()):
-            body = entry.body
-            if body["kind"] != "import" or "ledger" not in body["source"]:
-                continue
-            is_different = body.get("kept", {}).get(str(day)) == "different"
-            if body["source"]["for_day"] == str(day) or str(day) in body["days"] or is_different:
-                return body
+    def _last_import(self, day: date) -> Import | None:
+        for commit in reversed(self.commits()):
+            if isinstance(commit, Import) and (
+                commit.source.for_day == day or day in commit.days or commit.kept.get(day) == "different"
+            ):
+                return commit
         return None
 
     def validated_since(self, at: datetime) -> set[date]:
         """The days that a validation of that second or a later one decided on."""
         first = at.replace(microsecond=0)
-        bodies = [entry.body for entry in self._log.entries()]
-        recent = [body for body in bodies if body["kind"] == "validation" and datetime.fromisoformat(body["at"]) >= first]
-        return {date.fromisoformat(day) for body in recent for day in body["days"]}
+        validations = [commit for commit in self.commits() if isinstance(commit, Validation)]
+        return {day for one in validations if datetime.fromisoformat(one.at) >= first for day in one.days}
+
+    def _read(self, entries: Sequence[LogEntry]) -> list[Commit]:
+        return [read_commit(entry, f"Commit {entry.number} of {self._where}") for entry in entries]
+
+    def _append(self, build: Callable[[Sequence[Commit]], C | None]) -> C | None:
+        """Appends the commit that `build` makes of those so far, and asks it again whenever another one came first."""
+        made: C | None = None
+
+        def body(entries: Sequence[LogEntry]) -> Json | None:
+            nonlocal made
+            made = build(self._read(entries))
+            return made.as_dict() if made else None
+
+        entry = self._log.append(body)
+        return made.model_copy(update={"number": entry.number}) if made and entry else None
 
     def commit_import(
         self,
         revisions: Sequence[Revision],
         *,
         empty: Sequence[date],
-        source: Mapping[str, Any],
+        source: ImportSource,
         at: str,
         kept: Mapping[date, bool] | None = None,
         since: int | None = None,
@@ -206,7 +219,7 @@ class ClickCatalog:
         Args:
             revisions: One per imported day.
             empty: Days that the source was asked for and holds no click of.
-            source: `path`, `format`, `fingerprint`, `settings`, counts and ledger of the import.
+            source: What was read, and how.
             at: When it was committed, ISO-8601.
             kept: Days that the source was asked for and whose stored revision stays, and whether the source holds other
                 clicks of them.
@@ -216,44 +229,42 @@ class ClickCatalog:
             OvertakenError: A later commit named one of the days; nothing was committed.
         """
         kept = kept or {}
-        body = {
-            "kind": "import",
-            "at": at,
-            "source": dict(source),
-            "days": {str(revision.day): revision.as_dict() for revision in revisions},
-            "empty": as_intervals(empty),
-            "kept": {str(day): "different" if differs else "same" for day, differs in kept.items()},
-        }
-        changed = {revision.day for revision in revisions}
-        named = {*changed, *empty, *kept}
+        commit = Import(
+            at=at,
+            source=source,
+            days={revision.day: revision for revision in revisions},
+            empty=tuple(as_intervals(empty)),
+            kept={day: "different" if differs else "same" for day, differs in kept.items()},
+        )
+        named = {*commit.days, *empty, *kept}
 
-        def build(entries: Sequence[LogEntry]) -> Json:
-            for entry in entries[since:] if since is not None else ():
-                later = {*map(date.fromisoformat, entry.body["days"]), *days_of_intervals(entry.body.get("empty", ()))}
-                confirmed = set(map(date.fromisoformat, entry.body.get("kept", ())))
-                if overtaken := (named & later) | (changed & confirmed):
+        def build(commits: Sequence[Commit]) -> Import:
+            for other in commits[since:] if since is not None else ():
+                later, confirmed = {*other.days}, set[date]()
+                if isinstance(other, Import):
+                    later, confirmed = later.union(other.empty_days), {*other.kept}
+                if overtaken := (named & later) | (commit.days.keys() & confirmed):
                     raise OvertakenError(
-                        f"Commit {entry.number} ({entry.body['kind']}) named {describe_days(list(overtaken))} while this "
+                        f"Commit {other.number} ({other.kind}) named {describe_days(list(overtaken))} while this "
                         "import read its source. Nothing was stored."
                     )
-            return body
+            return commit
 
-        self._log.append(build)
+        self._append(build)
 
-    def commit_validation(self, decisions: Mapping[date, Mapping[str, Any]], *, at: str) -> None:
+    def commit_validation(self, decisions: Mapping[date, Judgement], *, at: str) -> None:
         """Records what was decided on the pending revisions of some days, all at once.
 
         Args:
-            decisions: By day: `revision` (as a dict, with the current place of its file), `accepted`, `failures`, `warnings`,
-                `result` and `data_docs` (keys).
+            decisions: By day.
             at: When it was committed, ISO-8601.
         """
-        body = {"kind": "validation", "at": at, "days": {str(day): dict(decision) for day, decision in decisions.items()}}
-        self._log.append(lambda _: body)
+        commit = Validation(at=at, days=decisions)
+        self._append(lambda _: commit)
 
     def commit_removal(
-        self, build: Callable[[Sequence[LogEntry]], Mapping[date, Removed]], *, why: str, at: str, forgets: bool = False
-    ) -> LogEntry | None:
+        self, build: Callable[[Sequence[Commit]], Mapping[date, Removed]], *, why: str, at: str, forgets: bool = False
+    ) -> Removal | None:
         """Records which revisions and files are removed, before anything is deleted.
 
         Args:
@@ -266,14 +277,11 @@ class ClickCatalog:
             The commit; None when `build` names nothing.
         """
 
-        def body(entries: Sequence[LogEntry]) -> Json | None:
-            removed = {
-                str(day): {"revisions": sorted(one.revisions), "files": sorted(one.files)}
-                for day, one in build(entries).items()
-            }
-            return {"kind": "removal", "at": at, "why": why, "forgets": forgets, "days": removed} if removed else None
+        def removal(commits: Sequence[Commit]) -> Removal | None:
+            removed = build(commits)
+            return Removal(at=at, why=why, forgets=forgets, days=removed) if removed else None
 
-        return self._log.append(body)
+        return self._append(removal)
 
     def commit_release(self, revision: Revision, *, by: str, reason: str, at: str) -> None:
         """Accepts the revision of a day that is in quarantine, for ever marked as released.
@@ -287,19 +295,15 @@ class ClickCatalog:
         Raises:
             DayError: The revision isn't in quarantine, or not any more.
         """
-        body = {
-            "kind": "release",
-            "at": at,
-            "days": {str(revision.day): {"revision": revision.as_dict(), "by": by, "reason": reason}},
-        }
+        commit = Release(at=at, days={revision.day: ReleasedRevision(revision=revision, by=by, reason=reason)})
 
-        def build(entries: Sequence[LogEntry]) -> Json:
-            state = fold(entries).get(revision.day, DayState())
+        def build(commits: Sequence[Commit]) -> Release:
+            state = fold(commits).get(revision.day, DayState())
             if state.status != "quarantined" or state.quarantined is None or state.quarantined.rev != revision.rev:
                 raise DayError(f"{revision.day} is {state.status}; only the clicks of a day in quarantine can be released.")
-            return body
+            return commit
 
-        self._log.append(build)
+        self._append(build)
 
     def commit_closing(self, day: date, *, actor: str, reason: str, at: str) -> None:
         """Records that a day will never have clicks: no run waits for it, and no window misses it.
@@ -313,12 +317,12 @@ class ClickCatalog:
         Raises:
             DayError: The day has clicks, had some that were removed, or is closed for another reason.
         """
-        body = {"kind": "closing", "at": at, "days": {str(day): {"actor": actor, "reason": reason}}}
+        commit = Closing(at=at, days={day: Why(actor=actor, reason=reason)})
 
-        def build(entries: Sequence[LogEntry]) -> Json | None:
-            state = fold(entries).get(day, DayState())
+        def build(commits: Sequence[Commit]) -> Closing | None:
+            state = fold(commits).get(day, DayState())
             if state.status == "closed" and state.closed:
-                if state.closed["reason"] == reason:
+                if state.closed.reason == reason:
                     return None
                 raise DayError(
                     f"{day} is closed already ({state.why_closed}). To change the reason, open it first: "
@@ -326,9 +330,9 @@ class ClickCatalog:
                 )
             if state.status not in ("unknown", "empty"):
                 raise DayError(f"{day} can't be closed, because it has clicks: it is {state.status}.")
-            return body
+            return commit
 
-        self._log.append(build)
+        self._append(build)
 
     def commit_opening(self, day: date, *, actor: str, reason: str, at: str) -> None:
         """Records that a day isn't closed any more; see `commit_closing` for the arguments.
@@ -336,15 +340,15 @@ class ClickCatalog:
         Raises:
             DayError: The day isn't closed.
         """
-        body = {"kind": "opening", "at": at, "days": {str(day): {"actor": actor, "reason": reason}}}
+        commit = Opening(at=at, days={day: Why(actor=actor, reason=reason)})
 
-        def build(entries: Sequence[LogEntry]) -> Json:
-            status = fold(entries).get(day, DayState()).status
+        def build(commits: Sequence[Commit]) -> Opening:
+            status = fold(commits).get(day, DayState()).status
             if status != "closed":
                 raise DayError(f"{day} isn't closed: it is {status}. `sbr days list` shows the days that are.")
-            return body
+            return commit
 
-        self._log.append(build)
+        self._append(build)
 
     def read(self, revision: Revision, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()) -> pa.Table:
         """The clicks of a revision, verified against its record.
@@ -368,7 +372,7 @@ class ClickCatalog:
         try:
             yield
         except DamagedError as error:
-            if revision.file.key in removed_files(self._log.entries()):
+            if revision.file.key in removed_files(self.commits()):
                 raise DamagedError(
                     f"The clicks of {revision.day} were removed (`sbr store gc` or `forget`) after this run had looked for "
                     "them. Run the day again, from ingest_clicks on: it ingests them again."
@@ -379,125 +383,108 @@ class ClickCatalog:
             ) from error
 
 
-def fold(entries: Sequence[LogEntry]) -> dict[date, DayState]:
+def fold(commits: Sequence[Commit]) -> dict[date, DayState]:
     """The state of days after some commits."""
     days: dict[date, DayState] = {}
-    apply: dict[str, Callable[[dict[date, DayState], Json], None]] = {
-        "import": _apply_import,
-        "validation": _apply_validation,
-        "removal": _apply_removal,
-        "release": _apply_release,
-        "closing": _apply_closing,
-        "opening": _apply_opening,
-    }
-    for entry in entries:
-        kind = entry.body["kind"]
-        if kind not in apply:
-            raise StoreError(f"Commit {entry.number} is of the unknown kind {kind!r}; a newer version of sbr-tasks wrote it.")
-        apply[kind](days, entry.body)
+    for commit in commits:
+        if isinstance(commit, Import):
+            _apply_import(days, commit)
+        elif isinstance(commit, Validation):
+            _apply_validation(days, commit)
+        elif isinstance(commit, Removal):
+            _apply_removal(days, commit)
+        elif isinstance(commit, Release):
+            _apply_release(days, commit)
+        elif isinstance(commit, Closing):
+            _apply_closing(days, commit)
+        else:
+            for day in commit.days:
+                days[day].closed = None
     return dict(sorted(days.items()))
 
 
-def _apply_import(days: dict[date, DayState], body: Json) -> None:
-    source, timezone = body["source"]["fingerprint"], body["source"]["timezone"]
-    for day in days_of_intervals(body["empty"]):
+def _apply_import(days: dict[date, DayState], commit: Import) -> None:
+    source = commit.source
+    for day in commit.empty_days:
         state = days.setdefault(day, DayState())
-        state.source, state.timezone = source, timezone
+        state.source, state.timezone = source.fingerprint, source.timezone
         if state.removed and not state.forgotten:
             continue
         state.empty, state.removed = state.incoming is None, False
-    for text, found in body.get("kept", {}).items():
-        state = days.setdefault(date.fromisoformat(text), DayState())
-        state.source, state.differs = source, body["source"]["changed_days"] if found == "different" else ""
-    for text, record in body["days"].items():
-        day = date.fromisoformat(text)
+    for day, found in commit.kept.items():
         state = days.setdefault(day, DayState())
-        state.source, state.timezone, state.id_type = source, timezone, body["source"].get("id_type", "")
+        state.source, state.differs = source.fingerprint, source.changed_days if found == "different" else ""
+    for day, revision in commit.days.items():
+        state = days.setdefault(day, DayState())
+        state.source, state.timezone, state.id_type = source.fingerprint, source.timezone, source.id_type
         state.empty, state.removed, state.removed_clicks, state.differs, state.closed = False, False, 0, "", None
-        state.incoming = Revision(day=day, **record)
-        earlier = state.decided.get(state.incoming.rev)
-        if earlier:
-            _decide(state, day, earlier)
+        state.incoming = revision
+        if earlier := state.decided.get(revision.rev):
+            _decide(state, earlier)
 
 
-def _apply_validation(days: dict[date, DayState], body: Json) -> None:
-    for text, decision in body["days"].items():
-        day, rev = date.fromisoformat(text), decision["revision"]["rev"]
+def _apply_validation(days: dict[date, DayState], commit: Validation) -> None:
+    for day, judged in commit.days.items():
         state = days.setdefault(day, DayState())
+        earlier = state.decided.get(judged.revision.rev)
         # A person may have released these clicks while another validation of them was at work: that decision is kept.
-        if not state.decided.get(rev, {}).get("released"):
-            state.decided[rev] = decision
-        _decide(state, day, state.decided[rev])
+        if earlier is None or not earlier.released:
+            state.decided[judged.revision.rev] = judged
+        _decide(state, state.decided[judged.revision.rev])
 
 
-def _apply_removal(days: dict[date, DayState], body: Json) -> None:
+def _apply_removal(days: dict[date, DayState], commit: Removal) -> None:
     """A revision that is removed was never decided on: the same clicks are validated again when they come back."""
-    for text, removed in body["days"].items():
-        day = date.fromisoformat(text)
+    for day, removed in commit.days.items():
         state = days.setdefault(day, DayState())
-        gone, stored = set(removed["revisions"]), state.stored
-        state.decided = {rev: decision for rev, decision in state.decided.items() if rev not in gone}
+        gone, stored = removed.revisions, state.stored
+        state.decided = {rev: judged for rev, judged in state.decided.items() if rev not in gone}
         for name in ("incoming", "accepted", "quarantined"):
             revision: Revision | None = getattr(state, name)
             if revision and revision.rev in gone:
                 setattr(state, name, None)
         if state.incoming is state.accepted is state.quarantined is None and not state.empty:
-            forgotten = body.get("forgets", False)
-            n_clicks = 0 if forgotten else stored.rows if stored else state.removed_clicks
+            n_clicks = 0 if commit.forgets else stored.rows if stored else state.removed_clicks
             # As if the source was never asked: the next run that needs the day asks it.
-            days[day] = DayState(removed=True, removed_clicks=n_clicks, forgotten=forgotten)
+            days[day] = DayState(removed=True, removed_clicks=n_clicks, forgotten=commit.forgets)
 
 
-def removed_files(entries: Sequence[LogEntry]) -> set[str]:
+def removed_files(commits: Sequence[Commit]) -> set[str]:
     """Keys of files that a commit removed and no later one names again."""
     removed = set[str]()
-    for entry in entries:
-        if entry.body["kind"] == "removal":
-            removed.update(key for one in entry.body["days"].values() for key in one["files"])
+    for commit in commits:
+        if isinstance(commit, Removal):
+            removed.update(key for one in commit.days.values() for key in one.files)
         else:
-            removed -= set(named_files(entry.body))
+            removed -= named_files(commit).keys()
     return removed
 
 
-def named_files(body: Json) -> dict[str, FileRecord | None]:
-    """Files that a commit makes part of the store, by key; None where it gives no size and hash."""
-    found: dict[str, FileRecord | None] = {record.key: record for record in file_records(body)}
-    for decision in body["days"].values():
-        found |= {decision[name]: None for name in ("result", "data_docs") if name in decision}
-    return found
-
-
-def _apply_release(days: dict[date, DayState], body: Json) -> None:
-    for text, release in body["days"].items():
-        day, rev = date.fromisoformat(text), release["revision"]["rev"]
+def _apply_release(days: dict[date, DayState], commit: Release) -> None:
+    for day, released in commit.days.items():
         state = days[day]
-        judged = state.decided[rev]
-        sentence = f"released from quarantine by {release['by']} on {body['at'][:10]}: {release['reason']}; failed: "
-        state.decided[rev] = judged | {
-            "revision": release["revision"],
+        judged = state.decided[released.revision.rev]
+        sentence = f"released from quarantine by {released.by} on {commit.at[:10]}: {released.reason}; failed: "
+        changes = {
+            "revision": released.revision,
             "accepted": True,
-            "released": {"by": release["by"], "at": body["at"], "reason": release["reason"], "failures": judged["failures"]},
-            "failures": [],
-            "warnings": [sentence + "; ".join(judged["failures"]), *judged["warnings"]],
+            "released": Override(by=released.by, at=commit.at, reason=released.reason, failures=judged.failures),
+            "failures": (),
+            "warnings": (sentence + "; ".join(judged.failures), *judged.warnings),
         }
-        _decide(state, day, state.decided[rev])
+        state.decided[released.revision.rev] = judged.model_copy(update=changes)
+        _decide(state, state.decided[released.revision.rev])
 
 
-def _apply_closing(days: dict[date, DayState], body: Json) -> None:
-    for text, closing in body["days"].items():
-        state = days.setdefault(date.fromisoformat(text), DayState())
-        state.closed = {"actor": closing["actor"], "at": body["at"], "reason": closing["reason"]}
+def _apply_closing(days: dict[date, DayState], commit: Closing) -> None:
+    for day, closing in commit.days.items():
+        state = days.setdefault(day, DayState())
+        state.closed = Closed(actor=closing.actor, at=commit.at, reason=closing.reason)
 
 
-def _apply_opening(days: dict[date, DayState], body: Json) -> None:
-    for text in body["days"]:
-        days[date.fromisoformat(text)].closed = None
-
-
-def _decide(state: DayState, day: date, decision: Json) -> None:
-    revision = Revision(day=day, **decision["revision"])
-    if decision["accepted"]:
-        state.accepted, state.quarantined = revision, None
+def _decide(state: DayState, judged: Judgement) -> None:
+    if judged.accepted:
+        state.accepted, state.quarantined = judged.revision, None
     else:
-        state.quarantined = revision
-    state.failures, state.warnings = list(decision["failures"]), list(decision["warnings"])
+        state.quarantined = judged.revision
+    state.failures, state.warnings = judged.failures, judged.warnings

@@ -13,10 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.clicks.sessions import is_cut_session, users_of
 from sbr_tasks.settings import ChangedDays, Settings, SourceSettings
-
-_COLUMNS = ("session_id", "item_id", "clicked_at", "category")
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def difference(stored: pa.Table, offered: pa.Table, *, is_cut: bool = False) -> 
             clicks of the day before and on late ones, so it is compared as its user and its first click on the day; where
             that differs, clicks are compared by user.
     """
-    if not (is_cut and is_cut_session(stored.column("session_id"))):
+    if not (is_cut and is_cut_session(stored.column(Columns.SESSION))):
         return _difference(stored, offered)
     found = _difference(_by_first_click(stored), _by_first_click(offered))
     if not found.missing:
@@ -65,7 +64,7 @@ def difference(stored: pa.Table, offered: pa.Table, *, is_cut: bool = False) -> 
 def _difference(stored: pa.Table, offered: pa.Table) -> Difference:
     keys = stored.column_names
     sides = [(stored, -1), (offered, 1)]
-    if any(stored.schema.field(name).type != offered.schema.field(name).type for name in _COLUMNS[:2]):
+    if any(stored.schema.field(name).type != offered.schema.field(name).type for name in Columns.IDS):
         sides = [(_ids_as_text(table), sign) for table, sign in sides]
     tables = [table.append_column("sign", pa.repeat(sign, len(table))) for table, sign in sides]
     counts = pa.concat_tables(tables).group_by(keys).aggregate([("sign", "sum")]).column("sign_sum")
@@ -74,21 +73,21 @@ def _difference(stored: pa.Table, offered: pa.Table) -> Difference:
 
 
 def _by_user(clicks: pa.Table) -> pa.Table:
-    place = clicks.schema.get_field_index("session_id")
-    return clicks.set_column(place, "session_id", users_of(clicks.column("session_id")))
+    place = clicks.schema.get_field_index(Columns.SESSION)
+    return clicks.set_column(place, Columns.SESSION, users_of(clicks.column(Columns.SESSION)))
 
 
 def _by_first_click(clicks: pa.Table) -> pa.Table:
-    ids = clicks.column("session_id")
+    ids = clicks.column(Columns.SESSION)
     starts = np.flatnonzero(
         np.append(True, pc.fill_null(pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)), True).to_numpy())
     )
-    first = clicks.column("clicked_at").take(pa.array(np.repeat(starts, np.diff(np.append(starts, len(ids))))))
+    first = clicks.column(Columns.TIME).take(pa.array(np.repeat(starts, np.diff(np.append(starts, len(ids))))))
     return _by_user(clicks).append_column("first", first)
 
 
 def _ids_as_text(table: pa.Table) -> pa.Table:
-    for name in _COLUMNS[:2]:
+    for name in Columns.IDS:
         place = table.schema.get_field_index(name)
         table = table.set_column(place, name, table.column(name).cast(pa.string()))
     return table

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.clicks.layouts import Layout, find_layout, layout_of, other_delimiter
 from sbr_tasks.clicks.lines import CsvParser, JsonParser, Lines, Parsed, count_lines, one_line
 from sbr_tasks.clicks.parquet import ParquetSource, count_rows
@@ -54,7 +55,12 @@ def click_schema(id_type: str) -> pa.Schema:
     """Columns of clicks everywhere: session_id, item_id (int64 or string), clicked_at (us, UTC), category (string)."""
     ids = pa.int64() if id_type == "integer" else pa.string()
     return pa.schema(
-        [("session_id", ids), ("item_id", ids), ("clicked_at", pa.timestamp("us", tz="UTC")), ("category", pa.string())]
+        [
+            (Columns.SESSION, ids),
+            (Columns.ITEM, ids),
+            (Columns.TIME, pa.timestamp("us", tz="UTC")),
+            (Columns.CATEGORY, pa.string()),
+        ]
     )
 
 

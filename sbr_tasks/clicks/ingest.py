@@ -26,8 +26,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sbr_tasks.ahead import one_ahead
-from sbr_tasks.clicks.catalog import ClickCatalog, DayState, OvertakenError, Revision
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState, OvertakenError
 from sbr_tasks.clicks.changed import Difference, difference, take_command
+from sbr_tasks.clicks.columns import Columns
+from sbr_tasks.clicks.commits import ImportSource, RejectsFile, Revision
 from sbr_tasks.clicks.formats import Block, click_schema, max_lines_after, read_blocks
 from sbr_tasks.clicks.ledger import Ledger, Reason
 from sbr_tasks.clicks.rejects import Rejects
@@ -257,20 +259,20 @@ def _import(
         empty=ingested.empty,
         kept={one.day: one.reason == "different" for one in read if one.reason}
         | {day: False for day in absent if is_stored[day] and days is not None},
-        source={
-            "path": settings.source.path,
-            "format": settings.source.format,
-            "fingerprint": source,
-            "settings": fingerprint(settings.source.model_dump(mode="json")),
-            "timezone": settings.timezone,
-            "id_type": settings.source.id_type,
-            "changed_days": settings.ingest.changed_days,
-            "for_day": str(for_day) if for_day else None,
-            "ledger": ledger.model_dump(mode="json"),
-            "rows": ledger.stored,
-            "rejected": rejects.rejected,
-            "rejects": {"file": rejects_file.as_dict(), "count": rejects.kept} if rejects_file else None,
-        },
+        source=ImportSource(
+            path=str(settings.source.path),
+            format=settings.source.format,
+            fingerprint=source,
+            settings=fingerprint(settings.source.model_dump(mode="json")),
+            timezone=settings.timezone,
+            id_type=settings.source.id_type,
+            changed_days=settings.ingest.changed_days,
+            for_day=for_day,
+            ledger=ledger,
+            rows=ledger.stored,
+            rejected=rejects.rejected,
+            rejects=RejectsFile(file=rejects_file, count=rejects.kept) if rejects_file else None,
+        ),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         since=since,
     )
@@ -439,7 +441,7 @@ def _require_one_id_type(known: Mapping[date, DayState], replaced: Collection[da
     if not replaced:
         return
     kept_days = {day: state for day, state in known.items() if state.stored and day not in set(replaced)}
-    others = [day for day, state in kept_days.items() if state.id_type not in ("", id_type)]
+    others = [day for day, state in kept_days.items() if state.id_type != id_type]
     if others:
         kept = known[others[0]].id_type
         raise DayError(
@@ -576,7 +578,7 @@ class _Spill:
     def add(self, table: pa.Table) -> None:
         """Appends a block's clicks to their days; clicks of days that nobody asked for are left out."""
         self.rows_read += len(table)
-        clicked_at = table.column("clicked_at")
+        clicked_at = table.column(Columns.TIME)
         if clicked_at.null_count:
             raise SourceError(f"Expected a time in each click, found {clicked_at.null_count} clicks without one.")
         numbers = day_numbers(clicked_at.cast(pa.int64()).to_numpy(), self._zone)
@@ -629,7 +631,7 @@ def sort_clicks(clicks: pa.Table) -> pa.Table:
     """
     key = _session_and_time(clicks)
     if key is None:
-        by_session_and_time = [("session_id", "ascending"), ("clicked_at", "ascending")]
+        by_session_and_time = [(Columns.SESSION, "ascending"), (Columns.TIME, "ascending")]
         return clicks.take(pc.sort_indices(clicks, by_session_and_time)).combine_chunks()  # stable
     order = np.argsort(key)
     key = key[order]
@@ -642,11 +644,11 @@ def sort_clicks(clicks: pa.Table) -> pa.Table:
 
 def _session_and_time(clicks: pa.Table) -> npt.NDArray[np.int64] | None:
     """One number a click that orders by session and time; None when there is none."""
-    sessions = clicks.column("session_id")
+    sessions = clicks.column(Columns.SESSION)
     if not pa.types.is_integer(sessions.type) or sessions.null_count:
         return None
     session_id = sessions.to_numpy()
-    at_us = clicks.column("clicked_at").cast(pa.int64()).to_numpy()
+    at_us = clicks.column(Columns.TIME).cast(pa.int64()).to_numpy()
     n_sessions = int(session_id.max()) - int(session_id.min()) + 1
     n_us = int(at_us.max()) - int(at_us.min()) + 1
     if n_sessions * n_us >= 1 << 63:
@@ -692,7 +694,7 @@ def _publish_day(store: Store, day: date, unsorted: pa.Table, state: DayState, s
         return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks), stored)
     before = ClickCatalog(store).read(stored)
     found = difference(before, clicks, is_cut=settings.source.session_gap is not None)
-    is_converted = not found and before.schema.field("item_id").type != clicks.schema.field("item_id").type
+    is_converted = not found and before.schema.field(Columns.ITEM).type != clicks.schema.field(Columns.ITEM).type
     if is_converted or found.is_taken(settings.ingest.changed_days):
         return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks), stored, found)
     return DayRead(day, len(clicks), stored=stored, difference=found)
@@ -704,14 +706,14 @@ def _publish_revision(store: Store, day: date, rev: str, clicks: pa.Table) -> Re
     encodings = {field.name: "DELTA_BINARY_PACKED" for field in clicks.schema if field.name not in texts}
     parquet = to_parquet(clicks, use_dictionary=texts, column_encoding=encodings)
     file = store.publish(kinds.INCOMING.key(day=day, rev=rev, path="clicks.parquet"), parquet)
-    times: dict[str, Any] = pc.min_max(clicks.column("clicked_at")).as_py()
+    times: dict[str, Any] = pc.min_max(clicks.column(Columns.TIME)).as_py()
     return Revision(
         day=day,
         rev=rev,
         file=file,
         rows=len(clicks),
-        sessions=pc.count_distinct(clicks.column("session_id")).as_py(),
-        items=pc.count_distinct(clicks.column("item_id")).as_py(),
+        sessions=pc.count_distinct(clicks.column(Columns.SESSION)).as_py(),
+        items=pc.count_distinct(clicks.column(Columns.ITEM)).as_py(),
         first=times["min"].isoformat(),
         last=times["max"].isoformat(),
     )

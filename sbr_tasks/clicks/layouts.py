@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.clicks.sources import SourceFile
 from sbr_tasks.errors import SourceError
 from sbr_tasks.settings import OTHER_NAMES, Condition, SourceSettings, parse_where
@@ -110,8 +111,8 @@ def layout_of(first_line: str, source: SourceSettings, file: SourceFile) -> Layo
 
 def _yoochoose_layout(first_line: str, source: SourceSettings, file: SourceFile) -> Layout:
     del first_line
-    names = ("session_id", "clicked_at", "item_id", "category")
-    return _fixed_layout(names, source, file, ("session_id", "item_id", "clicked_at", "category"), ",", "iso", has_header=False)
+    names = (Columns.SESSION, Columns.TIME, Columns.ITEM, Columns.CATEGORY)
+    return _fixed_layout(names, source, file, Columns.ALL, ",", "iso", has_header=False)
 
 
 def _gru4rec_layout(first_line: str, source: SourceSettings, file: SourceFile) -> Layout:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from sbr_tasks.days import describe_days
 from sbr_tasks.errors import SourceError
+from sbr_tasks.store import Record
 
 Reason = Literal["outside_window", "closed", "same", "different"]
 """Why a valid click isn't stored: its day wasn't asked for; its day is closed; its day's clicks are stored already, and the
@@ -23,7 +24,7 @@ _WORDS: Mapping[Reason, str] = {
 }
 
 
-class Ledger(BaseModel):
+class Ledger(Record):
     """The account of one pass over a source: `read == stored + rejected + filtered + left out`.
 
     Attributes:
@@ -33,8 +34,6 @@ class Ledger(BaseModel):
         filtered: Lines that `source.where` leaves out.
         left_out: Clicks that weren't stored, by reason and day; reasons without clicks are absent.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     read: int
     stored: int

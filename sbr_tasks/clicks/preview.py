@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from sbr_tasks.clicks.catalog import DayState
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.clicks.ingest import no_clicks_at_all, read_source
 from sbr_tasks.clicks.rejects import Rejects
 from sbr_tasks.days import day_numbers, number_to_day, window_days
@@ -29,7 +30,7 @@ def clicks_by_day(settings: Settings, rejects: Rejects) -> dict[date, int]:
     """
     counts: Counter[int] = Counter()
     for table in read_source(settings.source, rejects):
-        numbers = day_numbers(table.column("clicked_at").cast(pa.int64()).to_numpy(), settings.zone)
+        numbers = day_numbers(table.column(Columns.TIME).cast(pa.int64()).to_numpy(), settings.zone)
         found, clicks = np.unique(numbers, return_counts=True)
         counts.update(dict(zip(found.tolist(), clicks.tolist(), strict=True)))
     if not counts:

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.errors import SourceError
 
 _FIRST_SECOND = 946_684_800
@@ -31,12 +32,12 @@ def cut_sessions(clicks: pa.Table, gap_minutes: float) -> pa.Table:
     """
     if not len(clicks):
         return clicks
-    order = pc.sort_indices(clicks, [("session_id", "ascending"), ("clicked_at", "ascending")])
+    order = pc.sort_indices(clicks, [(Columns.SESSION, "ascending"), (Columns.TIME, "ascending")])
     clicks = clicks.take(order)  # a stable sort: ratings of the same second stay in the order of the source
-    users = clicks.column("session_id").combine_chunks().dictionary_encode()
+    users = clicks.column(Columns.SESSION).combine_chunks().dictionary_encode()
     users = users.combine_chunks() if isinstance(users, pa.ChunkedArray) else users
     user_codes = users.indices.to_numpy()
-    at_us = clicks.column("clicked_at").cast(pa.int64()).to_numpy()
+    at_us = clicks.column(Columns.TIME).cast(pa.int64()).to_numpy()
     starts = np.ones(len(clicks), np.bool_)
     starts[1:] = (np.diff(user_codes) != 0) | (np.diff(at_us) > gap_minutes * 60_000_000)
     started_s = (at_us[starts] // 1_000_000)[np.cumsum(starts) - 1]
@@ -51,7 +52,7 @@ def cut_sessions(clicks: pa.Table, gap_minutes: float) -> pa.Table:
         ids = pa.array(user_ids * 2**32 + started_s)
     else:
         ids = pc.binary_join_element_wise(users.dictionary.take(users.indices), pa.array(started_s).cast(pa.string()), "@")
-    return clicks.set_column(0, "session_id", ids)
+    return clicks.set_column(0, Columns.SESSION, ids)
 
 
 def is_cut_session(ids: pa.ChunkedArray) -> bool:

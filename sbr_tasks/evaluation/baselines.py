@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sbr_tasks.evaluation.scorer import Indices, LastItemState, Rows, Scores
+from sbr_tasks.window.ragged import rows_of_runs
 from sbr_tasks.window.sessions import UNKNOWN, ItemIndex, Sessions
 
 
@@ -59,7 +60,6 @@ class Markov(LastItemState):
         first, end = self._first[last], np.where(known, self._first[last + 1], self._first[last])
         n = end - first
         found = np.tile(self._tie_break, (len(rows), 1))
-        nth = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
-        entries = np.repeat(first, n) + nth
+        entries = rows_of_runs(first, n)
         found[np.repeat(np.arange(len(rows)), n), self._followers[entries]] += self._counts[entries]
         return found

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sbr_tasks.evaluation.scorer import Indices, Rows, Scores, faint_popularity, known_only
+from sbr_tasks.window.ragged import rows_of_runs
 from sbr_tasks.window.sessions import ItemIndex, Sessions
 
 Clicks = list[int]
@@ -287,5 +288,4 @@ class VSTAN(_SessionKNN):
 def _ranges(first: Ints, end: Ints) -> tuple[Ints, Ints]:
     """The numbers of the ranges `[first, end)` laid end to end, and which of the ranges each is of."""
     n = end - first
-    nth = np.repeat(np.arange(len(n)), n)
-    return np.arange(len(nth)) + (first - (np.cumsum(n) - n))[nth], nth
+    return rows_of_runs(first, n).astype(np.intp), np.repeat(np.arange(len(n)), n)

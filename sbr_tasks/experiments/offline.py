@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from tabulate import tabulate
 
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.clicks.ingest import read_files
 from sbr_tasks.clicks.sources import find_files
 from sbr_tasks.errors import EvaluationError, SourceError
@@ -33,6 +34,7 @@ from sbr_tasks.gru4rec.progress import train_shown
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings, SourceSettings
+from sbr_tasks.window.ragged import offsets_of
 from sbr_tasks.window.sessions import UNKNOWN, ItemIndex, Sessions, no_sessions, plain_ids, to_sessions
 
 logger = logging.getLogger(__name__)
@@ -47,7 +49,6 @@ BASELINES: Mapping[str, Callable[[Sessions, ItemIndex], Scorer]] = {
 """Name of a baseline, and what makes it of the training sessions and their items."""
 
 _SHORTEST = 2
-_COLUMNS = ("session_id", "item_id", "clicked_at")
 
 ByTies = Mapping[str, Evaluation]
 """An evaluation for each of `TIE_MODES`."""
@@ -135,16 +136,16 @@ def read_sessions(paths: Sequence[str], source: SourceSettings, named_by: str) -
     import pandas as pd
 
     files = [file for path in paths for file in find_files(str(Path(path).expanduser().absolute()), named_by=named_by)]
-    tables = [table.select(_COLUMNS) for table in read_files(files, source)]
+    tables = [table.select(Columns.CLICK) for table in read_files(files, source)]
     where = ", ".join(map(str, files))
     if not tables:
         raise SourceError(f"Expected clicks in {where}, found none: the files hold no line. Check the path ({named_by}).")
     clicks = pa.concat_tables(tables)
-    for name in _COLUMNS:
+    for name in Columns.CLICK:
         if missing := clicks.column(name).null_count:
             raise SourceError(f"Expected {name} in each click of {where}, found {missing:,} clicks without it. Fill them in.")
-    session = pd.factorize(plain_ids(clicks.column("session_id")), sort=True)[0]
-    at_us = clicks.column("clicked_at").cast(pa.int64()).to_numpy()
+    session = pd.factorize(plain_ids(clicks.column(Columns.SESSION)), sort=True)[0]
+    at_us = clicks.column(Columns.TIME).cast(pa.int64()).to_numpy()
     first_us = pd.Series(at_us).groupby(session).transform("min").to_numpy()
     return to_sessions(clicks.take(pa.array(np.lexsort((at_us, session, first_us)))))
 
@@ -187,7 +188,7 @@ def _kept(sessions: Sessions, keep: npt.NDArray[np.bool_]) -> Sessions:
     session = np.repeat(np.arange(sessions.n_sessions), sessions.lengths)
     lengths = np.bincount(session[keep], minlength=sessions.n_sessions)
     keep = keep & (lengths >= _SHORTEST)[session]
-    offsets = np.concatenate([[0], np.cumsum(lengths[lengths >= _SHORTEST])]).astype(np.int64)
+    offsets = offsets_of(lengths[lengths >= _SHORTEST])
     ended_us = None if sessions.last_click_us is None else sessions.last_click_us[lengths >= _SHORTEST]
     return Sessions(offsets, sessions.item_ids[keep], sessions.is_target[keep], ended_us)
 

@@ -23,7 +23,8 @@ from sbr_tasks.gru4rec.curve import Epoch
 from sbr_tasks.gru4rec.progress import train_shown
 from sbr_tasks.settings import ModelSettings, Settings
 from sbr_tasks.store import Json, code_version, fingerprint
-from sbr_tasks.window.build import Window, WindowData
+from sbr_tasks.window.data import WindowData
+from sbr_tasks.window.record import Window
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

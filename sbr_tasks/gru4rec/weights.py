@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.errors import RegistryError
 from sbr_tasks.settings import ModelSettings
 from sbr_tasks.store import from_parquet, to_json
@@ -80,7 +81,7 @@ class GRU4RecWeights:
 
     def to_files(self) -> dict[str, bytes]:
         """The model as files by name; equal models give equal bytes."""
-        items = pa.table({"item_id": _id_array(self.index), "support": pa.array(self.index.support, pa.int64())})
+        items = pa.table({Columns.ITEM: _id_array(self.index), "support": pa.array(self.index.support, pa.int64())})
         parquet = io.BytesIO()
         pq.write_table(items, parquet, compression="zstd")
         return {
@@ -107,7 +108,7 @@ class GRU4RecWeights:
                 )
             model = ModelSettings.model_validate(config["model"])
             items = from_parquet(files[_ITEMS])
-            index = ItemIndex(_ids(items["item_id"]), items["support"].to_numpy())
+            index = ItemIndex(_ids(items[Columns.ITEM]), items["support"].to_numpy())
             with np.load(io.BytesIO(files[_WEIGHTS]), allow_pickle=False) as arrays:
                 found = {name: arrays[name] for name in arrays.files}
         except _DAMAGE as error:

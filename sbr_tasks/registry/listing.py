@@ -67,7 +67,7 @@ def pin_row(store: Store) -> Json | None:
 
 
 def describe_version(store: Store, name: str) -> Json:
-    """All that is known of a version: its manifest, its decisions, and whether it is champion, retired or stale.
+    """All that is known of a version: its record, its decisions, and whether it is champion, retired or stale.
 
     Raises:
         RegistryError: There is no such version.
@@ -76,7 +76,7 @@ def describe_version(store: Store, name: str) -> Json:
     entries = PromotionLog(store).entries()
     state = fold(entries)
     return {
-        **version.manifest,
+        **version.as_dict(),
         "champion": name == state.champion,
         "retired": name in state.retired,
         **_stale(staleness(store, [name], ClickCatalog(store).days()).get(name)),
@@ -93,9 +93,8 @@ def version_differences(store: Store, first: str, second: str) -> dict[str, tupl
     state = PromotionLog(store).state()
     facts = []
     for name in (first, second):
-        version = load_version(store, name)
-        kept = ("as_of", "window", "inputs", "best_epoch", "n_events", "n_items", "lineage")
-        known: Json = {field: version.manifest[field] for field in kept}
+        kept = {"as_of", "window", "inputs", "best_epoch", "n_events", "n_items", "lineage"}
+        known: Json = load_version(store, name).model_dump(mode="json", include=kept)
         promotion = state.decisions.get(name)
         if promotion:
             known["test"] = dict(promotion.challenger_metrics)

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -74,9 +75,9 @@ class MlflowProjection:
             self._settings.mlflow.model_name,
             source=f"runs:/{run_id}/model",
             run_id=run_id,
-            tags={_NAME_TAG: version.name, "as_of": str(version.as_of), "fingerprint": version.manifest["fingerprint"]},
+            tags={_NAME_TAG: version.name, "as_of": str(version.as_of), "fingerprint": version.fingerprint},
         )
-        self._client.set_terminated(run_id, end_time=_ms(version.manifest["trained_at"]))
+        self._client.set_terminated(run_id, end_time=_ms(version.trained_at))
         logger.info("%s is version %s of %s in MLflow.", version.name, registered.version, self._settings.mlflow.model_name)
         self._show_log_of(version.name, str(registered.version))
         return str(registered.version)
@@ -238,8 +239,7 @@ class MlflowProjection:
     def _log_run(self, version: ModelVersion) -> str:
         from mlflow.entities import Metric, Param, RunTag
 
-        manifest = version.manifest
-        at_ms = _ms(manifest["trained_at"])
+        at_ms, lineage = _ms(version.trained_at), version.lineage
         cut_off = self._client.search_runs([self._experiment], f"tags.`{_NAME_TAG}` = '{version.name}'", max_results=1)
         run = (
             cut_off[0]
@@ -247,20 +247,20 @@ class MlflowProjection:
             else self._client.create_run(
                 self._experiment,
                 run_name=version.name,
-                start_time=at_ms - int(manifest["took_s"] * 1000),
+                start_time=at_ms - int(version.took_s * 1000),
                 tags={_NAME_TAG: version.name},
             )
         )
         tags = {
             "as_of": str(version.as_of),
             "window": version.window,
-            "mlflow.source.git.commit": manifest["lineage"]["git_revision"],
-            **{f"package.{name}": release for name, release in manifest["lineage"]["packages"].items()},
+            "mlflow.source.git.commit": lineage.git_revision,
+            **{f"package.{name}": release for name, release in lineage.packages.items()},
         }
         metrics = [
-            Metric(name, float(value), at_ms, epoch["number"])
-            for epoch in manifest["curve"]
-            for name, value in epoch.items()
+            Metric(name, float(value), at_ms, epoch.number)
+            for epoch in version.curve
+            for name, value in asdict(epoch).items()
             if name != "number" and value is not None
         ]
         self._client.log_batch(
@@ -269,7 +269,7 @@ class MlflowProjection:
             params=[Param(name, str(value)) for name, value in parameters_of(version).items()],
             tags=[RunTag(name, str(value)) for name, value in tags.items() if value],
         )
-        self._log_files(run.info.run_id, {"lineage.json": to_json(manifest["lineage"])})
+        self._log_files(run.info.run_id, {"lineage.json": to_json(lineage.as_dict())})
         self._log_files(run.info.run_id, version_files(self._store, version), "model")
         return str(run.info.run_id)
 

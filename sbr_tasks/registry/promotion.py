@@ -21,8 +21,8 @@ from sbr_tasks.registry.serving import check_serving, is_published, publish_serv
 from sbr_tasks.registry.versions import ModelVersion, load_squares, load_version, require_files, version_files, version_names
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store
-from sbr_tasks.window.build import Window
 from sbr_tasks.window.coverage import coverage_notes
+from sbr_tasks.window.record import Window
 from sbr_tasks.wish import Wish, require_reason
 
 logger = logging.getLogger(__name__)
@@ -290,7 +290,7 @@ def repair(store: Store, settings: Settings) -> Json:
             publish_serving(store, state.champion_entry, whole[state.champion])
 
     # MLflow numbers versions as they come: in the order of their training, as when it was first written.
-    versions = sorted(whole.values(), key=lambda version: (version.manifest["trained_at"], version.name))
+    versions = sorted(whole.values(), key=lambda version: (version.trained_at, version.name))
     state = _follow_log(store, settings, publish, again=versions)
     return {"versions": len(whole), "log_entries": state.n_entries, "champion": state.champion, "faults": faults}
 
@@ -394,8 +394,8 @@ def _decide(
         outcome=decision.outcome,
         reasons=(
             *decision.reasons,
-            *coverage_notes(window.manifest),
-            *([note] if (note := load_version(store, name).manifest.get("epochs_note")) else []),
+            *coverage_notes(window),
+            *([note] if (note := load_version(store, name).epochs_note) else []),
             *([f"Settings for this run only: {', '.join(overridden)}."] if overridden else []),
         ),
         opponent=opponent,

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from sbr_tasks.errors import AlreadyExistsError, DamagedError
 from sbr_tasks.evaluation.baselines import Markov, Popularity
 from sbr_tasks.evaluation.comparison import Difference, compare
 from sbr_tasks.evaluation.ranking import Evaluation, evaluate, event_clicks
@@ -20,7 +19,8 @@ from sbr_tasks.registry.gate import Metrics
 from sbr_tasks.registry.versions import load_scorer, load_version
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Record, Store, code_version, kinds
-from sbr_tasks.window.build import Window, WindowData, read_window
+from sbr_tasks.window.data import WindowData, read_window
+from sbr_tasks.window.record import Window
 from sbr_tasks.window.sessions import Sessions
 
 logger = logging.getLogger(__name__)
@@ -57,18 +57,19 @@ def score_models(store: Store, settings: Settings, window: Window, names: list[s
         DamagedError: Files of a version are missing or damaged.
     """
     code = code_version("evaluation", "gru4rec")
-    found: dict[str, Score] = {}
-    data: WindowData | None = None
-    for name in [*names, *BASELINES]:
+    data = read_window(store, window, settings.zone)
+
+    def score(name: str) -> Score:
         key = kinds.SCORE.key(window=window.fingerprint, code=code, model=name)
-        score = _load(store, key)
-        if score is None:
-            data = data or read_window(store, window, settings.zone)
+
+        def make() -> Score:
             evaluation = _evaluate(store, name, data, settings)
-            score = _record(store, key, evaluation, data.test)
             logger.info("%s on %s: %s", name, window.as_of, describe_metrics(evaluation.metrics()))
-        found[name] = score
-    return found
+            return _publish(store, key, evaluation, data.test)
+
+        return store.once(key, Score, make, check=lambda score: store.read(score.ranks))
+
+    return {name: score(name) for name in (*names, *BASELINES)}
 
 
 def compare_scores(
@@ -102,7 +103,7 @@ def _evaluate(store: Store, name: str, data: WindowData, settings: Settings) -> 
         return evaluate(scorer, data.test, batch_size=settings.evaluation.batch_size, on_progress=progress.advance)
 
 
-def _record(store: Store, key: str, evaluation: Evaluation, test: Sessions) -> Score:
+def _publish(store: Store, key: str, evaluation: Evaluation, test: Sessions) -> Score:
     ranks = pa.table(
         {
             "session": pa.array(evaluation.session),
@@ -113,33 +114,11 @@ def _record(store: Store, key: str, evaluation: Evaluation, test: Sessions) -> S
             "knows_input": pa.array(evaluation.knows_input),
         }
     )
-    score = Score(
+    return Score(
         metrics={name: value for name, value in evaluation.metrics().items() if not math.isnan(value)},
         by_length=metrics_by_length(evaluation, test),
         ranks=store.publish_table(key.removesuffix(".json") + ".parquet", ranks),
     )
-    try:
-        store.create_record(key, score.as_dict())
-    except AlreadyExistsError:
-        kept = _load(store, key)
-        if kept:
-            logger.info("Another run recorded %s meanwhile.", key)
-            return kept
-        store.replace_record(key, score.as_dict())
-    return score
-
-
-def _load(store: Store, key: str) -> Score | None:
-    """What was recorded; None where nothing was, or its files are damaged."""
-    if not store.exists(key):
-        return None
-    try:
-        score = store.get_record(key, Score)
-        store.read(score.ranks)
-    except DamagedError as error:
-        logger.warning("Scoring again, because what was recorded can't be used: %s", error)
-        return None
-    return score
 
 
 def _read_ranks(store: Store, score: Score) -> Evaluation:

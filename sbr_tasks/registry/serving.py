@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import logging
 
-import numpy as np
-
 from sbr_tasks.errors import DamagedError
 from sbr_tasks.gru4rec.export import check_saved_model
 from sbr_tasks.registry.versions import ModelVersion, load_weights
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Record, Store, file_name, kinds
-from sbr_tasks.window.build import Window, read_window
-from sbr_tasks.window.sessions import Sessions
+from sbr_tasks.window.data import first_sessions
+from sbr_tasks.window.record import Window
 
 logger = logging.getLogger(__name__)
 
@@ -40,19 +38,19 @@ class ServedCopy(Record):
 
 
 def check_serving(store: Store, settings: Settings, version: ModelVersion, window: Window) -> None:
-    """Loads a version's SavedModel in a fresh process and asks it for a sample of test sessions.
+    """Loads a version's SavedModel in a fresh process and asks it for the first test sessions, without their last click.
 
     Raises:
         RegistryError: It doesn't answer with the items that the model recommends; the version must not be promoted.
         DamagedError: Its files are missing or damaged.
     """
-    sample = _sample(read_window(store, window, settings.zone).test)
+    sample = [items[:-1] for items in first_sessions(store, window, "test", _SAMPLE_SESSIONS)]
     with scratch_folder(settings, "serving") as folder:
-        for name, record in _files(version).items():
+        for name, record in version.saved_model.items():
             file = folder / file_name(name)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(store.read(record))
-        k = version.manifest["inputs"]["serving"]["k"]
+        k = version.inputs.serving.k
         check_saved_model(folder, load_weights(store, version), sample, k=k)
     logger.info("The SavedModel of %s recommends the same items for %d test sessions.", version.name, len(sample))
 
@@ -81,7 +79,7 @@ def publish_serving(store: Store, entry: int, version: ModelVersion) -> None:
         DamagedError: Files of the version are missing or damaged; what was there is untouched.
     """
     folder = kinds.SERVED_FILE.folder(entry=entry)
-    files = {f"{folder}/{file_name(name)}": store.read(record) for name, record in _files(version).items()}
+    files = {f"{folder}/{file_name(name)}": store.read(record) for name, record in version.saved_model.items()}
     for key in set(store.keys(folder)) - files.keys():
         store.delete(key)
     last = sorted(files, key=lambda key: (key == f"{folder}/{_GRAPH}", key))
@@ -97,13 +95,3 @@ def served(store: Store) -> tuple[int, str] | None:
         return None
     copy = store.get_record(keys[-1], ServedCopy)
     return copy.entry, copy.version
-
-
-def _files(version: ModelVersion) -> dict[str, FileRecord]:
-    return {name: FileRecord.model_validate(record) for name, record in version.manifest["saved_model"].items()}
-
-
-def _sample(test: Sessions) -> list[list[int | str]]:
-    """Test sessions without their last click, evenly chosen."""
-    chosen = np.unique(np.linspace(0, test.n_sessions - 1, min(_SAMPLE_SESSIONS, test.n_sessions)).astype(int))
-    return [test.item_ids[test.offsets[i] : test.offsets[i + 1] - 1].tolist() for i in chosen]

@@ -42,21 +42,21 @@ class Staleness:
         return "; ".join(([describe_days(self.days)] if self.days else []) + of_ancestors)
 
 
-def stale_days(revisions: Mapping[str, str], days: Catalog, *, as_of: date, n_days: int | None = None) -> list[date]:
+def stale_days(revisions: Mapping[date, str], days: Catalog, *, as_of: date, n_days: int | None = None) -> list[date]:
     """Days of a window whose accepted revision is another one than the window was built from, oldest first.
 
     A day that the window had to do without and that was accepted since counts; one whose newest revision is in quarantine
     doesn't, as windows still read the one before.
 
     Args:
-        revisions: By day (ISO-8601), the revision that the window was built from.
+        revisions: By day, the revision that the window was built from.
         days: The catalog's state of days.
         as_of: The day that the window ends with.
         n_days: Length of the window; None: only days that have a revision are looked at.
     """
-    looked_at = {date.fromisoformat(day) for day in revisions} | set(window_days(as_of, n_days) if n_days else ())
+    looked_at = revisions.keys() | set(window_days(as_of, n_days) if n_days else ())
     accepted = {day: state.accepted.rev for day in looked_at if (state := days.get(day)) and state.accepted}
-    return sorted(day for day, rev in accepted.items() if rev != revisions.get(str(day)))
+    return sorted(day for day, rev in accepted.items() if rev != revisions.get(day))
 
 
 def staleness(store: Store, names: Sequence[str], days: Catalog) -> dict[str, Staleness]:
@@ -69,12 +69,12 @@ def staleness(store: Store, names: Sequence[str], days: Catalog) -> dict[str, St
     while missing:
         with ThreadPoolExecutor(min(_READ_AT_ONCE, len(missing))) as pool:
             versions |= dict(zip(missing, pool.map(lambda name: _load(store, name), missing), strict=True))
-        missing = {parent for version in versions.values() if version and (parent := _parent(version))} - versions.keys()
+        missing = {parent for version in versions.values() if version and (parent := version.inputs.parent)} - versions.keys()
     own = {name: _own_stale_days(version, days) for name, version in versions.items() if version}
     found = {}
     for name in names:
         version, ancestors = versions[name], {}
-        while version and (parent := _parent(version)):
+        while version and (parent := version.inputs.parent):
             if own.get(parent):
                 ancestors[parent] = own[parent]
             version = versions[parent]
@@ -92,11 +92,5 @@ def _load(store: Store, name: str) -> ModelVersion | None:
 
 
 def _own_stale_days(version: ModelVersion, days: Catalog) -> list[date]:
-    lineage = version.manifest["lineage"]
-    n_days = lineage.get("settings", {}).get("window", {}).get("days")
-    return stale_days(lineage["revisions"], days, as_of=version.as_of, n_days=n_days)
-
-
-def _parent(version: ModelVersion) -> str | None:
-    parent: str | None = version.manifest["inputs"].get("parent")
-    return parent
+    lineage = version.lineage
+    return stale_days(lineage.revisions, days, as_of=version.as_of, n_days=lineage.settings.window.days)

@@ -13,15 +13,16 @@ import platform
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError
+from sbr_tasks.errors import DamagedError, RegistryError
 from sbr_tasks.evaluation.ranking import event_clicks
+from sbr_tasks.gru4rec.curve import Epoch
 from sbr_tasks.gru4rec.export import export_saved_model
 from sbr_tasks.gru4rec.progress import max_epochs, train_shown
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
@@ -29,35 +30,108 @@ from sbr_tasks.gru4rec.slots import Parent
 from sbr_tasks.gru4rec.weights import Floats, GRU4RecWeights, to_npz
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.scratch import scratch_folder
-from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, kinds
-from sbr_tasks.window.build import Window, read_index, read_part, read_window
+from sbr_tasks.settings import ModelSettings, ServingSettings, Settings, TrainingSettings
+from sbr_tasks.store import FileRecord, Record, Store, code_version, fingerprint, kinds
+from sbr_tasks.window.data import WindowData, read_window
+from sbr_tasks.window.record import Window, WindowRules
 from sbr_tasks.window.sessions import UNKNOWN
 
 logger = logging.getLogger(__name__)
 
-VERSION_FIELDS = ("window", "inputs", "curve", "best_epoch", "lineage", "files", "optimizer", "saved_model")
 _PACKAGES = ("sbr-tasks", "tensorflow", "numpy", "pandas", "pyarrow", "great-expectations", "mlflow")
 
 
-@dataclass(frozen=True)
-class ModelVersion:
-    """A trained model and its record.
+class UsualEpochs(Record):
+    """How long was trained where validation couldn't choose: as long as was best for a version, or the maximum (None)."""
+
+    n: int
+    version: str | None
+
+
+class VersionInputs(Record):
+    """What a version is trained of; its fingerprint stands for them.
+
+    Attributes:
+        window: Fingerprint of the window.
+        parent: The version that the training started from; None of a fresh start.
+        code: Version of the code that trains and scores.
+        epochs: None where validation chose the best epoch.
+    """
+
+    window: str
+    model: ModelSettings
+    training: TrainingSettings
+    serving: ServingSettings
+    parent: str | None
+    code: str
+    epochs: UsualEpochs | None
+
+
+class UsedSettings(Record):
+    """The settings that a version's window and training were made with."""
+
+    timezone: str
+    window: WindowRules
+    model: ModelSettings
+    training: TrainingSettings
+
+
+class Lineage(Record):
+    """Where a version comes from.
+
+    Attributes:
+        revisions: The revision of each day's clicks that it was trained and tested on.
+        settings: What it was made with.
+        git_revision: The commit of the source checkout; None where the package was installed without one.
+        python: Release of Python.
+        packages: Releases of the packages that count.
+    """
+
+    revisions: Mapping[date, str]
+    settings: UsedSettings
+    git_revision: str | None
+    python: str
+    packages: Mapping[str, str]
+
+
+class ModelVersion(Record):
+    """A trained model: how it came about, and its files.
 
     Attributes:
         name: Day and fingerprint.
+        fingerprint: Stands for its inputs.
         as_of: The day it was trained for.
-        manifest: Window, settings, learning curve, lineage and files.
+        window: Fingerprint of the window it was trained on.
+        inputs: Window, settings, parent and code.
+        curve: All epochs that were trained.
+        best_epoch: The number of the one whose weights were kept.
+        epochs_note: Why validation didn't choose the number of epochs; None where it did.
+        n_events: Training transitions, of one epoch.
+        n_items: Items that it knows.
+        took_s: Seconds of training and of reading the window.
+        trained_at: When, ISO-8601.
+        lineage: Data, settings and packages.
+        files: Weights, items and hyperparameters, by name.
+        optimizer: Adagrad's sums of squared gradients.
+        saved_model: The TensorFlow SavedModel, by path within it.
     """
 
     name: str
+    fingerprint: str
     as_of: date
-    manifest: Json
-
-    @property
-    def window(self) -> str:
-        """Fingerprint of the window it was trained on."""
-        return str(self.manifest["window"])
+    window: str
+    inputs: VersionInputs
+    curve: tuple[Epoch, ...]
+    best_epoch: int
+    epochs_note: str | None
+    n_events: int
+    n_items: int
+    took_s: float
+    trained_at: str
+    lineage: Lineage
+    files: Mapping[str, FileRecord]
+    optimizer: FileRecord
+    saved_model: Mapping[str, FileRecord]
 
 
 def train_version(store: Store, settings: Settings, window: Window) -> ModelVersion:
@@ -71,82 +145,62 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
         TrainingError: There is nothing to train on, or the loss is not finite any more.
     """
     parent_name, parent = _find_parent(store, settings, window.as_of)
-    unchosen = _epochs_without_validation(store, settings, window, parent_name)
-    inputs = {
-        "window": window.fingerprint,
-        "model": settings.model.model_dump(mode="json"),
-        "training": settings.training.model_dump(mode="json"),
-        "serving": settings.serving.model_dump(mode="json"),
-        "parent": parent_name,
-        "code": code_version("gru4rec", "evaluation", "window"),
-        **({"epochs": {"n": unchosen.n, "as": unchosen.version}} if unchosen else {}),
-    }
-    key = fingerprint(inputs)
-    name = f"{window.as_of}-{key[:8]}"
-    if store.exists(kinds.VERSION.key(version=name)):
-        logger.info("%s was trained before from the same inputs.", name)
-        return load_version(store, name)
-    if unchosen:
-        logger.warning("%s", unchosen.sentence)
-    started = time.monotonic()
     data = read_window(store, window, settings.zone)
+    unchosen = _epochs_without_validation(store, settings, window, data, parent_name)
+    inputs = VersionInputs(
+        window=window.fingerprint,
+        model=settings.model,
+        training=settings.training,
+        serving=settings.serving,
+        parent=parent_name,
+        code=code_version("gru4rec", "evaluation", "window"),
+        epochs=unchosen.epochs if unchosen else None,
+    )
+    key = fingerprint(inputs.as_dict())
+    name = f"{window.as_of}-{key[:8]}"
     checkpoints = StoreCheckpoints(store, kinds.CHECKPOINT.key(fingerprint=key))
-    trained = train_shown(
-        data.train,
-        data.index,
-        data.validation,
-        settings,
-        parent=parent,
-        n_epochs=unchosen.n if unchosen else None,
-        checkpoints=checkpoints,
-    )
-    folder = kinds.VERSION_FILE.folder(version=name, fingerprint=key)
-    files = {file: store.publish(f"{folder}/{file}", content).as_dict() for file, content in trained.weights.to_files().items()}
-    manifest = {
-        "name": name,
-        "fingerprint": key,
-        "as_of": str(window.as_of),
-        "window": window.fingerprint,
-        "inputs": inputs,
-        "curve": [asdict(epoch) for epoch in trained.curve],
-        "best_epoch": trained.best_epoch,
-        "epochs_note": unchosen.sentence if unchosen else None,
-        "n_events": trained.n_events,
-        "n_items": len(data.index),
-        "took_s": round(time.monotonic() - started, 1),
-        "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "lineage": {
-            "revisions": window.manifest["inputs"]["revisions"],
-            "settings": {
-                "timezone": window.manifest["inputs"]["timezone"],
-                "window": window.manifest["inputs"]["window"],
-                "model": inputs["model"],
-                "training": inputs["training"],
-            },
-            "git_revision": _git_revision(),
-            "python": platform.python_version(),
-            "packages": {package: importlib.metadata.version(package) for package in _PACKAGES},
-        },
-        "files": files,
-        "optimizer": store.publish(f"{folder}/optimizer.npz", to_npz(trained.squares)).as_dict(),
-        "saved_model": _publish_saved_model(store, settings, f"{folder}/saved_model", trained.weights),
-    }
-    try:
-        store.create_record(kinds.VERSION.key(version=name), manifest)
-    except AlreadyExistsError:
-        logger.info("Another run trained %s meanwhile.", name)
-        checkpoints.delete()
-        return load_version(store, name)
+
+    def train() -> ModelVersion:
+        if unchosen:
+            logger.warning("%s", unchosen.sentence)
+        started = time.monotonic()
+        trained = train_shown(
+            data.train,
+            data.index,
+            data.validation,
+            settings,
+            parent=parent,
+            n_epochs=unchosen.epochs.n if unchosen else None,
+            checkpoints=checkpoints,
+        )
+        folder = kinds.VERSION_FILE.folder(version=name, fingerprint=key)
+        version = ModelVersion(
+            name=name,
+            fingerprint=key,
+            as_of=window.as_of,
+            window=window.fingerprint,
+            inputs=inputs,
+            curve=trained.curve,
+            best_epoch=trained.best_epoch,
+            epochs_note=unchosen.sentence if unchosen else None,
+            n_events=trained.n_events,
+            n_items=len(data.index),
+            took_s=round(time.monotonic() - started, 1),
+            trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            lineage=_lineage(settings, window),
+            files={file: store.publish(f"{folder}/{file}", content) for file, content in trained.weights.to_files().items()},
+            optimizer=store.publish(f"{folder}/optimizer.npz", to_npz(trained.squares)),
+            saved_model=_publish_saved_model(store, settings, f"{folder}/saved_model", trained.weights),
+        )
+        logger.info(
+            "Trained %s: %d events an epoch, best epoch %d of %d, %.0f s.",
+            name, trained.n_events, trained.best_epoch, len(trained.curve), version.took_s,
+        )  # fmt: skip
+        return version
+
+    version = store.once(kinds.VERSION.key(version=name), ModelVersion, train)
     checkpoints.delete()
-    logger.info(
-        "Trained %s: %d events an epoch, best epoch %d of %d, %.0f s.",
-        name,
-        trained.n_events,
-        trained.best_epoch,
-        len(trained.curve),
-        manifest["took_s"],
-    )
-    return ModelVersion(name, window.as_of, manifest)
+    return version
 
 
 def load_version(store: Store, name: str) -> ModelVersion:
@@ -166,7 +220,7 @@ def load_version(store: Store, name: str) -> ModelVersion:
             f"There is no model version {name!r}: {store.where(key)} is missing. If it was lost, restore models/{name}/ from a "
             f"backup, or run {name[:10]} again with the settings of then. `sbr models` lists the others."
         )
-    return ModelVersion(name, date.fromisoformat(name[:10]), store.get_json(key, VERSION_FIELDS))
+    return store.get_record(key, ModelVersion)
 
 
 def version_names(store: Store) -> list[str]:
@@ -180,7 +234,7 @@ def version_files(store: Store, version: ModelVersion) -> dict[str, bytes]:
     Raises:
         StoreError: A file is missing or damaged.
     """
-    return {name: store.read(FileRecord.model_validate(record)) for name, record in version.manifest["files"].items()}
+    return {name: store.read(record) for name, record in version.files.items()}
 
 
 def require_files(store: Store, version: ModelVersion) -> None:
@@ -189,8 +243,8 @@ def require_files(store: Store, version: ModelVersion) -> None:
     Raises:
         DamagedError: A file of it is missing or damaged.
     """
-    for record in (*version.manifest["files"].values(), *version.manifest["saved_model"].values()):
-        store.read(FileRecord.model_validate(record))
+    for record in (*version.files.values(), *version.saved_model.values()):
+        store.read(record)
 
 
 def load_weights(store: Store, version: ModelVersion) -> GRU4RecWeights:
@@ -200,7 +254,7 @@ def load_weights(store: Store, version: ModelVersion) -> GRU4RecWeights:
 
 def load_squares(store: Store, version: ModelVersion) -> dict[str, Floats]:
     """Adagrad's sums of squared gradients, shaped and named as the weights' arrays; see `version_files` for the errors."""
-    optimizer = io.BytesIO(store.read(FileRecord.model_validate(version.manifest["optimizer"])))
+    optimizer = io.BytesIO(store.read(version.optimizer))
     with np.load(optimizer, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
@@ -210,16 +264,13 @@ def load_scorer(store: Store, version: ModelVersion) -> GRU4RecScorer:
     return GRU4RecScorer(load_weights(store, version))
 
 
-def _publish_saved_model(store: Store, settings: Settings, folder: str, weights: GRU4RecWeights) -> dict[str, Json]:
+def _publish_saved_model(store: Store, settings: Settings, folder: str, weights: GRU4RecWeights) -> dict[str, FileRecord]:
     """The version as a TensorFlow SavedModel; records of its files by their path within it."""
     with scratch_folder(settings, "export") as place:
         export_saved_model(weights, place, k=settings.serving.k)
         files = sorted(file for file in place.rglob("*") if file.is_file())
         names = [file.relative_to(place).as_posix() for file in files]
-        return {
-            name: store.publish(f"{folder}/{name}", file.read_bytes()).as_dict()
-            for name, file in zip(names, files, strict=True)
-        }
+        return {name: store.publish(f"{folder}/{name}", file.read_bytes()) for name, file in zip(names, files, strict=True)}
 
 
 class StoreCheckpoints:
@@ -260,28 +311,22 @@ def _find_parent(store: Store, settings: Settings, as_of: date) -> tuple[str | N
 
 
 @dataclass(frozen=True)
-class _Epochs:
-    """How many epochs are trained where validation can't choose.
+class _Unchosen:
+    """How many epochs are trained where validation can't choose, and that and why in a sentence for people."""
 
-    Attributes:
-        n: The number.
-        version: The version for which it was best; None where it is the most that the settings allow.
-        sentence: That and why, for people.
-    """
-
-    n: int
-    version: str | None
+    epochs: UsualEpochs
     sentence: str
 
 
-def _epochs_without_validation(store: Store, settings: Settings, window: Window, parent: str | None) -> _Epochs | None:
+def _epochs_without_validation(
+    store: Store, settings: Settings, window: Window, data: WindowData, parent: str | None
+) -> _Unchosen | None:
     """How long to train where the validation day has too few events to choose the best epoch; None where it has enough.
 
     Events whose target is no item of the training days don't count: every epoch ranks them last.
     """
-    validation = read_part(store, window, "validation", settings.zone)
-    targets = validation.item_ids[event_clicks(validation)]
-    n_known = int(np.count_nonzero(read_index(store, window).encode(targets) != UNKNOWN))
+    targets = data.validation.item_ids[event_clicks(data.validation)]
+    n_known = int(np.count_nonzero(data.index.encode(targets) != UNKNOWN))
     least = settings.training.min_validation_events
     if n_known >= least:
         return None
@@ -294,14 +339,16 @@ def _epochs_without_validation(store: Store, settings: Settings, window: Window,
     most = max_epochs(settings, is_warm=parent is not None)
     for name in [parent] if parent else _decided_before(store, window.as_of):
         try:
-            manifest = load_version(store, name).manifest
+            earlier = load_version(store, name)
         except (DamagedError, RegistryError) as error:
             logger.warning("The best number of epochs of %s isn't known: %s", name, error)
             continue
-        if parent or manifest["inputs"].get("parent") is None:
-            n = min(max(1, int(manifest["best_epoch"])), most)
-            return _Epochs(n, name, f"{few}. Trained for {n} epoch{'s' if n > 1 else ''}, as was best for {name}.")
-    return _Epochs(most, None, f"{few}. Trained for {most} epoch{'s' if most > 1 else ''}, the maximum.")
+        if parent or earlier.inputs.parent is None:
+            n = min(max(1, earlier.best_epoch), most)
+            sentence = f"{few}. Trained for {n} epoch{'s' if n > 1 else ''}, as was best for {name}."
+            return _Unchosen(UsualEpochs(n=n, version=name), sentence)
+    sentence = f"{few}. Trained for {most} epoch{'s' if most > 1 else ''}, the maximum."
+    return _Unchosen(UsualEpochs(n=most, version=None), sentence)
 
 
 def _decided_before(store: Store, day: date) -> list[str]:
@@ -309,6 +356,21 @@ def _decided_before(store: Store, day: date) -> list[str]:
     decisions = PromotionLog(store).state().decisions.values()
     newest_first = sorted(decisions, key=lambda decision: (decision.as_of, decision.number), reverse=True)
     return [decision.version for decision in newest_first if decision.as_of < day]
+
+
+def _lineage(settings: Settings, window: Window) -> Lineage:
+    return Lineage(
+        revisions=window.inputs.revisions,
+        settings=UsedSettings(
+            timezone=window.inputs.timezone,
+            window=window.inputs.window,
+            model=settings.model,
+            training=settings.training,
+        ),
+        git_revision=_git_revision(),
+        python=platform.python_version(),
+        packages={package: importlib.metadata.version(package) for package in _PACKAGES},
+    )
 
 
 def _git_revision() -> str | None:
@@ -326,4 +388,4 @@ def _git_revision() -> str | None:
 
 def parameters_of(version: ModelVersion) -> Mapping[str, Any]:
     """Hyperparameters and training settings of a version, flat, by name."""
-    return {**version.manifest["inputs"]["model"], **version.manifest["inputs"]["training"]}
+    return {**version.inputs.model.model_dump(mode="json"), **version.inputs.training.model_dump(mode="json")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -11,8 +11,8 @@ from sbr_tasks.days import describe_days
 from sbr_tasks.evaluation.metrics import metric_title
 from sbr_tasks.registry.gate import COMPARED
 from sbr_tasks.registry.log import Decision, Entry
-from sbr_tasks.store import Json
-from sbr_tasks.window.build import PARTS
+from sbr_tasks.registry.versions import ModelVersion
+from sbr_tasks.window.record import PARTS, Window
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Facts:
 
     Attributes:
         promotion: Its decision.
-        window: The manifest of its window; None where it is lost.
-        version: The manifest of its version; None where it is lost.
+        window: None where its record is lost.
+        version: None where its record is lost.
     """
 
     promotion: Decision
-    window: Json | None
-    version: Json | None
+    window: Window | None
+    version: ModelVersion | None
 
 
 @dataclass(frozen=True)
@@ -71,41 +71,40 @@ def changes_between(before: Facts, now: Facts) -> Changes:
     )
 
 
-def _settings(facts: Facts) -> Json:
+def _settings(facts: Facts) -> dict[str, Any]:
     """Settings, code and packages of a run by dotted name; those of a lost record are missing."""
-    window, version = facts.window or {"inputs": {}}, facts.version or {"inputs": {}}
-    of_window, of_version = window["inputs"], version["inputs"]
-    lineage = version.get("lineage", {})
-    named = {
-        "window": of_window.get("window", {}),
-        **{name: of_version.get(name, {}) for name in ("model", "training", "serving")},
-        "package": lineage.get("packages", {}),
-    }
-    flat = {f"{section}.{name}": value for section, values in named.items() for name, value in values.items()}
-    known = {
-        "timezone": of_window.get("timezone"),
-        "parent (warm start)": of_version.get("parent"),
-        "window code": of_window.get("code"),
-        "training and scoring code": of_version.get("code"),
-        "git revision": lineage.get("git_revision"),
-        "python": lineage.get("python"),
-    }
-    return flat | {name: value for name, value in known.items() if value is not None}
+    flat: dict[str, Any] = {}
+    if facts.window:
+        inputs = facts.window.inputs
+        flat |= {f"window.{name}": value for name, value in inputs.window.as_dict().items()}
+        flat |= {"timezone": inputs.timezone, "window code": inputs.code}
+    if facts.version:
+        trained, lineage = facts.version.inputs, facts.version.lineage
+        for section in ("model", "training", "serving"):
+            flat |= {f"{section}.{name}": value for name, value in trained.as_dict()[section].items()}
+        flat |= {f"package.{name}": release for name, release in lineage.packages.items()}
+        flat |= {
+            "parent (warm start)": trained.parent,
+            "training and scoring code": trained.code,
+            "git revision": lineage.git_revision,
+            "python": lineage.python,
+        }
+    return {name: value for name, value in flat.items() if value is not None}
 
 
 def _data(before: Facts, now: Facts) -> list[Change]:
     if before.window is None or now.window is None:
         return []
-    old, new = before.window, now.window
-    revisions: list[Mapping[str, str]] = [facts["inputs"]["revisions"] for facts in (old, new)]
-    replaced = [day for day, rev in revisions[0].items() if revisions[1].get(day, rev) != rev]
-    counts = {"accepted clicks": [window["clicks"] for window in (old, new)]}
-    counts |= {f"{part} sessions": [window["parts"][part]["sessions"] for window in (old, new)] for part in PARTS}
-    counts["items in the index"] = [window["n_items"] for window in (old, new)]
+    windows = (before.window, now.window)
+    old, new = (window.inputs.revisions for window in windows)
+    replaced = [day for day, rev in old.items() if new.get(day, rev) != rev]
+    counts = {"accepted clicks": [window.clicks for window in windows]}
+    counts |= {f"{part} sessions": [window.parts[part].sessions for window in windows] for part in PARTS}
+    counts["items in the index"] = [window.n_items for window in windows]
     return [
-        Change("days", _days(revisions[0]), _days(revisions[1])),
+        Change("days", _days(old), _days(new)),
         Change("days whose clicks changed", "", _days(replaced)),
-        Change("missing days", _days(old["missing_days"]), _days(new["missing_days"])),
+        Change("missing days", _days(before.window.missing_days), _days(now.window.missing_days)),
         *(Change(what, f"{was:,}", f"{is_now:,}", _relative(was, is_now)) for what, (was, is_now) in counts.items()),
     ]
 
@@ -134,8 +133,8 @@ def _scores(before: Decision, now: Decision) -> list[Change]:
     return scores
 
 
-def _days(days: Sequence[str] | Mapping[str, Any]) -> str:
-    return describe_days([date.fromisoformat(day) for day in days]) or "none"
+def _days(days: Iterable[date]) -> str:
+    return describe_days([*days]) or "none"
 
 
 def _relative(was: float, is_now: float) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from sbr_tasks.evaluation.metrics import metric_title
+from sbr_tasks.gru4rec.curve import Epoch
 from sbr_tasks.registry.gate import COMPARED
 from sbr_tasks.registry.log import Decision
 from sbr_tasks.report.words import score
-from sbr_tasks.store import Json
 
 _CURVES = {"loss": "Loss", "validation_recall_at_20": "Validation Recall@20", "validation_mrr_at_20": "Validation MRR@20"}
 
@@ -50,11 +50,12 @@ def differences_figure(decision: Decision) -> list[Markup]:
     return [_svg(width, bottom + 38, parts)]
 
 
-def curve_figures(curve: Sequence[Json], best_epoch: int) -> list[Markup]:
+def curve_figures(curve: Sequence[Epoch], best_epoch: int) -> list[Markup]:
     """Loss and validation scores by epoch, a figure each, with the epoch that was kept; none of what wasn't measured."""
-    epochs = [int(epoch["number"]) for epoch in curve]
-    measured = [name for name in _CURVES if curve and all(epoch[name] is not None for epoch in curve)]
-    return [_curve(_CURVES[name], epochs, [float(epoch[name]) for epoch in curve], best_epoch) for name in measured]
+    numbers = [epoch.number for epoch in curve]
+    values = {name: [getattr(epoch, name) for epoch in curve] for name in _CURVES}
+    measured = [name for name in _CURVES if curve and None not in values[name]]
+    return [_curve(_CURVES[name], numbers, values[name], best_epoch) for name in measured]
 
 
 def _bars(title: str, values: dict[str, float]) -> Markup:

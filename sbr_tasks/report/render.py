@@ -27,7 +27,7 @@ from sbr_tasks.report.version import VersionPage
 from sbr_tasks.report.words import OUTCOMES, Shown, count, headline, instant_in_words, score, signed
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
-from sbr_tasks.window.build import PARTS
+from sbr_tasks.window.record import PARTS
 
 STATIC = Path(__file__).parent / "static"
 """The style sheet and the scripts of the pages; nothing in them comes from another host."""
@@ -108,7 +108,7 @@ def version_html(page: VersionPage, settings: Settings, *, mlflow: MlflowLink | 
         timezone=settings.timezone,
         scores=scores_figures(decision) if decision else [],
         differences=differences_figure(decision) if decision else [],
-        epochs=curve_figures(version.manifest["curve"], version.manifest["best_epoch"]) if version else [],
+        epochs=curve_figures(version.curve, version.best_epoch) if version else [],
         key_numbers=key_numbers(profile.numbers) if profile else {},
         cleansing_rows=cleansing_rows(profile.numbers) if profile else [],
         plots=[(title, Markup(svg)) for title, svg in page.plots],  # noqa: S704

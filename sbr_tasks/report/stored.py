@@ -9,7 +9,7 @@ from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.days import parse_day
 from sbr_tasks.errors import DayError, StoreError
 from sbr_tasks.store import Store
-from sbr_tasks.window.build import Window, window_record
+from sbr_tasks.window.record import Window, window_record
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +36,9 @@ def data_docs_of(store: Store, day: str, rev: str | None = None) -> bytes:
     """
     state = ClickCatalog(store).days().get(parse_day(day), DayState())
     last = state.quarantined or state.accepted
-    key = state.decided.get(rev or (last.rev if last else ""), {}).get("data_docs")
-    if key is None or not store.exists(key):
+    judgement = state.decided.get(rev or (last.rev if last else ""))
+    if judgement is None or not store.exists(judgement.data_docs):
         raise DayError(
             f"There are no Data Docs of {day}: its clicks were never validated, or their record was removed. Run the day first."
         )
-    return store.get(key)
+    return store.get(judgement.data_docs)

@@ -19,8 +19,8 @@ from sbr_tasks.report.changes import Changes, Facts, changes_between, previous_r
 from sbr_tasks.report.profile.build import Profile, find_profile, inline_plots, profile_of_window
 from sbr_tasks.report.stored import window_of
 from sbr_tasks.store import Json, Store, kinds
-from sbr_tasks.window.build import Window
 from sbr_tasks.window.coverage import describe_cleansing
+from sbr_tasks.window.record import Window
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +80,9 @@ class VersionPage:
         ]
 
     @property
-    def revisions(self) -> Mapping[str, str]:
+    def revisions(self) -> Mapping[date, str]:
         """By day, the revision of the clicks that it was trained and tested on."""
-        return self.version.manifest["lineage"]["revisions"] if self.version else {}
+        return self.version.lineage.revisions if self.version else {}
 
     @property
     def settings(self) -> dict[str, Mapping[str, Json]]:
@@ -91,7 +91,7 @@ class VersionPage:
             return {}
         made = {
             "model and training": parameters_of(self.version),
-            "window": self.version.manifest["lineage"]["settings"]["window"],
+            "window": self.version.lineage.settings.window.model_dump(mode="json"),
         }
         return {section: values for section, values in made.items() if values}
 
@@ -106,20 +106,20 @@ class VersionPage:
         return [(length, found) for length, found in rows if found]
 
     @property
-    def warnings(self) -> dict[str, list[str]]:
+    def warnings(self) -> dict[date, tuple[str, ...]]:
         """What validation found odd about the clicks of the window, by day."""
         found = {day: self._state_of(day).warnings_of(rev) for day, rev in sorted(self.revisions.items())}
         return {day: warnings for day, warnings in found.items() if warnings}
 
     @property
-    def data_docs(self) -> dict[str, str]:
+    def data_docs(self) -> dict[date, str]:
         """The days of the window that have Data Docs, each with its revision."""
         return {day: rev for day, rev in sorted(self.revisions.items()) if rev in self._state_of(day).decided}
 
     @property
     def cleansing(self) -> str:
         """What cleansing kept, in a sentence; empty where the window is lost."""
-        return describe_cleansing(self.window.manifest) if self.window else ""
+        return describe_cleansing(self.window) if self.window else ""
 
     @property
     def odd_validation_day(self) -> date | None:
@@ -132,8 +132,8 @@ class VersionPage:
         """The clicks that the store has of each day."""
         return {day: state.last.rows for day, state in self.days.items() if state.last}
 
-    def _state_of(self, day: str) -> DayState:
-        return self.days.get(date.fromisoformat(day), DayState())
+    def _state_of(self, day: date) -> DayState:
+        return self.days.get(day, DayState())
 
 
 def version_page(store: Store, name: str, *, decision: Decision | None = None, is_written: bool = False) -> VersionPage:
@@ -173,7 +173,7 @@ def version_page(store: Store, name: str, *, decision: Decision | None = None, i
         profile=profile,
         plots=inline_plots(store, profile) if profile else [],
         before=before,
-        changes=changes_between(_facts_of(store, before), _facts(decision, window, version)) if before and decision else None,
+        changes=changes_between(_facts_of(store, before), Facts(decision, window, version)) if before and decision else None,
         ledger=ledger if ledger and ledger.is_worth_showing else None,
         stale=staleness(store, [name], days).get(name) if is_written else None,
     )
@@ -212,8 +212,8 @@ def _profile(store: Store, window: Window, *, is_made: bool) -> Profile | None:
     """The profile of the window's clicks; None where they are gone, as may be of an old run."""
     try:
         if is_made:
-            return profile_of_window(store, window.as_of, window.manifest)
-        return find_profile(store, window.as_of, window.manifest["inputs"])
+            return profile_of_window(store, window)
+        return find_profile(store, window)
     except DamagedError as error:
         logger.warning("The page of %s has no profile of the data: %s", window.as_of, error)
         return None
@@ -226,8 +226,4 @@ def _facts_of(store: Store, decision: Decision) -> Facts:
         version = load_version(store, decision.version)
     except (DamagedError, RegistryError) as error:
         logger.warning("Some of what changed since the run of %s is unknown: %s", decision.as_of, error)
-    return _facts(decision, window_of(store, decision.as_of, decision.window), version)
-
-
-def _facts(decision: Decision, window: Window | None, version: ModelVersion | None) -> Facts:
-    return Facts(decision, window.manifest if window else None, version.manifest if version else None)
+    return Facts(decision, window_of(store, decision.as_of, decision.window), version)

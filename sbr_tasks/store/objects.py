@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +23,9 @@ from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError, first
 from sbr_tasks.settings import Settings, is_url
 from sbr_tasks.store import kinds
 from sbr_tasks.store.records import REMEDY, FileRecord, Json, Record, first_problem, seal, unseal
-from sbr_tasks.store.tables import from_parquet, to_parquet
+from sbr_tasks.store.tables import batches_of, from_parquet, to_parquet
+
+logger = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Record)
 
@@ -40,6 +43,12 @@ _HALF_WRITTEN = re.compile(r"#\d+$")
 """How obstore names the file in a local folder that it renames once it is whole."""
 _NAMED_DIGITS = 12
 """Digits of a published file's hash that are in its name."""
+
+
+class StoreFormat(Record):
+    """The format of a store's records, as a number."""
+
+    format: int
 
 
 @dataclass(frozen=True)
@@ -123,7 +132,7 @@ class Store:
     def _require_format(self) -> None:
         key = kinds.FORMAT.key()
         if self.exists(key):
-            found = int(self.get_json(key, ("format",))["format"])
+            found = self.get_record(key, StoreFormat).format
         else:
             found = 1 if self.exists(kinds.COMMIT.key(number=1)) else FORMAT
         if found != FORMAT:
@@ -139,7 +148,7 @@ class Store:
             StoreError: Another release wrote here.
         """
         try:
-            self.create_record(kinds.FORMAT.key(), {"format": FORMAT})
+            self.create_record(kinds.FORMAT.key(), StoreFormat(format=FORMAT).as_dict())
         except AlreadyExistsError:
             self._require_format()
 
@@ -195,18 +204,15 @@ class Store:
         except (BaseError, OSError) as error:
             raise StoreError(f"{self.where(key)} can't be read: {first_line(error)}") from error
 
-    def get_json(self, key: str, fields: Iterable[str] = ()) -> Json:
-        """The record under `key`, verified, with at least some fields.
+    def get_json(self, key: str) -> Json:
+        """The record under `key`, verified.
 
         Raises:
-            DamagedError: There is no such key, it doesn't hold a JSON object with these fields, or its checksum says that it
-                was changed or belongs under another key.
+            DamagedError: There is no such key, it doesn't hold a JSON object, or its checksum says that it was changed or
+                belongs under another key.
             StoreError: It can't be read.
         """
-        body = unseal(key, self.get(key), self.where(key))
-        if missing := {*fields} - body.keys():
-            raise DamagedError(f"{self.where(key)} is damaged: it lacks {', '.join(sorted(missing))}. {REMEDY}")
-        return body
+        return unseal(key, self.get(key), self.where(key))
 
     def get_record(self, key: str, kind: type[R]) -> R:
         """The record under `key`, verified, as its type.
@@ -219,6 +225,47 @@ class Store:
             return kind.model_validate(self.get_json(key))
         except ValidationError as error:
             raise DamagedError(f"{self.where(key)} is damaged: {first_problem(error)}. {REMEDY}") from None
+
+    def once(self, key: str, kind: type[R], make: Callable[[], R], check: Callable[[R], object] | None = None) -> R:
+        """The record under `key`; where there is none yet, what `make` returns is recorded there.
+
+        The key stands for all inputs of `make`, so that its work is done once. Where two make it at the same time, both get the
+        record of whoever was first.
+
+        Args:
+            key: The record's.
+            kind: Its type.
+            make: Does the work, and publishes the files that the record names.
+            check: Raises `DamagedError` where a record that is there can't be used: it is then made again, and replaced.
+
+        Raises:
+            DamagedError: A record is there, is damaged, and no `check` was given.
+        """
+        if (found := self._usable(key, kind, check)) is not None:
+            logger.info("%s exists already: it was made before from the same inputs.", self.where(key))
+            return found
+        record = make()
+        try:
+            self.create_record(key, record.as_dict())
+        except AlreadyExistsError:
+            if (found := self._usable(key, kind, check)) is not None:
+                logger.info("%s was recorded by another run meanwhile.", self.where(key))
+                return found
+            self.replace_record(key, record.as_dict())
+        return record
+
+    def _usable(self, key: str, kind: type[R], check: Callable[[R], object] | None) -> R | None:
+        if not self.exists(key):
+            return None
+        if check is None:
+            return self.get_record(key, kind)
+        try:
+            record = self.get_record(key, kind)
+            check(record)
+        except DamagedError as error:
+            logger.warning("%s is made again, because what was recorded can't be used: %s", self.where(key), error)
+            return None
+        return record
 
     def get_published(self, key: str) -> bytes:
         """The content of a published file of which only the key is known, verified by the hash in its name.
@@ -270,6 +317,10 @@ class Store:
     ) -> pa.Table:
         """A published Parquet file, verified. See `from_parquet` for the arguments, and `read` for the errors."""
         return from_parquet(self._verified(record), columns, dictionaries)
+
+    def read_batches(self, record: FileRecord, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """Some columns of a published Parquet file, verified, so many rows at a time. See `read` for the errors."""
+        return batches_of(self._verified(record), columns, rows)
 
     def delete(self, key: str) -> None:
         """Removes a key that nothing names any more; a key that isn't there is fine."""

@@ -5,7 +5,7 @@ Work may go on beside it. What a run at work reads or writes is safe for these r
 - A revision of clicks is committed as removed before its files go. The commit is made of the log as it is (if another commit
   comes first, it is made anew), so a revision that a run has just made current is never removed. A run that reads the log
   afterwards ingests the day again; one that had read it before finds the file missing and says so.
-- The manifest of a window or version goes before its files, so a run finds it whole, or builds it again.
+- The record of a window or version goes before its files, so a run finds it whole, or builds it again.
 - Nothing goes that was written within the grace period, which is longer than a run takes from writing a file to naming it. Each
   file is looked at once more just before it is deleted, and stays if it was written again since it was listed.
 - Killed at any point, what is left is named by no record: the next clearing removes it.
@@ -21,14 +21,16 @@ from datetime import UTC, date, datetime, timedelta
 
 from tabulate import tabulate
 
-from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Removed, fold
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState, fold
+from sbr_tasks.clicks.commits import Commit, Removed
 from sbr_tasks.days import describe_days
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Json, LogEntry, Stat, Store, kinds
+from sbr_tasks.store import Json, Stat, Store, kinds
 from sbr_tasks.upkeep.inventory import take_inventory
 from sbr_tasks.upkeep.plan import Plan, accepted_days, add_days, make_plan, plan_days, revision_files
+from sbr_tasks.window.record import Window
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +123,7 @@ def clear_store(
     accepted, lost = accepted_days(found.commits, plan.days)
     if not dry_run:
 
-        def build(entries: Sequence[LogEntry]) -> Mapping[date, Removed]:
+        def build(entries: Sequence[Commit]) -> Mapping[date, Removed]:
             nonlocal accepted, lost
             plan.days = plan_days(entries, found, plan)
             accepted, lost = accepted_days(entries, plan.days)
@@ -137,7 +139,7 @@ def clear_store(
         ClickCatalog(store).commit_removal(build, why=f"sbr store gc --keep-days {keep_days}", at=_second(now))
         add_days(plan, found)
         for as_of, name in plan.windows:
-            _keep_manifest(store, kinds.REMOVED_WINDOW.key(day=as_of, window=name), found.windows[as_of, name])
+            _keep_record(store, kinds.REMOVED_WINDOW.key(day=as_of, window=name), found.windows[as_of, name])
         _delete(store, plan)
     return Cleared(
         newest=plan.kept.newest,
@@ -168,19 +170,23 @@ def forget_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str
     if not why.strip():
         raise DayError("Forgetting a day needs a reason, which is kept in the record; found a blank one.")
 
-    def build(entries: Sequence[LogEntry]) -> Mapping[date, Removed]:
+    def build(entries: Sequence[Commit]) -> Mapping[date, Removed]:
         revisions = revision_files(entries).get(day, {})
         files = frozenset(key for roles in revisions.values() for keys in roles.values() for key in keys)
         state = fold(entries).get(day, DayState())
-        return {day: Removed(frozenset(revisions), files)} if files or (state.removed and not state.forgotten) else {}
+        return (
+            {day: Removed(revisions=frozenset(revisions), files=files)}
+            if files or (state.removed and not state.forgotten)
+            else {}
+        )
 
-    entry = ClickCatalog(store).commit_removal(build, why=why.strip(), at=_second(now), forgets=True)
-    if entry is None:
+    removal = ClickCatalog(store).commit_removal(build, why=why.strip(), at=_second(now), forgets=True)
+    if removal is None:
         raise DayError(f"Expected a day with clicks in the store, found none of {day}. `sbr runs --day {day}` shows its state.")
-    keys = tuple(entry.body["days"][str(day)]["files"])
+    keys = tuple(sorted(removal.days[day].files))
     for key in keys:
         store.delete(key)
-    logger.info("%s is forgotten (commit %d): %d files removed.", day, entry.number, len(keys))
+    logger.info("%s is forgotten (commit %d): %d files removed.", day, removal.number, len(keys))
     return keys
 
 
@@ -200,9 +206,9 @@ def cleared_table(cleared: Cleared) -> str:
     return "\n".join(lines)
 
 
-def _keep_manifest(store: Store, key: str, manifest: Json) -> None:
+def _keep_record(store: Store, key: str, window: Window) -> None:
     try:
-        store.create_record(key, manifest)
+        store.create_record(key, window.as_dict())
     except AlreadyExistsError:
         logger.info("%s exists already.", store.where(key))
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from sbr_tasks.clicks.catalog import named_files
+from sbr_tasks.clicks.commits import named_files
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError
 from sbr_tasks.progress import Progress
 from sbr_tasks.registry.log import fold
@@ -272,8 +272,8 @@ def _can_stop_at_any_entry(found: Inventory, there: dict[str, Stat]) -> bool:
 
     A later entry of the same log may have removed clicks again, or made another version champion, so that a serving copy went.
     """
-    new = (entry.body for entry in found.commits if kinds.COMMIT.key(number=entry.number) not in there)
-    needed = {key for body in new if body["kind"] != "removal" for key in named_files(body)}
+    new = (commit for commit in found.commits if kinds.COMMIT.key(number=commit.number) not in there)
+    needed = {key for commit in new for key in named_files(commit)}
     for entry in found.promotions:
         if kinds.ENTRY.key(number=entry.number) in there:
             continue

@@ -6,18 +6,31 @@ Only the store's own folders are looked at: `mlflow/` and `scratch/`, which are 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-from sbr_tasks.clicks.catalog import named_files
+from sbr_tasks.clicks.commits import Commit, Removal, named_files, read_commit
 from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.log import Decision, Entry, fold, read_entry
-from sbr_tasks.registry.versions import VERSION_FIELDS
-from sbr_tasks.store import INCOMPLETE, FileRecord, Json, LogEntry, Stat, Store, file_records, fingerprint, kinds
-from sbr_tasks.window.build import WINDOW_FIELDS
+from sbr_tasks.registry.scoring import Score
+from sbr_tasks.registry.serving import ServedCopy
+from sbr_tasks.registry.versions import ModelVersion
+from sbr_tasks.report.profile.build import Profile
+from sbr_tasks.store import INCOMPLETE, Json, LogEntry, Record, Stat, Store, StoreFormat, file_records, fingerprint, kinds
+from sbr_tasks.window.record import Window
 
+R = TypeVar("R")
+
+_OTHER_RECORDS: dict[kinds.Kind, type[Record]] = {
+    kinds.FORMAT: StoreFormat,
+    kinds.SCORE: Score,
+    kinds.PROFILE: Profile,
+    kinds.SERVED: ServedCopy,
+}
+"""Records that are read only for the files that they name."""
 _NAME_HASH = re.compile(r"\.([0-9a-f]{12})(\.[^./]*)?$")
 _COPY_AGAIN = "Run `sbr store copy` again, as before: it continues from there."
 _BELONGS_NOWHERE = "No file of the store has such a name: delete it."
@@ -73,18 +86,18 @@ class Inventory:
         faults: Of the records themselves.
         commits: The commits of clicks that can be read, in order.
         promotions: The entries of the promotion log that can be read, in order.
-        windows: Manifests of windows, by day and fingerprint.
-        versions: Manifests of model versions, by name.
+        windows: By day and fingerprint.
+        versions: By name.
     """
 
     stats: dict[str, Stat]
     half_written: dict[str, Stat]
     named: dict[str, Named] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
-    commits: list[LogEntry] = field(default_factory=list)
+    commits: list[Commit] = field(default_factory=list)
     promotions: list[Entry] = field(default_factory=list)
-    windows: dict[tuple[date, str], Json] = field(default_factory=dict)
-    versions: dict[str, Json] = field(default_factory=dict)
+    windows: dict[tuple[date, str], Window] = field(default_factory=dict)
+    versions: dict[str, ModelVersion] = field(default_factory=dict)
 
     def orphans(self) -> list[Stat]:
         """What no record names."""
@@ -105,9 +118,11 @@ def take_inventory(store: Store) -> Inventory:
     _read_promotions(store, found)
     _read_windows(store, found)
     _read_versions(store, found)
-    for kind in (kinds.FORMAT, kinds.SCORE, kinds.PROFILE, kinds.SERVED):
+    for kind, of_type in _OTHER_RECORDS.items():
         for key, _ in _matching(found, kind):
-            _add_record(store, found, key, file_records)
+            record = _add_record(store, found, key, partial(store.get_record, kind=of_type))
+            if record:
+                _add_files(found, key, record)
     _add_what_the_log_needs(found)
     _add_self_explaining(found)
     return found
@@ -124,28 +139,21 @@ def _matching(found: Inventory, kind: kinds.Kind) -> list[tuple[str, dict[str, A
     return [(key, fields) for key in found.stats if (fields := kind.parse(key)) is not None]
 
 
-def _add_record(
-    store: Store,
-    found: Inventory,
-    key: str,
-    files: Callable[[Json], Iterable[FileRecord]],
-    fields: Iterable[str] = (),
-) -> Json | None:
-    """Reads a record and adds what it names; a record that can't be read is a fault."""
+def _add_record(store: Store, found: Inventory, key: str, read: Callable[[str], R]) -> R | None:
+    """Reads a record, which then isn't an orphan; one that can't be read is a fault."""
     found.named[key] = Named(key, key)
     try:
-        body = store.get_json(key, fields)
-        records = list(files(body))
+        return read(key)
     except DamagedError as error:
         if store.exists(key):
             found.faults.append(fault_of("damaged", key, str(error), key))
         return None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        found.faults.append(fault_of("damaged", key, f"It lacks what its kind of record holds: {error!r}", key))
-        return None
-    for record in records:
-        found.named[record.key] = Named(record.key, key, record.size, record.sha256)
-    return body
+
+
+def _add_files(found: Inventory, key: str, record: Record) -> None:
+    """Adds the files that a record names."""
+    for file in file_records(record.as_dict()):
+        found.named[file.key] = Named(file.key, key, file.size, file.sha256)
 
 
 def _log_keys(found: Inventory, kind: kinds.Kind) -> Iterator[tuple[int, str]]:
@@ -165,59 +173,62 @@ def _log_keys(found: Inventory, kind: kinds.Kind) -> Iterator[tuple[int, str]]:
 
 def _read_commits(store: Store, found: Inventory) -> None:
     for number, key in _log_keys(found, kinds.COMMIT):
-        body = _add_record(store, found, key, _commit_files, ("kind", "days"))
-        if body is None:
+        commit = _add_record(store, found, key, partial(_commit, store, number))
+        if commit is None:
             continue
-        found.commits.append(LogEntry(number, body))
-        if body["kind"] == "removal":
-            for removed in body["days"].values():
-                for file in removed["files"]:
+        found.commits.append(commit)
+        if isinstance(commit, Removal):
+            for removed in commit.days.values():
+                for file in removed.files:
                     found.named.pop(file, None)
-        else:
-            unhashed = [file for file, record in named_files(body).items() if record is None]
-            found.named |= {file: Named(file, key, None, _hash_in_name(file)) for file in unhashed}
+        for file, record in named_files(commit).items():
+            found.named[file] = (
+                Named(file, key, record.size, record.sha256) if record else Named(file, key, None, _hash_in_name(file))
+            )
 
 
-def _commit_files(body: Json) -> list[FileRecord]:
-    if body["kind"] == "removal":
-        return []
-    return [record for record in named_files(body).values() if record]
+def _commit(store: Store, number: int, key: str) -> Commit:
+    return read_commit(LogEntry(number, store.get_json(key)), store.where(key))
 
 
 def _read_promotions(store: Store, found: Inventory) -> None:
-    def parse(number: int, body: Json) -> list[FileRecord]:
-        found.promotions.append(read_entry(LogEntry(number, body), kinds.ENTRY.key(number=number)))
-        return []
-
     for number, key in _log_keys(found, kinds.ENTRY):
-        _add_record(store, found, key, lambda body, number=number: parse(number, body))  # type: ignore[misc]
+        entry = _add_record(store, found, key, partial(_entry, store, number))
+        if entry:
+            found.promotions.append(entry)
+
+
+def _entry(store: Store, number: int, key: str) -> Entry:
+    return read_entry(LogEntry(number, store.get_json(key)), store.where(key))
 
 
 def _read_windows(store: Store, found: Inventory) -> None:
     for key, _ in _matching(found, kinds.REMOVED_WINDOW):
-        _add_record(store, found, key, lambda _: [], WINDOW_FIELDS)
+        _add_record(store, found, key, partial(store.get_record, kind=Window))
     for key, fields in _matching(found, kinds.WINDOW):
-        body = _add_record(store, found, key, file_records, WINDOW_FIELDS)
-        if body is not None:
-            _require_fingerprint(found, key, body, fields["window"])
-            found.windows[fields["day"], fields["window"]] = body
+        window = _add_record(store, found, key, partial(store.get_record, kind=Window))
+        if window:
+            _add_files(found, key, window)
+            _require_fingerprint(found, key, window.inputs, fields["window"])
+            found.windows[fields["day"], fields["window"]] = window
 
 
 def _read_versions(store: Store, found: Inventory) -> None:
     for key, fields in _matching(found, kinds.VERSION):
-        body = _add_record(store, found, key, file_records, VERSION_FIELDS)
-        if body is not None:
-            _require_fingerprint(found, key, body, fields["version"][-8:])
-            found.versions[fields["version"]] = body
+        version = _add_record(store, found, key, partial(store.get_record, kind=ModelVersion))
+        if version:
+            _add_files(found, key, version)
+            _require_fingerprint(found, key, version.inputs, fields["version"][-8:])
+            found.versions[fields["version"]] = version
     for key, fields in _matching(found, kinds.VERDICT):
         if fields["version"] in found.versions:
-            _add_record(store, found, key, lambda _: [])
+            _add_record(store, found, key, partial(store.get_record, kind=Decision))
 
 
-def _require_fingerprint(found: Inventory, key: str, body: Json, name: str) -> None:
-    if not fingerprint(body["inputs"]).startswith(name):
-        why = f"Its inputs have the fingerprint {fingerprint(body['inputs'])}, its name says {name}."
-        found.faults.append(fault_of("damaged", key, why, key))
+def _require_fingerprint(found: Inventory, key: str, inputs: Record, name: str) -> None:
+    own = fingerprint(inputs.as_dict())
+    if not own.startswith(name):
+        found.faults.append(fault_of("damaged", key, f"Its inputs have the fingerprint {own}, its name says {name}.", key))
 
 
 def _add_what_the_log_needs(found: Inventory) -> None:
@@ -239,7 +250,7 @@ def _add_what_the_log_needs(found: Inventory) -> None:
 def _add_self_explaining(found: Inventory) -> None:
     """Pages, recommendations and checkpoints: no record names them, but their names say what they belong to."""
     entries = {entry.number for entry in found.promotions}
-    trained = {body.get("fingerprint") for body in found.versions.values()}
+    trained = {version.fingerprint for version in found.versions.values()}
     belongs: dict[kinds.Kind, Callable[[dict[str, Any]], bool]] = {
         kinds.PAGE: lambda fields: fields["number"] in entries,
         kinds.UNDECIDED_PAGE: lambda fields: fields["version"] in found.versions,

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from sbr_tasks.clicks.catalog import DayState, Removed, named_files
+from sbr_tasks.clicks.catalog import DayState
 from sbr_tasks.clicks.catalog import fold as fold_days
+from sbr_tasks.clicks.commits import Commit, Import, Release, Removal, Removed, Validation
 from sbr_tasks.registry.log import Decision
 from sbr_tasks.registry.log import fold as fold_promotions
-from sbr_tasks.store import Json, LogEntry, Stat, kinds
+from sbr_tasks.store import Stat, kinds
 from sbr_tasks.upkeep.inventory import Inventory
 
 _LOGS = (kinds.COMMIT.area, kinds.ENTRY.area)
@@ -46,7 +47,7 @@ class Plan:
     Attributes:
         kept: What it was measured by.
         days: Revisions and files of clicks, by day, as they are committed.
-        windows: Windows that a log entry names, by day and fingerprint: their manifests stay as `removed.json`.
+        windows: Windows that a log entry names, by day and fingerprint: their records stay as `removed.json`.
         files: Everything that is deleted, by key: what it is (`clicks`, `windows`, ..., `orphans`), and what was listed of it.
         young: Orphans that are too young to go.
     """
@@ -88,7 +89,7 @@ def make_plan(found: Inventory, *, keep_days: int, window_days: int, before: dat
     return plan
 
 
-def plan_days(commits: Sequence[LogEntry], found: Inventory, plan: Plan) -> dict[date, Removed]:
+def plan_days(commits: Sequence[Commit], found: Inventory, plan: Plan) -> dict[date, Removed]:
     """Revisions and files of clicks that no retained run needs, given some commits.
 
     A revision stays if it is its day's last word or a window that stays was built of it, and the day is in the window of a
@@ -97,51 +98,55 @@ def plan_days(commits: Sequence[LogEntry], found: Inventory, plan: Plan) -> dict
     states = fold_days(commits)
     used = {
         (day, rev)
-        for (as_of, name), body in found.windows.items()
+        for (as_of, name), window in found.windows.items()
         if kinds.WINDOW.key(day=as_of, window=name) not in plan.files
-        for day, rev in body["inputs"]["revisions"].items()
+        for day, rev in window.inputs.revisions.items()
     }
     removed: dict[date, Removed] = {}
     for day, revisions in revision_files(commits).items():
         state, gone, files = states.get(day, DayState()), set[str](), set[str]()
         last = {one.rev for one in (state.pending, state.accepted, state.quarantined) if one}
         for rev, roles in revisions.items():
-            is_needed = (day >= plan.kept.first_day and rev in last) or (str(day), rev) in used
+            is_needed = (day >= plan.kept.first_day and rev in last) or (day, rev) in used
             superseded = roles["incoming"] - roles["decided"] if rev in state.decided else set()
             wanted = superseded if is_needed else roles["incoming"] | roles["decided"]
             if wanted and all(key not in found.stats or found.stats[key].modified < plan.kept.before for key in wanted):
                 files |= wanted
                 gone |= set() if is_needed else {rev}
         if files or gone:
-            removed[day] = Removed(frozenset(gone), frozenset(files))
+            removed[day] = Removed(revisions=frozenset(gone), files=frozenset(files))
     return removed
 
 
-def accepted_days(commits: Sequence[LogEntry], removed: Mapping[date, Removed]) -> tuple[list[date], list[date]]:
+def accepted_days(commits: Sequence[Commit], removed: Mapping[date, Removed]) -> tuple[list[date], list[date]]:
     """All accepted days, given some commits, and those of them whose accepted clicks a removal takes away."""
     accepted = {day: state.accepted.rev for day, state in fold_days(commits).items() if state.accepted}
     return list(accepted), [day for day, rev in accepted.items() if day in removed and rev in removed[day].revisions]
 
 
-def revision_files(commits: Sequence[LogEntry]) -> dict[date, dict[str, dict[str, set[str]]]]:
+def revision_files(commits: Sequence[Commit]) -> dict[date, dict[str, dict[str, set[str]]]]:
     """Keys of files by day, revision, and whether they were `incoming` or `decided`; without what was removed."""
     found: dict[date, dict[str, dict[str, set[str]]]] = {}
-    for entry in commits:
-        kind = entry.body["kind"]
-        if kind == "removal":
-            for text, removed in entry.body["days"].items():
-                for roles in found.get(date.fromisoformat(text), {}).values():
+    for commit in commits:
+        if isinstance(commit, Removal):
+            for day, removed in commit.days.items():
+                for roles in found.get(day, {}).values():
                     for keys in roles.values():
-                        keys.difference_update(removed["files"])
-            continue
-        if kind in ("closing", "opening"):
-            continue
-        role = "incoming" if kind == "import" else "decided"
-        for text, record in entry.body["days"].items():
-            rev = record["rev"] if kind == "import" else record["revision"]["rev"]
-            revisions = found.setdefault(date.fromisoformat(text), {})
-            revisions.setdefault(rev, {"incoming": set(), "decided": set()})[role].update(_keys_of(record))
+                        keys.difference_update(removed.files)
+        for day, rev, role, keys in _files_of(commit):
+            found.setdefault(day, {}).setdefault(rev, {"incoming": set(), "decided": set()})[role].update(keys)
     return found
+
+
+def _files_of(commit: Commit) -> Iterator[tuple[date, str, str, set[str]]]:
+    """Day, revision, role and keys of what a commit makes part of the store."""
+    if isinstance(commit, Import):
+        yield from ((day, revision.rev, "incoming", {revision.file.key}) for day, revision in commit.days.items())
+    elif isinstance(commit, Validation):
+        yield from ((day, judged.revision.rev, "decided", judged.keys) for day, judged in commit.days.items())
+    elif isinstance(commit, Release):
+        for day, released in commit.days.items():
+            yield day, released.revision.rev, "decided", {released.revision.file.key}
 
 
 def add_days(plan: Plan, found: Inventory) -> None:
@@ -150,10 +155,6 @@ def add_days(plan: Plan, found: Inventory) -> None:
     for removed in plan.days.values():
         for key in removed.files & found.stats.keys():
             plan.files[key] = ("clicks", found.stats[key])
-
-
-def _keys_of(record: Json) -> Iterator[str]:
-    yield from named_files({"days": {"": record}})
 
 
 def _add(plan: Plan, found: Inventory, what: str, keys: Iterator[str]) -> None:
@@ -184,7 +185,8 @@ def _add_versions(plan: Plan, found: Inventory) -> None:
         kept |= {name for name in (entry.version, entry.before, entry.champion, opponent) if name}
     line = list(kept)
     while line:
-        parent = found.versions.get(line.pop(), {}).get("inputs", {}).get("parent")
+        version = found.versions.get(line.pop())
+        parent = version.inputs.parent if version else None
         if parent and parent not in kept:
             kept.add(parent)
             line.append(parent)

@@ -7,11 +7,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.clicks.columns import Columns
+from sbr_tasks.clicks.commits import Judgement, Revision
 from sbr_tasks.clicks.formats import is_click_schema
 from sbr_tasks.days import describe_days, window_days
 from sbr_tasks.errors import DamagedError, DayError, StoreError, first_line
@@ -86,7 +88,7 @@ def validate_pending(store: Store, settings: Settings, days: Sequence[date] | No
     pending = [(day, state.pending) for day, state in known.items() if state.pending and (days is None or day in set(days))]
     _require_zone({day: known[day].timezone for day, _ in pending}, settings.timezone)
     history = _History(store, known, settings)
-    decisions: dict[date, Json] = {}
+    decisions: dict[date, Judgement] = {}
     expect = _Expectations() if pending else None
     with Progress(f"Validating {len(pending)} days", len(pending), "days", logger) as progress:
         for day, revision in pending:
@@ -99,9 +101,9 @@ def validate_pending(store: Store, settings: Settings, days: Sequence[date] | No
     if decisions:
         catalog.commit_validation(decisions, at=datetime.now(UTC).isoformat(timespec="seconds"))
     return Validated(
-        accepted=tuple(day for day, decision in decisions.items() if decision["accepted"]),
-        failures={day: decision["failures"] for day, decision in decisions.items() if not decision["accepted"]},
-        warnings={day: decision["warnings"] for day, decision in decisions.items() if decision["warnings"]},
+        accepted=tuple(day for day, judged in decisions.items() if judged.accepted),
+        failures={day: list(judged.failures) for day, judged in decisions.items() if not judged.accepted},
+        warnings={day: list(judged.warnings) for day, judged in decisions.items() if judged.warnings},
     )
 
 
@@ -241,13 +243,13 @@ class _History:
         self._items: dict[date, pa.Table] = {}
         self._sessions: dict[date, pa.Table] = {}
 
-    def accept(self, day: date, decision: Json, measured: _Measured | None) -> None:
+    def accept(self, day: date, judged: Judgement, measured: _Measured | None) -> None:
         """Lets later days be compared with a day."""
-        self._decisions[day] = decision
+        self._decisions[day] = judged
         self._items.pop(day, None)
         self._sessions.pop(day, None)
         if measured is not None:
-            self._items[day] = pa.table({"item_id": measured.items})
+            self._items[day] = pa.table({Columns.ITEM: measured.items})
             self._sessions[day] = measured.sessions
 
     def measure(self, day: date, clicks: pa.Table) -> _Measured:
@@ -256,58 +258,65 @@ class _History:
         facts, items, sessions = measure(clicks, day, self._settings.zone), distinct_items(clicks), session_times(clicks)
         seen = self._tables("items", self._items, self._before(day, validation.trailing_days))
         if len(seen) >= validation.min_trailing_days:
-            facts = replace(facts, new_items=share_of_new(items, [table.column("item_id").combine_chunks() for table in seen]))
+            facts = replace(
+                facts, new_items=share_of_new(items, [table.column(Columns.ITEM).combine_chunks() for table in seen])
+            )
         earlier = self._tables("sessions", self._sessions, self._before(day, _SESSION_DAYS))
         if earlier:
             share, longest = share_of_long(sessions, earlier, validation.max_session_hours)
             facts = replace(facts, long_sessions=share, longest_session_id=longest)
-        return _Measured(facts.as_dict(), items, sessions.select(["session_id", "first_us"]))
+        return _Measured(facts.as_dict(), items, sessions.select([Columns.SESSION, "first_us"]))
 
     def facts_before(self, day: date) -> list[Json]:
-        """The facts of the accepted days before; records without facts have the volume only."""
-        decisions = [self._decisions[one] for one in self._before(day, self._settings.validation.trailing_days)]
-        volumes = [{"clicks": d["revision"]["rows"], **{n: d["revision"][n] for n in ("sessions", "items")}} for d in decisions]
-        return [volume | decision.get("facts", {}) for volume, decision in zip(volumes, decisions, strict=True)]
+        """The facts of the accepted days before; a day that couldn't be measured has the volume only."""
+        found = []
+        for one in self._before(day, self._settings.validation.trailing_days):
+            judged = self._decisions[one]
+            revision = judged.revision
+            volume = {"clicks": revision.rows, "sessions": revision.sessions, "items": revision.items}
+            found.append(volume | dict(judged.facts))
+        return found
 
     def _before(self, day: date, n_days: int) -> list[date]:
         return [earlier for earlier in window_days(day, n_days + 1)[:-1] if earlier in self._decisions]
 
-    def _tables(self, kind: str, kept: dict[date, pa.Table], days: Sequence[date]) -> list[pa.Table]:
+    def _tables(self, kind: Literal["items", "sessions"], kept: dict[date, pa.Table], days: Sequence[date]) -> list[pa.Table]:
         """What the validations of some days kept for later ones, of those that kept it; `kept` then holds these days only."""
         for day in [day for day in kept if day not in days]:
             del kept[day]
         for day in days:
-            record = self._decisions[day].get(kind)
-            if day in kept or not record:
+            file = getattr(self._decisions[day], kind)
+            if day in kept or file is None:
                 continue
             try:
-                kept[day] = self._store.read_table(FileRecord.model_validate(record))
+                kept[day] = self._store.read_table(file)
             except DamagedError as error:
                 logger.warning("Comparing without the %s of %s: %s", kind, day, error)
         return [kept[day] for day in days if day in kept]
 
 
-def _publish(store: Store, revision: Revision, verdict: _Verdict, measured: _Measured | None) -> Json:
+def _publish(store: Store, revision: Revision, verdict: _Verdict, measured: _Measured | None) -> Judgement:
     at = {"day": revision.day, "rev": revision.rev}
     kind = kinds.QUARANTINE if verdict.failures else kinds.CLICKS
     file = store.publish(kind.key(**at, path="clicks.parquet"), store.read(revision.file))
     result = store.publish(kinds.VALIDATION.key(**at, path="result.json"), to_json(verdict.result))
     docs = store.publish(kinds.VALIDATION.key(**at, path="data_docs.html"), verdict.data_docs.encode())
-    decision = {
-        "revision": revision.model_copy(update={"file": file}).as_dict(),
-        "accepted": not verdict.failures,
-        "failures": verdict.failures,
-        "warnings": verdict.warnings,
-        "failed": verdict.failed,
-        "facts": measured.facts if measured else {},
-        "result": result.key,
-        "data_docs": docs.key,
-    }
-    if measured:
-        items = pa.table({"item_id": measured.items})
-        for name, table in (("items", items), ("sessions", measured.sessions)):
-            decision[name] = store.publish_table(kinds.VALIDATION.key(**at, path=f"{name}.parquet"), table).as_dict()
-    return decision
+
+    def publish(name: str, table: pa.Table) -> FileRecord:
+        return store.publish_table(kinds.VALIDATION.key(**at, path=f"{name}.parquet"), table)
+
+    return Judgement(
+        revision=revision.model_copy(update={"file": file}),
+        accepted=not verdict.failures,
+        failures=tuple(verdict.failures),
+        warnings=tuple(verdict.warnings),
+        failed=tuple(verdict.failed),
+        facts=measured.facts if measured else {},
+        result=result.key,
+        data_docs=docs.key,
+        items=publish("items", pa.table({Columns.ITEM: measured.items})) if measured else None,
+        sessions=publish("sessions", measured.sessions) if measured else None,
+    )
 
 
 def log_validated(validated: Validated) -> None:
@@ -367,7 +376,7 @@ class _Expectations:
         import pandas as pd
         from great_expectations.core import ExpectationSuiteValidationResult
 
-        integer_ids = pa.types.is_integer(clicks.schema.field("session_id").type)
+        integer_ids = pa.types.is_integer(clicks.schema.field(Columns.SESSION).type)
         suite = click_suite(day, zone=settings.zone, integer_ids=integer_ids, settings=settings.validation)
         result = self._run(day, "day", click_frame(clicks, settings.validation.max_session_clicks), suite)
         outcomes = list(result.results)

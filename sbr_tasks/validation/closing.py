@@ -49,7 +49,7 @@ def list_days(store: Store) -> list[Json]:
             "day": str(day),
             "status": state.status,
             "clicks": state.last.rows if state.last else None,
-            "closed": state.closed if state.status == "closed" else None,
+            "closed": state.closed.as_dict() if state.closed and state.status == "closed" else None,
         }
         for day, state in ClickCatalog(store).days().items()
     ]

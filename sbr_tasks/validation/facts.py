@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.days import day_interval_us
 from sbr_tasks.store import Json
 
@@ -77,13 +78,13 @@ def measure(clicks: pa.Table, day: date, zone: tzinfo) -> Facts:
     Returns:
         The facts; lengths and shares of no sessions, items or clicks are 0.
     """
-    by_session, by_item = (_counts(clicks.column(name)) for name in ("session_id", "item_id"))
+    by_session, by_item = (_counts(clicks.column(name)) for name in Columns.IDS)
     lengths = np.sort(by_session.field("counts").to_numpy(zero_copy_only=False))
     top_session, top_session_id = _top(by_session, len(clicks))
     top_item, top_item_id = _top(by_item, len(clicks))
     repeated, tied = _repeated_and_tied(clicks)
     start, end = day_interval_us(day, zone)
-    times = clicks.column("clicked_at").drop_null().cast(pa.int64()).to_numpy()
+    times = clicks.column(Columns.TIME).drop_null().cast(pa.int64()).to_numpy()
     inside = times[(times >= start) & (times < end)]
     return Facts(
         clicks=len(clicks),
@@ -106,7 +107,7 @@ def measure(clicks: pa.Table, day: date, zone: tzinfo) -> Facts:
 
 def distinct_items(clicks: pa.Table) -> pa.Array:
     """The item ids of a click table, each once, in ascending order."""
-    found = pc.unique(clicks.column("item_id").drop_null())
+    found = pc.unique(clicks.column(Columns.ITEM).drop_null())
     return found.take(pc.array_sort_indices(found))
 
 
@@ -118,10 +119,13 @@ def share_of_new(items: pa.Array, seen: list[pa.Array]) -> float:
 
 def session_times(clicks: pa.Table) -> pa.Table:
     """When each session of a day begins and ends: `session_id`, `first_us` and `last_us` (microseconds since 1970)."""
-    times = clicks.select(["session_id", "clicked_at"]).drop_null()
-    found = times.group_by("session_id").aggregate([("clicked_at", "min"), ("clicked_at", "max")])
-    columns = [found.column("session_id"), *(found.column(f"clicked_at_{end}").cast(pa.int64()) for end in ("min", "max"))]
-    return pa.table(columns, names=["session_id", "first_us", "last_us"]).sort_by("session_id")
+    times = clicks.select([Columns.SESSION, Columns.TIME]).drop_null()
+    found = times.group_by(Columns.SESSION).aggregate([(Columns.TIME, "min"), (Columns.TIME, "max")])
+    columns = [
+        found.column(Columns.SESSION),
+        *(found.column(f"{Columns.TIME}_{end}").cast(pa.int64()) for end in ("min", "max")),
+    ]
+    return pa.table(columns, names=[Columns.SESSION, "first_us", "last_us"]).sort_by(Columns.SESSION)
 
 
 def share_of_long(sessions: pa.Table, earlier: Sequence[pa.Table], max_hours: float) -> tuple[float, str | None]:
@@ -135,12 +139,12 @@ def share_of_long(sessions: pa.Table, earlier: Sequence[pa.Table], max_hours: fl
     Returns:
         The share, 0 of no session; and the id of the session that lasted longest, as text, None of no session.
     """
-    ids = sessions.column("session_id").combine_chunks()
+    ids = sessions.column(Columns.SESSION).combine_chunks()
     first, last = (sessions.column(name).to_numpy().copy() for name in ("first_us", "last_us"))
     for day in earlier:
-        if day.column("session_id").type != ids.type:
+        if day.column(Columns.SESSION).type != ids.type:
             continue
-        there = pc.index_in(day.column("session_id").combine_chunks(), value_set=ids)
+        there = pc.index_in(day.column(Columns.SESSION).combine_chunks(), value_set=ids)
         is_there = there.is_valid().to_numpy(zero_copy_only=False)
         which = there.drop_null().to_numpy(zero_copy_only=False)
         first[which] = np.minimum(first[which], day.column("first_us").to_numpy()[is_there])
@@ -167,9 +171,9 @@ def _repeated_and_tied(clicks: pa.Table) -> tuple[float, float]:
 
     Clicks without session, item or time are neither.
     """
-    whole = clicks.select(["session_id", "item_id", "clicked_at"]).drop_null()
-    distinct = whole.group_by(["session_id", "item_id", "clicked_at"]).aggregate([])
-    instants = distinct.group_by(["session_id", "clicked_at"]).aggregate([])
+    whole = clicks.select(Columns.CLICK).drop_null()
+    distinct = whole.group_by(Columns.CLICK).aggregate([])
+    instants = distinct.group_by([Columns.SESSION, Columns.TIME]).aggregate([])
     n_clicks = max(1, len(clicks))
     return (len(whole) - len(distinct)) / n_clicks, (len(distinct) - len(instants)) / n_clicks
 

@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.clicks.columns import Columns
+from sbr_tasks.clicks.commits import Revision
 from sbr_tasks.clicks.formats import is_click_schema
 from sbr_tasks.days import day_interval_us
 from sbr_tasks.errors import DayError, first_line
@@ -24,7 +26,7 @@ def list_quarantine(store: Store) -> list[Json]:
             "day": str(day),
             "rev": state.quarantined.rev,
             "clicks": state.quarantined.rows,
-            "failures": state.failures,
+            "failures": list(state.failures),
             "accepted_rev": state.accepted.rev if state.accepted else None,
         }
         for day, state in ClickCatalog(store).days().items()
@@ -46,8 +48,8 @@ def show_quarantine(store: Store, day: date) -> Json:
     released = state.released if state.status == "accepted" else None
     revision = state.accepted if released else _quarantined(day, state)
     assert revision is not None  # noqa: S101 (narrows the type)
-    decision = state.decided[revision.rev]
-    result = json.loads(store.get_published(decision["result"]))
+    judged = state.decided[revision.rev]
+    result = json.loads(store.get_published(judged.result))
     examples = {
         outcome["expectation_config"]["description"]: values
         for outcome in result["results"]
@@ -60,14 +62,14 @@ def show_quarantine(store: Store, day: date) -> Json:
         "status": "released" if released else state.status,
         "rev": revision.rev,
         "clicks": revision.rows,
-        "failures": decision["failures"],
-        "warnings": decision["warnings"],
-        "facts": decision.get("facts", {}),
+        "failures": list(judged.failures),
+        "warnings": list(judged.warnings),
+        "facts": dict(judged.facts),
         "examples": examples,
-        "released": released,
+        "released": released.as_dict() if released else None,
         "file": store.where(revision.file.key),
-        "result": store.where(decision["result"]),
-        "data_docs": store.where(decision["data_docs"]),
+        "result": store.where(judged.result),
+        "data_docs": store.where(judged.data_docs),
     }
 
 
@@ -119,11 +121,11 @@ def what_breaks_windows(clicks: pa.Table, day: date, zone: tzinfo) -> list[str]:
         clicks.validate(full=True)
     except pa.ArrowInvalid as error:
         return [f"its columns hold values that are not valid ({first_line(error)})"]
-    missing = {name: clicks.column(name).null_count for name in ("session_id", "item_id", "clicked_at")}
+    missing = {name: clicks.column(name).null_count for name in Columns.CLICK}
     start, end = day_interval_us(day, zone)
-    times = clicks.column("clicked_at").drop_null().cast(pa.int64()).to_numpy()
+    times = clicks.column(Columns.TIME).drop_null().cast(pa.int64()).to_numpy()
     outside = int(np.count_nonzero((times < start) | (times >= end)))
-    items = clicks.column("item_id")
+    items = clicks.column(Columns.ITEM)
     is_padding = pc.less(items, 0) if pa.types.is_integer(items.type) else pc.equal(items, "")
     padding = pc.sum(is_padding).as_py() or 0
     broken = [f"{count:,} clicks have no {name}" for name, count in missing.items() if count]

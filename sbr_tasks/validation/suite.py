@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.days import day_interval_us, from_us
 from sbr_tasks.settings import ValidationSettings
 from sbr_tasks.validation.gx import great_expectations
@@ -21,7 +22,7 @@ from sbr_tasks.validation.trailing import Compared
 if TYPE_CHECKING:
     import pandas as pd
 
-_REPEATS = ["session_id", "item_id", "clicked_at"]
+_REPEATS = [*Columns.CLICK]
 _MAX_REPEATED = 0.01
 """Of the clicks: some people, and some pages, click twice within one tick of the clock."""
 _DESCRIBED = 20
@@ -37,9 +38,9 @@ def click_frame(clicks: pa.Table, max_session_clicks: int) -> pd.DataFrame:
         `placeholder`: None, or its session id where that is what systems write in place of one, such as `null`.
     """
     frame: pd.DataFrame = clicks.to_pandas()
-    frame["long_session"] = _long_sessions(frame["session_id"], max_session_clicks)
+    frame["long_session"] = _long_sessions(frame[Columns.SESSION], max_session_clicks)
     frame["repeated"] = _repeated(frame)
-    frame["placeholder"] = _placeholders(frame["session_id"])
+    frame["placeholder"] = _placeholders(frame[Columns.SESSION])
     return frame
 
 
@@ -93,7 +94,7 @@ def click_suite(day: date, *, zone: tzinfo, integer_ids: bool, settings: Validat
             settings,
             gxe.ExpectTableColumnsToMatchSet,
             "The columns are those of the data contract",
-            column_set=["session_id", "item_id", "clicked_at", "category", "long_session", "repeated", "placeholder"],
+            column_set=[*Columns.ALL, "long_session", "repeated", "placeholder"],
             exact_match=True,
         ),
         _named(
@@ -101,7 +102,7 @@ def click_suite(day: date, *, zone: tzinfo, integer_ids: bool, settings: Validat
             settings,
             gxe.ExpectColumnValuesToBeBetween,
             f"Each click is in the day {day} ({within})",
-            column="clicked_at",
+            column=Columns.TIME,
             min_value=start,
             max_value=end,
             strict_max=True,
@@ -137,7 +138,7 @@ def click_suite(day: date, *, zone: tzinfo, integer_ids: bool, settings: Validat
     ]
     expectations += [
         _named("ids_present", settings, gxe.ExpectColumnValuesToNotBeNull, f"Each click has its {column}", column=column)
-        for column in ("session_id", "item_id", "clicked_at")
+        for column in Columns.CLICK
     ]
     rule, bound = (
         (gxe.ExpectColumnValuesToBeBetween, {"min_value": 0})
@@ -146,8 +147,7 @@ def click_suite(day: date, *, zone: tzinfo, integer_ids: bool, settings: Validat
     )
     ids = "a non-negative integer" if integer_ids else "a non-empty string"
     expectations += [
-        _named(f"{column}s", settings, rule, f"Each {column} is {ids}", column=column, **bound)
-        for column in ("session_id", "item_id")
+        _named(f"{column}s", settings, rule, f"Each {column} is {ids}", column=column, **bound) for column in Columns.IDS
     ]
     return gx.ExpectationSuite(name=f"clicks of {day}", expectations=[e for e in expectations if e is not None])
 

@@ -1,78 +1,48 @@
-"""Building a window: accepted days in, sessions split by day and cleansed for training out, as Parquet with a manifest."""
+"""Building a window: accepted days in, sessions split by day and cleansed for training out, as Parquet with a record."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import date, timedelta, tzinfo
-from typing import Any
+from dataclasses import replace
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tabulate import tabulate
 
-from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.clicks.columns import Columns
+from sbr_tasks.clicks.commits import Revision
 from sbr_tasks.days import day_interval_us, describe_days, from_us, window_days
-from sbr_tasks.errors import AlreadyExistsError, WindowError
+from sbr_tasks.errors import WindowError
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, kinds
+from sbr_tasks.store import FileRecord, Store, code_version, fingerprint, kinds
 from sbr_tasks.validation.checkpoint import DaysOfWindow, require_days
 from sbr_tasks.window.coded import CodedClicks, Coder
 from sbr_tasks.window.coverage import describe_cleansing
+from sbr_tasks.window.data import WindowData, item_index, read_window
 from sbr_tasks.window.memory import cleanse_part, fair_items, in_order_coded, split_coded
 from sbr_tasks.window.parts import Cleansing, Part, Split, clicks_on
-from sbr_tasks.window.sessions import ItemIndex, Sessions, plain_ids, to_sessions
+from sbr_tasks.window.record import (
+    PARTS,
+    CleansingRecord,
+    LevelRecord,
+    PartRecord,
+    Window,
+    WindowInputs,
+    WindowRules,
+)
+from sbr_tasks.window.sessions import to_sessions
 from sbr_tasks.window.spark import split_on_spark
 from sbr_tasks.window.stages import Stages
 
 logger = logging.getLogger(__name__)
 
-PARTS = ("train", "validation", "test")
-_COLUMNS = ["session_id", "item_id", "clicked_at"]
 _ROW_GROUP = 1 << 20
-
-
-@dataclass(frozen=True)
-class Window:
-    """A published window.
-
-    Attributes:
-        fingerprint: Stands for its inputs: revisions, settings and code.
-        as_of: The day it ends with.
-        manifest: Parts with their files and counts, revisions, the validation day, missing days, what cleansing did.
-    """
-
-    fingerprint: str
-    as_of: date
-    manifest: Json
-
-    @property
-    def validation_day(self) -> date:
-        """The day that chooses the best epoch: the newest one before `as_of` with accepted clicks."""
-        # Windows from before there was a choice are validated on the day before.
-        return date.fromisoformat(self.manifest.get("validation_day") or str(self.as_of - timedelta(days=1)))
-
-    @property
-    def clicks(self) -> int:
-        """Clicks of all parts."""
-        return sum(int(self.manifest["parts"][part]["clicks"]) for part in PARTS)
-
-
-WINDOW_FIELDS = ("inputs", "parts", "items", "n_items", "cleansing", "clicks", "missing_days")
-
-
-@dataclass(frozen=True)
-class WindowData:
-    """The content of a window, in memory."""
-
-    train: Sessions
-    validation: Sessions
-    test: Sessions
-    index: ItemIndex
 
 
 def build_window(store: Store, settings: Settings, as_of: date, stages: Stages | None = None) -> Window:
@@ -94,57 +64,26 @@ def build_window(store: Store, settings: Settings, as_of: date, stages: Stages |
     found_days = require_days(days, settings, as_of)
     starts = _starts(settings, as_of, found_days.validation_day)
     revisions = _revisions(days, settings, as_of)
-    inputs = {
-        "as_of": str(as_of),
-        "revisions": {str(day): revision.rev for day, revision in revisions.items()},
-        "window": settings.window.model_dump(mode="json", exclude=_not_of_the_window(settings)),
-        "timezone": settings.timezone,
-        "code": code_version("window"),
-    }
-    key = fingerprint(inputs)
-    if store.exists(kinds.WINDOW.key(day=as_of, window=key)):
-        logger.info("The window of %s was built before from the same inputs (%s).", as_of, key)
-        return load_window(store, as_of, key)
-    stages = stages or Stages()
-    n_clicks = sum(revision.rows for revision in revisions.values())
-    with _SPLIT_BY[settings.window.engine](catalog, revisions, settings, as_of, starts, stages) as found:
-        if not found.parts["train"].n_clicks:
-            raise WindowError(_nothing_left(as_of, found_days.validation_day, n_clicks, found.cleansing, settings))
-        window = _publish(store, as_of, key, inputs, found, n_clicks, found_days, stages)
-    logger.info("Window of %s: %d accepted clicks (%s).", as_of, n_clicks, stages)
-    return window
-
-
-def load_window(store: Store, as_of: date, key: str) -> Window:
-    """The published window with that fingerprint.
-
-    Raises:
-        StoreError: There is no such window.
-    """
-    return Window(key, as_of, store.get_json(kinds.WINDOW.key(day=as_of, window=key), WINDOW_FIELDS))
-
-
-def window_record(store: Store, as_of: date, key: str) -> Window:
-    """The manifest of a window, also of one whose files were removed: what its log entry tells of.
-
-    Raises:
-        StoreError: There is no such window, and never was.
-    """
-    if not store.exists(kinds.WINDOW.key(day=as_of, window=key)) and store.exists(
-        kinds.REMOVED_WINDOW.key(day=as_of, window=key)
-    ):
-        return Window(key, as_of, store.get_json(kinds.REMOVED_WINDOW.key(day=as_of, window=key), WINDOW_FIELDS))
-    return load_window(store, as_of, key)
-
-
-def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
-    """Reads a window's sessions and item index, verified against its manifest."""
-    return WindowData(
-        train=read_part(store, window, "train", zone),
-        validation=read_part(store, window, "validation", zone),
-        test=read_part(store, window, "test", zone),
-        index=read_index(store, window),
+    inputs = WindowInputs(
+        as_of=as_of,
+        revisions={day: revision.rev for day, revision in revisions.items()},
+        window=WindowRules.of(settings.window),
+        timezone=settings.timezone,
+        code=code_version("window"),
     )
+    key = fingerprint(inputs.as_dict())
+    times = stages or Stages()
+    n_clicks = sum(revision.rows for revision in revisions.values())
+
+    def build() -> Window:
+        with _SPLIT_BY[settings.window.engine](catalog, revisions, settings, as_of, starts, times) as split:
+            if not split.parts["train"].n_clicks:
+                raise WindowError(_nothing_left(as_of, found_days.validation_day, n_clicks, split.cleansing, settings))
+            window = _publish(store, key, inputs, split, n_clicks, found_days, times)
+        logger.info("Window of %s: %d accepted clicks (%s).", as_of, n_clicks, times)
+        return window
+
+    return store.once(kinds.WINDOW.key(day=as_of, window=key), Window, build)
 
 
 def split_for_judging(store: Store, settings: Settings, window: Window, n_days: int) -> WindowData:
@@ -178,40 +117,26 @@ def split_for_judging(store: Store, settings: Settings, window: Window, n_days: 
             "test": day_interval_us(window.as_of, settings.zone),
         }
         parts = {name: to_sessions(_whole_table(split.parts[name]), interval) for name, interval in targets.items()}
-    return WindowData(**parts, index=_item_index(items))
-
-
-def read_index(store: Store, window: Window) -> ItemIndex:
-    """Reads the items of a window's training clicks, verified."""
-    items = store.read_table(FileRecord.model_validate(window.manifest["items"]))
-    return _item_index(items)
-
-
-def read_part(store: Store, window: Window, name: str, zone: tzinfo) -> Sessions:
-    """Reads the sessions of one of `PARTS`, verified; targets of validation and test are the clicks of its day alone."""
-    table = store.read_table(FileRecord.model_validate(window.manifest["parts"][name]["file"]))
-    day = {"train": None, "validation": window.validation_day, "test": window.as_of}[name]
-    return to_sessions(table, day_interval_us(day, zone) if day else None)
+    return WindowData(parts.__getitem__, lambda: item_index(items))
 
 
 def window_table(window: Window) -> str:
     """The parts of a window as a table for people, and what cleansing and `window.longest` cost."""
     rows = []
     for name in PARTS:
-        part = window.manifest["parts"][name]
-        rows.append([name, part["clicks"], part["events"], part["sessions"], part["items"], part["first"], part["last"]])
+        part = window.parts[name]
+        rows.append([name, part.clicks, part.events, part.sessions, part.items, part.first, part.last])
     table = tabulate(rows, headers=["part", "clicks", "events", "sessions", "items", "first click", "last click"], intfmt=",")
-    table = f"{table}\n{describe_cleansing(window.manifest)}"
+    table = f"{table}\n{describe_cleansing(window)}"
     if window.validation_day != window.as_of - timedelta(days=1):
         table += f"\nValidated on {window.validation_day}, the newest day before {window.as_of} with accepted clicks."
-    too_long = window.manifest["cleansing"]["too_long"]
-    if not too_long or not too_long["sessions"]:
+    too_long, rules = window.cleansing.too_long, window.inputs.window
+    if not too_long or not too_long.sessions:
         return table
-    asked = window.manifest["inputs"]["window"]
-    done = {"drop": "dropped", "cut": "cut"}[asked["longest_action"]]
+    done = "cut" if rules.longest_action == "cut" else "dropped"
     return (
-        f"{table}\n{too_long['sessions']:,} sessions of more than {asked['longest']:,} clicks were {done}, "
-        f"{too_long['clicks_lost']:,} clicks lost (window.longest)."
+        f"{table}\n{too_long.sessions:,} sessions of more than {rules.longest:,} clicks were {done}, "
+        f"{too_long.clicks_lost:,} clicks lost (window.longest)."
     )
 
 
@@ -261,7 +186,7 @@ def _split_on_spark(
                 of_file = pq.read_schema(files[-1])
                 by_type.setdefault(_id_types(of_file), []).append(day)
         _require_one_id_type(by_type, as_of)
-        schema = pa.schema([(name, of_file.field(name).type) for name in _COLUMNS])
+        schema = pa.schema([(name, of_file.field(name).type) for name in Columns.CLICK])
         yield split_on_spark(files, schema, settings.window, scratch=scratch, stages=stages, **starts)
 
 
@@ -285,7 +210,7 @@ def _read(catalog: ClickCatalog, revisions: Mapping[date, Revision], as_of: date
     by_type: dict[str, list[date]] = {}
     for day, revision in revisions.items():
         with stages("read"):
-            clicks = catalog.read(revision, _COLUMNS, dictionaries=_COLUMNS[:2])
+            clicks = catalog.read(revision, Columns.CLICK, dictionaries=Columns.IDS)
         by_type.setdefault(_id_types(clicks.schema), []).append(day)
         if len(by_type) == 1:
             with stages("encode"):
@@ -296,7 +221,7 @@ def _read(catalog: ClickCatalog, revisions: Mapping[date, Revision], as_of: date
 
 
 def _id_types(schema: pa.Schema) -> str:
-    types = {name: schema.field(name).type for name in _COLUMNS[:2]}
+    types = {name: schema.field(name).type for name in Columns.IDS}
     return ", ".join(f"{name}: {t.value_type if pa.types.is_dictionary(t) else t}" for name, t in types.items())
 
 
@@ -309,17 +234,10 @@ def _require_one_id_type(by_type: Mapping[str, list[date]], as_of: date) -> None
         )
 
 
-def _not_of_the_window(settings: Settings) -> set[str]:
-    """Settings of the section `window` that its content doesn't depend on; they stay out of the fingerprint."""
-    without_limit = {"longest", "longest_action"} if settings.window.longest is None else set()
-    return {"max_missing_days", "engine", "spark_master", "spark_memory", *without_limit}
-
-
 def _publish(
     store: Store,
-    as_of: date,
     key: str,
-    inputs: Mapping[str, Any],
+    inputs: WindowInputs,
     split: Split,
     n_clicks: int,
     days: DaysOfWindow,
@@ -328,40 +246,30 @@ def _publish(
     with stages("index"):
         items = _item_table(split.parts["train"])
     with stages("write"):
-        described = {}
+        parts = {}
         for name in PARTS:
             part = split.parts[name]
-            file = store.publish(kinds.WINDOW_FILE.key(day=as_of, window=key, path=f"{name}.parquet"), _to_parquet(part))
-            described[name] = _describe(part) | {"file": file.as_dict()}
-        item_file = store.publish_table(kinds.WINDOW_FILE.key(day=as_of, window=key, path="items.parquet"), items)
-    manifest = {
-        "fingerprint": key,
-        "inputs": dict(inputs),
-        "validation_day": str(days.validation_day),
-        "missing_days": [str(day) for day in days.missing],
-        "clicks": n_clicks,
-        "cleansing": _describe_cleansing(split),
-        "parts": described,
-        "items": item_file.as_dict(),
-        "n_items": len(items),
-    }
-    try:
-        store.create_record(kinds.WINDOW.key(day=as_of, window=key), manifest)
-    except AlreadyExistsError:
-        logger.info("Another run published the same window (%s) meanwhile.", key)
-        return load_window(store, as_of, key)
-    return Window(key, as_of, manifest)
+            file = store.publish(kinds.WINDOW_FILE.key(day=inputs.as_of, window=key, path=f"{name}.parquet"), _to_parquet(part))
+            parts[name] = _part_record(part, file)
+        item_file = store.publish_table(kinds.WINDOW_FILE.key(day=inputs.as_of, window=key, path="items.parquet"), items)
+    return Window(
+        fingerprint=key,
+        inputs=inputs,
+        validation_day=days.validation_day,
+        missing_days=tuple(days.missing),
+        clicks=n_clicks,
+        cleansing=_cleansing_record(split),
+        parts=parts,
+        items=item_file,
+        n_items=len(items),
+    )
 
 
 def _item_table(train: Part) -> pa.Table:
     """The items of the training clicks with their support, most clicked first (ties: by id)."""
     support = train.support
     order = np.argsort(-support, kind="stable")[: np.count_nonzero(support)]
-    return pa.table({"item_id": train.item_ids.take(pa.array(order)), "support": pa.array(support[order])})
-
-
-def _item_index(items: pa.Table) -> ItemIndex:
-    return ItemIndex(plain_ids(items.column("item_id")), items.column("support").to_numpy())
+    return pa.table({Columns.ITEM: train.item_ids.take(pa.array(order)), "support": pa.array(support[order])})
 
 
 def _whole_table(part: Part) -> pa.Table:
@@ -377,35 +285,33 @@ def _to_parquet(part: Part) -> memoryview:
     return memoryview(sink.getvalue()).cast("B")
 
 
-def _describe(part: Part) -> Json:
+def _part_record(part: Part, file: FileRecord) -> PartRecord:
     first, last = (from_us(at).isoformat(timespec="seconds") for at in part.span_us) if part.span_us else (None, None)
-    return {
-        "clicks": part.n_clicks,
-        "events": part.n_clicks - part.n_sessions,
-        "sessions": part.n_sessions,
-        "items": int(np.count_nonzero(part.support)),
-        "first": first,
-        "last": last,
-    }
+    return PartRecord(
+        clicks=part.n_clicks,
+        events=part.n_clicks - part.n_sessions,
+        sessions=part.n_sessions,
+        items=int(np.count_nonzero(part.support)),
+        first=first,
+        last=last,
+        file=file,
+    )
 
 
-def _describe_cleansing(split: Split) -> Json:
-    found, test = split.cleansing, split.parts["test"]
-    return {
-        "before": asdict(found.before),
-        "too_long": asdict(found.too_long) if found.too_long else None,
-        "passes": [asdict(counts) for counts in found.passes],
-        "fair_items": found.fair_items,
-        "levels": [
-            {
-                "least_click": level.least_click,
-                "clicks": level.clicks,
-                "items": len(level.items),
-                "test_clicks": clicks_on(test, level.items),
-            }
-            for level in found.levels
-        ],
-    }
+def _cleansing_record(split: Split) -> CleansingRecord:
+    done, test = split.cleansing, split.parts["test"]
+    levels = (
+        LevelRecord(
+            least_click=level.least_click,
+            clicks=level.clicks,
+            items=len(level.items),
+            test_clicks=clicks_on(test, level.items),
+        )
+        for level in done.levels
+    )
+    return CleansingRecord(
+        before=done.before, too_long=done.too_long, passes=tuple(done.passes), fair_items=done.fair_items, levels=tuple(levels)
+    )
 
 
 def _nothing_left(as_of: date, validation_day: date, n_clicks: int, cleansing: Cleansing, settings: Settings) -> str:

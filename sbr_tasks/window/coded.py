@@ -15,11 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sbr_tasks.clicks.columns import Columns
+from sbr_tasks.window.ragged import Int64s, offsets_of, rows_of_runs
+
 BLOCK = 1 << 18
 """Clicks that are worked on at a time: what is made of them stays in the cache."""
 
 Int32s = npt.NDArray[np.int32]
-Int64s = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,9 @@ class CodedClicks:
         session = np.repeat(np.arange(first, first + len(inside) - 1, dtype=np.int32), np.diff(inside))
         return pa.table(
             {
-                "session_id": self.session_ids.take(pa.array(session)),
-                "item_id": self.item_ids.take(pa.array(self.items[start:stop])),
-                "clicked_at": pa.array(self.at_us[start:stop]).cast(pa.timestamp("us", tz="UTC")),
+                Columns.SESSION: self.session_ids.take(pa.array(session)),
+                Columns.ITEM: self.item_ids.take(pa.array(self.items[start:stop])),
+                Columns.TIME: pa.array(self.at_us[start:stop]).cast(pa.timestamp("us", tz="UTC")),
             }
         )
 
@@ -118,15 +120,15 @@ class Coder:
         """Takes a table with `session_id`, `item_id` and `clicked_at`; ids are integers, strings or dictionaries of strings."""
         if not len(clicks) and self._heads:
             return
-        heads, lengths = _runs(_one_array(clicks.column("session_id")))
+        heads, lengths = _runs(_one_array(clicks.column(Columns.SESSION)))
         self._heads.append(heads)
         self._lengths.append(lengths)
-        items = _one_array(clicks.column("item_id"))
+        items = _one_array(clicks.column(Columns.ITEM))
         if not pa.types.is_dictionary(items.type):
             items = items.dictionary_encode()
         self._items.append(items.indices.to_numpy())
         self._distinct.append(items.dictionary)
-        self._at_us.append(clicks.column("clicked_at").cast(pa.int64()).to_numpy())
+        self._at_us.append(clicks.column(Columns.TIME).cast(pa.int64()).to_numpy())
 
     def finish(self) -> CodedClicks:
         """All clicks, sessions in ascending order of their ids; at least one table must have been added."""
@@ -169,26 +171,10 @@ class Coder:
         return np.split(code, np.cumsum([len(ids) for ids in self._distinct[:-1]])), encoded.dictionary.take(pa.array(order))
 
 
-def offsets_of(lengths: Int64s) -> Int64s:
-    """Where runs of these lengths start when laid end to end, and where the last one ends; shape `(n + 1,)`."""
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets
-
-
 def _blocks(offsets: Int64s) -> Iterator[tuple[int, int]]:
     """Runs in groups of about `BLOCK` clicks: first and last + 1."""
     cuts = np.unique(np.searchsorted(offsets, np.arange(0, offsets[-1], BLOCK), side="right") - 1)
     return pairwise([*cuts.tolist(), len(offsets) - 1])
-
-
-def rows_of_runs(starts: Int64s, lengths: Int64s) -> npt.NDArray[np.integer[Any]]:
-    """The numbers of the rows of some runs, run by run; shape `(sum of lengths,)`."""
-    last = int((starts + lengths).max(initial=0))
-    dtype = np.int32 if last < np.iinfo(np.int32).max else np.int64
-    rows = np.repeat((starts - (np.cumsum(lengths) - lengths)).astype(dtype), lengths)
-    rows += np.arange(len(rows), dtype=dtype)
-    return rows
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from sbr_tasks.settings import WindowSettings
 from sbr_tasks.window.cleanse import MIN_CLICKS, Counts, Level, TooLong, cleanse_by_levels
-from sbr_tasks.window.coded import BLOCK, CodedClicks, offsets_of
+from sbr_tasks.window.coded import BLOCK, CodedClicks
 from sbr_tasks.window.parts import Cleansing, levels_to_try
+from sbr_tasks.window.ragged import offsets_of
 
 _Number = TypeVar("_Number", bound=np.number[Any])
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sbr_tasks.window.cleanse import Counts, Level, TooLong
-from sbr_tasks.window.coded import Int64s
+from sbr_tasks.window.ragged import Int64s
 
 
 class Part(Protocol):

@@ -9,6 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from sbr_tasks.clicks.columns import Columns
+from sbr_tasks.window.ragged import offsets_of
+
 Ids = npt.NDArray[Any]
 """Item ids as they were clicked: int64, or object (str)."""
 
@@ -50,9 +53,8 @@ class Sessions:
     def where(self, keep: npt.NDArray[np.bool_]) -> Sessions:
         """Some of the sessions, in the same order; `keep` has shape `(n_sessions,)`."""
         of_click = np.repeat(keep, self.lengths)
-        offsets = np.concatenate([[0], np.cumsum(self.lengths[keep])]).astype(np.int64)
         ended_us = None if self.last_click_us is None else self.last_click_us[keep]
-        return Sessions(offsets, self.item_ids[of_click], self.is_target[of_click], ended_us)
+        return Sessions(offsets_of(self.lengths[keep]), self.item_ids[of_click], self.is_target[of_click], ended_us)
 
 
 class ItemIndex:
@@ -118,13 +120,13 @@ def to_sessions(clicks: pa.Table, target_interval: tuple[int, int] | None = None
         clicks: With session_id, item_id and clicked_at, in the order that `Sessions` keeps.
         target_interval: Half open, microseconds since 1970: the clicks inside it may be targets. None: all may.
     """
-    codes = clicks.column("session_id").combine_chunks().dictionary_encode().indices.to_numpy()
+    codes = clicks.column(Columns.SESSION).combine_chunks().dictionary_encode().indices.to_numpy()
     starts = np.flatnonzero(np.diff(codes)) + 1 if len(codes) else np.empty(0, np.int64)
     offsets = (np.concatenate([[0], starts, [len(codes)]]) if len(codes) else np.zeros(1)).astype(np.int64)
-    at_us = clicks.column("clicked_at").cast(pa.int64()).to_numpy()
+    at_us = clicks.column(Columns.TIME).cast(pa.int64()).to_numpy()
     start, end = target_interval or (np.iinfo(np.int64).min, np.iinfo(np.int64).max)
     is_target = (at_us >= start) & (at_us < end)
-    return Sessions(offsets, plain_ids(clicks.column("item_id")), is_target, at_us[offsets[1:] - 1])
+    return Sessions(offsets, plain_ids(clicks.column(Columns.ITEM)), is_target, at_us[offsets[1:] - 1])
 
 
 def plain_ids(ids: pa.ChunkedArray) -> Ids:

@@ -25,11 +25,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.errors import SparkError, WindowError
 from sbr_tasks.settings import WindowSettings
 from sbr_tasks.window.cleanse import Keep, cleanse, cleanse_by_levels, counts_of, in_order, limit_length, split
-from sbr_tasks.window.coded import Int64s
 from sbr_tasks.window.parts import Cleansing, Split, levels_to_try
+from sbr_tasks.window.ragged import Int64s
 from sbr_tasks.window.stages import Stages
 
 if TYPE_CHECKING:
@@ -73,15 +74,15 @@ class SparkPart:
         n_clicks = n_sessions = 0
         spans: list[int] = []
         last_session: Any = None
-        ids, counts = [pa.array([], schema.field("item_id").type)], [np.empty(0, np.int64)]
+        ids, counts = [pa.array([], schema.field(Columns.ITEM).type)], [np.empty(0, np.int64)]
         for table in _tables(files, schema, _ROWS_AT_ONCE):
             n_clicks += len(table)
-            sessions = table.column("session_id").chunk(0)
+            sessions = table.column(Columns.SESSION).chunk(0)
             n_sessions += pc.not_equal(sessions[1:], sessions[:-1]).true_count + (sessions[0] != last_session)
             last_session = sessions[-1]
-            times = table.column("clicked_at").cast(pa.int64()).to_numpy()
+            times = table.column(Columns.TIME).cast(pa.int64()).to_numpy()
             spans += [int(times.min()), int(times.max())]
-            counted = table.column("item_id").chunk(0).value_counts()
+            counted = table.column(Columns.ITEM).chunk(0).value_counts()
             ids.append(counted.field("values"))
             counts.append(counted.field("counts").to_numpy())
         items = pa.concat_arrays(ids).dictionary_encode()
@@ -237,9 +238,9 @@ def _read(session: SparkSession, files: Sequence[Path]) -> nw.LazyFrame[Any]:
 
     paths = [f"file://{_PATTERN.sub(_ESCAPED, str(file))}" for file in files]
     columns = (
-        spark.col("session_id").alias("session"),
-        spark.col("item_id").alias("item"),
-        spark.unix_micros("clicked_at").alias("clicked_at"),
+        spark.col(Columns.SESSION).alias("session"),
+        spark.col(Columns.ITEM).alias("item"),
+        spark.unix_micros(Columns.TIME).alias("clicked_at"),
         # Clicks with equal times are of one day, so of one file, whose rows are in the order of the source.
         spark.col("_metadata.row_index").alias("place"),
     )

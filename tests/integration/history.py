@@ -15,8 +15,8 @@ from sbr_tasks.registry.scoring import BASELINES
 from sbr_tasks.registry.serving import served
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
-from sbr_tasks.window.build import load_window
 from sbr_tasks.window.coverage import coverage_notes
+from sbr_tasks.window.record import load_window
 
 
 def assert_explained(entries: Sequence[Entry], settings: Settings, windows: Store | None = None) -> None:
@@ -44,7 +44,7 @@ def assert_explained(entries: Sequence[Entry], settings: Settings, windows: Stor
             live_day=state.champion_day,
             settings=settings.gate,
         )
-        notes = coverage_notes(load_window(windows, entry.as_of, entry.window).manifest) if windows else ()
+        notes = coverage_notes(load_window(windows, entry.as_of, entry.window)) if windows else ()
         assert (entry.outcome, entry.reasons) == (decision.outcome, (*decision.reasons, *notes))
         assert entry.champion == (entry.version if decision.outcome.moves_champion else state.champion)
 

@@ -15,8 +15,9 @@ from sbr_tasks.registry.scoring import BASELINES, Score
 from sbr_tasks.registry.versions import load_version
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Store
-from sbr_tasks.window.build import Window
+from sbr_tasks.window.record import Window
 from sbr_tasks.wish import Wish
+from tests.records import version_record_of, window_record_of
 
 WAIT_S = 120
 FIRST_DAY = date(2020, 1, 1)
@@ -46,33 +47,18 @@ def decide(settings: Settings, name: str) -> None:
 def write_version(store: Store, name: str) -> None:
     """Puts a version into the store; no model is in its files."""
     files = {"saved_model.pb": f"graph of {name}", "variables/variables.index": f"variables of {name}"}
-    records = {file: store.publish(f"models/{name}/{file}", text.encode()).as_dict() for file, text in files.items()}
-    manifest = {
-        "name": name,
-        "fingerprint": name,
-        "as_of": name[:10],
-        "window": name,
-        "inputs": {"model": {}, "training": {}},
-        "curve": [],
-        "best_epoch": 0,
-        "took_s": 1.5,
-        "trained_at": "2020-06-01T00:00:00+00:00",
-        "lineage": {"git_revision": None, "packages": {}},
-        "files": {"weights": store.publish(f"models/{name}/weights", name.encode()).as_dict()},
-        "optimizer": store.publish(f"models/{name}/optimizer.npz", name.encode()).as_dict(),
-        "saved_model": records,
-    }
-    store.create_record(f"models/{name}/manifest.json", manifest)
+    version = version_record_of(
+        name,
+        files={"weights": store.publish(f"models/{name}/weights", name.encode())},
+        optimizer=store.publish(f"models/{name}/optimizer.npz", name.encode()),
+        saved_model={file: store.publish(f"models/{name}/{file}", text.encode()) for file, text in files.items()},
+    )
+    store.create_record(f"models/{name}/manifest.json", version.as_dict())
 
 
 def window_of(name: str) -> Window:
     """The window that a version was trained on, whose test has no click that anything could be noted on."""
-    manifest = {
-        "inputs": {"window": {"cleanse": "training"}},
-        "parts": {"test": {"clicks": 0}},
-        "cleansing": {"levels": [{"least_click": 1, "test_clicks": 0}]},
-    }
-    return Window(name, date.fromisoformat(name[:10]), manifest)
+    return window_record_of(date.fromisoformat(name[:10]), name)
 
 
 def metrics_of(name: str, on: str) -> Metrics:

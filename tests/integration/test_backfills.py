@@ -17,7 +17,7 @@ from sbr_tasks.registry.log import Decision, Entry, LogState, Rollback, fold
 from sbr_tasks.registry.versions import load_version, version_names
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import FileRecord, Store
-from sbr_tasks.window.build import load_window
+from sbr_tasks.window.record import load_window
 from tools.wait import wait_for
 
 from .conftest import Json, Platform
@@ -234,17 +234,17 @@ def announced(platform: Platform) -> list[Json]:
 def last_training_click(store: Store, name: str) -> date:
     """The UTC day of the last click that a version, or one that it goes on from, was trained on."""
     version = load_version(store, name)
-    part = load_window(store, version.as_of, version.window).manifest["parts"]["train"]
+    part = load_window(store, version.as_of, version.window).parts["train"]
     clicked_at = store.read_table(FileRecord.model_validate(part["file"])).column("clicked_at")
     last: datetime = pc.max(clicked_at).as_py()
-    parent = version.manifest["inputs"]["parent"]
+    parent = version.inputs.parent
     return max(last.date(), last_training_click(store, parent)) if parent else last.date()
 
 
 def weights_of(shop: Path) -> dict[str, dict[str, str]]:
     """The hash of each file of each version."""
     store = store_of(shop)
-    versions = {name: load_version(store, name).manifest["files"] for name in version_names(store)}
+    versions = {name: load_version(store, name).files for name in version_names(store)}
     return {name: {file: record["sha256"] for file, record in files.items()} for name, files in versions.items()}
 
 

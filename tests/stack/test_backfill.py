@@ -48,7 +48,7 @@ def test_a_week_side_by_side_on_two_workers_gives_the_models_of_one_day_after_th
     decisions = Counter(getattr(entry, "as_of", None) for entry in entries)
     assert {day: decisions[day] for day in WEEK} == dict.fromkeys(WEEK, 1)
     for day in WEEK:
-        files = [load_version(where, versions[day]).manifest["files"] for where in (store, plain)]
+        files = [load_version(where, versions[day]).files for where in (store, plain)]
         assert files[0] == files[1], day
     assert_explained(entries, settings, store)
     assert_projections_follow(store, settings)

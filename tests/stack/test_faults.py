@@ -55,7 +55,7 @@ def decided_on_the_same_model(
     [undisturbed] = decisions_on(day, plain)
     assert decision.version == undisturbed.version
     assert decision.challenger_metrics == undisturbed.challenger_metrics
-    files = [load_version(where, decision.version).manifest["files"] for where in (store, plain)]
+    files = [load_version(where, decision.version).files for where in (store, plain)]
     assert files[0] == files[1]
     assert_explained(entries, settings, store)
     assert_projections_follow(store, settings)

@@ -12,6 +12,7 @@ from sbr_tasks.settings import load_settings
 from sbr_tasks.store import (
     FileRecord,
     NumberedLog,
+    Record,
     Store,
     code_version,
     content_hash,
@@ -74,9 +75,44 @@ def test_concurrent_appends_lose_nothing(store: Store) -> None:
 
 def test_record_is_read_as_it_was_written(store: Store) -> None:
     store.create_record("models/x/manifest.json", {"b": (1, 2.5), "a": {3: None}, "é": "ü"})
-    assert store.get_json("models/x/manifest.json", ["a", "b"]) == {"a": {"3": None}, "b": [1, 2.5], "é": "ü"}
+    assert store.get_json("models/x/manifest.json") == {"a": {"3": None}, "b": [1, 2.5], "é": "ü"}
     with pytest.raises(AlreadyExistsError):
         store.create_record("models/x/manifest.json", {})
+
+
+class Made(Record):
+    """A record of a file."""
+
+    file: FileRecord
+
+
+def test_record_is_made_once_and_again_where_it_can_not_be_used(store: Store) -> None:
+    made: list[str] = []
+
+    def make() -> Made:
+        made.append("made")
+        return Made(file=store.publish("models/x/file", b"content"))
+
+    record = store.once("models/x/manifest.json", Made, make)
+    assert store.once("models/x/manifest.json", Made, make, check=lambda one: store.read(one.file)) == record
+    assert len(made) == 1
+    store.replace(record.file.key, b"damaged")
+    assert store.once("models/x/manifest.json", Made, make) == record, "nobody asked whether its file is whole"
+    with pytest.raises(DamagedError):
+        store.read(record.file)
+    store.delete(record.file.key)
+    assert store.once("models/x/manifest.json", Made, make, check=lambda one: store.read(one.file)) == record
+    assert (len(made), store.read(record.file)) == (2, b"content")
+
+
+def test_record_that_another_run_made_first_wins(store: Store) -> None:
+    first = Made(file=FileRecord(key="first", size=0, sha256=""))
+
+    def make() -> Made:
+        store.create_record("models/x/manifest.json", first.as_dict())
+        return Made(file=FileRecord(key="second", size=0, sha256=""))
+
+    assert store.once("models/x/manifest.json", Made, make) == first
 
 
 def test_record_under_another_key_is_refused(store: Store) -> None:
@@ -108,7 +144,7 @@ def test_record_under_another_key_is_refused(store: Store) -> None:
 def test_whatever_takes_the_place_of_a_record_is_damage_in_one_line(store: Store, content: bytes) -> None:
     store.put_new("log/00000001.json", content)
     with pytest.raises(DamagedError, match=r"log/00000001\.json is damaged: ") as caught:
-        store.get_json("log/00000001.json", ["day"])
+        store.get_json("log/00000001.json")
     assert len(str(caught.value).splitlines()) == 1
 
 

@@ -4,58 +4,86 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from tabulate import tabulate
 
-from sbr_tasks.clicks.catalog import ClickCatalog, DayState, Revision
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.clicks.columns import Columns
+from sbr_tasks.clicks.commits import Revision
 from sbr_tasks.days import describe_days, window_days
-from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
+from sbr_tasks.errors import DamagedError, DayError
 from sbr_tasks.plain_text import percent
-from sbr_tasks.report.profile.numbers import LONG_HOURS, ProfileBuilder
+from sbr_tasks.report.profile.numbers import LONG_HOURS, Cleansed, CleansedLevel, Numbers, ProfileBuilder
 from sbr_tasks.report.profile.plots import PLOTS, draw_plots
 from sbr_tasks.report.profile.style import to_element
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Json, Store, code_version, fingerprint, kinds, to_json
+from sbr_tasks.store import FileRecord, Record, Store, code_version, fingerprint, kinds, to_json
 from sbr_tasks.window.cleanse import MIN_CLICKS
 from sbr_tasks.window.coded import Coder
 from sbr_tasks.window.memory import cleanse_coded, cleanse_coded_by_levels, counts_of_coded
+from sbr_tasks.window.record import Window
 
 logger = logging.getLogger(__name__)
 
-_COLUMNS = ("session_id", "item_id", "clicked_at")
 _LEVELS = range(1, 11)
 _MAX_CLICKS_TO_CLEANSE = 50_000_000
 """Cleansing them takes about a gigabyte; more may be a window that Spark makes because this machine can't hold it."""
-_FIELDS = ("inputs", "missing_days", "numbers", "plots")
 
 
-@dataclass(frozen=True)
-class Profile:
+class PlotRecord(Record):
+    """One plot, twice."""
+
+    title: str
+    svg: FileRecord
+    png: FileRecord
+
+
+class ProfileInputs(Record):
+    """What a profile is made of; its fingerprint stands for them.
+
+    Attributes:
+        as_of: The last day of its window.
+        days: Length of the window.
+        shortest: Fewest clicks of a session that cleansing keeps.
+        revisions: The revision of each day's clicks.
+        missing_days: Days without accepted clicks.
+        timezone: Time zone of the hours.
+        code: Version of the code that makes profiles.
+    """
+
+    as_of: date
+    days: int
+    shortest: int
+    revisions: Mapping[date, str]
+    missing_days: tuple[date, ...]
+    timezone: str
+    code: str
+
+
+class Profile(Record):
     """A published profile.
 
     Attributes:
-        fingerprint: Stands for its inputs: revisions, time zone and code.
-        as_of: The last day of its window.
-        manifest: Inputs, numbers, and records of the plots' files.
+        fingerprint: Stands for its inputs.
+        inputs: Revisions, time zone and code.
+        missing_days: Days without accepted clicks.
+        numbers: What a modeller asks of the clicks.
+        plots: By name.
     """
 
     fingerprint: str
-    as_of: date
-    manifest: Json
-
-    @property
-    def numbers(self) -> Json:
-        """See `ProfileBuilder.numbers`."""
-        return dict(self.manifest["numbers"])
+    inputs: ProfileInputs
+    missing_days: tuple[date, ...]
+    numbers: Numbers
+    plots: Mapping[str, PlotRecord]
 
     @property
     def key(self) -> str:
-        """The key of its manifest in the store."""
-        return kinds.PROFILE.key(day=self.as_of, profile=self.fingerprint)
+        """The key of its record in the store."""
+        return kinds.PROFILE.key(day=self.inputs.as_of, profile=self.fingerprint)
 
 
 def profile_window(store: Store, settings: Settings, as_of: date) -> Profile:
@@ -82,83 +110,69 @@ def profile_window(store: Store, settings: Settings, as_of: date) -> Profile:
     return _profile(store, as_of, settings.window.days, settings.window.shortest, revisions, missing, settings.timezone)
 
 
-def profile_of_window(store: Store, as_of: date, manifest: Mapping[str, Json]) -> Profile:
+def profile_of_window(store: Store, window: Window) -> Profile:
     """The profile of the clicks that a window was built from, even if other ones were accepted since.
-
-    Args:
-        store: Has the clicks.
-        as_of: The day that the window ends with.
-        manifest: The window's.
 
     Raises:
         DamagedError: A revision, or its file, is missing or damaged.
     """
-    days, inputs = ClickCatalog(store).days(), manifest["inputs"]
-    named = {date.fromisoformat(day): rev for day, rev in inputs["revisions"].items()}
-    revisions = {day: _find(days.get(day, DayState()), day, rev) for day, rev in sorted(named.items())}
-    window = inputs["window"]
-    missing = [date.fromisoformat(day) for day in manifest["missing_days"]]
-    return _profile(store, as_of, int(window["days"]), int(window["shortest"]), revisions, missing, str(inputs["timezone"]))
+    days, inputs = ClickCatalog(store).days(), window.inputs
+    revisions = {day: _find(days.get(day, DayState()), day, rev) for day, rev in sorted(inputs.revisions.items())}
+    rules = inputs.window
+    return _profile(store, window.as_of, rules.days, rules.shortest, revisions, window.missing_days, inputs.timezone)
 
 
-def find_profile(store: Store, as_of: date, inputs: Mapping[str, Json]) -> Profile | None:
+def find_profile(store: Store, window: Window) -> Profile | None:
     """The profile that was made of the clicks of a window; None where there is none. Unlike `profile_of_window` it makes none.
 
-    Args:
-        store: Has the profiles.
-        as_of: The day that the window ends with.
-        inputs: Those of the window's manifest.
-
     Raises:
-        DamagedError: A profile's manifest is damaged.
+        DamagedError: A profile's record is damaged.
     """
-    parsed = [kinds.PROFILE.parse(key) for key in store.keys(kinds.PROFILE.folder(day=as_of))]
-    profiles = [_load(store, as_of, fields["profile"]) for fields in parsed if fields]
-    wanted = (inputs["revisions"], inputs["timezone"])
-    return next(
-        (one for one in profiles if (one.manifest["inputs"]["revisions"], one.manifest["inputs"]["timezone"]) == wanted), None
-    )
+    keys = [key for key in store.keys(kinds.PROFILE.folder(day=window.as_of)) if kinds.PROFILE.parse(key)]
+    wanted = (window.inputs.revisions, window.inputs.timezone)
+    profiles = (store.get_record(key, Profile) for key in keys)
+    return next((one for one in profiles if (one.inputs.revisions, one.inputs.timezone) == wanted), None)
 
 
 def inline_plots(store: Store, profile: Profile) -> list[tuple[str, str]]:
     """Title and SVG element of each plot, for an HTML page."""
-    plots = [profile.manifest["plots"][name] for name in PLOTS]
-    return [(plot["title"], to_element(store.read(FileRecord.model_validate(plot["svg"])))) for plot in plots]
+    plots = [profile.plots[name] for name in PLOTS]
+    return [(plot.title, to_element(store.read(plot.svg))) for plot in plots]
 
 
 def write_files(store: Store, profile: Profile, folder: Path) -> list[Path]:
     """Writes the numbers (`profile.json`) and all plots (`NAME.svg`, `NAME.png`) into a folder, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
-    contents = {"profile.json": to_json(profile.numbers)}
-    for name, plot in profile.manifest["plots"].items():
-        contents |= {f"{name}.{kind}": store.read(FileRecord.model_validate(plot[kind])) for kind in ("svg", "png")}
+    contents = {"profile.json": to_json(profile.numbers.as_dict())}
+    for name, plot in profile.plots.items():
+        contents |= {f"{name}.svg": store.read(plot.svg), f"{name}.png": store.read(plot.png)}
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     return [folder / name for name in contents]
 
 
-def key_numbers(numbers: Json) -> dict[str, str]:
+def key_numbers(numbers: Numbers) -> dict[str, str]:
     """The few numbers that people ask for first, in words."""
-    length, popularity, hours = numbers["session_length"], numbers["popularity"], numbers["hours"]
-    quantiles = length["quantiles"]
-    last = numbers["days"][-1]
+    length, popularity, hours = numbers.session_length, numbers.popularity, numbers.hours
+    quantiles = length.quantiles
+    last = numbers.days[-1]
     busiest = max(range(24), key=hours.__getitem__)
     found = {
-        "days": f"{len(numbers['days']):,}",
-        "clicks": f"{numbers['clicks']:,}",
-        "sessions": f"{numbers['sessions']:,}",
-        "items": f"{numbers['items']:,}",
-        "clicks per session": f"{length['mean']:.2f} on average, {length['longest']:,} at most",
-        "one-click sessions": percent(length["share_of_one_click"]),
-        f"sessions longer than {LONG_HOURS} hours": percent(numbers["session_span"][f"share_over_{LONG_HOURS}_hours"]),
+        "days": f"{len(numbers.days):,}",
+        "clicks": f"{numbers.clicks:,}",
+        "sessions": f"{numbers.sessions:,}",
+        "items": f"{numbers.items:,}",
+        "clicks per session": f"{length.mean:.2f} on average, {length.longest:,} at most",
+        "one-click sessions": percent(length.share_of_one_click),
+        f"sessions longer than {LONG_HOURS} hours": percent(numbers.session_span.share_over_24_hours),
         **{f"{100 * float(q):g}% of sessions have at most": _clicks(most) for q, most in quantiles.items()},
-        "clicks on the top 1% of items": percent(popularity["share_of_top_percent"]["1"]),
-        "clicks on the top 10% of items": percent(popularity["share_of_top_percent"]["10"]),
-        "busiest hour": f"{busiest:02d}:00, {percent(hours[busiest] / numbers['clicks'])} of clicks",
+        "clicks on the top 1% of items": percent(popularity.share_of_top_percent["1"]),
+        "clicks on the top 10% of items": percent(popularity.share_of_top_percent["10"]),
+        "busiest hour": f"{busiest:02d}:00, {percent(hours[busiest] / numbers.clicks)} of clicks",
     }
-    if last["new_items"] is not None:
-        share = last["clicks_on_new_items"] / last["clicks"]
-        found[f"new items on {last['day']}"] = f"{last['new_items']:,}, {percent(share)} of the day's clicks"
+    if last.new_items is not None and last.clicks_on_new_items is not None:
+        share = last.clicks_on_new_items / last.clicks
+        found[f"new items on {last.day}"] = f"{last.new_items:,}, {percent(share)} of the day's clicks"
     return found
 
 
@@ -169,10 +183,10 @@ def _clicks(n: int) -> str:
 def profile_table(profile: Profile) -> str:
     """The key numbers as a table for people, and what cleansing keeps."""
     numbers = profile.numbers
-    missing = describe_days([date.fromisoformat(day) for day in profile.manifest["missing_days"]])
+    missing = describe_days(profile.missing_days)
     shown = {**key_numbers(numbers), **({"missing days": missing} if missing else {})}
     table = tabulate(list(shown.items()), disable_numparse=True, tablefmt="plain")
-    if numbers["cleansing"] is None:
+    if numbers.cleansing is None:
         return table
     kept = tabulate(cleansing_rows(numbers), headers=CLEANSING_HEADERS, disable_numparse=True, stralign="right")
     return f"{table}\n\nClicks and items to train on that cleansing keeps, by window.least_click:\n\n{kept}"
@@ -181,25 +195,25 @@ def profile_table(profile: Profile) -> str:
 CLEANSING_HEADERS = ("least_click", "clicks", "", "items", "")
 
 
-def cleansing_rows(numbers: Json) -> list[tuple[str, ...]]:
+def cleansing_rows(numbers: Numbers) -> list[tuple[str, ...]]:
     """For each `least_click`, the clicks and the items that cleansing keeps, as numbers and shares; empty where not counted."""
-    cleansing = numbers["cleansing"]
+    cleansing = numbers.cleansing
     if cleansing is None:
         return []
-    all_clicks, all_items = cleansing["clicks"], cleansing["items"]
+    all_clicks, all_items = cleansing.clicks, cleansing.items
     return [
         (
-            str(level["least_click"]),
-            f"{level['clicks']:,}",
-            percent(level["clicks"] / max(1, all_clicks)),
-            f"{level['items']:,}",
-            percent(level["items"] / max(1, all_items)),
+            str(level.least_click),
+            f"{level.clicks:,}",
+            percent(level.clicks / max(1, all_clicks)),
+            f"{level.items:,}",
+            percent(level.items / max(1, all_items)),
         )
-        for level in cleansing["levels"]
+        for level in cleansing.levels
     ]
 
 
-def _cleansing(catalog: ClickCatalog, as_of: date, revisions: Mapping[date, Revision], shortest: int) -> Json | None:
+def _cleansing(catalog: ClickCatalog, as_of: date, revisions: Mapping[date, Revision], shortest: int) -> Cleansed | None:
     """What cleansing keeps of the clicks to train on, those before the validation day; None where they are too many."""
     earlier = [day for day in sorted(revisions) if day < as_of]
     before = [revisions[day] for day in earlier[:-1]]  # the last of them validates
@@ -207,15 +221,17 @@ def _cleansing(catalog: ClickCatalog, as_of: date, revisions: Mapping[date, Revi
         return None
     coder = Coder()
     for revision in before:
-        coder.add(catalog.read(revision, _COLUMNS, dictionaries=_COLUMNS[:2]))
+        coder.add(catalog.read(revision, Columns.CLICK, dictionaries=Columns.IDS))
     clicks, _ = cleanse_coded(coder.finish(), shortest=MIN_CLICKS, least_click=1)  # as a window drops sessions of one click
     counts = counts_of_coded(clicks)
     _, _, levels = cleanse_coded_by_levels(clicks, shortest=shortest, levels=_LEVELS)
-    return {
-        "clicks": counts.clicks,
-        "items": counts.items,
-        "levels": [{"least_click": level.least_click, "clicks": level.clicks, "items": len(level.items)} for level in levels],
-    }
+    return Cleansed(
+        clicks=counts.clicks,
+        items=counts.items,
+        levels=tuple(
+            CleansedLevel(least_click=level.least_click, clicks=level.clicks, items=len(level.items)) for level in levels
+        ),
+    )
 
 
 def _find(state: DayState, day: date, rev: str) -> Revision:
@@ -223,7 +239,7 @@ def _find(state: DayState, day: date, rev: str) -> Revision:
         return state.accepted
     if rev not in state.decided:
         raise DamagedError(f"Expected a commit that names revision {rev} of {day}, which a window was built from; found none.")
-    return Revision(day=day, **state.decided[rev]["revision"])
+    return state.decided[rev].revision
 
 
 def _profile(
@@ -235,47 +251,33 @@ def _profile(
     missing: Sequence[date],
     timezone: str,
 ) -> Profile:
-    inputs = {
-        "as_of": str(as_of),
-        "days": n_days,
-        "shortest": shortest,
-        "revisions": {str(day): revision.rev for day, revision in revisions.items()},
-        "missing_days": [str(day) for day in missing],
-        "timezone": timezone,
-        "code": code_version("report/profile", "window"),
-    }
-    key = fingerprint(inputs)
-    if store.exists(kinds.PROFILE.key(day=as_of, profile=key)):
-        logger.info("The window of %s already has a data profile (%s).", as_of, key)
-        return _load(store, as_of, key)
-    catalog, builder = ClickCatalog(store), ProfileBuilder(ZoneInfo(timezone))
+    inputs = ProfileInputs(
+        as_of=as_of,
+        days=n_days,
+        shortest=shortest,
+        revisions={day: revision.rev for day, revision in revisions.items()},
+        missing_days=tuple(missing),
+        timezone=timezone,
+        code=code_version("report/profile", "window"),
+    )
+    key = fingerprint(inputs.as_dict())
+    return store.once(kinds.PROFILE.key(day=as_of, profile=key), Profile, lambda: _make(store, key, inputs, revisions))
+
+
+def _make(store: Store, key: str, inputs: ProfileInputs, revisions: Mapping[date, Revision]) -> Profile:
+    catalog, builder = ClickCatalog(store), ProfileBuilder(ZoneInfo(inputs.timezone))
     for day, revision in revisions.items():
-        builder.add(day, catalog.read(revision, _COLUMNS))
-    numbers = builder.numbers() | {"cleansing": _cleansing(catalog, as_of, revisions, shortest)}
-    folder = kinds.PROFILE_FILE.folder(day=as_of, profile=key)
+        builder.add(day, catalog.read(revision, Columns.CLICK))
+    cleansing = _cleansing(catalog, inputs.as_of, revisions, inputs.shortest)
+    numbers = builder.numbers().model_copy(update={"cleansing": cleansing})
+    folder = kinds.PROFILE_FILE.folder(day=inputs.as_of, profile=key)
     plots = {
-        name: {
-            "title": plot.title,
-            "svg": store.publish(f"{folder}/{name}.svg", plot.svg).as_dict(),
-            "png": store.publish(f"{folder}/{name}.png", plot.png).as_dict(),
-        }
-        for name, plot in draw_plots(numbers, timezone=timezone).items()
+        name: PlotRecord(
+            title=plot.title,
+            svg=store.publish(f"{folder}/{name}.svg", plot.svg),
+            png=store.publish(f"{folder}/{name}.png", plot.png),
+        )
+        for name, plot in draw_plots(numbers, timezone=inputs.timezone).items()
     }
-    manifest = {
-        "fingerprint": key,
-        "inputs": inputs,
-        "missing_days": inputs["missing_days"],
-        "numbers": numbers,
-        "plots": plots,
-    }
-    try:
-        store.create_record(kinds.PROFILE.key(day=as_of, profile=key), manifest)
-    except AlreadyExistsError:
-        logger.info("Another run published the same profile (%s) meanwhile.", key)
-        return _load(store, as_of, key)
-    logger.info("Profiled the clicks of the window of %s.", as_of)
-    return Profile(key, as_of, manifest)
-
-
-def _load(store: Store, as_of: date, key: str) -> Profile:
-    return Profile(key, as_of, store.get_json(kinds.PROFILE.key(day=as_of, profile=key), _FIELDS))
+    logger.info("Profiled the clicks of the window of %s.", inputs.as_of)
+    return Profile(fingerprint=key, inputs=inputs, missing_days=inputs.missing_days, numbers=numbers, plots=plots)

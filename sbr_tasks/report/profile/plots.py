@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from sbr_tasks.report.profile.numbers import Numbers
 from sbr_tasks.report.profile.style import BLUE, ORANGE, STYLE, to_svg
-from sbr_tasks.store import Json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +24,7 @@ class Plot:
     png: bytes
 
 
-def draw_plots(numbers: Json, *, timezone: str) -> dict[str, Plot]:
+def draw_plots(numbers: Numbers, *, timezone: str) -> dict[str, Plot]:
     """All plots of a profile, by name; equal numbers give equal bytes of SVG.
 
     Args:
@@ -49,21 +48,21 @@ def draw_plots(numbers: Json, *, timezone: str) -> dict[str, Plot]:
     return found
 
 
-def _by_day(numbers: Json, panels: list[Axes]) -> None:
-    days = [date.fromisoformat(day["day"]) for day in numbers["days"]]
+def _by_day(numbers: Numbers, panels: list[Axes]) -> None:
+    days = [day.day for day in numbers.days]
     for panel, what in zip(panels, ("clicks", "sessions", "items"), strict=True):
-        panel.bar(days, [day[what] for day in numbers["days"]], color=BLUE)  # type: ignore[arg-type]
+        panel.bar(days, [getattr(day, what) for day in numbers.days], color=BLUE)  # type: ignore[arg-type]
         panel.set_title(f"{what.capitalize()} per day")
         panel.set_ylabel(what)
         _thousands(panel.yaxis)
     _dates(panels[-1])
 
 
-def _session_lengths(numbers: Json, panels: list[Axes]) -> None:
+def _session_lengths(numbers: Numbers, panels: list[Axes]) -> None:
     (panel,) = panels
-    length = numbers["session_length"]
-    panel.loglog(length["clicks"], length["sessions"], "o", markersize=3, color=BLUE)
-    for (q, value), style in zip(length["quantiles"].items(), (":", "--", "-."), strict=True):
+    length = numbers.session_length
+    panel.loglog(length.clicks, length.sessions, "o", markersize=3, color=BLUE)
+    for (q, value), style in zip(length.quantiles.items(), (":", "--", "-."), strict=True):
         label = f"{100 * float(q):g}%: at most {value:,}"
         panel.axvline(value, color=ORANGE, linestyle=style, linewidth=1.3, label=label)
     panel.set_title("Session length, with quantiles", pad=24)
@@ -74,13 +73,13 @@ def _session_lengths(numbers: Json, panels: list[Axes]) -> None:
     _thousands(panel.yaxis)
 
 
-def _length_shares(numbers: Json, panels: list[Axes]) -> None:
+def _length_shares(numbers: Numbers, panels: list[Axes]) -> None:
     (panel,) = panels
-    length = numbers["session_length"]
+    length = numbers.session_length
     for what, color in (("sessions", BLUE), ("clicks", ORANGE)):
-        shares = length[f"share_of_{what}"]
-        panel.step(length["clicks"], shares, where="post", color=color, label=f"share of {what}")
-        panel.plot(length["clicks"][-1:], shares[-1:], ".", color=color)
+        shares = getattr(length, f"share_of_{what}")
+        panel.step(length.clicks, shares, where="post", color=color, label=f"share of {what}")
+        panel.plot(length.clicks[-1:], shares[-1:], ".", color=color)
     panel.set_xscale("log")
     panel.set_ylim(0, 1.03)
     panel.set_title("Cumulative share by session length")
@@ -91,14 +90,14 @@ def _length_shares(numbers: Json, panels: list[Axes]) -> None:
     _percents(panel.yaxis)
 
 
-def _popularity(numbers: Json, panels: list[Axes]) -> None:
+def _popularity(numbers: Numbers, panels: list[Axes]) -> None:
     one, all_before = panels
-    popularity = numbers["popularity"]
-    one.loglog(popularity["rank"], popularity["share"], color=BLUE)
+    popularity = numbers.popularity
+    one.loglog(popularity.rank, popularity.share, color=BLUE)
     one.set_title("Share of clicks by item rank")
     one.set_ylabel("share of clicks")
     _percents(one.yaxis)
-    all_before.semilogx(popularity["rank"], popularity["cumulative_share"], color=BLUE)
+    all_before.semilogx(popularity.rank, popularity.cumulative_share, color=BLUE)
     all_before.set_ylim(0, 1.03)
     all_before.set_title("Cumulative share of clicks by item rank")
     all_before.set_ylabel("cumulative share")
@@ -108,9 +107,9 @@ def _popularity(numbers: Json, panels: list[Axes]) -> None:
         _thousands(panel.xaxis)
 
 
-def _support(numbers: Json, panels: list[Axes]) -> None:
+def _support(numbers: Numbers, panels: list[Axes]) -> None:
     (panel,) = panels
-    panel.loglog(numbers["support"]["at_least"], numbers["support"]["items"], color=BLUE, drawstyle="steps-pre")
+    panel.loglog(numbers.support.at_least, numbers.support.items, color=BLUE, drawstyle="steps-pre")
     panel.set_title("Items by minimum number of clicks")
     panel.set_xlabel("minimum clicks per item")
     panel.set_ylabel("items")
@@ -118,15 +117,15 @@ def _support(numbers: Json, panels: list[Axes]) -> None:
     _thousands(panel.yaxis)
 
 
-def _new_items(numbers: Json, panels: list[Axes]) -> None:
+def _new_items(numbers: Numbers, panels: list[Axes]) -> None:
     items, share = panels
-    rest = numbers["days"][1:]
-    days = [date.fromisoformat(day["day"]) for day in rest]
-    items.bar(days, [day["new_items"] for day in rest], color=BLUE)  # type: ignore[arg-type]
+    rest = numbers.days[1:]
+    days = [day.day for day in rest]
+    items.bar(days, [day.new_items for day in rest], color=BLUE)  # type: ignore[arg-type]
     items.set_title("New items per day (not clicked earlier in the window)")
     items.set_ylabel("new items")
     _thousands(items.yaxis)
-    share.bar(days, [day["clicks_on_new_items"] / day["clicks"] for day in rest], color=ORANGE)  # type: ignore[arg-type]
+    share.bar(days, [(day.clicks_on_new_items or 0) / day.clicks for day in rest], color=ORANGE)  # type: ignore[arg-type]
     share.set_title("Share of clicks on new items")
     share.set_ylabel("share of clicks")
     _percents(share.yaxis)
@@ -134,16 +133,16 @@ def _new_items(numbers: Json, panels: list[Axes]) -> None:
         _dates(panel)
 
 
-def _hours(numbers: Json, panels: list[Axes]) -> None:
+def _hours(numbers: Numbers, panels: list[Axes]) -> None:
     (panel,) = panels
-    panel.bar(range(24), [clicks / numbers["clicks"] for clicks in numbers["hours"]], color=BLUE)
+    panel.bar(range(24), [clicks / numbers.clicks for clicks in numbers.hours], color=BLUE)
     panel.set_title("Clicks by hour of day")
     panel.set_ylabel("share of clicks")
     panel.set_xticks(range(0, 24, 2))
     _percents(panel.yaxis)
 
 
-PLOTS: dict[str, tuple[str, int, float, Callable[[Json, list[Axes]], None]]] = {
+PLOTS: dict[str, tuple[str, int, float, Callable[[Numbers, list[Axes]], None]]] = {
     "by_day": ("Clicks, sessions and items per day", 3, 6.5, _by_day),
     "session_lengths": ("Session length", 1, 3.6, _session_lengths),
     "length_shares": ("Cumulative share of sessions and clicks by session length", 1, 3.6, _length_shares),

@@ -153,7 +153,7 @@ def test_a_decision_leads_to_its_versions_page(page_of: PageOf, shop: Path) -> N
     titles = ["Decision", "Comparison", "By session length", "What changed since the previous run", "Learning curve", "Window"]
     for title in [*titles, "Validation", "Data profile, before cleansing", "Settings and lineage"]:
         frame.get_by_role("heading", name=title, exact=True).first.wait_for()
-    n_epochs = len(load_version(store_of(shop), name).manifest["curve"])
+    n_epochs = len(load_version(store_of(shop), name).curve)
     assert frame.get_by_role("region", name="Epochs").locator("tbody tr").count() == n_epochs
     assert frame.locator("#training svg").count() == 3
     assert frame.locator(".gallery svg").count() == 7

@@ -105,7 +105,7 @@ def test_run_with_a_setting_of_its_own_that_promotes_nothing(platform: Platform,
     assert told["reasons"][-1] == "Settings for this run only: model.n_epochs=2."
     assert entries_of(shop) == before, "nothing was written to the promotion log"
     version = load_version(store_of(shop), told["model_version"])
-    assert len(version.manifest["curve"]) == version.manifest["inputs"]["model"]["n_epochs"] == 2
+    assert len(version.curve) == version.inputs.model.n_epochs == 2
     assert platform.tasks(run_id)["announce_champion"]["state"] == "skipped"
     for task_id in ("resolve_day", "ingest_clicks", "validate_clicks", "build_window", "train_gru4rec", "write_report"):
         assert any(f"Done: day {NEW}" in line for line in platform.log(run_id, task_id)), task_id

@@ -11,8 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sbr_tasks.clicks.catalog import ClickCatalog, OvertakenError, Revision
+from sbr_tasks.clicks.catalog import ClickCatalog, OvertakenError
 from sbr_tasks.clicks.changed import Difference, difference
+from sbr_tasks.clicks.commits import Judgement, Revision
 from sbr_tasks.clicks.formats import click_schema
 from sbr_tasks.clicks.ingest import fitting_unit, ingest, ingest_missing, no_clicks_of
 from sbr_tasks.errors import DayError, NotArrivedError
@@ -20,6 +21,7 @@ from sbr_tasks.settings import IngestSettings, Settings, load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.workspace import Workspace
+from tests.records import source_record_of
 from tests.unit.clicks.conftest import WriteSource
 
 from .test_ledger import BEFORE, DAY, HISTORY, lines
@@ -251,7 +253,7 @@ def test_accepted_clicks_that_come_back_replace_those_in_quarantine(write_source
     ingest(store, write_source(lines(2, 6)))
     pending = catalog.days()[BEFORE].pending
     assert pending is not None
-    judged = {"revision": pending.as_dict(), "accepted": False, "failures": ["odd"], "warnings": []}
+    judged = Judgement(revision=pending, accepted=False, failures=("odd",), result="", data_docs="")
     catalog.commit_validation({BEFORE: judged}, at="2020-01-05T00:00:00+00:00")
     assert catalog.days()[BEFORE].status == "quarantined"
     ingest(store, write_source(lines(2, 4)))
@@ -316,8 +318,9 @@ def test_stalled_import_does_not_overwrite_clicks_that_a_newer_one_found_unchang
 
 def test_commit_that_was_overtaken_is_refused_if_it_names_the_same_day(write_source: WriteSource, store: Store) -> None:
     catalog = ClickCatalog(store)
-    source = {"fingerprint": "f", "timezone": "UTC"}
-    ingest(store, write_source(lines(2, 4)))
+    settings = write_source(lines(2, 4))
+    source = source_record_of(settings)
+    ingest(store, settings)
     revision = catalog.days()[BEFORE].incoming
     assert isinstance(revision, Revision)
     with pytest.raises(OvertakenError, match=f"Commit 1 .import. named {BEFORE} while this import read its source"):

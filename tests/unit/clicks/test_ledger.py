@@ -146,13 +146,6 @@ def test_days_between_two_far_clicks_are_not_listed_one_by_one(
     assert "The source has no clicks on 2001-01-02 to 2020-01-01, 2020-01-03." in caplog.messages
 
 
-def test_empty_days_of_older_commits_are_still_read(store: Store) -> None:
-    source = {"fingerprint": "f", "timezone": "UTC"}
-    body = {"kind": "import", "at": "2020-01-05T00:00:00+00:00", "source": source, "days": {}, "empty": ["2020-01-02"]}
-    NumberedLog(store, kinds.COMMIT).append(lambda _: body)
-    assert ClickCatalog(store).days()[BEFORE].status == "empty"
-
-
 def test_source_of_which_where_leaves_out_all_lines_says_so(tmp_path: Path, store: Store) -> None:
     file = tmp_path / "events.csv"
     file.write_text("session_id,item_id,clicked_at,kind\n1,1,2020-01-01T00:00:00Z,cart\n")

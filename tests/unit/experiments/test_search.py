@@ -3,7 +3,6 @@ from __future__ import annotations
 import fcntl
 import tomllib
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,12 +16,13 @@ from sbr_tasks.experiments import search as search_module
 from sbr_tasks.experiments.search import Search, changes, search, search_table, write_settings
 from sbr_tasks.gru4rec.curve import Epoch
 from sbr_tasks.settings import ModelSettings, load_settings
-from sbr_tasks.window.build import Window, WindowData
+from sbr_tasks.window.data import WindowData
 from sbr_tasks.window.sessions import ItemIndex, Sessions
+from tests.records import window_record_of
 
 pytestmark = pytest.mark.slow
 
-WINDOW = Window("f", date(2020, 6, 30), {})
+WINDOW = window_record_of(date(2020, 6, 30))
 START = ModelSettings(n_epochs=3, layers=(100,), learning_rate=0.2)
 
 Curve = Callable[[ModelSettings], list[float]]
@@ -32,7 +32,7 @@ def sessions(n_targets: int = 3) -> Sessions:
     return Sessions(np.array([0, 3]), np.array([7, 8, 9]), np.arange(3) >= 3 - n_targets)
 
 
-DATA = WindowData(sessions(), sessions(), None, ItemIndex(np.array([7, 8, 9]), np.array([1, 1, 1])))  # type: ignore[arg-type]
+DATA = WindowData(lambda _: sessions(), lambda: ItemIndex(np.array([7, 8, 9]), np.array([1, 1, 1])))
 
 
 @pytest.fixture
@@ -148,7 +148,9 @@ def test_start_is_scored_even_if_there_is_no_time(tmp_path: Path, learns: Callab
 
 
 def test_day_without_validation_events_is_refused(tmp_path: Path) -> None:
-    first_click_only = replace(DATA, validation=Sessions(np.array([0, 3]), np.array([7, 8, 9]), np.arange(3) == 0))
+    first_click_only = WindowData(
+        lambda _: Sessions(np.array([0, 3]), np.array([7, 8, 9]), np.arange(3) == 0), lambda: DATA.index
+    )
     with pytest.raises(EvaluationError, match=r"from 2020-06-29 to 2020-06-29, found none, so no setting can be judged"):
         run(tmp_path, 3, data=first_click_only)
 

@@ -21,8 +21,9 @@ from sbr_tasks.registry.serving import served
 from sbr_tasks.registry.versions import ModelVersion
 from sbr_tasks.settings import GateSettings, Settings
 from sbr_tasks.store import FileRecord, Store
-from sbr_tasks.window.build import Window
+from sbr_tasks.window.record import Window
 from sbr_tasks.wish import Wish
+from tests.records import version_record_of, window_record_of
 
 pytestmark = pytest.mark.slow
 
@@ -69,9 +70,7 @@ def earlier_champion(state: LogState, name: str) -> str:
 def version_of(store: Store, name: str) -> ModelVersion:
     """A version of one file, which may be lost."""
     file = FileRecord(key=f"models/{name}/file", size=len(name), sha256=store.publish(f"hashes/{name}", name.encode()).sha256)
-    return ModelVersion(
-        name, date.fromisoformat(name[:10]), {"files": {"f": file.as_dict()}, "saved_model": {"f": file.as_dict()}}
-    )
+    return version_record_of(name, files={"f": file}, saved_model={"f": file})
 
 
 def score(_store: Store, _settings: Settings, _window: Window, names: list[str]) -> dict[str, Score]:
@@ -140,7 +139,7 @@ def happens(store: Store, config: Settings, step: str, name: str) -> None:
             roll_back(store, config, name, reason="worse in the shop", run="test")
         else:
             store.replace(f"models/{name}/file", name.encode())  # a run trains again what was lost
-            window = Window("f", date.fromisoformat(name[:10]), {})
+            window = window_record_of(date.fromisoformat(name[:10]))
             wish = Wish("force", "wanted") if step == "force" else Wish()
             promotion, _ = commit_decision(store, config, window, name, wish)
             if name in before.decisions and step == "run":

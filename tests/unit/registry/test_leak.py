@@ -17,6 +17,7 @@ from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.registry.versions import train_version
 from sbr_tasks.store import Store
 from sbr_tasks.window.build import build_window
+from tests.records import accepted_unseen
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
 pytestmark = pytest.mark.slow
@@ -64,14 +65,11 @@ def version_of(clicks: list[Click], *overrides: str) -> dict[str, str]:
         settings = parquet_settings(Path(folder), *OVERRIDES, *overrides)
         write_parquet(Path(folder) / "in" / "clicks.parquet", clicks)
         store = Store.open(settings)
-        decision = {"accepted": True, "failures": [], "warnings": [], "result": None, "data_docs": None}
-        revisions = {
-            revision.day: decision | {"revision": revision.as_dict()} for revision in ingest(store, settings).revisions
-        }
+        revisions = {revision.day: accepted_unseen(revision) for revision in ingest(store, settings).revisions}
         ClickCatalog(store).commit_validation(revisions, at="2020-07-01T00:00:00+00:00")
         version = train_version(store, settings, build_window(store, settings, D))
-        named = version.manifest["files"] | {"optimizer": version.manifest["optimizer"]}
-        return {name: record["sha256"] for name, record in named.items()}
+        named = {**version.files, "optimizer": version.optimizer}
+        return {name: record.sha256 for name, record in named.items()}
 
 
 @cache

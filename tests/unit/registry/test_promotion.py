@@ -7,7 +7,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from sbr_tasks.registry.promotion import commit_decision, pin_champion, project,
 from sbr_tasks.registry.recommend import recommend
 from sbr_tasks.registry.scoring import Score, score_models
 from sbr_tasks.registry.serving import check_serving, publish_serving, served
-from sbr_tasks.registry.versions import ModelVersion, load_version, train_version, version_files
+from sbr_tasks.registry.versions import ModelVersion, UsualEpochs, load_version, train_version, version_files
 from sbr_tasks.report.page import write_report
 from sbr_tasks.report.profile.build import profile_window
 from sbr_tasks.report.runs import run_rows, run_table
@@ -38,7 +37,10 @@ from sbr_tasks.settings import Settings, parse_overrides
 from sbr_tasks.store import FileRecord, Store, kinds
 from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.window.build import Window, build_window, load_window, read_window
+from sbr_tasks.window.build import build_window
+from sbr_tasks.window.cleanse import TooLong
+from sbr_tasks.window.data import read_window
+from sbr_tasks.window.record import Window, load_window
 from sbr_tasks.wish import Wish, current_user
 from sbr_tasks.workspace import Workspace
 from tests.mlflow_view import all_shown
@@ -156,8 +158,8 @@ def with_few_validation_events(settings: Settings, **training: object) -> Settin
 
 
 def set_best_epoch(store: Store, name: str, best: int) -> None:
-    manifest = load_version(store, name).manifest | {"best_epoch": best}
-    store.replace_record(f"models/{name}/manifest.json", manifest)
+    version = load_version(store, name).model_copy(update={"best_epoch": best})
+    store.replace_record(f"models/{name}/manifest.json", version.as_dict())
 
 
 def test_few_validation_events_let_the_last_version_say_how_many_epochs(copied: Copied, inject: Inject) -> None:
@@ -166,19 +168,19 @@ def test_few_validation_events_let_the_last_version_say_how_many_epochs(copied: 
     inject(d05=0.5, d06=0.6)
     window = of(D)[0]
     alone = train_version(store, few, window)
-    assert (alone.manifest["inputs"]["epochs"], len(alone.manifest["curve"])) == ({"n": 2, "as": None}, 2)
-    assert alone.manifest["epochs_note"].endswith(". Trained for 2 epochs, the maximum.")
+    assert (alone.inputs.epochs, len(alone.curve)) == (UsualEpochs(n=2, version=None), 2)
+    assert alone.epochs_note.endswith(". Trained for 2 epochs, the maximum.")
     older = of(D - timedelta(days=1))
     promote(store, settings, *older, run="1")
     set_best_epoch(store, older[1], 1)
     version = train_version(store, few, window)
-    assert version.manifest["inputs"]["epochs"] == {"n": 1, "as": older[1]}
-    assert (version.manifest["best_epoch"], len(version.manifest["curve"])) == (1, 1)
+    assert version.inputs.epochs == UsualEpochs(n=1, version=older[1])
+    assert (version.best_epoch, len(version.curve)) == (1, 1)
     note = (
         f"The validation day {D - timedelta(days=1)} has too few events to choose the best epoch: 120 of the 121 that "
         f"training.min_validation_events asks for. Trained for 1 epoch, as was best for {older[1]}."
     )
-    assert version.manifest["epochs_note"] == note
+    assert version.epochs_note == note
     assert note in promote(store, settings, window, version.name, run="2").reasons
     assert train_version(store, few, window) == version
 
@@ -192,8 +194,8 @@ def test_few_validation_events_let_the_parent_say_how_many_epochs(copied: Copied
         set_best_epoch(store, older[1], best)
         warm = with_few_validation_events(settings, warm_start="parent", warm_epochs=3)
         version = train_version(store, warm, of(D)[0])
-        assert version.manifest["inputs"]["epochs"] == {"n": n, "as": older[1]}
-        assert len(version.manifest["curve"]) == n
+        assert version.inputs.epochs == UsualEpochs(n=n, version=older[1])
+        assert len(version.curve) == n
 
 
 def test_events_with_unknown_targets_choose_no_epoch(tmp_path: Path) -> None:
@@ -211,26 +213,25 @@ def test_events_with_unknown_targets_choose_no_epoch(tmp_path: Path) -> None:
     ingest(store, settings)
     validate_pending(store, settings)
     version = train_version(store, settings, build_window(store, settings, D))
-    assert version.manifest["inputs"]["epochs"] == {"n": 2, "as": None}
-    assert ": 3 of the 100 that " in version.manifest["epochs_note"]
-    assert ", not counting 117 whose target is no item of the training days." in version.manifest["epochs_note"]
+    assert version.inputs.epochs == UsualEpochs(n=2, version=None)
+    assert ": 3 of the 100 that " in version.epochs_note
+    assert ", not counting 117 whose target is no item of the training days." in version.epochs_note
 
 
 def test_enough_validation_events_choose_the_epoch(trained: Trained) -> None:
     _, found = trained
-    assert "epochs" not in found[D][1].manifest["inputs"]
-    assert found[D][1].manifest["epochs_note"] is None
+    assert found[D][1].inputs.epochs is None
+    assert found[D][1].epochs_note is None
 
 
 def test_version_explains_itself(trained: Trained) -> None:
     _, found = trained
     window, version = found[D]
-    manifest = version.manifest
-    assert manifest["lineage"]["revisions"] == window.manifest["inputs"]["revisions"]
-    assert manifest["inputs"]["model"]["layers"] == [8]
-    assert manifest["inputs"]["training"]["seed"] == 42
-    assert [epoch["number"] for epoch in manifest["curve"]] == [1, 2]
-    assert set(manifest["lineage"]["packages"]) >= {"tensorflow", "numpy", "sbr-tasks"}
+    assert version.lineage.revisions == window.inputs.revisions
+    assert version.inputs.model.layers == (8,)
+    assert version.inputs.training.seed == 42
+    assert [epoch.number for epoch in version.curve] == [1, 2]
+    assert set(version.lineage.packages) >= {"tensorflow", "numpy", "sbr-tasks"}
 
 
 def test_decision_stands_when_repeated_and_is_shown_in_report_tables_and_lists(
@@ -354,7 +355,7 @@ def test_empty_mlflow_is_made_to_show_all_that_the_lost_one_did(copied: Copied, 
     undecided, forced = (train_version(store, other, window) for other in seeds)
     older = of(D - timedelta(days=1))
     trained = [load_version(store, name) for name in (older[1], newer, undecided.name, forced.name)]
-    for version in sorted(trained, key=lambda version: (version.manifest["trained_at"], version.name)):
+    for version in sorted(trained, key=lambda version: (version.trained_at, version.name)):
         MlflowProjection(store, settings).show_version(version)  # as the runs do, right after a training
     promote(store, settings, window, newer, run="2")
     promote(store, settings, *older, run="1")  # an older day is decided on after a newer one
@@ -445,7 +446,7 @@ def test_unknown_version_and_damaged_files_are_named(
     with pytest.raises(RegistryError, match=r"manifest\.json is missing\. If it was lost, restore models/2020-06-06-00000000/"):
         load_version(store, "2020-06-06-00000000")
     version = load_version(store, of(D)[1])
-    store.replace(next(iter(version.manifest["files"].values()))["key"], b"broken")
+    store.replace(next(iter(version.files.values())).key, b"broken")
     with pytest.raises(StoreError, match="is damaged"):
         version_files(store, version)
 
@@ -742,7 +743,7 @@ def test_serving_copy_is_a_whole_saved_model_with_its_graph_written_last(
     promote(store, settings, window, name, run="1")
     folder = tmp_path / "store" / "serving/gru4rec" / "1"
     published = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-    assert published == set(load_version(store, name).manifest["saved_model"])
+    assert published == set(load_version(store, name).saved_model)
     others = [file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file() and file.name != "saved_model.pb"]
     assert (folder / "saved_model.pb").stat().st_mtime_ns >= max(others)
 
@@ -761,14 +762,14 @@ def test_training_goes_on_from_the_champion_of_an_earlier_day_and_of_no_other(co
     inject(d05=0.5, d06=0.6)
     warm = settings.model_copy(update={"training": settings.training.model_copy(update={"warm_start": "parent"})})
     (older, champion), (newer, _) = of(D - timedelta(days=1)), of(D)
-    assert train_version(store, warm, newer).manifest["inputs"]["parent"] is None, "there is no champion yet"
+    assert train_version(store, warm, newer).inputs.parent is None, "there is no champion yet"
     promote(store, settings, older, champion, run="x")
     child = train_version(store, warm, newer)
-    assert child.manifest["inputs"]["parent"] == champion
+    assert child.inputs.parent == champion
     assert train_version(store, warm, newer) == child
     promote(store, warm, newer, child.name, run="x")
     assert train_version(store, warm, newer) == child, "the champion of the same day is no parent"
-    assert train_version(store, warm, older).manifest["inputs"]["parent"] is None
+    assert train_version(store, warm, older).inputs.parent is None
 
 
 def test_what_a_model_and_its_ancestors_were_trained_on_ends_before_its_validation_day(copied: Copied, inject: Inject) -> None:
@@ -779,11 +780,11 @@ def test_what_a_model_and_its_ancestors_were_trained_on_ends_before_its_validati
     name, family = train_version(store, warm, of(D)[0]).name, list[str]()
     while name:
         version = load_version(store, name)
-        part = load_window(store, version.as_of, version.window).manifest["parts"]["train"]
+        part = load_window(store, version.as_of, version.window).parts["train"]
         last = pc.max(store.read_table(FileRecord.model_validate(part["file"])).column("clicked_at")).as_py()
         assert last.date() < D - timedelta(days=1)
         family.append(name)
-        name = version.manifest["inputs"]["parent"]
+        name = version.inputs.parent
     assert len(family) == 2
 
 
@@ -796,10 +797,10 @@ def test_training_starts_afresh_where_the_parent_is_damaged_or_of_another_shape(
     promote(store, settings, older, champion, run="x")
     warm = {"training": settings.training.model_copy(update={"warm_start": "parent"})}
     wider = settings.model_copy(update={**warm, "model": settings.model.model_copy(update={"layers": (9,)})})
-    assert train_version(store, wider, of(D)[0]).manifest["inputs"]["parent"] is None
+    assert train_version(store, wider, of(D)[0]).inputs.parent is None
     assert "has other layers" in caplog.text
-    (tmp_path / "store" / load_version(store, champion).manifest["optimizer"]["key"]).write_bytes(b"damaged")
-    assert train_version(store, settings.model_copy(update=warm), of(D)[0]).manifest["inputs"]["parent"] is None
+    (tmp_path / "store" / load_version(store, champion).optimizer.key).write_bytes(b"damaged")
+    assert train_version(store, settings.model_copy(update=warm), of(D)[0]).inputs.parent is None
     assert "can't be used" in caplog.text
 
 
@@ -829,7 +830,7 @@ def test_rollback_to_a_version_whose_saved_model_is_damaged_changes_nothing(
     two_promotions: tuple[Store, Settings, str], tmp_path: Path
 ) -> None:
     store, settings, old = two_promotions
-    graph = tmp_path / "store" / load_version(store, old).manifest["saved_model"]["saved_model.pb"]["key"]
+    graph = tmp_path / "store" / load_version(store, old).saved_model["saved_model.pb"].key
     whole = graph.read_bytes()
     graph.write_bytes(whole[:10])
     with pytest.raises(StoreError, match="damaged"):
@@ -971,7 +972,7 @@ def test_registration_that_was_cut_off_is_completed_with_one_finished_run(
     (registered,) = client.search_model_versions(f"name = '{settings.mlflow.model_name}'")
     assert registered.run_id == run.info.run_id
     assert {file.path for file in client.list_artifacts(run.info.run_id, "model")} == {
-        f"model/{name}" for name in version.manifest["files"]
+        f"model/{name}" for name in version.files
     }
 
 
@@ -1062,7 +1063,7 @@ def test_serving_copy_of_another_version_is_replaced_whole(copied: Copied, injec
     (folder / "variables" / "variables.data-00001-of-00002").write_bytes(b"of another version")
     repair(store, settings)
     published = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-    assert published == set(load_version(store, of(D)[1]).manifest["saved_model"])
+    assert published == set(load_version(store, of(D)[1]).saved_model)
 
 
 def test_rollback_halfway_is_completed_before_another_one_to_the_same_version_is_refused(
@@ -1082,7 +1083,7 @@ def test_damage_of_the_challenger_is_not_put_down_to_the_champion(
     monkeypatch.setattr(promotion_module, "check_serving", lambda *_: None)
     promote(store, settings, *of(D - timedelta(days=1)), run="x", force="a first champion")
     caplog.clear()
-    file = next(iter(load_version(store, of(D)[1]).manifest["files"].values()))["key"]
+    file = next(iter(load_version(store, of(D)[1]).files.values())).key
     (tmp_path / "store" / file).write_bytes(b"")
     with pytest.raises(DamagedError, match=f"models/{of(D)[1]}/"):
         promote(store, settings, *of(D), run="x")
@@ -1142,8 +1143,8 @@ def test_name_that_no_version_can_have_is_refused(copied: Copied, name: str) -> 
 def test_names_in_a_manifest_lead_to_no_file_outside_its_folder(copied: Copied, tmp_path: Path, name: str) -> None:
     store, settings, of = copied
     window, version = of(D)[0], load_version(store, of(D)[1])
-    graph = version.manifest["saved_model"]["saved_model.pb"]
-    hostile = ModelVersion(version.name, version.as_of, {**version.manifest, "saved_model": {name: graph}})
+    graph = version.saved_model["saved_model.pb"]
+    hostile = version.model_copy(update={"saved_model": {name: graph}})
     before = set(tmp_path.rglob("*outside*"))
     with pytest.raises(DamagedError, match="which leads elsewhere"):
         check_serving(store, settings, hostile, window)
@@ -1234,14 +1235,10 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
     assert f"Stale: the clicks of {D} have changed since this version was trained." in page
     assert "<dt>clicks</dt><dd>800</dd>" in page  # still those that the model was trained on
 
-    inputs = window.manifest["inputs"] | {
-        "window": window.manifest["inputs"]["window"] | {"longest": 3, "longest_action": "cut"}
-    }
-    limited = replace(
-        window,
-        manifest=window.manifest
-        | {"inputs": inputs, "cleansing": window.manifest["cleansing"] | {"too_long": {"sessions": 1200, "clicks_lost": 3400}}},
-    )
+    rules = window.inputs.window.model_copy(update={"longest": 3, "longest_action": "cut"})
+    inputs = window.inputs.model_copy(update={"window": rules})
+    cleansing = window.cleansing.model_copy(update={"too_long": TooLong(sessions=1200, clicks_lost=3400)})
+    limited = window.model_copy(update={"inputs": inputs, "cleansing": cleansing})
     monkeypatch.setattr("sbr_tasks.report.stored.window_record", lambda *_: limited)
     page = store.get(write_report(store, settings, D).key).decode()
     assert "1,200 sessions of more than 3 clicks were cut to their first 3 clicks: 3,400 clicks removed." in page

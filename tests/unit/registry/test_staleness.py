@@ -14,7 +14,9 @@ from sbr_tasks.registry.versions import ModelVersion, train_version
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.window.build import Window, build_window
+from sbr_tasks.window.build import build_window
+from sbr_tasks.window.record import Window
+from tests.records import version_record_of
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
 pytestmark = pytest.mark.slow
@@ -68,8 +70,7 @@ def test_model_is_stale_from_late_clicks_on_until_the_old_content_is_back(
     assert (row["stale"], row["stale_ancestors"]) == ([str(LATE)], {})
     assert staleness_in_words(row) == str(LATE)
     assert describe_version(store, version.name)["stale"] == [str(LATE)]
-    inputs = window.manifest["inputs"]
-    assert stale_days(inputs["revisions"], ClickCatalog(store).days(), as_of=D) == [LATE]
+    assert stale_days(window.inputs.revisions, ClickCatalog(store).days(), as_of=D) == [LATE]
     bring_in(folder, settings, clicks_of(LATE))
     (row,) = model_rows(store)
     assert (row["stale"], staleness_in_words(row)) == ([], "")
@@ -88,15 +89,9 @@ def test_late_clicks_that_a_run_takes_make_the_model_stale(shop: tuple[Path, Set
 
 def child_of(store: Store, parent: ModelVersion, name: str) -> None:
     """A version of the same window's later days that went on from another one."""
-    lineage = parent.manifest["lineage"]
-    kept = {day: rev for day, rev in lineage["revisions"].items() if day != str(LATE)}
-    manifest = {
-        **parent.manifest,
-        "name": name,
-        "inputs": parent.manifest["inputs"] | {"parent": parent.name},
-        "lineage": {**lineage, "revisions": kept, "settings": {"window": {"days": 2}}},
-    }
-    store.create_record(f"models/{name}/manifest.json", manifest)
+    kept = {day: rev for day, rev in parent.lineage.revisions.items() if day != LATE}
+    child = version_record_of(name, parent=parent.name, revisions=kept, window_days=3)
+    store.create_record(f"models/{name}/manifest.json", child.as_dict())
 
 
 def test_version_that_went_on_from_a_stale_one_names_it(
@@ -128,7 +123,7 @@ def test_day_that_the_window_had_to_do_without_makes_it_stale_once_it_is_there(
     shop: tuple[Path, Settings, Window, ModelVersion],
 ) -> None:
     _, settings, window, _ = shop
-    revisions = {day: rev for day, rev in window.manifest["inputs"]["revisions"].items() if day != str(LATE)}
+    revisions = {day: rev for day, rev in window.inputs.revisions.items() if day != LATE}
     days = ClickCatalog(Store.open(settings)).days()
     assert stale_days(revisions, days, as_of=D, n_days=4) == [LATE]
     assert stale_days(revisions, {day: state for day, state in days.items() if day != LATE}, as_of=D, n_days=4) == []

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,8 @@ from sbr_tasks.report.profile.build import profile_of_window
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.window.build import Window, build_window, window_record
+from sbr_tasks.window.build import build_window
+from sbr_tasks.window.record import Window, window_record
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 from tests.unit.report.pages import Page
 
@@ -63,7 +63,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         validate_pending(store, settings)
         window = build_window(store, settings, day)
         found[day] = window, train_version(store, settings, window)
-        profile_of_window(store, day, window.manifest)  # takes seconds, once for all pages
+        profile_of_window(store, window)  # takes seconds, once for all pages
     return folder, found
 
 
@@ -361,7 +361,7 @@ def test_page_names_the_validation_day_unless_it_is_the_day_before(
 
     def record(*which: Any) -> Window:
         window = window_record(*which)
-        return replace(window, manifest={**window.manifest, "validation_day": str(day)})
+        return window.model_copy(update={"validation_day": day})
 
     monkeypatch.setattr("sbr_tasks.report.stored.window_record", record)
     decide(D, Outcome.FIRST_CHAMPION)

@@ -21,13 +21,14 @@ from sbr_tasks.report.profile.build import (
     profile_window,
     write_files,
 )
-from sbr_tasks.report.profile.numbers import ProfileBuilder
+from sbr_tasks.report.profile.numbers import DayNumbers, Numbers, ProfileBuilder, SessionSpan, Support
 from sbr_tasks.report.profile.plots import Plot, draw_plots
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Json, Store
+from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.closing import close_day
 from sbr_tasks.window.build import build_window
+from tests.records import window_record_of
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
 pytestmark = pytest.mark.slow
@@ -37,7 +38,7 @@ BEFORE = D - timedelta(days=1)
 HOUR = 3600
 
 
-def numbers_of(days: dict[date, list[Click]], zone: str = "UTC") -> Json:
+def numbers_of(days: dict[date, list[Click]], zone: str = "UTC") -> Numbers:
     builder = ProfileBuilder(ZoneInfo(zone))
     for day, clicks in days.items():
         sessions, items, times = zip(*clicks, strict=True)
@@ -54,48 +55,43 @@ TWO_DAYS: dict[date, list[Click]] = {
 
 def test_days_are_counted_and_new_items_are_those_of_no_earlier_day() -> None:
     numbers = numbers_of(TWO_DAYS)
-    assert (numbers["clicks"], numbers["sessions"], numbers["items"]) == (8, 4, 3)
-    assert numbers["days"] == [
-        {"day": str(BEFORE), "clicks": 3, "sessions": 2, "items": 2, "new_items": None, "clicks_on_new_items": None},
-        {"day": str(D), "clicks": 5, "sessions": 3, "items": 3, "new_items": 1, "clicks_on_new_items": 2},
-    ]
+    assert (numbers.clicks, numbers.sessions, numbers.items) == (8, 4, 3)
+    assert numbers.days == (
+        DayNumbers(day=BEFORE, clicks=3, sessions=2, items=2, new_items=None, clicks_on_new_items=None),
+        DayNumbers(day=D, clicks=5, sessions=3, items=3, new_items=1, clicks_on_new_items=2),
+    )
 
 
 def test_session_over_midnight_has_one_length() -> None:
-    length = numbers_of(TWO_DAYS)["session_length"]
-    assert (length["clicks"], length["sessions"]) == ([1, 2, 4], [2, 1, 1])
-    assert length["share_of_sessions"] == [0.5, 0.75, 1]
-    assert length["share_of_clicks"] == [0.25, 0.5, 1]
-    assert (length["mean"], length["longest"], length["share_of_one_click"]) == (2, 4, 0.5)
+    length = numbers_of(TWO_DAYS).session_length
+    assert (length.clicks, length.sessions) == ((1, 2, 4), (2, 1, 1))
+    assert length.share_of_sessions == (0.5, 0.75, 1)
+    assert length.share_of_clicks == (0.25, 0.5, 1)
+    assert (length.mean, length.longest, length.share_of_one_click) == (2, 4, 0.5)
 
 
 def test_sessions_that_last_for_days_are_counted_over_all_days() -> None:
     days = {**TWO_DAYS, D: [*TWO_DAYS[D], (1, 10, at(D, HOUR + 1))]}
-    assert numbers_of(days)["session_span"] == {
-        "quantiles_hours": {"0.5": 0.0, "0.99": 24.0, "0.999": 24.0},
-        "share_over_24_hours": 0.25,
-    }
+    assert numbers_of(days).session_span == SessionSpan(
+        quantiles_hours={"0.5": 0.0, "0.99": 24.0, "0.999": 24.0}, share_over_24_hours=0.25
+    )
     assert key_numbers(numbers_of(days))["sessions longer than 24 hours"] == "25%"
 
 
 def test_quantile_is_the_least_length_that_enough_sessions_do_not_exceed() -> None:
     clicks: list[Click] = [(s, 1, at(D, s + step)) for s in range(1000) for step in range(3 if s < 8 else 50 if s < 10 else 1)]
-    assert numbers_of({D: clicks})["session_length"]["quantiles"] == {"0.5": 1, "0.99": 1, "0.999": 50}
+    assert numbers_of({D: clicks}).session_length.quantiles == {"0.5": 1, "0.99": 1, "0.999": 50}
     clicks += [(5000, 1, at(D, 1)), (5000, 1, at(D, 2))]
-    assert numbers_of({D: clicks})["session_length"]["quantiles"] == {"0.5": 1, "0.99": 2, "0.999": 50}
+    assert numbers_of({D: clicks}).session_length.quantiles == {"0.5": 1, "0.99": 2, "0.999": 50}
 
 
 def test_popularity_is_the_share_of_clicks_by_rank() -> None:
     numbers = numbers_of(TWO_DAYS)
-    assert numbers["popularity"]["rank"] == [1, 2, 3]
-    assert numbers["popularity"]["share"] == [0.5, 0.25, 0.25]
-    assert numbers["popularity"]["cumulative_share"] == [0.5, 0.75, 1]
-    assert numbers["popularity"]["share_of_top_percent"] == {"1": 0.5, "10": 0.5}
-    assert numbers["support"] == {
-        "at_least": [1, 2, 3, 4],
-        "items": [3, 3, 1, 1],
-        "share_of_clicks": [1, 1, 0.5, 0.5],
-    }
+    assert numbers.popularity.rank == (1, 2, 3)
+    assert numbers.popularity.share == (0.5, 0.25, 0.25)
+    assert numbers.popularity.cumulative_share == (0.5, 0.75, 1)
+    assert numbers.popularity.share_of_top_percent == {"1": 0.5, "10": 0.5}
+    assert numbers.support == Support(at_least=(1, 2, 3, 4), items=(3, 3, 1, 1), share_of_clicks=(1, 1, 0.5, 0.5))
 
 
 def test_string_ids_give_the_same_numbers() -> None:
@@ -104,7 +100,7 @@ def test_string_ids_give_the_same_numbers() -> None:
 
 
 def test_hours_are_the_clocks_of_the_shop() -> None:
-    hours = numbers_of(TWO_DAYS)["hours"]
+    hours = numbers_of(TWO_DAYS).hours
     assert {hour: n for hour, n in enumerate(hours) if n} == {0: 4, 1: 2, 3: 1, 23: 1}
 
 
@@ -118,14 +114,14 @@ def test_hours_are_the_clocks_of_the_shop() -> None:
 def test_hours_of_a_day_on_which_the_clocks_change(day: date, expected: dict[int, int]) -> None:
     start = at(day, 0, "Europe/Amsterdam")
     clicks: list[Click] = [(1, 1, start + timedelta(minutes=30 + 60 * i)) for i in range(sum(expected.values()))]
-    hours = numbers_of({day: clicks}, "Europe/Amsterdam")["hours"]
+    hours = numbers_of({day: clicks}, "Europe/Amsterdam").hours
     assert {hour: n for hour, n in enumerate(hours) if n} == expected
 
 
 def test_hours_where_the_clocks_change_by_half_an_hour() -> None:
     day = date(2021, 4, 4)  # Lord Howe: 24 and a half hours, from 2:00 back to 1:30
     clicks: list[Click] = [(1, 1, at(day, 60 * minute, "Australia/Lord_Howe")) for minute in (100, 130, 160)]
-    hours = numbers_of({day: clicks}, "Australia/Lord_Howe")["hours"]
+    hours = numbers_of({day: clicks}, "Australia/Lord_Howe").hours
     assert {hour: n for hour, n in enumerate(hours) if n} == {1: 2, 2: 1}
 
 
@@ -158,7 +154,7 @@ def test_plots_take_the_colour_of_the_page(plots: dict[str, Plot]) -> None:
 
 def test_one_day_with_one_click_can_be_drawn() -> None:
     numbers = numbers_of({D: [(1, 1, at(D, 1))]})
-    assert numbers["session_length"]["quantiles"] == {"0.5": 1, "0.99": 1, "0.999": 1}
+    assert numbers.session_length.quantiles == {"0.5": 1, "0.99": 1, "0.999": 1}
     assert set(draw_plots(numbers, timezone="UTC")) >= {"by_day", "new_items"}
     assert "new items" not in " ".join(key_numbers(numbers))
 
@@ -183,8 +179,8 @@ def bring_in(settings: Settings) -> Store:
 def test_profile_is_made_once_of_the_same_clicks(shop: tuple[Store, Settings], monkeypatch: pytest.MonkeyPatch) -> None:
     store, settings = shop
     first = profile_window(store, settings, D)
-    assert first.numbers == numbers_of(TWO_DAYS) | {"cleansing": None}
-    assert first.manifest["missing_days"] == ["2020-06-01"]
+    assert first.numbers == numbers_of(TWO_DAYS)
+    assert first.missing_days == (date(2020, 6, 1),)
     monkeypatch.setattr(build, "draw_plots", None)
     assert profile_window(store, settings, D) == first
 
@@ -194,15 +190,17 @@ def test_missing_days_are_warned_about_and_closed_ones_are_not_missing(
 ) -> None:
     store, settings = shop
     absent = BEFORE - timedelta(days=1)
-    assert profile_window(store, settings, D).manifest["missing_days"] == [str(absent)]
+    assert profile_window(store, settings, D).missing_days == (absent,)
     assert f"The profile is without 1 of the 3 days up to {D}, which have no accepted clicks: {absent}." in caplog.messages
     close_day(store, absent, reason="Whit Monday", actor="ann", now=at(D, 0))
     caplog.clear()
-    assert profile_window(store, settings, D).manifest["missing_days"] == []
+    assert profile_window(store, settings, D).missing_days == ()
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
-    revisions = profile_window(store, settings, D).manifest["inputs"]["revisions"]
-    inputs = {"revisions": revisions, "timezone": "UTC", "window": {"days": 3, "shortest": 2}}
-    assert profile_of_window(store, D, {"inputs": inputs, "missing_days": []}) == profile_window(store, settings, D)
+    found = profile_window(store, settings, D)
+    window = window_record_of(D)
+    rules = window.inputs.window.model_copy(update={"days": 3})
+    inputs = window.inputs.model_copy(update={"revisions": found.inputs.revisions, "window": rules})
+    assert profile_of_window(store, window.model_copy(update={"inputs": inputs})) == found
 
 
 def test_late_clicks_make_another_profile_and_the_windows_own_stays(shop: tuple[Store, Settings], tmp_path: Path) -> None:
@@ -215,11 +213,11 @@ def test_late_clicks_make_another_profile_and_the_windows_own_stays(shop: tuple[
     write_parquet(tmp_path / "in" / f"{D}.parquet", [*TWO_DAYS[D], (7, 7, at(D, 70))])
     store = bring_in(settings)
     after = profile_window(store, settings, D)
-    assert (before.numbers["clicks"], after.numbers["clicks"]) == (10, 11)
-    assert profile_of_window(store, D, window.manifest) == before
-    inputs = {**window.manifest["inputs"], "revisions": {str(D): "0" * 16}}
+    assert (before.numbers.clicks, after.numbers.clicks) == (10, 11)
+    assert profile_of_window(store, window) == before
+    inputs = window.inputs.model_copy(update={"revisions": {D: "0" * 16}})
     with pytest.raises(DamagedError) as caught:
-        profile_of_window(store, D, {**window.manifest, "inputs": inputs})
+        profile_of_window(store, window.model_copy(update={"inputs": inputs}))
     assert str(caught.value).startswith(f"Expected a commit that names revision {'0' * 16} of {D}")
 
 
@@ -237,7 +235,7 @@ def test_numbers_and_plots_are_written_into_a_folder(shop: tuple[Store, Settings
     store, settings = shop
     profile = profile_window(store, settings, D)
     files = write_files(store, profile, tmp_path / "out" / "of it")
-    assert json.loads(files[0].read_text()) == profile.numbers
+    assert json.loads(files[0].read_text()) == profile.numbers.as_dict()
     names = ["by_day", "hours", "length_shares", "new_items", "popularity", "session_lengths", "support"]
     assert sorted(file.name for file in files[1:]) == [f"{name}.{kind}" for name in names for kind in ("png", "svg")]
     assert all(file.stat().st_size for file in files)
@@ -263,9 +261,9 @@ def test_profile_counts_what_each_least_click_keeps_of_the_clicks_to_train_on(tm
     ingest(store, settings)
     validate_pending(store, settings)
     profile = profile_window(store, settings, D)
-    cleansing = profile.numbers["cleansing"]
-    assert (cleansing["clicks"], cleansing["items"]) == (8, 4), "a session of one click is in no window"
-    kept = {level["least_click"]: (level["clicks"], level["items"]) for level in cleansing["levels"]}
+    cleansing = profile.numbers.cleansing
+    assert (cleansing.clicks, cleansing.items) == (8, 4), "a session of one click is in no window"
+    kept = {level.least_click: (level.clicks, level.items) for level in cleansing.levels}
     assert list(kept) == list(range(1, 11))
     assert {level: kept[level] for level in (1, 2, 3)} == {1: (8, 4), 2: (4, 2), 3: (0, 0)}
     assert profile_table(profile).splitlines()[-10].split() == ["1", "8", "100%", "4", "100%"]
@@ -274,7 +272,7 @@ def test_profile_counts_what_each_least_click_keeps_of_the_clicks_to_train_on(tm
 def test_clicks_too_many_to_cleanse_are_not_counted(shop: tuple[Store, Settings], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "_MAX_CLICKS_TO_CLEANSE", 1)
     monkeypatch.setattr(build, "code_version", lambda *_: "another")
-    assert profile_window(*shop, D + timedelta(days=2)).numbers["cleansing"] is None
+    assert profile_window(*shop, D + timedelta(days=2)).numbers.cleansing is None
 
 
 def test_table_says_what_is_asked_first(shop: tuple[Store, Settings]) -> None:

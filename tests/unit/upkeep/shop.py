@@ -7,14 +7,18 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from sbr_tasks.clicks.catalog import ClickCatalog
+from sbr_tasks.clicks.commits import Judgement
 from sbr_tasks.clicks.ingest import ingest_missing
 from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.registry.log import Decision, PromotionLog
+from sbr_tasks.registry.scoring import Score
 from sbr_tasks.registry.serving import publish_serving
-from sbr_tasks.registry.versions import ModelVersion, load_version
-from sbr_tasks.settings import Settings
+from sbr_tasks.registry.versions import ModelVersion
+from sbr_tasks.settings import Settings, TrainingSettings
 from sbr_tasks.store import Store, fingerprint, to_json
-from sbr_tasks.window.build import Window, build_window
+from sbr_tasks.window.build import build_window
+from sbr_tasks.window.record import Window
+from tests.records import profile_record_of, version_record_of
 from tests.unit.days import at, parquet_settings, write_parquet
 
 LAST = date(2020, 6, 30)
@@ -45,14 +49,12 @@ def accept_pending(store: Store) -> list[date]:
             continue
         place = f"day={day}/rev={revision.rev}"
         file = store.publish(f"clicks/{place}/clicks.parquet", store.read(revision.file))
-        decisions[day] = {
-            "revision": revision.as_dict() | {"file": file.as_dict()},
-            "accepted": True,
-            "failures": [],
-            "warnings": [],
-            "result": store.publish(f"validation/{place}/result.json", to_json({"day": str(day)})).key,
-            "data_docs": store.publish(f"validation/{place}/data_docs.html", f"<html>{day}</html>".encode()).key,
-        }
+        decisions[day] = Judgement(
+            revision=revision.model_copy(update={"file": file}),
+            accepted=True,
+            result=store.publish(f"validation/{place}/result.json", to_json({"day": str(day)})).key,
+            data_docs=store.publish(f"validation/{place}/data_docs.html", f"<html>{day}</html>".encode()).key,
+        )
     if decisions:
         catalog.commit_validation(decisions, at="2020-07-01T00:00:00+00:00")
     return list(decisions)
@@ -67,27 +69,26 @@ def bring_window(store: Store, settings: Settings, day: date) -> Window:
 
 def write_version(store: Store, window: Window, seed: int = 0) -> ModelVersion:
     """A version of a window, with its evaluation; no model is in its files."""
-    inputs = {"window": window.fingerprint, "seed": seed, "parent": None}
-    key = fingerprint(inputs)
+    inputs = version_record_of(
+        f"{window.as_of}-00000000", window=window.fingerprint, training=TrainingSettings(seed=seed)
+    ).inputs
+    key = fingerprint(inputs.as_dict())
     name = f"{window.as_of}-{key[:8]}"
     folder = f"models/{name}/{key}"
-    manifest = {
-        "name": name,
-        "fingerprint": key,
-        "window": window.fingerprint,
-        "inputs": inputs,
-        "curve": [],
-        "best_epoch": 0,
-        "lineage": {},
-        "files": {"weights": store.publish(f"{folder}/weights.npz", name.encode()).as_dict()},
-        "optimizer": store.publish(f"{folder}/optimizer.npz", b"squares" + name.encode()).as_dict(),
-        "saved_model": {"saved_model.pb": store.publish(f"{folder}/saved_model/saved_model.pb", name.encode()).as_dict()},
-    }
-    store.create_record(f"models/{name}/manifest.json", manifest)
+    version = version_record_of(
+        name,
+        fingerprint=key,
+        window=window.fingerprint,
+        training=inputs.training,
+        files={"weights": store.publish(f"{folder}/weights.npz", name.encode())},
+        optimizer=store.publish(f"{folder}/optimizer.npz", b"squares" + name.encode()),
+        saved_model={"saved_model.pb": store.publish(f"{folder}/saved_model/saved_model.pb", name.encode())},
+    )
+    store.create_record(f"models/{name}/manifest.json", version.as_dict())
     scores = f"evaluations/on={window.fingerprint}/by=code/{name}"
     ranks = store.publish(f"{scores}.parquet", b"ranks of " + name.encode())
-    store.create_record(f"{scores}.json", {"metrics": {}, "by_length": {}, "ranks": ranks.as_dict()})
-    return load_version(store, name)
+    store.create_record(f"{scores}.json", Score(metrics={}, by_length={}, ranks=ranks).as_dict())
+    return version
 
 
 def decide(store: Store, window: Window, version: ModelVersion, outcome: Outcome) -> None:
@@ -118,9 +119,9 @@ def decide(store: Store, window: Window, version: ModelVersion, outcome: Outcome
     if outcome.moves_champion:
         publish_serving(store, number, version)
     store.replace(f"reports/as_of={window.as_of}/{number:08d}.html", b"<html></html>")
-    profile = f"profiles/as_of={window.as_of}/{window.fingerprint}"
-    plot = store.publish(f"{profile}/hours.svg", f"<svg>{window.as_of}</svg>".encode())
-    store.replace_record(f"{profile}/manifest.json", {"plots": {"hours": {"svg": plot.as_dict()}}})
+    folder = f"profiles/as_of={window.as_of}/{window.fingerprint}"
+    plot = store.publish(f"{folder}/hours.svg", f"<svg>{window.as_of}</svg>".encode())
+    store.replace_record(f"{folder}/manifest.json", profile_record_of(window, plot).as_dict())
 
 
 def new_shop(folder: Path, store: Store, settings: Settings) -> None:

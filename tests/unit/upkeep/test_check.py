@@ -135,7 +135,7 @@ def test_damaged_day_is_forgotten_and_comes_from_the_source_again(store: Store, 
     forget_day(store, DAYS[-2], why="damaged", now=NOW)
     assert check_store(store).faults == ()
     window = bring_window(store, settings, LAST)
-    assert str(DAYS[-2]) in window.manifest["inputs"]["revisions"]
+    assert DAYS[-2] in window.inputs.revisions
     assert file.read_bytes() == before
     assert check_store(store).faults == ()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sbr_tasks.clicks.catalog import ClickCatalog
+from sbr_tasks.clicks.commits import Judgement
 from sbr_tasks.clicks.ingest import ingest, ingest_missing
 from sbr_tasks.errors import DamagedError, DayError
 from sbr_tasks.registry.gate import Outcome
@@ -19,8 +20,10 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.upkeep.check import check_store
 from sbr_tasks.upkeep.clear import Cleared, clear_store, cleared_table, forget_day
-from sbr_tasks.window.build import build_window, read_window
+from sbr_tasks.window.build import build_window
+from sbr_tasks.window.data import read_window
 from sbr_tasks.workspace import Workspace
+from tests.records import source_record_of
 from tests.unit.days import at, write_parquet
 
 from .shop import (
@@ -125,7 +128,7 @@ def test_removed_day_is_ingested_again_by_the_run_that_needs_it(store: Store, se
     with pytest.raises(DayError, match=r"never ingested|were removed"):
         build_window(store, settings, DAYS[4])
     again = bring_window(store, settings, DAYS[4])
-    assert again.manifest == old.manifest
+    assert again == old
     read_window(store, again, settings.zone)
     assert ClickCatalog(store).days()[DAYS[4]].status == "accepted"
     assert {key: value for key, value in content(store).items() if key.startswith(f"clicks/day={DAYS[4]}")} == {
@@ -157,7 +160,7 @@ def test_run_of_a_retained_day_works_after_a_clearing(store: Store, settings: Se
     write_days(tmp_path, [next_day])
     for day in (FIRST_RUN, next_day):
         window = bring_window(store, settings, day)
-        assert len(window.manifest["inputs"]["revisions"]) == WINDOW_DAYS
+        assert len(window.inputs.revisions) == WINDOW_DAYS
     assert check_store(store).faults == ()
 
 
@@ -200,8 +203,8 @@ def test_released_day_stays_and_goes_like_others(store: Store, settings: Setting
         revision.model_copy(update={"file": store.publish(f"{area}/{place}/clicks.parquet", data)})
         for area in ("quarantine", "clicks")
     )
-    result = store.publish(f"validation/{place}/result.json", b"{}").key
-    judged = {"revision": bad.as_dict(), "accepted": False, "failures": ["odd"], "warnings": [], "result": result}
+    result, page = (store.publish(f"validation/{place}/{name}", b"{}").key for name in ("result.json", "data_docs.html"))
+    judged = Judgement(revision=bad, accepted=False, failures=("odd",), result=result, data_docs=page)
     catalog.commit_validation({day: judged}, at="2020-07-01T00:00:00+00:00")
     catalog.commit_release(good, by="me", reason="fine", at="2020-07-01T00:00:00+00:00")
     assert check_store(store).faults == ()
@@ -254,7 +257,7 @@ def test_revision_that_a_run_brings_back_just_before_the_removal_is_committed_st
     def overtaken(key: str, data: bytes) -> None:
         if key.startswith("commits/") and not came:
             came.append(key)
-            source = {"fingerprint": "other", "timezone": "UTC"}
+            source = source_record_of(settings, "other")
             catalog.commit_import([imported], empty=[], source=source, at="2020-07-02T00:00:00+00:00")
         put(key, data)
 

@@ -18,6 +18,7 @@ from sbr_tasks.validation import checkpoint
 from sbr_tasks.validation.checkpoint import DaysOfWindow, require_days, validate_pending
 from sbr_tasks.validation.closing import close_day
 from sbr_tasks.validation.quarantine import release, show_quarantine
+from tests.records import accepted_unseen, source_record_of
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
 pytestmark = pytest.mark.slow
@@ -48,7 +49,7 @@ def claim_zone(store: Store, day: date, zone: str) -> None:
     catalog = ClickCatalog(store)
     revision = catalog.days()[day].incoming
     assert revision is not None
-    source = {"fingerprint": "of a wrong import", "timezone": zone}
+    source = source_record_of(load_settings({"timezone": zone}))
     catalog.commit_import([revision], empty=(), source=source, at="2020-06-04T00:00:00+00:00")
 
 
@@ -62,8 +63,8 @@ def test_good_day_is_published_for_windows_with_its_result(tmp_path: Path) -> No
     assert state.accepted.file.key.startswith(f"clicks/day={D}/rev=")
     assert state.accepted.rows == 12
     decision = state.decided[state.accepted.rev]
-    assert json.loads(store.get(decision["result"]))["success"] is True
-    assert b"<html" in store.get(decision["data_docs"])
+    assert json.loads(store.get(decision.result))["success"] is True
+    assert b"<html" in store.get(decision.data_docs)
 
 
 def test_decided_day_is_not_validated_again(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_bad_day_goes_to_quarantine_with_what_failed_and_an_example(tmp_path: Pa
     assert (validated.accepted, validated.quarantined) == ((), (D,))
     state = ClickCatalog(store).days()[D]
     assert (state.status, state.accepted) == ("quarantined", None)
-    assert state.failures == [failure]
+    assert state.failures == (failure,)
     assert state.quarantined is not None
     assert ClickCatalog(store).read(state.quarantined).num_rows == 13
 
@@ -196,7 +197,7 @@ def test_clicks_with_the_time_of_the_click_before_them_are_warned_about(tmp_path
     ]
     state = ClickCatalog(store).days()[D]
     assert state.accepted is not None
-    assert state.decided[state.accepted.rev]["facts"]["tied"] == 0.5
+    assert state.decided[state.accepted.rev].facts["tied"] == 0.5
     assert validate_pending(*_again(tmp_path, "validation.max_tied_share=0.5")).warnings == {}
 
 
@@ -233,7 +234,7 @@ class TestSessionsThatRestart:
         assert validated.warnings == {}
         state = ClickCatalog(store).days()[D]
         assert state.accepted is not None
-        assert state.decided[state.accepted.rev]["facts"]["long_sessions"] == 1 / 152
+        assert state.decided[state.accepted.rev].facts["long_sessions"] == 1 / 152
 
     def test_earlier_days_are_known_from_the_records_of_their_validation(self, tmp_path: Path) -> None:
         earlier = [D - timedelta(days=i) for i in (3, 2)]
@@ -267,7 +268,7 @@ def test_clicks_that_cannot_be_validated_go_to_quarantine_and_hold_up_no_other_d
     times = pa.array([at(D, 1)], pa.timestamp("us", tz="UTC"))
     table = pa.table({"session_id": good, "item_id": bad, "clicked_at": times, "category": good})
     file = store.publish_table(f"incoming/day={D}/rev=bad/clicks.parquet", table)
-    source = {"fingerprint": "f", "timezone": "UTC"}
+    source = source_record_of(settings)
     bad = revision.model_copy(update={"rev": "bad", "file": file})
     catalog.commit_import([bad], empty=(), source=source, at="2020-06-04T00:00:00+00:00")
     validated = validate_pending(store, settings)
@@ -291,7 +292,7 @@ def test_fault_of_validation_itself_is_no_traceback_but_a_day_in_quarantine(
     monkeypatch.setattr(checkpoint, "click_frame", fail)
     store = ingest_days(tmp_path, {D: plain_day(D)})
     assert validate_pending(store, parquet_settings(tmp_path)).quarantined == (D,)
-    assert ClickCatalog(store).days()[D].failures == ["The clicks can't be validated: KeyError: 'surprise'"]
+    assert ClickCatalog(store).days()[D].failures == ("The clicks can't be validated: KeyError: 'surprise'",)
 
 
 def test_volume_is_compared_with_the_accepted_days_before(tmp_path: Path) -> None:
@@ -323,7 +324,7 @@ def test_facts_of_a_day_are_recorded_and_later_days_are_compared_with_the_record
     validated = validate_pending(store, parquet_settings(tmp_path))
     state = ClickCatalog(store).days()[odd]
     assert state.accepted is not None
-    facts = state.decided[state.accepted.rev]["facts"]
+    facts = state.decided[state.accepted.rev].facts
     assert (facts["clicks"], facts["one_click_sessions"], facts["new_items"]) == (12, 1.0, 1.0)
     assert [sentence.split(";")[0] for sentence in validated.warnings[odd]] == [
         "Number of sessions: 12",
@@ -349,14 +350,13 @@ def test_share_of_new_items_is_compared_once_enough_days_know_theirs(tmp_path: P
     }
 
 
-def test_record_without_facts_still_tells_the_volume(tmp_path: Path) -> None:
+def test_accepted_day_without_facts_still_tells_the_volume(tmp_path: Path) -> None:
     days = [D + timedelta(days=i) for i in range(4)]
     settings = parquet_settings(tmp_path)
     store = ingest_days(tmp_path, {day: plain_day(day) for day in days[:3]})
     catalog = ClickCatalog(store)
-    old = {"accepted": True, "failures": [], "warnings": [], "result": "r", "data_docs": "d"}
     pending = {day: state.pending for day, state in catalog.days().items()}
-    catalog.commit_validation({day: {"revision": rev.as_dict(), **old} for day, rev in pending.items() if rev}, at="2020")
+    catalog.commit_validation({day: accepted_unseen(revision) for day, revision in pending.items() if revision}, at="2020")
     ingest_days(tmp_path, {days[3]: plain_day(days[3], sessions=1)})
     assert [sentence.split(";")[0] for sentence in validate_pending(store, settings).warnings[days[3]]] == [
         "Number of clicks: 3",
@@ -369,7 +369,7 @@ def test_severity_of_an_expectation_is_set_by_name(tmp_path: Path) -> None:
     strict = parquet_settings(tmp_path, 'validation.severities={"repeated_clicks": "critical"}')
     assert validate_pending(store, strict).quarantined == (D,)
     state = ClickCatalog(store).days()[D]
-    assert state.decided[state.quarantined.rev]["failed"] == ["repeated_clicks"]  # type: ignore[union-attr]
+    assert state.decided[state.quarantined.rev].failed == ("repeated_clicks",)  # type: ignore[union-attr]
 
 
 def test_expectation_that_is_off_is_not_checked(tmp_path: Path) -> None:
@@ -397,7 +397,7 @@ def test_string_ids_must_not_be_empty(tmp_path: Path) -> None:
     clicks: list[Click] = [("a", "x", at(D, 1)), ("a", "", at(D, 2))]
     store = ingest_days(tmp_path, {D: clicks}, "source.id_type=string")
     validate_pending(store, parquet_settings(tmp_path))
-    assert ClickCatalog(store).days()[D].failures == ["Each item_id is a non-empty string: broken by 1 of 2 clicks"]
+    assert ClickCatalog(store).days()[D].failures == ("Each item_id is a non-empty string: broken by 1 of 2 clicks",)
 
 
 def test_late_bad_revision_does_not_replace_the_accepted_one(tmp_path: Path) -> None:

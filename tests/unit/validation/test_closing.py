@@ -42,7 +42,7 @@ def test_closed_day_says_who_closed_it_and_why(store: Store) -> None:
     state = ClickCatalog(store).days()[CLOSED]
     assert state.status == "closed"
     assert state.closed is not None
-    assert (state.closed["actor"], state.closed["reason"]) == ("ann@shop", "Whit Monday")
+    assert (state.closed.actor, state.closed.reason) == ("ann@shop", "Whit Monday")
     assert [row.validation for row in run_rows(store, [CLOSED])] == ["closed"]
 
 

@@ -50,7 +50,7 @@ def test_page_of_a_day_loads_nothing_and_says_each_sentence(tmp_path: Path) -> N
     validate_pending(store, parquet_settings(tmp_path))
     state = ClickCatalog(store).days()[D]
     assert state.quarantined is not None
-    html = store.get(state.decided[state.quarantined.rev]["data_docs"]).decode()
+    html = store.get(state.decided[state.quarantined.rev].data_docs).decode()
     page = Page(html)
     assert [place for place in page.loads if not place.startswith("#")] == []
     assert not {"script", "link", "img", "iframe", "object", "base"} & set(page.tags)

@@ -62,10 +62,10 @@ def test_released_day_is_read_by_windows_and_says_so_for_ever(store: Store, sett
     assert released.file.key.startswith(f"clicks/day={D}/rev=")
     assert ClickCatalog(store).read(released).num_rows == 13
     assert state.released is not None
-    assert (state.released["by"], state.released["reason"]) == ("ann@shop", "the shop counts double clicks")
-    day = datetime.fromisoformat(state.released["at"]).date()
+    assert (state.released.by, state.released.reason) == ("ann@shop", "the shop counts double clicks")
+    day = datetime.fromisoformat(state.released.at).date()
     sentence = f"released from quarantine by ann@shop on {day}: the shop counts double clicks; failed: {FAILURE}"
-    assert state.warnings == [sentence]
+    assert state.warnings == (sentence,)
     assert state.warnings_of(released.rev) == [sentence]
     assert {row.day: row.validation for row in run_rows(store, [D])} == {str(D): "accepted, released"}
     assert show_quarantine(store, D)["status"] == "released"

@@ -14,8 +14,11 @@ from sbr_tasks.settings import Settings, parse_overrides
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.closing import close_day
-from sbr_tasks.window.build import WindowData, build_window, load_window, read_window, split_for_judging, window_table
+from sbr_tasks.window.build import build_window, split_for_judging, window_table
+from sbr_tasks.window.cleanse import Counts, TooLong
 from sbr_tasks.window.coverage import coverage_notes
+from sbr_tasks.window.data import WindowData, read_window
+from sbr_tasks.window.record import LevelRecord, load_window
 from sbr_tasks.workspace import Workspace
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
@@ -146,11 +149,11 @@ def test_items_are_indexed_by_support_in_training(tmp_path: Path) -> None:
 def test_manifest_counts_events_sessions_items_and_times(tmp_path: Path) -> None:
     store, settings = stored(tmp_path, shop())
     window = build_window(store, settings, D)
-    test = window.manifest["parts"]["test"]
-    assert (test["clicks"], test["events"], test["sessions"], test["items"]) == (5, 3, 2, 4)
-    assert (test["first"], test["last"]) == ("2020-06-03T23:59:00+00:00", "2020-06-04T00:01:40+00:00")
-    assert set(window.manifest["inputs"]["revisions"]) == {str(day) for day in DAYS}
-    assert window.clicks == 11
+    test = window.parts["test"]
+    assert (test.clicks, test.events, test.sessions, test.items) == (5, 3, 2, 4)
+    assert (test.first, test.last) == ("2020-06-03T23:59:00+00:00", "2020-06-04T00:01:40+00:00")
+    assert set(window.inputs.revisions) == set(DAYS)
+    assert window.part_clicks == 11
     assert "validation" in window_table(window)
 
 
@@ -195,16 +198,16 @@ def test_manifest_says_how_many_sessions_were_too_long(tmp_path: Path) -> None:
     more: list[Click] = [(60, item, at(DAYS[1], item)) for item in (1, 2, 1)]
     store, settings = stored(tmp_path, [*shop(), *more], "window.longest=2", "window.longest_action=cut")
     window = build_window(store, settings, D)
-    assert window.manifest["cleansing"]["too_long"] == {"sessions": 1, "clicks_lost": 1}
-    assert (window.manifest["clicks"], window.clicks) == (14, 13)
+    assert window.cleansing.too_long == TooLong(1, 1)
+    assert (window.clicks, window.part_clicks) == (14, 13)
     dropping = parquet_settings(tmp_path, *OVERRIDES, "window.longest=2")
     dropped = build_window(store, dropping, D)
-    assert dropped.manifest["cleansing"]["too_long"] == {"sessions": 1, "clicks_lost": 3}
+    assert dropped.cleansing.too_long == TooLong(1, 3)
     said = "1 sessions of more than 2 clicks were {}, {} clicks lost (window.longest)."
     assert window_table(window).splitlines()[-1] == said.format("cut", 1)
     assert window_table(dropped).splitlines()[-1] == said.format("dropped", 3)
-    assert dropped.manifest["parts"]["train"]["sessions"] == 2
-    assert dropped.manifest["parts"]["test"]["clicks"] == 5, "the test keeps sessions of any length"
+    assert dropped.parts["train"].sessions == 2
+    assert dropped.parts["test"].clicks == 5, "the test keeps sessions of any length"
 
 
 def test_only_what_is_trained_on_is_cleansed(tmp_path: Path) -> None:
@@ -214,15 +217,13 @@ def test_only_what_is_trained_on_is_cleansed(tmp_path: Path) -> None:
     data = read_window(store, window, settings.zone)
     assert data.index.ids.tolist() == [1, 2]
     assert data.test.item_ids.tolist() == [7, 1, 9, 1, 2]
-    cleansing = window.manifest["cleansing"]
-    assert cleansing["before"] == {"clicks": 7, "sessions": 3, "items": 3}
-    assert cleansing["levels"] == [
-        {"least_click": 1, "clicks": 7, "items": 3, "test_clicks": 4},
-        {"least_click": 2, "clicks": 6, "items": 2, "test_clicks": 3},
-    ]
-    assert coverage_notes(window.manifest) == [
-        "40% of the test clicks are on items below window.least_click=2; with 1 it would be 20%."
-    ]
+    cleansing = window.cleansing
+    assert cleansing.before == Counts(clicks=7, sessions=3, items=3)
+    assert cleansing.levels == (
+        LevelRecord(least_click=1, clicks=7, items=3, test_clicks=4),
+        LevelRecord(least_click=2, clicks=6, items=2, test_clicks=3),
+    )
+    assert coverage_notes(window) == ["40% of the test clicks are on items below window.least_click=2; with 1 it would be 20%."]
     assert window_table(window).splitlines()[-1] == (
         "Cleansing (window.least_click=2) keeps 86% of the clicks to train on and 67% of their items, which cover 60% of the "
         "test clicks. With window.least_click=1: 100%, 100% and 80%."
@@ -239,35 +240,35 @@ def test_window_cleansed_as_a_whole_lets_the_test_day_choose_items_and_says_so(t
     )
     ids = [read_window(store, window, settings.zone).index.ids.tolist() for window in (fair, as_notebooks_do)]
     assert ids == [[1, 2], [1, 2, 7]]
-    assert as_notebooks_do.manifest["cleansing"]["fair_items"] == 2
-    assert any("scores are too high" in note for note in coverage_notes(as_notebooks_do.manifest))
-    assert not any("scores are too high" in note for note in coverage_notes(fair.manifest))
+    assert as_notebooks_do.cleansing.fair_items == 2
+    assert any("scores are too high" in note for note in coverage_notes(as_notebooks_do))
+    assert not any("scores are too high" in note for note in coverage_notes(fair))
 
 
 def test_window_cleansed_as_a_whole_warns_only_where_other_items_are_kept(tmp_path: Path) -> None:
     store, _ = stored(tmp_path, shop())
     window = build_window(store, parquet_settings(tmp_path, *OVERRIDES, "window.cleanse=window"), D)
-    assert window.manifest["cleansing"]["fair_items"] == window.manifest["n_items"] == 2
-    assert coverage_notes(window.manifest) == []
+    assert window.cleansing.fair_items == window.n_items == 2
+    assert coverage_notes(window) == []
 
 
 def test_sessions_of_more_than_a_thousand_clicks_are_not_trained_on(tmp_path: Path) -> None:
     robot: list[Click] = [(60, 1 + item % 2, at(DAYS[0], item)) for item in range(1001)]
     store, settings = stored(tmp_path, [*shop(), *robot])
     window = build_window(store, settings, D)
-    assert window.manifest["cleansing"]["too_long"] == {"sessions": 1, "clicks_lost": 1001}
+    assert window.cleansing.too_long == TooLong(1, 1001)
     assert window_table(window).endswith(
         "1 sessions of more than 1,000 clicks were dropped, 1,001 clicks lost (window.longest)."
     )
     unlimited = build_window(store, parquet_settings(tmp_path, *OVERRIDES, "window.longest=null"), D)
-    assert unlimited.manifest["parts"]["train"]["clicks"] == window.manifest["parts"]["train"]["clicks"] + 1001
+    assert unlimited.parts["train"].clicks == window.parts["train"].clicks + 1001
 
 
 def test_action_on_long_sessions_is_no_input_of_a_window_that_has_no_limit(tmp_path: Path) -> None:
     store, settings = stored(tmp_path, shop(), "window.longest=null")
     window = build_window(store, settings, D)
-    assert window.manifest["cleansing"]["too_long"] is None
-    assert not {"longest", "longest_action"} & window.manifest["inputs"]["window"].keys()
+    assert window.cleansing.too_long is None
+    assert (window.inputs.window.longest, window.inputs.window.longest_action) == (None, None)
     cutting = parquet_settings(tmp_path, *OVERRIDES, "window.longest=null", "window.longest_action=cut")
     assert build_window(store, cutting, D) == window
 
@@ -283,8 +284,7 @@ def test_newest_accepted_day_before_the_test_day_validates(tmp_path: Path, is_cl
     store, _ = stored(tmp_path, clicks)
     window = build_window(store, settings, D)
     assert window.validation_day == DAYS[1]
-    assert window.manifest["validation_day"] == str(DAYS[1])
-    assert window.manifest["missing_days"] == [str(D - timedelta(days=4)), *([] if is_closed else [str(DAYS[2])])]
+    assert window.missing_days == (D - timedelta(days=4), *(() if is_closed else (DAYS[2],)))
     assert window_table(window).endswith(f"Validated on {DAYS[1]}, the newest day before {D} with accepted clicks.")
     data = read_window(store, window, settings.zone)
     assert (data.train.n_sessions, data.validation.n_sessions, data.test.n_sessions) == (1, 2, 2)
@@ -301,13 +301,6 @@ def test_step_says_which_day_validates(tmp_path: Path) -> None:
         built = workspace.build_window(D)
         assert built.validation_day == DAYS[1]
         assert built.text.count(f"Validated on {DAYS[1]}, the newest day before {D} with accepted clicks.") == 1
-
-
-def test_window_from_before_there_was_a_choice_is_validated_on_the_day_before(tmp_path: Path) -> None:
-    store, settings = stored(tmp_path, shop())
-    window = build_window(store, settings, D)
-    del window.manifest["validation_day"]
-    assert window.validation_day == DAYS[2]
 
 
 AMSTERDAM = "timezone=Europe/Amsterdam"

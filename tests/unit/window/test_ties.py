@@ -15,7 +15,9 @@ from sbr_tasks.registry.scoring import score_models
 from sbr_tasks.registry.versions import train_version
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
-from sbr_tasks.window.build import Window, build_window, read_window
+from sbr_tasks.window.build import build_window
+from sbr_tasks.window.data import read_window
+from sbr_tasks.window.record import Window
 from sbr_tasks.window.sessions import Sessions
 from tests.unit.days import at
 from tests.unit.upkeep.shop import accept_pending

@@ -1,0 +1,77 @@
+"""The content of windows: sessions and items, read when they are first used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import tzinfo
+from functools import cached_property, partial
+
+import pyarrow as pa
+
+from sbr_tasks.clicks.columns import Columns
+from sbr_tasks.days import day_interval_us
+from sbr_tasks.store import Store
+from sbr_tasks.window.record import Window
+from sbr_tasks.window.sessions import ItemIndex, Sessions, plain_ids, to_sessions
+
+_ROWS_AT_ONCE = 4096
+
+
+class WindowData:
+    """The sessions of a window's parts, and the items of its training clicks; each is read when it is first used."""
+
+    def __init__(self, read_part: Callable[[str], Sessions], read_index: Callable[[], ItemIndex]) -> None:
+        """
+        Args:
+            read_part: Gives the sessions of one of `record.PARTS`.
+            read_index: Gives the items.
+        """
+        self._read_part = read_part
+        self._read_index = read_index
+
+    @cached_property
+    def train(self) -> Sessions:
+        """What is trained on."""
+        return self._read_part("train")
+
+    @cached_property
+    def validation(self) -> Sessions:
+        """What chooses the best epoch."""
+        return self._read_part("validation")
+
+    @cached_property
+    def test(self) -> Sessions:
+        """What models are compared on."""
+        return self._read_part("test")
+
+    @cached_property
+    def index(self) -> ItemIndex:
+        """The items of the training clicks."""
+        return self._read_index()
+
+
+def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
+    """A window's sessions and item index, verified against its record as they are read."""
+    return WindowData(partial(_read_part, store, window, zone), lambda: item_index(store.read_table(window.items)))
+
+
+def _read_part(store: Store, window: Window, zone: tzinfo, name: str) -> Sessions:
+    """The sessions of a part; targets of validation and test are the clicks of its day alone."""
+    day = {"train": None, "validation": window.validation_day, "test": window.as_of}[name]
+    return to_sessions(store.read_table(window.parts[name].file), day_interval_us(day, zone) if day else None)
+
+
+def first_sessions(store: Store, window: Window, name: str, n: int) -> list[list[int | str]]:
+    """The items of the first `n` sessions of a part, verified; no more of its rows are decoded than that takes."""
+    sessions: dict[int | str, list[int | str]] = {}
+    for rows in store.read_batches(window.parts[name].file, Columns.IDS, _ROWS_AT_ONCE):
+        for session, item in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+            if session not in sessions and len(sessions) == n:
+                return list(sessions.values())
+            sessions.setdefault(session, []).append(item)
+    return list(sessions.values())
+
+
+def item_index(items: pa.Table) -> ItemIndex:
+    """The item index that a table of items and their support holds."""
+    return ItemIndex(plain_ids(items.column(Columns.ITEM)), items.column("support").to_numpy())
