@@ -79,7 +79,7 @@ def test_model_is_stale_from_late_clicks_on_until_the_old_content_is_back(
 def test_late_clicks_that_a_run_takes_make_the_model_stale(shop: tuple[Path, Settings, Window, ModelVersion]) -> None:
     folder, settings, _, version = shop
     store = Store.open(settings)
-    write_parquet(folder / "in" / f"{LATE}.parquet", [*clicks_of(LATE), (1, 1, at(LATE, 70_000))])
+    write_parquet(folder / "in" / f"{LATE}.parquet", [*clicks_of(LATE), (2, 2, at(LATE, 80_000))])
     ingest_missing(store, settings, D)
     assert ClickCatalog(store).days()[LATE].status == "incoming"
     assert validate_pending(store, settings).accepted == (LATE,)
