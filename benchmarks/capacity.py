@@ -40,7 +40,7 @@ from typing import Any
 import psutil
 from tabulate import tabulate
 
-AS_OF = date(2014, 9, 30)
+DAY = date(2014, 9, 30)
 CLICKS_PER_SESSION = 3.58
 STEPS = (
     "ingest_clicks", "validate_clicks", "build_window", "train_gru4rec", "evaluate_models", "promote_if_better", "write_report",
@@ -132,7 +132,7 @@ def _each(given: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
 def _generated(cache: Path, clicks: int, window_days: int) -> tuple[Path, Path]:
     """The files of the history and of the last day."""
     sessions = max(1, round(clicks / CLICKS_PER_SESSION))
-    spans = ((AS_OF - timedelta(days=1), window_days - 1), (AS_OF, 1))
+    spans = ((DAY - timedelta(days=1), window_days - 1), (DAY, 1))
     files = []
     for end, days in spans:
         file = cache / f"{end}-{days}-{sessions}.dat"
@@ -156,7 +156,7 @@ def _measure(
     """A row for each step, in the order of a run."""
     history, newest = files
     given = ["store=store", f"window.days={window_days}", "model.n_epochs=1", *overrides]
-    before = str(AS_OF - timedelta(days=1))
+    before = str(DAY - timedelta(days=1))
     first = [*given, f"source.path={history}"]
     rows = []
     for name, step in (("first import", "ingest_clicks"), ("first validation", "validate_clicks")):
@@ -166,10 +166,10 @@ def _measure(
     if "evaluate_models" in steps and not is_first_day:
         _run_all(shop, STEPS[2:6], [*first, "window.days=3"], before)
     daily, short = [*given, f"source.path={newest}"], [*given, f"source.path={newest}", f"window.days={training_days}"]
-    rows += _run_all(shop, steps[:3], daily, str(AS_OF))
+    rows += _run_all(shop, steps[:3], daily, str(DAY))
     if len(steps) > 3:
         skipped = 1 if training_days == window_days else 0
-        rows += _run_all(shop, steps[2:], short, str(AS_OF))[skipped:]
+        rows += _run_all(shop, steps[2:], short, str(DAY))[skipped:]
     return rows
 
 

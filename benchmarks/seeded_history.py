@@ -55,8 +55,8 @@ def seed_history(store: Store, last: date, n_days: int, *, seed: int = 7, rollba
 
 def write_manifest(store: Store, name: str, *, parent: str | None = None) -> None:
     """The record of a version that has no files."""
-    as_of = date.fromisoformat(name[:10])
-    days = [as_of - timedelta(days=i) for i in reversed(range(WINDOW_DAYS))]
+    day = date.fromisoformat(name[:10])
+    days = [day - timedelta(days=i) for i in reversed(range(WINDOW_DAYS))]
     curve = [
         Epoch(
             number=n,
@@ -70,7 +70,7 @@ def write_manifest(store: Store, name: str, *, parent: str | None = None) -> Non
     ]
     version = version_record_of(
         name,
-        window=f"{as_of:%Y%m%d}00000000",
+        window=f"{day:%Y%m%d}00000000",
         model=ModelSettings(layers=(100,), batch_size=64, n_epochs=6, learning_rate=0.1),
         parent=parent,
         window_days=WINDOW_DAYS,
@@ -80,7 +80,7 @@ def write_manifest(store: Store, name: str, *, parent: str | None = None) -> Non
         n_events=1_250_000,
         n_items=31_000,
         took_s=251.0,
-        trained_at=f"{as_of + timedelta(days=1)}T00:21:00+00:00",
+        trained_at=f"{day + timedelta(days=1)}T00:21:00+00:00",
     )
     store.create_record(kinds.VERSION.key(version=name), version.as_dict())
 
@@ -134,7 +134,7 @@ def _decision(state: LogState, name: str, day: date, level: float, rng: np.rando
     return Decision(
         number=state.n_entries + 1,
         version=name,
-        as_of=day,
+        day=day,
         outcome=outcome,
         reasons=decision.reasons,
         opponent=state.champion,
@@ -145,7 +145,7 @@ def _decision(state: LogState, name: str, day: date, level: float, rng: np.rando
         differences={metric: found.as_dict() for metric, found in differences.items()},
         baselines=baselines,
         window=f"{day:%Y%m%d}00000000",
-        run=f"scheduled__{day + timedelta(days=1)}T00:00:00+00:00",  # Airflow names a run by the end of its interval
+        actor=f"scheduled__{day + timedelta(days=1)}T00:00:00+00:00",  # Airflow names a run by the end of its interval
         at=f"{day + timedelta(days=1)}T00:35:00+00:00",
         by_length={name: _by_length(level)} | ({state.champion: _by_length(level - 0.001)} if state.champion else {}),
     )
@@ -156,10 +156,10 @@ def _rollback(state: LogState, to: str) -> Rollback:
     return Rollback(
         number=state.n_entries + 1,
         version=to,
-        as_of=state.days[to],
+        day=state.days[to],
         before=str(state.champion),
         reason="The shop's editors saw sold-out items at the top of the list.",
-        run="manual__seeded",
+        actor="manual__seeded",
         at=f"{at.isoformat()}+00:00",
     )
 

@@ -34,7 +34,7 @@ STAGES = ("read", "encode", "cleanse", "split", "index", "sort", "write")
 TOUCHED_GB = 3.0
 """More than any contender needs."""
 DAYS = 30
-AS_OF = date(2014, 9, 30)
+DAY = date(2014, 9, 30)
 
 Measured = dict[str, Any]
 
@@ -96,7 +96,7 @@ def _generated(cache: Path, clicks: int, *, with_strings: bool = True) -> tuple[
     if not integers.exists():
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "clicks.dat"
-            size = ["--clicks", str(clicks), "--days", str(DAYS), "--end", str(AS_OF)]
+            size = ["--clicks", str(clicks), "--days", str(DAYS), "--end", str(DAY)]
             command = [sys.executable, "-m", "sbr_tasks", "demo-clicks", "--out", str(file), *size]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             _fill(integers, {"source.path": str(file)})
@@ -169,7 +169,7 @@ def _window(store: Path) -> dict[str, float]:
     opened, stages = Store.open(settings), Stages()
     with stages("touch memory"):
         touch_memory(TOUCHED_GB)
-    build_window(opened, settings, AS_OF, stages)
+    build_window(opened, settings, DAY, stages)
     return stages.took_s
 
 
@@ -194,7 +194,7 @@ def _notebook(store: Path) -> dict[str, float]:
             if len(clicks) == before:
                 break
     with stages("split"):
-        test_day = pd.Timestamp(AS_OF, tz="UTC")
+        test_day = pd.Timestamp(DAY, tz="UTC")
         last = clicks.groupby("session_id")["clicked_at"].max()
         ends = {
             "train": last.index[last < test_day - pd.Timedelta(days=1)],

@@ -43,7 +43,7 @@ def as_day(day: date | str) -> date:
     return day if isinstance(day, date) else parse_day(day)
 
 
-def resolve_as_of(*, day: str | None, run_type: str, interval_start: datetime | None, zone: tzinfo) -> date:
+def resolve_day(*, day: str | None, run_type: str, interval_start: datetime | None, zone: tzinfo) -> date:
     """The day whose clicks are new to a run.
 
     Args:
@@ -79,9 +79,9 @@ def days_between(first: date, last: date) -> list[date]:
     return [first + timedelta(days=i) for i in range((last - first).days + 1)]
 
 
-def window_days(as_of: date, n_days: int) -> list[date]:
-    """The `n_days` days that end with `as_of`, oldest first."""
-    return days_between(as_of - timedelta(days=n_days - 1), as_of)
+def window_days(day: date, n_days: int) -> list[date]:
+    """The `n_days` days that end with `day`, oldest first."""
+    return days_between(day - timedelta(days=n_days - 1), day)
 
 
 def day_start(day: date, zone: tzinfo) -> datetime:

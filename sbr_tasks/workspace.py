@@ -139,21 +139,21 @@ class Workspace:
             NotArrivedError: There is no source, it has no clicks of `day`, or it may be half written.
             DayError: `day` is closed, or the window needs days that were removed, and the source no longer holds them.
         """
-        as_of = as_day(day)
-        closing.require_open(as_of, self.catalog.days().get(as_of, DayState()))
-        ingested = ingest.ingest_missing(self.store, self.settings, as_of, holds_back=holds_back)
+        day = as_day(day)
+        closing.require_open(day, self.catalog.days().get(day, DayState()))
+        ingested = ingest.ingest_missing(self.store, self.settings, day, holds_back=holds_back)
         days = self.catalog.days()
-        window = window_days(as_of, self.settings.window.days)
+        window = window_days(day, self.settings.window.days)
         if removed := [one for one in window if one in days and days[one].status == "removed"]:
             absent = ingest.removed_and_absent(removed, self.settings)
-            raise DayError(f"The window of {as_of} would have holes. {absent}")
-        state = days.get(as_of)
+            raise DayError(f"The window of {day} would have holes. {absent}")
+        state = days.get(day)
         if state is None or state.incoming is None:
-            raise NotArrivedError(ingest.no_clicks_of(as_of, self.catalog.days_of_source(as_of), self.settings))
+            raise NotArrivedError(ingest.no_clicks_of(day, self.catalog.days_of_source(day), self.settings))
         if ingested is None:
-            return IngestedDay(day=as_of, clicks=state.incoming.rows)
+            return IngestedDay(day=day, clicks=state.incoming.rows)
         return IngestedDay(
-            day=as_of,
+            day=day,
             clicks=state.incoming.rows,
             ingested=ingested.days,
             empty=ingested.empty,
@@ -169,17 +169,17 @@ class Workspace:
         Raises:
             DayError: `day` is empty, closed or in quarantine, or too many days are missing.
         """
-        as_of = as_day(day)
-        validated = checkpoint.validate_pending(self.store, self.settings, window_days(as_of, self.settings.window.days))
+        day = as_day(day)
+        validated = checkpoint.validate_pending(self.store, self.settings, window_days(day, self.settings.window.days))
         checkpoint.log_validated(validated)
-        days = checkpoint.require_days(self.catalog.days(), self.settings, as_of)
+        days = checkpoint.require_days(self.catalog.days(), self.settings, day)
         return ValidatedDay(
-            day=as_of,
+            day=day,
             accepted=validated.accepted,
             quarantined=validated.quarantined,
             missing=tuple(days.missing),
             validation_day=days.validation_day,
-            warnings=tuple(validated.warnings.get(as_of, ())),
+            warnings=tuple(validated.warnings.get(day, ())),
         )
 
     def build_window(self, day: date | str) -> BuiltWindow:
@@ -191,7 +191,7 @@ class Workspace:
         """
         window = windows.build_window(self.store, self.settings, as_day(day))
         return BuiltWindow(
-            day=window.as_of,
+            day=window.day,
             window=window.fingerprint,
             clicks=window.part_clicks,
             items=window.n_items,
@@ -258,7 +258,7 @@ class Workspace:
                 self.store, self.settings, *challenger, wish, overridden=self._overridden
             )
         state = self.log.state()
-        is_own = wish.promote != "never" and (is_new or decision.run == wish.actor)
+        is_own = wish.promote != "never" and (is_new or decision.actor == wish.actor)
         return Decided(
             day=as_day(day),
             model_version=model_version,
@@ -340,20 +340,18 @@ class Workspace:
             pin: Whether to pin it, too.
             actor: Who or which run; None: the person at the command line.
         """
-        done = promotion.roll_back(self.store, self.settings, to, reason=reason, run=actor or current_user(), pin=pin)
-        return RolledBack(
-            model_version=done.version, day=done.as_of, log_entry=done.number, retired=done.before, pinned=done.pin
-        )
+        done = promotion.roll_back(self.store, self.settings, to, reason=reason, actor=actor or current_user(), pin=pin)
+        return RolledBack(model_version=done.version, day=done.day, log_entry=done.number, retired=done.before, pinned=done.pin)
 
     def pin(self, reason: str, *, actor: str | None = None) -> Pinned:
         """Keeps the champion whatever the gate says, until `unpin`; see `promotion.pin_champion`."""
-        entry = promotion.pin_champion(self.store, reason=reason, run=actor or current_user())
+        entry = promotion.pin_champion(self.store, reason=reason, actor=actor or current_user())
         champion = str(self.log.state().champion)  # a rollback may have moved a pin
         return Pinned(model_version=champion, log_entry=entry.number, pinned=True, reason=entry.reason)
 
     def unpin(self, reason: str = "", *, actor: str | None = None) -> Pinned:
         """Lets decisions move the champion again, from the next one on."""
-        entry = promotion.unpin_champion(self.store, reason=reason, run=actor or current_user())
+        entry = promotion.unpin_champion(self.store, reason=reason, actor=actor or current_user())
         return Pinned(model_version=entry.version, log_entry=entry.number, pinned=False, reason=entry.reason)
 
     def repair(self) -> Json:

@@ -20,17 +20,17 @@ from sbr_tasks.window.record import PARTS, CleansingRecord, LevelRecord, PartRec
 NO_FILE = FileRecord(key="", size=0, sha256="")
 
 
-def window_record_of(as_of: date, fingerprint: str = "f") -> Window:
+def window_record_of(day: date, fingerprint: str = "f") -> Window:
     """An empty window, on which nothing is to be noted."""
     part = PartRecord(clicks=0, events=0, sessions=0, items=0, first=None, last=None, file=NO_FILE)
     rules = WindowRules.of(WindowSettings())
-    inputs = WindowInputs(as_of=as_of, revisions={}, window=rules, timezone="UTC", code="c")
+    inputs = WindowInputs(day=day, revisions={}, window=rules, timezone="UTC", code="c")
     level = LevelRecord(least_click=1, clicks=0, items=0, test_clicks=0)
     cleansing = CleansingRecord(before=Counts(0, 0, 0), too_long=None, passes=(), fair_items=None, levels=(level,))
     return Window(
         fingerprint=fingerprint,
         inputs=inputs,
-        validation_day=as_of,
+        validation_day=day,
         missing_days=(),
         clicks=0,
         cleansing=cleansing,
@@ -47,7 +47,7 @@ def version_record_of(name: str, **changes: Any) -> ModelVersion:
         name: Day and fingerprint.
         changes: Fields that differ, and of inputs and lineage `parent`, `model`, `training`, `window_days` and `revisions`.
     """
-    as_of = date.fromisoformat(name[:10])
+    day = date.fromisoformat(name[:10])
     model, training = changes.pop("model", ModelSettings()), changes.pop("training", TrainingSettings())
     rules = WindowRules.of(WindowSettings(days=changes.pop("window_days", 30)))
     window = changes.pop("window", name)
@@ -70,7 +70,7 @@ def version_record_of(name: str, **changes: Any) -> ModelVersion:
     fields: dict[str, Any] = {
         "name": name,
         "fingerprint": name[11:] * 2,
-        "as_of": as_of,
+        "day": day,
         "window": window,
         "inputs": inputs,
         "curve": (),
@@ -91,7 +91,7 @@ def version_record_of(name: str, **changes: Any) -> ModelVersion:
 def profile_record_of(window: Window, plot: FileRecord) -> Profile:
     """The profile of a window with one click, in one plot."""
     inputs = ProfileInputs(
-        as_of=window.as_of, days=1, shortest=2, revisions=window.inputs.revisions, missing_days=(), timezone="UTC", code="c"
+        day=window.day, days=1, shortest=2, revisions=window.inputs.revisions, missing_days=(), timezone="UTC", code="c"
     )
     clicks = pa.table({"session_id": [1], "item_id": [1], "clicked_at": pa.array([0], pa.timestamp("us", tz="UTC"))})
     builder = ProfileBuilder(UTC)

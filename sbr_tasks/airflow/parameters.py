@@ -95,7 +95,7 @@ def read_form(given: Mapping[str, Any], run: str | None = None) -> Asked:
     """What the parameters of a run ask for, checked as far as the form can't.
 
     Args:
-        given: By name: the parameters of `FIELDS`, `promote`, `reason` and `day`, which is read by `days.resolve_as_of`.
+        given: By name: the parameters of `FIELDS`, `promote`, `reason` and `day`, which is read by `days.resolve_day`.
         run: The name of the run.
 
     Raises:

@@ -10,7 +10,7 @@ from airflow.sdk import get_current_context
 
 from sbr_tasks.airflow.metrics import gauge_progress
 from sbr_tasks.airflow.parameters import Asked, read_form
-from sbr_tasks.days import resolve_as_of
+from sbr_tasks.days import resolve_day
 from sbr_tasks.errors import StepError
 from sbr_tasks.progress import watched_by
 from sbr_tasks.settings import load_settings
@@ -49,7 +49,7 @@ def resolve_run() -> str:
     # then keeps the manual run's interval, which is a day earlier.
     zone = load_settings().zone
     given = context["params"]["day"]
-    day = resolve_as_of(day=given, run_type=run.run_type.value, interval_start=run.logical_date, zone=zone)
+    day = resolve_day(day=given, run_type=run.run_type.value, interval_start=run.logical_date, zone=zone)
     summary = {"day": str(day), "promote": wanted.wish.promote, "settings for this run": wanted.overrides or None}
     logger.info("Done: %s.", in_one_line(summary))
     return str(day)

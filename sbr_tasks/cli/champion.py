@@ -16,7 +16,7 @@ def show_log(overrides: Set = None, as_json: AsJson = False) -> None:
     """Show the promotion log: every decision, rollback and pin, with its reasons."""
     workspace = open_workspace(overrides)
     rows = workspace.list_decisions()
-    nothing = f"The promotion log of {workspace.store.url} has no entries yet. Start a run with `sbr retrain --as-of DAY`."
+    nothing = f"The promotion log of {workspace.store.url} has no entries yet. Start a run with `sbr retrain --day DAY`."
     show({"entries": rows}, "\n".join(map(_entry, rows)) if rows else nothing, as_json=as_json)
 
 

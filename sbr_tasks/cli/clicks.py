@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sbr_tasks.cli.options import AsJson, AsOf, Days, Format, From, Set, holds_back, open_workspace
+from sbr_tasks.cli.options import AsJson, Days, Format, From, RunDay, Set, holds_back, open_workspace
 from sbr_tasks.cli.output import echo, show
 from sbr_tasks.days import as_intervals, describe_days, parse_day
 from sbr_tasks.demo import write_demo_clicks
@@ -106,7 +106,7 @@ def _in_words(validated: Validated) -> str:
 
 
 def profile(
-    as_of: AsOf,
+    day: RunDay,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Also write numbers and plots to this folder.")
     ] = None,
@@ -115,7 +115,7 @@ def profile(
 ) -> None:
     """Profile the clicks of a day's window before cleansing: volume, session lengths, popularity, new items, hours."""
     workspace = open_workspace(overrides)
-    found, files = workspace.profile(as_of, out)
+    found, files = workspace.profile(day, out)
     where = {"profile": workspace.store.where(found.key), "files": [str(file) for file in files]}
     place = out or workspace.store.where(found.key.rsplit("/", 1)[0])
     show(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sbr_tasks.cli.options import AsJson, AsOf, Format, Set, open_workspace
+from sbr_tasks.cli.options import AsJson, Format, RunDay, Set, open_workspace
 from sbr_tasks.cli.output import show
 from sbr_tasks.experiments.offline import comparison_table
 
@@ -26,7 +26,7 @@ def evaluate(
 
 
 def tune(
-    as_of: AsOf,
+    day: RunDay,
     minutes: Annotated[float, typer.Option("--minutes", min=0, help="Time limit in minutes.")] = 30,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Maximum number of trials. Default: no limit.")] = None,
     max_units: Annotated[int, typer.Option("--max-units", min=64, max=4096, help="Maximum units of the layer.")] = 512,
@@ -45,6 +45,6 @@ def tune(
     settings with the best hyperparameters. To use it in every run, set SBR_SETTINGS=FILE or rename it to sbr.toml.
     """
     tuned = open_workspace(overrides).tune(
-        as_of, out, minutes=minutes, trials=trials, max_units=max_units, judging_days=judging_days
+        day, out, minutes=minutes, trials=trials, max_units=max_units, judging_days=judging_days
     )
     show(tuned, as_json=as_json)

@@ -24,7 +24,7 @@ def list_models(context: typer.Context, overrides: Set = None, as_json: AsJson =
     workspace = open_workspace(overrides)
     rows, pin = workspace.list_models(), workspace.show_pin()
     champion = next((row["version"] for row in rows if row["champion"]), None)
-    nothing = "There are no models yet. Train one with `sbr retrain --as-of DAY`."
+    nothing = "There are no models yet. Train one with `sbr retrain --day DAY`."
     show({"champion": champion, "pin": pin, "models": rows}, _table(rows, pin) if rows else nothing, as_json=as_json)
 
 

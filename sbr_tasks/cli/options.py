@@ -16,7 +16,7 @@ Set = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Day = Annotated[str, typer.Argument(metavar="DAY", help="A day, as YYYY-MM-DD.")]
 Days = Annotated[list[str] | None, typer.Option("--day", metavar="DAY", help="Only this day. Repeatable.")]
-AsOf = Annotated[str, typer.Option("--as-of", metavar="DAY", help="The day whose clicks are new, as YYYY-MM-DD.")]
+RunDay = Annotated[str, typer.Option("--day", metavar="DAY", help="The day whose clicks are new, as YYYY-MM-DD.")]
 From = Annotated[str | None, typer.Option("--from", metavar="FILE", help="A file, folder or glob (setting source.path).")]
 Format = Annotated[
     str | None,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sbr_tasks.cli.options import AsJson, AsOf, Days, Format, From, Set, holds_back, open_workspace
+from sbr_tasks.cli.options import AsJson, Days, Format, From, RunDay, Set, holds_back, open_workspace
 from sbr_tasks.cli.output import show
 from sbr_tasks.errors import SettingsError
 from sbr_tasks.report.runs import run_table
@@ -14,14 +14,14 @@ from sbr_tasks.results import Retrained
 from sbr_tasks.wish import Wish
 
 
-def window(as_of: AsOf, overrides: Set = None, as_json: AsJson = False) -> None:
+def window(day: RunDay, overrides: Set = None, as_json: AsJson = False) -> None:
     """Build the window that ends with a day, and show its parts."""
-    built = open_workspace(overrides).build_window(as_of)
+    built = open_workspace(overrides).build_window(day)
     show({"window": built.window, **built.record.as_dict()}, built.text, as_json=as_json)
 
 
 def retrain(
-    as_of: AsOf,
+    day: RunDay,
     source: From = None,
     format_name: Format = None,
     force: Annotated[
@@ -38,8 +38,8 @@ def retrain(
         raise SettingsError("--force promotes the model, and --promote never forbids it. Use one of them.")
     wish = Wish(promote) if force is None else Wish("force", force)
     workspace = open_workspace(overrides, source, format_name)
-    decided = workspace.retrain(as_of, wish, holds_back=holds_back(workspace))
-    text = _verdict(decided) if promote == "never" else run_table(workspace.list_runs([as_of]))
+    decided = workspace.retrain(day, wish, holds_back=holds_back(workspace))
+    text = _verdict(decided) if promote == "never" else run_table(workspace.list_runs([day]))
     show(decided, text, as_json=as_json)
 
 
@@ -59,11 +59,11 @@ def list_runs(
     workspace = open_workspace(overrides)
     rows = workspace.list_runs(days or None)
     rows = rows[-last:] if last else rows
-    nothing = f"No run has decided anything yet in {workspace.store.url}. Start a run with `sbr retrain --as-of DAY`."
+    nothing = f"No run has decided anything yet in {workspace.store.url}. Start a run with `sbr retrain --day DAY`."
     show({"runs": [row.as_dict() for row in rows]}, run_table(rows) if rows else nothing, as_json=as_json)
 
 
-def report(as_of: AsOf, overrides: Set = None, as_json: AsJson = False) -> None:
+def report(day: RunDay, overrides: Set = None, as_json: AsJson = False) -> None:
     """Write the page of a day's run again, keep it with the version in MLflow, and print its path."""
-    written = open_workspace(overrides).write_report(as_of)
+    written = open_workspace(overrides).write_report(day)
     show(written, written.report, as_json=as_json)

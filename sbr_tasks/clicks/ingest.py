@@ -117,8 +117,8 @@ class Ingested:
         return f"Ingested {self.rows:,} clicks of {describe_days(self.days)} from {path}."
 
 
-def ingest_missing(store: Store, settings: Settings, as_of: date, *, holds_back: bool = False) -> Ingested | None:
-    """Ingests what the run of `as_of` needs and the store doesn't hold, in one pass over the source.
+def ingest_missing(store: Store, settings: Settings, day: date, *, holds_back: bool = False) -> Ingested | None:
+    """Ingests what the run of `day` needs and the store doesn't hold, in one pass over the source.
 
     That is: days of the window that were never ingested, and, if the source or the way it is read changed since, all of them:
     what becomes of clicks that differ from the stored ones is up to `ingest.changed_days`.
@@ -126,11 +126,11 @@ def ingest_missing(store: Store, settings: Settings, as_of: date, *, holds_back:
     Args:
         store: Where the days go.
         settings: `source` says what to read; `timezone` where days begin; `window.days` how many are needed.
-        as_of: The day of the run.
+        day: The day of the run.
         holds_back: Whether files that may be half written (`source.settle_seconds`) aren't read; if not, the log names them.
 
     Returns:
-        What was ingested; None when everything is there, or when no source is set and `as_of` is there.
+        What was ingested; None when everything is there, or when no source is set and `day` is there.
 
     Raises:
         NotArrivedError: There is no file, or one may be half written.
@@ -138,23 +138,23 @@ def ingest_missing(store: Store, settings: Settings, as_of: date, *, holds_back:
         DayError: The store's days were cut in another zone.
     """
     while True:
-        wanted = _wanted_days(store, settings, as_of)
+        wanted = _wanted_days(store, settings, day)
         if not wanted:
             return None
         try:
-            ingested = _import(store, settings, wanted, as_of, holds_back)
+            ingested = _import(store, settings, wanted, day, holds_back)
             logger.info("%s", ingested.in_words(settings.source.path))
             return ingested
         except OvertakenError as error:
             logger.warning("Reading %s again: %s", settings.source.path, error)
 
 
-def _wanted_days(store: Store, settings: Settings, as_of: date) -> list[date]:
-    """The days of the window that the run of `as_of` has to read."""
+def _wanted_days(store: Store, settings: Settings, day: date) -> list[date]:
+    """The days of the window that the run of `day` has to read."""
     known = ClickCatalog(store).days()
-    window = window_days(as_of, settings.window.days)
+    window = window_days(day, settings.window.days)
     _require_same_zone(known, settings)
-    if settings.source.path is None and as_of in known:
+    if settings.source.path is None and day in known:
         logger.info("No source is set (source.path), so the window is made of what was ingested before.")
         return []
     source = source_fingerprint(files_of(settings.source), settings)
@@ -169,7 +169,7 @@ def _wanted_days(store: Store, settings: Settings, as_of: date) -> list[date]:
     differing = [day for day, state in states.items() if state.differs and day not in wanted]
     if wanted:
         return sorted([*wanted, *differing])
-    logger.info("All %d days up to %s were ingested before; the source is unchanged.", len(window), as_of)
+    logger.info("All %d days up to %s were ingested before; the source is unchanged.", len(window), day)
     if differing:
         logger.warning(
             "The source still holds other clicks of %s than are stored. The log of the import that compared them has the "

@@ -144,10 +144,10 @@ def search(
     import optuna
 
     if not len(event_clicks(data.validation)):
-        first, last = (window.as_of - timedelta(days=n) for n in (judging_days, 1))
+        first, last = (window.day - timedelta(days=n) for n in (judging_days, 1))
         raise EvaluationError(
             f"Expected events from {first} to {last}, found none, so no setting can be judged. "
-            "Choose another day (--as-of) or more days (--judging-days)."
+            "Choose another day (--day) or more days (--judging-days)."
         )
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # a trial that the deadline ends would be shown with its traceback
     deadline = monotonic() + 60 * minutes
@@ -289,7 +289,7 @@ def _open_study(journal: Path, window: Window, settings: Settings, max_units: in
     key = fingerprint({"window": window.fingerprint, **sections, **limits, "code": code_version("gru4rec", "evaluation")})
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(journal))),
-        study_name=f"{window.as_of}-{key}",
+        study_name=f"{window.day}-{key}",
         direction="maximize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_N_RANDOM // 2, n_warmup_steps=_LEAST_EPOCHS),
         load_if_exists=True,

@@ -55,7 +55,7 @@ class Contender:
     """A model version and what it scored on the test day."""
 
     version: str
-    as_of: date
+    day: date
     metrics: Metrics
 
 
@@ -110,7 +110,7 @@ def decide(
         RegistryError: The models were not scored on the same events, so nothing can be decided.
     """
     _require_same_events(challenger, opponent, baselines)
-    is_old = live_day is not None and challenger.as_of < live_day
+    is_old = live_day is not None and challenger.day < live_day
     better, sentences = _compare(challenger, opponent, settings, is_old=is_old)
     if force:
         wish = force.strip().removesuffix(".")
@@ -126,7 +126,7 @@ def decide(
 
 
 def _nothing_measured(challenger: Contender) -> str:
-    return f"Nothing was measured: {day_in_words(challenger.as_of)} has no test events, so no version could be scored."
+    return f"Nothing was measured: {day_in_words(challenger.day)} has no test events, so no version could be scored."
 
 
 _WOULD_BE = {
@@ -176,7 +176,7 @@ def _require_same_events(challenger: Contender, opponent: Opponent | None, basel
 
 
 def _too_few(challenger: Contender, settings: GateSettings) -> tuple[str, ...]:
-    day = day_in_words(challenger.as_of)
+    day = day_in_words(challenger.day)
     floors = (("events", "n_events", settings.min_events), ("sessions", "n_sessions", settings.min_sessions))
     return tuple(
         f"{day} has {int(challenger.metrics[name]):,} test {what}; a decision needs at least {floor:,}."

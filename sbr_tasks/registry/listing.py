@@ -93,7 +93,7 @@ def version_differences(store: Store, first: str, second: str) -> dict[str, tupl
     state = PromotionLog(store).state()
     facts = []
     for name in (first, second):
-        kept = {"as_of", "window", "inputs", "best_epoch", "n_events", "n_items", "lineage"}
+        kept = {"day", "window", "inputs", "best_epoch", "n_events", "n_items", "lineage"}
         known: Json = load_version(store, name).model_dump(mode="json", include=kept)
         promotion = state.decisions.get(name)
         if promotion:
@@ -119,12 +119,12 @@ def _log_row(entry: Entry) -> Json:
     return {
         "entry": entry.number,
         "at": entry.at,
-        "day": str(entry.as_of),
+        "day": str(entry.day),
         "version": entry.version,
         "outcome": outcome_of(entry),
         "from": entry.before,
         "to": entry.champion,
-        "run": entry.run,
+        "actor": entry.actor,
         "reasons": list(entry.reasons),
         "by_length": dict(entry.by_length) if isinstance(entry, Decision) else {},
     }

@@ -28,7 +28,7 @@ class Decision(_Entry):
     Attributes:
         number: Its place in the log, from 1; 0 of a verdict that isn't in the log (`promotion.judge`).
         version: The challenger.
-        as_of: The challenger's day.
+        day: The challenger's day.
         outcome: What became of it.
         reasons: Why, in sentences.
         opponent: The version it was compared with; None when there was none.
@@ -39,14 +39,14 @@ class Decision(_Entry):
         differences: Challenger minus opponent with intervals, by metric; see `evaluation.comparison.Difference`.
         baselines: What each baseline scored on the same events, by name.
         window: Fingerprint of the window whose test part they were scored on.
-        run: The run that decided, or who.
+        actor: The run that decided, or who.
         at: When, ISO-8601.
         by_length: What the challenger and its opponent scored by length of the session, by version; see `evaluation.slices`.
     """
 
     kind: Literal["decision"] = "decision"
     version: str
-    as_of: date
+    day: date
     outcome: Outcome
     reasons: tuple[str, ...]
     opponent: str | None
@@ -57,7 +57,7 @@ class Decision(_Entry):
     differences: Mapping[str, Mapping[str, float]]
     baselines: Mapping[str, Metrics]
     window: str
-    run: str
+    actor: str
     at: str
     by_length: Mapping[str, Mapping[str, Metrics]] = {}
 
@@ -65,9 +65,9 @@ class Decision(_Entry):
     def page(self) -> str:
         """Where the page of the decision lies in the store, once it is written."""
         return (
-            kinds.PAGE.key(day=self.as_of, number=self.number)
+            kinds.PAGE.key(day=self.day, number=self.number)
             if self.number
-            else kinds.UNDECIDED_PAGE.key(day=self.as_of, version=self.version)
+            else kinds.UNDECIDED_PAGE.key(day=self.day, version=self.version)
         )
 
     @property
@@ -83,20 +83,20 @@ class Rollback(_Entry):
     Attributes:
         number: Its place in the log, from 1.
         version: The version that is champion again.
-        as_of: Its day.
+        day: Its day.
         before: The champion that was left; it is retired.
         reason: Why.
-        run: Who, or which run.
+        actor: Who, or which run.
         at: When, ISO-8601.
         pin: Whether the champion is pinned from here on.
     """
 
     kind: Literal["rollback"] = "rollback"
     version: str
-    as_of: date
+    day: date
     before: str
     reason: str
-    run: str
+    actor: str
     at: str
     pin: bool = False
 
@@ -118,17 +118,17 @@ class Pin(_Entry):
         number: Its place in the log, from 1.
         kind: `pin`, or `unpin` where a pin ends.
         version: The champion.
-        as_of: Its day.
+        day: Its day.
         reason: Why; it may be empty where a pin ends.
-        run: Who, or which run.
+        actor: Who, or which run.
         at: When, ISO-8601.
     """
 
     kind: Literal["pin", "unpin"]
     version: str
-    as_of: date
+    day: date
     reason: str
-    run: str
+    actor: str
     at: str
 
     @property
@@ -264,7 +264,7 @@ def fold(entries: Sequence[Entry]) -> LogState:
     state = LogState()
     for entry in entries:
         state.n_entries = entry.number
-        state.days[entry.version] = entry.as_of
+        state.days[entry.version] = entry.day
         if isinstance(entry, Pin):
             state.pin = entry if entry.is_on else None
             continue

@@ -70,12 +70,12 @@ class MlflowProjection:
 
     def _register(self, version: ModelVersion) -> str:
         run_id = self._log_run(version)
-        self._log_page(kinds.UNDECIDED_PAGE.key(day=version.as_of, version=version.name), run_id)
+        self._log_page(kinds.UNDECIDED_PAGE.key(day=version.day, version=version.name), run_id)
         registered = self._client.create_model_version(
             self._settings.mlflow.model_name,
             source=f"runs:/{run_id}/model",
             run_id=run_id,
-            tags={_NAME_TAG: version.name, "as_of": str(version.as_of), "fingerprint": version.fingerprint},
+            tags={_NAME_TAG: version.name, "day": str(version.day), "fingerprint": version.fingerprint},
         )
         self._client.set_terminated(run_id, end_time=_ms(version.trained_at))
         logger.info("%s is version %s of %s in MLflow.", version.name, registered.version, self._settings.mlflow.model_name)
@@ -252,7 +252,7 @@ class MlflowProjection:
             )
         )
         tags = {
-            "as_of": str(version.as_of),
+            "day": str(version.day),
             "window": version.window,
             "mlflow.source.git.commit": lineage.git_revision,
             **{f"package.{name}": release for name, release in lineage.packages.items()},

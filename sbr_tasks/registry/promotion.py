@@ -78,7 +78,7 @@ def commit_decision(
 
     def build(state: LogState) -> Decision | None:
         decided = state.decisions.get(name)
-        if decided and decided.run == wish.actor and decided.outcome in (Outcome.FORCED, Outcome.WOULD_PROMOTE):
+        if decided and decided.actor == wish.actor and decided.outcome in (Outcome.FORCED, Outcome.WOULD_PROMOTE):
             return None  # what an earlier attempt of the run forced holds, whoever came after
         if wish.force and name in state.retired:
             raise RegistryError(f"{name} is retired (it was rolled back from) and can't be promoted again, not even by force.")
@@ -137,7 +137,7 @@ _NO_DECISION = {
 }
 
 
-def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: str, pin: bool = False) -> Rollback:
+def roll_back(store: Store, settings: Settings, to: str, *, reason: str, actor: str, pin: bool = False) -> Rollback:
     """Makes an earlier champion the champion again, and pins it if asked to; the version that is left is retired.
 
     A pin that is in force stays in force, for the new champion.
@@ -156,10 +156,10 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
         return Rollback(
             number=state.n_entries + 1,
             version=to,
-            as_of=state.days[to],
+            day=state.days[to],
             before=str(state.champion),
             reason=reason,
-            run=run,
+            actor=actor,
             at=_now(),
             pin=pin,
         )
@@ -180,7 +180,7 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, run: st
     return created
 
 
-def pin_champion(store: Store, *, reason: str, run: str) -> Pin | Rollback:
+def pin_champion(store: Store, *, reason: str, actor: str) -> Pin | Rollback:
     """Pins the champion: until `unpin_champion`, decisions are recorded as what they would be, and the champion stays.
 
     Returns:
@@ -193,9 +193,9 @@ def pin_champion(store: Store, *, reason: str, run: str) -> Pin | Rollback:
 
     def build(state: LogState) -> Pin | None:
         if state.champion is None:
-            raise RegistryError("There is no champion to pin yet. Train one with `sbr retrain --as-of DAY`.")
+            raise RegistryError("There is no champion to pin yet. Train one with `sbr retrain --day DAY`.")
         if state.pin is None:
-            return _pin(state, "pin", reason=reason, run=run)
+            return _pin(state, "pin", reason=reason, actor=actor)
         if state.pin.reason != reason:
             raise RegistryError(f"{state.champion} is already pinned ({pin_in_words(state.pin)}). Run `sbr unpin` first.")
         return None
@@ -210,7 +210,7 @@ def pin_champion(store: Store, *, reason: str, run: str) -> Pin | Rollback:
     return in_force
 
 
-def unpin_champion(store: Store, *, run: str, reason: str = "") -> Pin:
+def unpin_champion(store: Store, *, actor: str, reason: str = "") -> Pin:
     """Lets the gate's decisions move the champion again, from the next one on.
 
     Raises:
@@ -220,29 +220,29 @@ def unpin_champion(store: Store, *, run: str, reason: str = "") -> Pin:
     def build(state: LogState) -> Pin:
         if state.pin is None or state.champion is None:
             raise RegistryError("The champion isn't pinned, so there is nothing to unpin. `sbr log` shows who did what.")
-        return _pin(state, "unpin", reason=reason, run=run)
+        return _pin(state, "unpin", reason=reason, actor=actor)
 
     created = _append(PromotionLog(store), build)
     logger.info("%s is no longer pinned (log entry %d).", created.version, created.number)
     return created
 
 
-def _pin(state: LogState, kind: Literal["pin", "unpin"], *, reason: str, run: str) -> Pin:
+def _pin(state: LogState, kind: Literal["pin", "unpin"], *, reason: str, actor: str) -> Pin:
     champion = str(state.champion)
     return Pin(
         number=state.n_entries + 1,
         kind=kind,
         version=champion,
-        as_of=state.days[champion],
+        day=state.days[champion],
         reason=reason.strip(),
-        run=run,
+        actor=actor,
         at=_now(),
     )
 
 
 def pin_in_words(pin: Pin | Rollback) -> str:
     """Which entry pinned the champion, who did it and why."""
-    return f"log entry {pin.number}, {pin.run}: {pin.reason.removesuffix('.')}"
+    return f"log entry {pin.number}, {pin.actor}: {pin.reason.removesuffix('.')}"
 
 
 def project(store: Store, settings: Settings) -> None:
@@ -363,11 +363,11 @@ def _decide(
     window: Window,
     name: str,
     state: LogState,
-    run: str,
+    actor: str,
     force: str | None,
     overridden: Sequence[str],
 ) -> Decision:
-    opponent = state.opponent_for(window.as_of)
+    opponent = state.opponent_for(window.day)
     scores, fault = score_contenders(store, settings, window, name, opponent)
     baselines = {baseline: scores[baseline].metrics for baseline in BASELINES}
     champion = None
@@ -377,7 +377,7 @@ def _decide(
         differences = compare_scores(store, settings, window, scores[name], scores[opponent])
         champion = Opponent(opponent, scores[opponent].metrics, differences)
     decision = decide(
-        Contender(name, window.as_of, scores[name].metrics),
+        Contender(name, window.day, scores[name].metrics),
         champion,
         baselines=baselines,
         live_day=state.champion_day,
@@ -390,7 +390,7 @@ def _decide(
     return Decision(
         number=state.n_entries + 1,
         version=name,
-        as_of=window.as_of,
+        day=window.day,
         outcome=decision.outcome,
         reasons=(
             *decision.reasons,
@@ -406,7 +406,7 @@ def _decide(
         differences={metric: found.as_dict() for metric, found in champion.differences.items()} if champion else {},
         baselines=baselines,
         window=window.fingerprint,
-        run=run,
+        actor=actor,
         at=_now(),
         by_length={one: dict(scores[one].by_length) for one in (name, opponent) if one in scores},
     )

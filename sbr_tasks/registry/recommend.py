@@ -111,9 +111,9 @@ def _champion(store: Store) -> str:
     if state.champion:
         return state.champion
     if not state.decisions:
-        raise RegistryError("There is no champion yet. Train one with `sbr retrain --as-of DAY`.")
+        raise RegistryError("There is no champion yet. Train one with `sbr retrain --day DAY`.")
     last = max(state.decisions.values(), key=lambda decision: decision.number)
     raise RegistryError(
         f"There is no champion yet: the last decision, on {last.version}, was {last.outcome} (log entry {last.number}). "
-        f"`sbr log` shows why. `sbr retrain --as-of {last.as_of} --force REASON` promotes a model whatever it scores."
+        f"`sbr log` shows why. `sbr retrain --day {last.day} --force REASON` promotes a model whatever it scores."
     )

@@ -64,7 +64,7 @@ def score_models(store: Store, settings: Settings, window: Window, names: list[s
 
         def make() -> Score:
             evaluation = _evaluate(store, name, data, settings)
-            logger.info("%s on %s: %s", name, window.as_of, describe_metrics(evaluation.metrics()))
+            logger.info("%s on %s: %s", name, window.day, describe_metrics(evaluation.metrics()))
             return _publish(store, key, evaluation, data.test)
 
         return store.once(key, Score, make, check=lambda score: store.read(score.ranks))

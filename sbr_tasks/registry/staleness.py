@@ -42,7 +42,7 @@ class Staleness:
         return "; ".join(([describe_days(self.days)] if self.days else []) + of_ancestors)
 
 
-def stale_days(revisions: Mapping[date, str], days: Catalog, *, as_of: date, n_days: int | None = None) -> list[date]:
+def stale_days(revisions: Mapping[date, str], days: Catalog, *, day: date, n_days: int | None = None) -> list[date]:
     """Days of a window whose accepted revision is another one than the window was built from, oldest first.
 
     A day that the window had to do without and that was accepted since counts; one whose newest revision is in quarantine
@@ -51,10 +51,10 @@ def stale_days(revisions: Mapping[date, str], days: Catalog, *, as_of: date, n_d
     Args:
         revisions: By day, the revision that the window was built from.
         days: The catalog's state of days.
-        as_of: The day that the window ends with.
+        day: The day that the window ends with.
         n_days: Length of the window; None: only days that have a revision are looked at.
     """
-    looked_at = revisions.keys() | set(window_days(as_of, n_days) if n_days else ())
+    looked_at = revisions.keys() | set(window_days(day, n_days) if n_days else ())
     accepted = {day: state.accepted.rev for day in looked_at if (state := days.get(day)) and state.accepted}
     return sorted(day for day, rev in accepted.items() if rev != revisions.get(day))
 
@@ -93,4 +93,4 @@ def _load(store: Store, name: str) -> ModelVersion | None:
 
 def _own_stale_days(version: ModelVersion, days: Catalog) -> list[date]:
     lineage = version.lineage
-    return stale_days(lineage.revisions, days, as_of=version.as_of, n_days=lineage.settings.window.days)
+    return stale_days(lineage.revisions, days, day=version.day, n_days=lineage.settings.window.days)

@@ -100,7 +100,7 @@ class ModelVersion(Record):
     Attributes:
         name: Day and fingerprint.
         fingerprint: Stands for its inputs.
-        as_of: The day it was trained for.
+        day: The day it was trained for.
         window: Fingerprint of the window it was trained on.
         inputs: Window, settings, parent and code.
         curve: All epochs that were trained.
@@ -118,7 +118,7 @@ class ModelVersion(Record):
 
     name: str
     fingerprint: str
-    as_of: date
+    day: date
     window: str
     inputs: VersionInputs
     curve: tuple[Epoch, ...]
@@ -144,7 +144,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
     Raises:
         TrainingError: There is nothing to train on, or the loss is not finite any more.
     """
-    parent_name, parent = _find_parent(store, settings, window.as_of)
+    parent_name, parent = _find_parent(store, settings, window.day)
     data = read_window(store, window, settings.zone)
     unchosen = _epochs_without_validation(store, settings, window, data, parent_name)
     inputs = VersionInputs(
@@ -157,7 +157,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
         epochs=unchosen.epochs if unchosen else None,
     )
     key = fingerprint(inputs.as_dict())
-    name = f"{window.as_of}-{key[:8]}"
+    name = f"{window.day}-{key[:8]}"
     checkpoints = StoreCheckpoints(store, kinds.CHECKPOINT.key(fingerprint=key))
 
     def train() -> ModelVersion:
@@ -177,7 +177,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
         version = ModelVersion(
             name=name,
             fingerprint=key,
-            as_of=window.as_of,
+            day=window.day,
             window=window.fingerprint,
             inputs=inputs,
             curve=trained.curve,
@@ -293,9 +293,9 @@ class StoreCheckpoints:
         self._store.delete(self._key)
 
 
-def _find_parent(store: Store, settings: Settings, as_of: date) -> tuple[str | None, Parent | None]:
+def _find_parent(store: Store, settings: Settings, day: date) -> tuple[str | None, Parent | None]:
     """Name and content of the version that the training starts from; None of both for a fresh start."""
-    name = PromotionLog(store).state().parent_for(as_of) if settings.training.warm_start == "parent" else None
+    name = PromotionLog(store).state().parent_for(day) if settings.training.warm_start == "parent" else None
     if name is None:
         return None, None
     try:
@@ -337,7 +337,7 @@ def _epochs_without_validation(
         f"that training.min_validation_events asks for{besides}"
     )
     most = max_epochs(settings, is_warm=parent is not None)
-    for name in [parent] if parent else _decided_before(store, window.as_of):
+    for name in [parent] if parent else _decided_before(store, window.day):
         try:
             earlier = load_version(store, name)
         except (DamagedError, RegistryError) as error:
@@ -354,8 +354,8 @@ def _epochs_without_validation(
 def _decided_before(store: Store, day: date) -> list[str]:
     """Versions of earlier days that were decided on, the newest day first, and of a day the last one first."""
     decisions = PromotionLog(store).state().decisions.values()
-    newest_first = sorted(decisions, key=lambda decision: (decision.as_of, decision.number), reverse=True)
-    return [decision.version for decision in newest_first if decision.as_of < day]
+    newest_first = sorted(decisions, key=lambda decision: (decision.day, decision.number), reverse=True)
+    return [decision.version for decision in newest_first if decision.day < day]
 
 
 def _lineage(settings: Settings, window: Window) -> Lineage:

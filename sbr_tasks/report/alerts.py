@@ -106,7 +106,7 @@ def rollback_alert(rollback: Rollback, *, link: str) -> Alert:
             f"{rollback.version} is champion again. {rollback.before} is retired and can never be promoted again.",
             f"Reason: {rollback.reason}",
         ),
-        numbers={"log entry": str(rollback.number), "by": rollback.run, "at": rollback.at},
+        numbers={"log entry": str(rollback.number), "by": rollback.actor, "at": rollback.at},
         link=link,
     )
 
@@ -126,21 +126,19 @@ def streak_alert(entries: Sequence[Entry], promotion: Decision, *, days: int, pa
         link: The page of the task that decided.
     """
     earlier = entries[: promotion.number - 1]
-    decided = [entry.as_of for entry in earlier if isinstance(entry, Decision)]
-    if promotion.outcome.moves_champion or (decided and promotion.as_of <= max(decided)):
+    decided = [entry.day for entry in earlier if isinstance(entry, Decision)]
+    if promotion.outcome.moves_champion or (decided and promotion.day <= max(decided)):
         return None
-    since = _last_moved(earlier) or date.fromordinal(min([*decided, promotion.as_of]).toordinal() - 1)
-    length = (promotion.as_of - since).days
+    since = _last_moved(earlier) or date.fromordinal(min([*decided, promotion.day]).toordinal() - 1)
+    length = (promotion.day - since).days
     before = (max([since, *decided]) - since).days
     if length // days <= before // days:
         return None
-    rejected = [
-        entry for entry in [*earlier, promotion] if isinstance(entry, Decision) and since < entry.as_of <= promotion.as_of
-    ]
+    rejected = [entry for entry in [*earlier, promotion] if isinstance(entry, Decision) and since < entry.day <= promotion.day]
     return Alert(
         subject=f"No promotion for {length} days; {_champion(promotion)}.",
         lines=(
-            f"No version was promoted in the {length} days up to {day_in_words(promotion.as_of)}. Decisions: {len(rejected)}.",
+            f"No version was promoted in the {length} days up to {day_in_words(promotion.day)}. Decisions: {len(rejected)}.",
             f"Last decision: {headline(promotion)}",
             *promotion.reasons,
         ),
@@ -196,9 +194,9 @@ def _last_moved(entries: Sequence[Entry]) -> date | None:
     """The day from which a streak counts; None while no version was ever promoted."""
     for n, entry in reversed(list(enumerate(entries))):
         if isinstance(entry, Rollback):
-            return max(earlier.as_of for earlier in entries[: n + 1])
+            return max(earlier.day for earlier in entries[: n + 1])
         if isinstance(entry, Decision) and entry.outcome.moves_champion:
-            return entry.as_of
+            return entry.day
     return None
 
 
@@ -208,7 +206,7 @@ def _champion(promotion: Decision) -> str:
 
 def _numbers(promotion: Decision) -> dict[str, str]:
     opponent = promotion.opponent_metrics or {}
-    found = {"day": str(promotion.as_of)}
+    found = {"day": str(promotion.day)}
     for metric in COMPARED:
         if metric in promotion.challenger_metrics:
             old = f" (champion {opponent[metric]:.4f})" if metric in opponent else ""
@@ -219,7 +217,7 @@ def _numbers(promotion: Decision) -> dict[str, str]:
             found[f"{metric_title(metric)}, difference"] = f"{by['value']:+.4f} ({interval})"
     if "n_events" in promotion.challenger_metrics:
         found["test events"] = f"{int(promotion.challenger_metrics['n_events']):,}"
-    return found | {"champion": promotion.champion or "none yet", "log entry": str(promotion.number), "run": promotion.run}
+    return found | {"champion": promotion.champion or "none yet", "log entry": str(promotion.number), "run": promotion.actor}
 
 
 def _sentence(error: BaseException | str) -> str:

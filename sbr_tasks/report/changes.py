@@ -55,9 +55,9 @@ def previous_run(entries: Sequence[Entry], promotion: Decision) -> Decision | No
     earlier = [
         entry
         for entry in entries[:until]
-        if isinstance(entry, Decision) and entry.as_of <= promotion.as_of and entry.version != promotion.version
+        if isinstance(entry, Decision) and entry.day <= promotion.day and entry.version != promotion.version
     ]
-    return max(earlier, key=lambda entry: (entry.as_of, entry.number), default=None)
+    return max(earlier, key=lambda entry: (entry.day, entry.number), default=None)
 
 
 def changes_between(before: Facts, now: Facts) -> Changes:

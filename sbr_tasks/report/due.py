@@ -83,7 +83,7 @@ def _decided(settings: Settings, ended: Ended) -> list[Alert]:
     """The decision that this run made; none for a run that returned an earlier decision."""
     store = Store.open(settings)
     entries = PromotionLog(store).entries()
-    own = [entry for entry in entries if isinstance(entry, Decision) and entry.run == ended.run]
+    own = [entry for entry in entries if isinstance(entry, Decision) and entry.actor == ended.run]
     if not own:
         return []
     page = store.where(own[-1].page)
@@ -95,7 +95,7 @@ def _decided(settings: Settings, ended: Ended) -> list[Alert]:
 
 def _rolled_back(settings: Settings, ended: Ended) -> list[Alert]:
     entries = PromotionLog(Store.open(settings)).entries() if "promotion" in settings.alerts.on else []
-    own = [entry for entry in entries if isinstance(entry, Rollback) and entry.run == ended.run]
+    own = [entry for entry in entries if isinstance(entry, Rollback) and entry.actor == ended.run]
     return [rollback_alert(own[-1], link=ended.link)] if own else []
 
 

@@ -85,7 +85,7 @@ class Overview:
         scored = [decision for decision in decisions if COMPARED[0] in decision.challenger_metrics]
         return [
             {
-                "day": str(decision.as_of),
+                "day": str(decision.day),
                 "version": decision.version,
                 "label": OUTCOMES[decision.outcome].label,
                 "tone": OUTCOMES[decision.outcome].tone,
@@ -102,7 +102,7 @@ class Overview:
                     for metric in COMPARED
                 ],
             }
-            for decision in sorted(scored, key=lambda decision: (decision.as_of, decision.number))
+            for decision in sorted(scored, key=lambda decision: (decision.day, decision.number))
         ]
 
 

@@ -34,7 +34,7 @@ class Report:
     def as_dict(self, store: Store) -> Json:
         """The report as the step and the command line return it."""
         return {
-            "day": str(self.promotion.as_of),
+            "day": str(self.promotion.day),
             "report": store.where(self.key),
             "model_version": self.promotion.version,
             "outcome": self.promotion.outcome.value,
@@ -44,13 +44,13 @@ class Report:
         }
 
 
-def write_report(store: Store, settings: Settings, as_of: date, promotion: Decision | None = None) -> Report:
+def write_report(store: Store, settings: Settings, day: date, promotion: Decision | None = None) -> Report:
     """Writes the page of a decision, and adds it to the version in MLflow.
 
     Args:
         store: Has the records, and takes the page.
         settings: Say where MLflow is.
-        as_of: The day of the run.
+        day: The day of the run.
         promotion: The decision, or the verdict of a run that wasn't to promote (`promotion.judge`); None: the day's last one.
 
     Raises:
@@ -58,10 +58,10 @@ def write_report(store: Store, settings: Settings, as_of: date, promotion: Decis
         TrackingError: MLflow can't be used; the page was written to the store anyway.
     """
     entries = PromotionLog(store).entries()
-    decided = [entry for entry in entries if isinstance(entry, Decision) and entry.as_of == as_of]
+    decided = [entry for entry in entries if isinstance(entry, Decision) and entry.day == day]
     promotion = promotion or (decided[-1] if decided else None)
     if promotion is None:
-        raise RegistryError(_nothing_decided(as_of, ClickCatalog(store).days().get(as_of, DayState())))
+        raise RegistryError(_nothing_decided(day, ClickCatalog(store).days().get(day, DayState())))
     number, fault = None, None
     try:
         projection = MlflowProjection(store, settings)
@@ -81,14 +81,14 @@ def write_report(store: Store, settings: Settings, as_of: date, promotion: Decis
     return report
 
 
-def _nothing_decided(as_of: date, state: DayState) -> str:
+def _nothing_decided(day: date, state: DayState) -> str:
     """That there is nothing to report, and what is known of the day."""
     known = ""
     if state.quarantined:
-        known = f" Its clicks are in quarantine (`sbr quarantine show {as_of}`): {'; '.join(state.failures)}."
+        known = f" Its clicks are in quarantine (`sbr quarantine show {day}`): {'; '.join(state.failures)}."
     elif state.empty:
         known = " The source had no clicks on that day."
     return (
-        f"There is no decision for {as_of} yet, so there is nothing to report.{known.replace('..', '.')} "
-        f"Run `sbr retrain --as-of {as_of}`."
+        f"There is no decision for {day} yet, so there is nothing to report.{known.replace('..', '.')} "
+        f"Run `sbr retrain --day {day}`."
     )

@@ -147,7 +147,7 @@ def shown(entry: Entry) -> Shown:
 
 def dag_of(entry: Entry) -> str | None:
     """The DAG whose run made a log entry; None where it was no run of Airflow."""
-    return _DAGS.get(outcome_of(entry), "daily_retrain") if _AIRFLOW_RUN.match(entry.run) else None
+    return _DAGS.get(outcome_of(entry), "daily_retrain") if _AIRFLOW_RUN.match(entry.actor) else None
 
 
 def _render(template: str, live: Live | None, **values: object) -> str:

@@ -87,7 +87,7 @@ def run_rows(store: Store, days: Sequence[date] | None = None) -> list[RunRow]:
         days: The days to show; None shows every day that a decision was made on.
     """
     entries = PromotionLog(store).entries()
-    decisions = {entry.as_of: entry for entry in entries if isinstance(entry, Decision)}
+    decisions = {entry.day: entry for entry in entries if isinstance(entry, Decision)}
     retired = fold(entries).retired
     states = ClickCatalog(store).days()
     shown = sorted(decisions) if days is None else sorted(days)

@@ -204,8 +204,8 @@ def _verdict_key(name: str) -> str:
 
 def _window_of(store: Store, version: ModelVersion | None, decision: Decision | None) -> Window | None:
     if decision:
-        return window_of(store, decision.as_of, decision.window)
-    return window_of(store, version.as_of, version.window) if version else None
+        return window_of(store, decision.day, decision.window)
+    return window_of(store, version.day, version.window) if version else None
 
 
 def _profile(store: Store, window: Window, *, is_made: bool) -> Profile | None:
@@ -215,7 +215,7 @@ def _profile(store: Store, window: Window, *, is_made: bool) -> Profile | None:
             return profile_of_window(store, window)
         return find_profile(store, window)
     except DamagedError as error:
-        logger.warning("The page of %s has no profile of the data: %s", window.as_of, error)
+        logger.warning("The page of %s has no profile of the data: %s", window.day, error)
         return None
 
 
@@ -225,5 +225,5 @@ def _facts_of(store: Store, decision: Decision) -> Facts:
     try:
         version = load_version(store, decision.version)
     except (DamagedError, RegistryError) as error:
-        logger.warning("Some of what changed since the run of %s is unknown: %s", decision.as_of, error)
-    return Facts(decision, window_of(store, decision.as_of, decision.window), version)
+        logger.warning("Some of what changed since the run of %s is unknown: %s", decision.day, error)
+    return Facts(decision, window_of(store, decision.day, decision.window), version)

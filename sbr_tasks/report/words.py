@@ -61,7 +61,7 @@ OUTCOMES = {
 
 def headline(promotion: Decision) -> str:
     """What became of the challenger, in one sentence."""
-    is_newer = promotion.champion is not None and promotion.champion[:10] > str(promotion.as_of)
+    is_newer = promotion.champion is not None and promotion.champion[:10] > str(promotion.day)
     return OUTCOMES[promotion.outcome].headline.format(
         version=promotion.version,
         before=promotion.before or "none",

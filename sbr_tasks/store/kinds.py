@@ -23,11 +23,11 @@ class Kind:
 
     Example:
         >>> WINDOW.key(day=date(2020, 6, 30), window="1a2b")
-        'windows/as_of=2020-06-30/1a2b/manifest.json'
-        >>> WINDOW.parse("windows/as_of=2020-06-30/1a2b/manifest.json")
+        'windows/day=2020-06-30/1a2b/manifest.json'
+        >>> WINDOW.parse("windows/day=2020-06-30/1a2b/manifest.json")
         {'day': datetime.date(2020, 6, 30), 'window': '1a2b'}
         >>> WINDOW.folder(day=date(2020, 6, 30))
-        'windows/as_of=2020-06-30'
+        'windows/day=2020-06-30'
     """
 
     def __init__(self, layout: str, remedy: str) -> None:
@@ -83,15 +83,15 @@ class Kind:
 
 _BACKUP = "Restore it from a backup: nothing else holds it."
 _AGAIN = "Run `sbr store forget {day} --reason REASON`, then the day again, which takes its clicks from the source."
-_WINDOW = "Delete its folder, then run `sbr window --as-of {day}` to rebuild it."
-_PROFILE = "Delete its folder, then run `sbr profile --as-of {day}` to rebuild it."
+_WINDOW = "Delete its folder, then run `sbr window --day {day}` to rebuild it."
+_PROFILE = "Delete its folder, then run `sbr profile --day {day}` to rebuild it."
 _VERSION = (
     "Restore its folder from a backup; or delete it and run {day} again: the same inputs give the same version. Then run "
     "`sbr repair`."
 )
 _SCORE = "Run the day again: what can't be read is scored again."
 _SERVING = "Run `sbr repair` to rebuild it."
-_PAGE = "Run `sbr report --as-of {day}` to rebuild it."
+_PAGE = "Run `sbr report --day {day}` to rebuild it."
 
 FORMAT = Kind("commits/format.json", _BACKUP)
 COMMIT = Kind("commits/clicks/{number:08d}.json", _BACKUP)
@@ -100,11 +100,11 @@ CLICKS = Kind("clicks/day={day}/rev={rev}/{path}", _AGAIN)
 QUARANTINE = Kind("quarantine/day={day}/rev={rev}/{path}", _AGAIN)
 REJECTS = Kind("rejects/{path}", "Restore it from a backup, or ingest the source again.")
 VALIDATION = Kind("validation/day={day}/rev={rev}/{path}", _AGAIN)
-WINDOW = Kind("windows/as_of={day}/{window}/manifest.json", _WINDOW)
-REMOVED_WINDOW = Kind("windows/as_of={day}/{window}/removed.json", _WINDOW)
-WINDOW_FILE = Kind("windows/as_of={day}/{window}/{path}", _WINDOW)
-PROFILE = Kind("profiles/as_of={day}/{profile}/manifest.json", _PROFILE)
-PROFILE_FILE = Kind("profiles/as_of={day}/{profile}/{path}", _PROFILE)
+WINDOW = Kind("windows/day={day}/{window}/manifest.json", _WINDOW)
+REMOVED_WINDOW = Kind("windows/day={day}/{window}/removed.json", _WINDOW)
+WINDOW_FILE = Kind("windows/day={day}/{window}/{path}", _WINDOW)
+PROFILE = Kind("profiles/day={day}/{profile}/manifest.json", _PROFILE)
+PROFILE_FILE = Kind("profiles/day={day}/{profile}/{path}", _PROFILE)
 VERSION = Kind("models/{version}/manifest.json", _VERSION)
 VERSION_FILE = Kind("models/{version}/{fingerprint}/{path}", _VERSION)
 SCORE = Kind("evaluations/on={window}/by={code}/{model}.json", _SCORE)
@@ -117,9 +117,9 @@ NEXT_ITEMS = Kind(
     "recommendations/{version}/next_items.parquet",
     "Run the DAG publish_recommendations again, or delete it if its version isn't the champion.",
 )
-PAGE = Kind("reports/as_of={day}/{number:08d}.html", _PAGE)
-UNDECIDED_PAGE = Kind("reports/as_of={day}/{version}.html", _PAGE)
-VERDICT = Kind("reports/as_of={day}/{version}.json", "Delete it; a run of {day} with promote: never writes it again.")
+PAGE = Kind("reports/day={day}/{number:08d}.html", _PAGE)
+UNDECIDED_PAGE = Kind("reports/day={day}/{version}.html", _PAGE)
+VERDICT = Kind("reports/day={day}/{version}.json", "Delete it; a run of {day} with promote: never writes it again.")
 
 KINDS = (
     FORMAT, COMMIT, INCOMING, CLICKS, QUARANTINE, REJECTS, VALIDATION, WINDOW, REMOVED_WINDOW, WINDOW_FILE, PROFILE,

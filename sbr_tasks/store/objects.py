@@ -35,7 +35,7 @@ _CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout"
 _SERVICE_OPTIONS = ("endpoint", "account_name")
 """Options, as obstore names them, that say where a bucket is. A bucket has one region, and keys only open it."""
 
-FORMAT = 2
+FORMAT = 3
 """The number of the store's format: it changes when this release can't read the records of the last one."""
 _READ_AT_ONCE = 16
 _CHUNK = 8 << 20

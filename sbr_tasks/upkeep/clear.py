@@ -138,8 +138,8 @@ def clear_store(
 
         ClickCatalog(store).commit_removal(build, why=f"sbr store gc --keep-days {keep_days}", at=_second(now))
         add_days(plan, found)
-        for as_of, name in plan.windows:
-            _keep_record(store, kinds.REMOVED_WINDOW.key(day=as_of, window=name), found.windows[as_of, name])
+        for day, name in plan.windows:
+            _keep_record(store, kinds.REMOVED_WINDOW.key(day=day, window=name), found.windows[day, name])
         _delete(store, plan)
     return Cleared(
         newest=plan.kept.newest,

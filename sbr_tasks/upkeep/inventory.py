@@ -237,7 +237,7 @@ def _add_what_the_log_needs(found: Inventory) -> None:
         record = kinds.ENTRY.key(number=entry.number)
         needed = [kinds.VERSION.key(version=entry.version)]
         if isinstance(entry, Decision):
-            window = {"day": entry.as_of, "window": entry.window}
+            window = {"day": entry.day, "window": entry.window}
             needed += [] if kinds.REMOVED_WINDOW.key(**window) in found.stats else [kinds.WINDOW.key(**window)]
         for key in needed:
             found.named.setdefault(key, Named(key, record))

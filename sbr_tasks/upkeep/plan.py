@@ -68,7 +68,7 @@ def make_plan(found: Inventory, *, keep_days: int, window_days: int, before: dat
         window_days: Length of a window.
         before: Only what was last written before this moment goes.
     """
-    newest = max((entry.as_of for entry in found.promotions if isinstance(entry, Decision)), default=None)
+    newest = max((entry.day for entry in found.promotions if isinstance(entry, Decision)), default=None)
     first_run = newest - timedelta(days=keep_days) if newest else date.min
     first_day = first_run - timedelta(days=window_days - 1) if newest else date.min
     plan = Plan(Kept(newest, first_run, first_day, before), {})
@@ -97,10 +97,10 @@ def plan_days(commits: Sequence[Commit], found: Inventory, plan: Plan) -> dict[d
     """
     states = fold_days(commits)
     used = {
-        (day, rev)
-        for (as_of, name), window in found.windows.items()
-        if kinds.WINDOW.key(day=as_of, window=name) not in plan.files
-        for day, rev in window.inputs.revisions.items()
+        (used_day, rev)
+        for (day, name), window in found.windows.items()
+        if kinds.WINDOW.key(day=day, window=name) not in plan.files
+        for used_day, rev in window.inputs.revisions.items()
     }
     removed: dict[date, Removed] = {}
     for day, revisions in revision_files(commits).items():
@@ -166,15 +166,15 @@ def _add_folder(plan: Plan, found: Inventory, what: str, folder: str) -> None:
 
 
 def _add_windows(plan: Plan, found: Inventory) -> None:
-    decided = {(entry.as_of, entry.window) for entry in found.promotions if isinstance(entry, Decision)}
-    for as_of, name in found.windows:
-        window = {"day": as_of, "window": name}
-        if as_of >= plan.kept.first_run or found.stats[kinds.WINDOW.key(**window)].modified >= plan.kept.before:
+    decided = {(entry.day, entry.window) for entry in found.promotions if isinstance(entry, Decision)}
+    for day, name in found.windows:
+        window = {"day": day, "window": name}
+        if day >= plan.kept.first_run or found.stats[kinds.WINDOW.key(**window)].modified >= plan.kept.before:
             continue
         _add_folder(plan, found, "windows", kinds.WINDOW.folder(**window))
         plan.files.pop(kinds.REMOVED_WINDOW.key(**window), None)
-        if (as_of, name) in decided:
-            plan.windows.append((as_of, name))
+        if (day, name) in decided:
+            plan.windows.append((day, name))
 
 
 def _add_versions(plan: Plan, found: Inventory) -> None:
@@ -196,8 +196,8 @@ def _add_versions(plan: Plan, found: Inventory) -> None:
 
 
 def _add_evaluations(plan: Plan, found: Inventory) -> None:
-    days = {entry.window: entry.as_of for entry in found.promotions if isinstance(entry, Decision)}
-    days |= {name: as_of for as_of, name in found.windows}
+    days = {entry.window: entry.day for entry in found.promotions if isinstance(entry, Decision)}
+    days |= {name: day for day, name in found.windows}
     days |= {fields["window"]: fields["day"] for key in found.stats if (fields := kinds.WINDOW_FILE.parse(key))}
     old = (
         key

@@ -162,22 +162,22 @@ class DaysOfWindow:
     missing: tuple[date, ...]
 
 
-def require_days(days: Mapping[date, DayState], settings: Settings, as_of: date) -> DaysOfWindow:
+def require_days(days: Mapping[date, DayState], settings: Settings, day: date) -> DaysOfWindow:
     """Checks that the accepted days of a window are enough to train and test on.
 
     Raises:
-        DayError: `as_of` is closed or has no accepted clicks, fewer than two days before it have some, more than
+        DayError: `day` is closed or has no accepted clicks, fewer than two days before it have some, more than
             `window.max_missing_days` are missing, or days were removed and not ingested again.
     """
-    window = window_days(as_of, settings.window.days)
+    window = window_days(day, settings.window.days)
     states = {day: days.get(day, DayState()) for day in window}
-    require_open(as_of, states[as_of])
-    if states[as_of].status != "accepted":
-        raise DayError(f"The model of {as_of} is tested on {as_of}, but {_why_missing([as_of], states[as_of])}")
+    require_open(day, states[day])
+    if states[day].status != "accepted":
+        raise DayError(f"The model of {day} is tested on {day}, but {_why_missing([day], states[day])}")
     removed = [day for day, state in states.items() if state.status == "removed"]
     if removed:
         raise DayError(
-            f"The clicks of {describe_days(removed)} were removed (`sbr store gc` or `forget`), and the window of {as_of} "
+            f"The clicks of {describe_days(removed)} were removed (`sbr store gc` or `forget`), and the window of {day} "
             "needs them. Run the day again, from ingest_clicks on, or `sbr ingest` and `sbr validate`: they come from the "
             "source again."
         )
@@ -189,23 +189,23 @@ def require_days(days: Mapping[date, DayState], settings: Settings, as_of: date)
             f"{len(missing)} of the {len(window)} days of the window are missing ({describe_days(missing)}); "
             f"at most {settings.window.max_missing_days} may be. Ingest them, or raise window.max_missing_days."
         )
-    return DaysOfWindow(_validation_day(states, as_of), missing)
+    return DaysOfWindow(_validation_day(states, day), missing)
 
 
-def _validation_day(states: Mapping[date, DayState], as_of: date) -> date:
-    """The newest day before `as_of` with accepted clicks; another one must be before it, to train on."""
-    earlier = sorted(day for day, state in states.items() if state.accepted and day < as_of)
+def _validation_day(states: Mapping[date, DayState], day: date) -> date:
+    """The newest day before `day` with accepted clicks; another one must be before it, to train on."""
+    earlier = sorted(one for one, state in states.items() if state.accepted and one < day)
     if len(earlier) < 2:
         found = f"only {earlier[0]}" if earlier else "none"
         raise DayError(
-            f"Expected two or more accepted days from {min(states)} to {as_of - timedelta(days=1)}, to train and validate the "
-            f"model of {as_of} on; found {found}. Ingest earlier days, or lengthen the window (window.days)."
+            f"Expected two or more accepted days from {min(states)} to {day - timedelta(days=1)}, to train and validate the "
+            f"model of {day} on; found {found}. Ingest earlier days, or lengthen the window (window.days)."
         )
-    if earlier[-1] != as_of - timedelta(days=1):
-        between = [day for day in states if earlier[-1] < day < as_of]
+    if earlier[-1] != day - timedelta(days=1):
+        between = [one for one in states if earlier[-1] < one < day]
         logger.warning(
             "The model of %s is validated on %s, the newest accepted day before it: %s %s no accepted clicks.",
-            as_of, earlier[-1], describe_days(between), "has" if len(between) == 1 else "have",
+            day, earlier[-1], describe_days(between), "has" if len(between) == 1 else "have",
         )  # fmt: skip
     return earlier[-1]
 

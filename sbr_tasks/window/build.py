@@ -45,13 +45,13 @@ logger = logging.getLogger(__name__)
 _ROW_GROUP = 1 << 20
 
 
-def build_window(store: Store, settings: Settings, as_of: date, stages: Stages | None = None) -> Window:
-    """Builds the window that ends with `as_of`, or returns the one that was built of the same inputs.
+def build_window(store: Store, settings: Settings, day: date, stages: Stages | None = None) -> Window:
+    """Builds the window that ends with `day`, or returns the one that was built of the same inputs.
 
     Args:
         store: Holds the days and takes the window.
         settings: `window` says how.
-        as_of: The last day.
+        day: The last day.
         stages: Told how long reading, encoding (or starting Spark), splitting, cleansing, indexing and writing take.
 
     Raises:
@@ -61,11 +61,11 @@ def build_window(store: Store, settings: Settings, as_of: date, stages: Stages |
     """
     catalog = ClickCatalog(store)
     days = catalog.days()
-    found_days = require_days(days, settings, as_of)
-    starts = _starts(settings, as_of, found_days.validation_day)
-    revisions = _revisions(days, settings, as_of)
+    found_days = require_days(days, settings, day)
+    starts = _starts(settings, day, found_days.validation_day)
+    revisions = _revisions(days, settings, day)
     inputs = WindowInputs(
-        as_of=as_of,
+        day=day,
         revisions={day: revision.rev for day, revision in revisions.items()},
         window=WindowRules.of(settings.window),
         timezone=settings.timezone,
@@ -76,14 +76,14 @@ def build_window(store: Store, settings: Settings, as_of: date, stages: Stages |
     n_clicks = sum(revision.rows for revision in revisions.values())
 
     def build() -> Window:
-        with _SPLIT_BY[settings.window.engine](catalog, revisions, settings, as_of, starts, times) as split:
+        with _SPLIT_BY[settings.window.engine](catalog, revisions, settings, day, starts, times) as split:
             if not split.parts["train"].n_clicks:
-                raise WindowError(_nothing_left(as_of, found_days.validation_day, n_clicks, split.cleansing, settings))
+                raise WindowError(_nothing_left(day, found_days.validation_day, n_clicks, split.cleansing, settings))
             window = _publish(store, key, inputs, split, n_clicks, found_days, times)
-        logger.info("Window of %s: %d accepted clicks (%s).", as_of, n_clicks, times)
+        logger.info("Window of %s: %d accepted clicks (%s).", day, n_clicks, times)
         return window
 
-    return store.once(kinds.WINDOW.key(day=as_of, window=key), Window, build)
+    return store.once(kinds.WINDOW.key(day=day, window=key), Window, build)
 
 
 def split_for_judging(store: Store, settings: Settings, window: Window, n_days: int) -> WindowData:
@@ -100,21 +100,21 @@ def split_for_judging(store: Store, settings: Settings, window: Window, n_days: 
     Raises:
         WindowError: Cleansing left nothing to train on.
     """
-    first = window.as_of - timedelta(days=n_days)
+    first = window.day - timedelta(days=n_days)
     if first >= window.validation_day:
         return read_window(store, window, settings.zone)
     catalog = ClickCatalog(store)
-    revisions = _revisions(catalog.days(), settings, window.as_of)
-    starts = _starts(settings, window.as_of, first)
-    with _SPLIT_BY[settings.window.engine](catalog, revisions, settings, window.as_of, starts, Stages()) as split:
+    revisions = _revisions(catalog.days(), settings, window.day)
+    starts = _starts(settings, window.day, first)
+    with _SPLIT_BY[settings.window.engine](catalog, revisions, settings, window.day, starts, Stages()) as split:
         if not split.parts["train"].n_clicks:
             n_clicks = sum(revision.rows for revision in revisions.values())
-            raise WindowError(_nothing_left(window.as_of, first, n_clicks, split.cleansing, settings))
+            raise WindowError(_nothing_left(window.day, first, n_clicks, split.cleansing, settings))
         items = _item_table(split.parts["train"])
         targets = {
             "train": None,
             "validation": (starts["validation_start_us"], starts["test_start_us"]),
-            "test": day_interval_us(window.as_of, settings.zone),
+            "test": day_interval_us(window.day, settings.zone),
         }
         parts = {name: to_sessions(_whole_table(split.parts[name]), interval) for name, interval in targets.items()}
     return WindowData(parts.__getitem__, lambda: item_index(items))
@@ -128,8 +128,8 @@ def window_table(window: Window) -> str:
         rows.append([name, part.clicks, part.events, part.sessions, part.items, part.first, part.last])
     table = tabulate(rows, headers=["part", "clicks", "events", "sessions", "items", "first click", "last click"], intfmt=",")
     table = f"{table}\n{describe_cleansing(window)}"
-    if window.validation_day != window.as_of - timedelta(days=1):
-        table += f"\nValidated on {window.validation_day}, the newest day before {window.as_of} with accepted clicks."
+    if window.validation_day != window.day - timedelta(days=1):
+        table += f"\nValidated on {window.validation_day}, the newest day before {window.day} with accepted clicks."
     too_long, rules = window.cleansing.too_long, window.inputs.window
     if not too_long or not too_long.sessions:
         return table
@@ -145,11 +145,11 @@ def _split_in_memory(
     catalog: ClickCatalog,
     revisions: Mapping[date, Revision],
     settings: Settings,
-    as_of: date,
+    day: date,
     starts: Mapping[str, int],
     stages: Stages,
 ) -> Iterator[Split]:
-    clicks = _read(catalog, revisions, as_of, stages)
+    clicks = _read(catalog, revisions, day, stages)
     if settings.window.cleanse == "window":
         with stages("cleanse"):
             clicks, cleansing = cleanse_part(clicks, settings.window, None)
@@ -173,7 +173,7 @@ def _split_on_spark(
     catalog: ClickCatalog,
     revisions: Mapping[date, Revision],
     settings: Settings,
-    as_of: date,
+    day: date,
     starts: Mapping[str, int],
     stages: Stages,
 ) -> Iterator[Split]:
@@ -181,11 +181,11 @@ def _split_on_spark(
         files = []
         by_type: dict[str, list[date]] = {}
         with stages("read"):
-            for day, revision in revisions.items():
+            for accepted_day, revision in revisions.items():
                 files.append(catalog.local_file(revision, scratch))
                 of_file = pq.read_schema(files[-1])
-                by_type.setdefault(_id_types(of_file), []).append(day)
-        _require_one_id_type(by_type, as_of)
+                by_type.setdefault(_id_types(of_file), []).append(accepted_day)
+        _require_one_id_type(by_type, day)
         schema = pa.schema([(name, of_file.field(name).type) for name in Columns.CLICK])
         yield split_on_spark(files, schema, settings.window, scratch=scratch, stages=stages, **starts)
 
@@ -193,29 +193,29 @@ def _split_on_spark(
 _SPLIT_BY = {"memory": _split_in_memory, "spark": _split_on_spark}
 
 
-def _revisions(days: Mapping[date, DayState], settings: Settings, as_of: date) -> dict[date, Revision]:
+def _revisions(days: Mapping[date, DayState], settings: Settings, day: date) -> dict[date, Revision]:
     """The accepted revisions of a window's days."""
-    of_window = ((day, days[day].accepted) for day in window_days(as_of, settings.window.days) if day in days)
+    of_window = ((day, days[day].accepted) for day in window_days(day, settings.window.days) if day in days)
     return {day: revision for day, revision in of_window if revision is not None}
 
 
-def _starts(settings: Settings, as_of: date, validation_day: date) -> dict[str, int]:
+def _starts(settings: Settings, day: date, validation_day: date) -> dict[str, int]:
     """Where validation and test start, as `split` takes it."""
-    validation, test = (day_interval_us(day, settings.zone)[0] for day in (validation_day, as_of))
+    validation, test = (day_interval_us(day, settings.zone)[0] for day in (validation_day, day))
     return {"validation_start_us": validation, "test_start_us": test}
 
 
-def _read(catalog: ClickCatalog, revisions: Mapping[date, Revision], as_of: date, stages: Stages) -> CodedClicks:
+def _read(catalog: ClickCatalog, revisions: Mapping[date, Revision], day: date, stages: Stages) -> CodedClicks:
     coder = Coder()
     by_type: dict[str, list[date]] = {}
-    for day, revision in revisions.items():
+    for accepted_day, revision in revisions.items():
         with stages("read"):
             clicks = catalog.read(revision, Columns.CLICK, dictionaries=Columns.IDS)
-        by_type.setdefault(_id_types(clicks.schema), []).append(day)
+        by_type.setdefault(_id_types(clicks.schema), []).append(accepted_day)
         if len(by_type) == 1:
             with stages("encode"):
                 coder.add(clicks)
-    _require_one_id_type(by_type, as_of)
+    _require_one_id_type(by_type, day)
     with stages("encode"):
         return coder.finish()
 
@@ -225,11 +225,11 @@ def _id_types(schema: pa.Schema) -> str:
     return ", ".join(f"{name}: {t.value_type if pa.types.is_dictionary(t) else t}" for name, t in types.items())
 
 
-def _require_one_id_type(by_type: Mapping[str, list[date]], as_of: date) -> None:
+def _require_one_id_type(by_type: Mapping[str, list[date]], day: date) -> None:
     if len(by_type) > 1:
         found = "; ".join(f"{types} on {describe_days(days)}" for types, days in by_type.items())
         raise WindowError(
-            f"Expected ids of one type on all days of the window of {as_of}, found {found}. "
+            f"Expected ids of one type on all days of the window of {day}, found {found}. "
             "Ingest the days of the wrong type again (source.id_type)."
         )
 
@@ -249,9 +249,9 @@ def _publish(
         parts = {}
         for name in PARTS:
             part = split.parts[name]
-            file = store.publish(kinds.WINDOW_FILE.key(day=inputs.as_of, window=key, path=f"{name}.parquet"), _to_parquet(part))
+            file = store.publish(kinds.WINDOW_FILE.key(day=inputs.day, window=key, path=f"{name}.parquet"), _to_parquet(part))
             parts[name] = _part_record(part, file)
-        item_file = store.publish_table(kinds.WINDOW_FILE.key(day=inputs.as_of, window=key, path="items.parquet"), items)
+        item_file = store.publish_table(kinds.WINDOW_FILE.key(day=inputs.day, window=key, path="items.parquet"), items)
     return Window(
         fingerprint=key,
         inputs=inputs,
@@ -314,10 +314,10 @@ def _cleansing_record(split: Split) -> CleansingRecord:
     )
 
 
-def _nothing_left(as_of: date, validation_day: date, n_clicks: int, cleansing: Cleansing, settings: Settings) -> str:
+def _nothing_left(day: date, validation_day: date, n_clicks: int, cleansing: Cleansing, settings: Settings) -> str:
     most = "" if settings.window.longest is None else f", {settings.window.longest:,} at most"
     return (
-        f"The window of {as_of} has {n_clicks:,} clicks, {cleansing.before.clicks:,} of them to cleanse, but cleansing "
+        f"The window of {day} has {n_clicks:,} clicks, {cleansing.before.clicks:,} of them to cleanse, but cleansing "
         f"(sessions of {settings.window.shortest} or more clicks{most}, "
         f"items of {settings.window.least_click} or more) left {cleansing.passes[-1].clicks:,}, and none to train on "
         f"before {validation_day}. Lower window.least_click, or lengthen the window (window.days)."

@@ -57,7 +57,7 @@ def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
 
 def _read_part(store: Store, window: Window, zone: tzinfo, name: str) -> Sessions:
     """The sessions of a part; targets of validation and test are the clicks of its day alone."""
-    day = {"train": None, "validation": window.validation_day, "test": window.as_of}[name]
+    day = {"train": None, "validation": window.validation_day, "test": window.day}[name]
     return to_sessions(store.read_table(window.parts[name].file), day_interval_us(day, zone) if day else None)
 
 

@@ -38,14 +38,14 @@ class WindowInputs(Record):
     """What a window is built of; the window's fingerprint stands for it.
 
     Attributes:
-        as_of: The day it ends with.
+        day: The day it ends with.
         revisions: The revision of each of its days' clicks.
         window: How it is cut and cleansed.
         timezone: Zone whose midnights separate its days.
         code: Version of the code that builds windows.
     """
 
-    as_of: date
+    day: date
     revisions: Mapping[date, str]
     window: WindowRules
     timezone: str
@@ -89,7 +89,7 @@ class Window(Record):
     Attributes:
         fingerprint: Stands for its inputs.
         inputs: Revisions, settings and code.
-        validation_day: The day that chooses the best epoch: the newest one before `as_of` with accepted clicks.
+        validation_day: The day that chooses the best epoch: the newest one before `day` with accepted clicks.
         missing_days: Days without accepted clicks.
         clicks: Accepted clicks of its days, before cleansing.
         cleansing: What cleansing did.
@@ -109,9 +109,9 @@ class Window(Record):
     n_items: int
 
     @property
-    def as_of(self) -> date:
+    def day(self) -> date:
         """The day it ends with."""
-        return self.inputs.as_of
+        return self.inputs.day
 
     @property
     def part_clicks(self) -> int:
@@ -119,22 +119,22 @@ class Window(Record):
         return sum(part.clicks for part in self.parts.values())
 
 
-def load_window(store: Store, as_of: date, key: str) -> Window:
+def load_window(store: Store, day: date, key: str) -> Window:
     """The published window with that fingerprint.
 
     Raises:
         StoreError: There is no such window.
     """
-    return store.get_record(kinds.WINDOW.key(day=as_of, window=key), Window)
+    return store.get_record(kinds.WINDOW.key(day=day, window=key), Window)
 
 
-def window_record(store: Store, as_of: date, key: str) -> Window:
+def window_record(store: Store, day: date, key: str) -> Window:
     """The record of a window, also of one whose files were removed: what its log entry tells of.
 
     Raises:
         StoreError: There is no such window, and never was.
     """
-    removed = kinds.REMOVED_WINDOW.key(day=as_of, window=key)
-    if not store.exists(kinds.WINDOW.key(day=as_of, window=key)) and store.exists(removed):
+    removed = kinds.REMOVED_WINDOW.key(day=day, window=key)
+    if not store.exists(kinds.WINDOW.key(day=day, window=key)) and store.exists(removed):
         return store.get_record(removed, Window)
-    return load_window(store, as_of, key)
+    return load_window(store, day, key)

@@ -23,7 +23,7 @@ from sbr_tasks.airflow import alerts
 from sbr_tasks.airflow.parameters import FIELDS
 from sbr_tasks.airflow.pools import POOLS
 from sbr_tasks.airflow.retries import RetryTransientErrors
-from sbr_tasks.days import day_interval_us, from_us, resolve_as_of
+from sbr_tasks.days import day_interval_us, from_us, resolve_day
 from sbr_tasks.errors import StepError
 from sbr_tasks.results import PublishedItems
 from sbr_tasks.settings import load_settings
@@ -176,7 +176,7 @@ def test_intervals_are_the_shops_days_where_the_clocks_change(monkeypatch: pytes
             assert info is not None
             interval = info.data_interval
             assert interval is not None
-            assert resolve_as_of(day=None, run_type="scheduled", interval_start=interval.start, zone=zone) == expected
+            assert resolve_day(day=None, run_type="scheduled", interval_start=interval.start, zone=zone) == expected
             assert tuple(map(from_us, day_interval_us(expected, zone))) == (interval.start, interval.end)
             hours[str(expected)] = (interval.end - interval.start).total_seconds() / 3600
     assert hours == {

@@ -66,7 +66,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def retrain(folder: Path, day: str, *words: str) -> dict[str, Any]:
-    return answer(folder, "retrain", "--as-of", day, *words, *(word for setting in SMALL for word in ("--set", setting)))
+    return answer(folder, "retrain", "--day", day, *words, *(word for setting in SMALL for word in ("--set", setting)))
 
 
 def test_file_of_string_ids_becomes_a_champion_that_recommends_strings(shop: Path) -> None:

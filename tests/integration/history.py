@@ -32,19 +32,19 @@ def assert_explained(entries: Sequence[Entry], settings: Settings, windows: Stor
         assert (entry.number, entry.before) == (n + 1, state.champion)
         if not isinstance(entry, Decision):
             continue
-        assert entry.opponent == state.opponent_for(entry.as_of)
+        assert entry.opponent == state.opponent_for(entry.day)
         champion = None
         if entry.opponent:
             differences = {metric: Difference(**found) for metric, found in entry.differences.items()}
             champion = Opponent(entry.opponent, entry.opponent_metrics, differences)
         decision = decide(
-            Contender(entry.version, entry.as_of, entry.challenger_metrics),
+            Contender(entry.version, entry.day, entry.challenger_metrics),
             champion,
             baselines={baseline: entry.baselines[baseline] for baseline in BASELINES},
             live_day=state.champion_day,
             settings=settings.gate,
         )
-        notes = coverage_notes(load_window(windows, entry.as_of, entry.window)) if windows else ()
+        notes = coverage_notes(load_window(windows, entry.day, entry.window)) if windows else ()
         assert (entry.outcome, entry.reasons) == (decision.outcome, (*decision.reasons, *notes))
         assert entry.champion == (entry.version if decision.outcome.moves_champion else state.champion)
 

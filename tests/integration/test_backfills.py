@@ -116,7 +116,7 @@ def rollback(story: Story, platform: Platform) -> tuple[LogState, RollbackRun]:
 
 def test_backfill_in_order_gives_the_log_of_daily_runs(story: Story, daily: Daily, days: list[date]) -> None:
     assert story.log == told(entries_of(daily(days).result()))
-    assert [entry["as_of"] for entry in story.log] == [str(day) for day in days]
+    assert [entry["day"] for entry in story.log] == [str(day) for day in days]
     assert story.log[0]["outcome"] == Outcome.FIRST_CHAMPION
     assert_follows(story.shop)
 
@@ -128,7 +128,7 @@ def test_days_that_are_run_again_keep_their_decisions_and_versions(story: Story,
 
 def test_each_promotion_and_nothing_else_updates_the_asset(story: Story, platform: Platform, days: list[date]) -> None:
     moves = [
-        {"model_version": entry["version"], "day": entry["as_of"], "log_entry": number}
+        {"model_version": entry["version"], "day": entry["day"], "log_entry": number}
         for number, entry in enumerate(story.log, 1)
         if entry["champion"] == entry["version"]
     ]
@@ -146,7 +146,7 @@ def test_no_model_was_trained_on_clicks_of_a_day_that_it_is_judged_on(story: Sto
         for name in filter(None, (entry.version, entry.opponent)):
             judged += 1
             version = load_version(store_of(story.shop), name)
-            assert last_training_click(store_of(story.shop), name) < min(entry.as_of, version.as_of - timedelta(days=1))
+            assert last_training_click(store_of(story.shop), name) < min(entry.day, version.day - timedelta(days=1))
     assert judged == 2 * len(days) - 1
 
 
@@ -158,7 +158,7 @@ def test_rollback_moves_the_champion_and_publishes_its_recommendations(
     assert left != to
     *_, entry = entries_of(story.shop)
     assert isinstance(entry, Rollback)
-    assert (entry.number, entry.before, entry.champion, entry.run) == (state.n_entries + 1, left, to, run.run_id)
+    assert (entry.number, entry.before, entry.champion, entry.actor) == (state.n_entries + 1, left, to, run.run_id)
     assert (entry.reason, fold(entries_of(story.shop)).retired) == (REASON, {left})
     assert_follows(story.shop)
     assert run.event == {"model_version": to, "day": to[:10], "log_entry": entry.number, "retired": left, "pinned": False}
@@ -190,13 +190,13 @@ def test_other_orders_give_the_same_models_and_a_log_that_explains_itself(
         for day in (FIVE[-1], FIVE[0]):
             assert platform.finished(platform.trigger("daily_retrain", {"day": str(day)}))["state"] == "success"
     assert told(entries_of(shop)) == told(entries)
-    assert sorted(entry.as_of for entry in entries) == FIVE
+    assert sorted(entry.day for entry in entries) == FIVE
     if backwards:
-        assert [entry.as_of for entry in entries] == FIVE[::-1]
+        assert [entry.day for entry in entries] == FIVE[::-1]
     assert weights_of(shop) == weights_of(reference)
     assert challenger_scores(entries) == challenger_scores(entries_of(reference))
     moves = [entry for entry in entries if entry.champion == entry.version]
-    assert entries[-1].champion == max(moves, key=lambda entry: entry.as_of).version
+    assert entries[-1].champion == max(moves, key=lambda entry: entry.day).version
     assert_follows(shop)
 
 
@@ -234,7 +234,7 @@ def announced(platform: Platform) -> list[Json]:
 def last_training_click(store: Store, name: str) -> date:
     """The UTC day of the last click that a version, or one that it goes on from, was trained on."""
     version = load_version(store, name)
-    part = load_window(store, version.as_of, version.window).parts["train"]
+    part = load_window(store, version.day, version.window).parts["train"]
     clicked_at = store.read_table(FileRecord.model_validate(part["file"])).column("clicked_at")
     last: datetime = pc.max(clicked_at).as_py()
     parent = version.inputs.parent

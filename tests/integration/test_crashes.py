@@ -40,7 +40,7 @@ MOMENTS = [pytest.param(_draw.random(), marks=[] if i < 2 else pytest.mark.long,
 
 def retrain(shop: Path) -> subprocess.Popen[str]:
     """`sbr retrain` for the newest day, in a session of its own so that it can be killed with its children."""
-    command = [sys.executable, "-m", "sbr_tasks", "retrain", "--as-of", str(NEW)]
+    command = [sys.executable, "-m", "sbr_tasks", "retrain", "--day", str(NEW)]
     return subprocess.Popen(
         command,
         cwd=shop,

@@ -45,5 +45,5 @@ def test_day_fails_while_the_champion_is_lost_and_is_decided_once_it_is_back(
     *before, entry = entries_of(shop)
     assert before == entries
     assert isinstance(entry, Decision)
-    assert (entry.opponent, entry.outcome, entry.run) == (champion, Outcome.PROMOTE, run_id)
+    assert (entry.opponent, entry.outcome, entry.actor) == (champion, Outcome.PROMOTE, run_id)
     assert_projections_follow(store_of(shop), load_settings(cwd=shop))

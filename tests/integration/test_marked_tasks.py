@@ -39,5 +39,5 @@ def test_decision_marked_as_success_is_shown_as_lacking_and_announced_by_nobody(
         assert platform.log(run_id, "announce_champion")[-1].startswith("The task promote_if_better has no result")
         assert platform.returned(run_id, "write_report")["outcome"] == "undecided"
     assert entries_of(shop) == before
-    page = store_of(shop).get(f"reports/as_of={NEW}/{version['name']}.html").decode()
+    page = store_of(shop).get(f"reports/day={NEW}/{version['name']}.html").decode()
     assert f"Not decided: the promotion log has no decision on {version['name']}" in page

@@ -90,4 +90,4 @@ def _assert_scores_are_the_injected_ones(entry: Entry) -> None:
     assert (entry.challenger_metrics, entry.opponent_metrics) == (new, old)
     assert entry.baselines == {baseline: metrics_of(baseline, name) for baseline in BASELINES}
     assert entry.differences == ({metric: found.as_dict() for metric, found in differences(new, old).items()} if old else {})
-    assert entry.run == f"run of {name}"
+    assert entry.actor == f"run of {name}"

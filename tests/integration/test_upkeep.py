@@ -35,7 +35,7 @@ def sbr(shop: Path, *words: str, **variables: str) -> Json:
 def shop(trained: Path, tmp_path: Path) -> Path:
     """A shop of which the champion's day lies far before the newest one, whose version the gate didn't promote."""
     folder = Path(shutil.copytree(trained, tmp_path / "shop"))
-    sbr(folder, "retrain", "--as-of", str(NEW), *NEVER_BETTER)
+    sbr(folder, "retrain", "--day", str(NEW), *NEVER_BETTER)
     return folder
 
 
@@ -54,7 +54,7 @@ def test_old_champion_answers_after_a_clearing_and_the_next_run_is_compared_with
     assert sbr(shop, *question) == answer
     run_days(shop, retrain=[NEW])
     promotion = PromotionLog(store).entries()[-1]
-    assert (promotion.before, promotion.as_of) == (answer["model_version"], NEW)
+    assert (promotion.before, promotion.day) == (answer["model_version"], NEW)
     assert check_store(store).faults == ()
 
 
@@ -77,14 +77,14 @@ def test_days_go_from_source_to_window_on_object_storage_with_keys_from_the_envi
     (tmp_path / "sbr.toml").write_text(demo_settings(demo_clicks, "s3://clicks/chain") + f"\n[store_options]\n{shown}\n")
     assert len(sbr(tmp_path, "ingest", **keys)["days"]) == 20
     assert len(sbr(tmp_path, "validate", **keys)["accepted"]) == 20
-    built = sbr(tmp_path, "window", "--as-of", str(NEW), **keys)
-    assert sbr(tmp_path, "window", "--as-of", str(NEW), **keys) == built
+    built = sbr(tmp_path, "window", "--day", str(NEW), **keys)
+    assert sbr(tmp_path, "window", "--day", str(NEW), **keys) == built
     local = tmp_path / "local"
     local.mkdir()
     (local / "sbr.toml").write_text(demo_settings(demo_clicks, "store"))
     for words in (["ingest"], ["validate"]):
         sbr(local, *words)
-    assert sbr(local, "window", "--as-of", str(NEW)) == built
+    assert sbr(local, "window", "--day", str(NEW)) == built
     assert sbr(tmp_path, "store", "check", **keys)["orphaned"]["files"] == 0
     cleared = sbr(tmp_path, "store", "gc", "--keep-days", "1", *NO_GRACE, **keys)
     assert cleared["removed"]["clicks"]["files"] > 0

@@ -44,8 +44,8 @@ def test_a_week_side_by_side_on_two_workers_gives_the_models_of_one_day_after_th
     settings = running.settings()
     store, plain = Store.open(settings), store_of(run_days(new_shop(tmp_path / "shop", running.clicks / CLICKS), train=WEEK))
     entries = PromotionLog(store).entries()
-    versions = {entry.as_of: entry.version for entry in entries if getattr(entry, "as_of", None) in WEEK}
-    decisions = Counter(getattr(entry, "as_of", None) for entry in entries)
+    versions = {entry.day: entry.version for entry in entries if getattr(entry, "day", None) in WEEK}
+    decisions = Counter(getattr(entry, "day", None) for entry in entries)
     assert {day: decisions[day] for day in WEEK} == dict.fromkeys(WEEK, 1)
     for day in WEEK:
         files = [load_version(where, versions[day]).files for where in (store, plain)]

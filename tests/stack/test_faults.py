@@ -66,7 +66,7 @@ def decided_on_the_same_model(
 
 
 def decisions_on(day: date, store: Store) -> list[Decision]:
-    return [entry for entry in PromotionLog(store).entries() if isinstance(entry, Decision) and entry.as_of == day]
+    return [entry for entry in PromotionLog(store).entries() if isinstance(entry, Decision) and entry.day == day]
 
 
 def assert_each_version_once_in_mlflow(store: Store, settings: Settings) -> None:

@@ -87,7 +87,7 @@ def test_ingest_says_where_rejected_lines_lie(sbr: Sbr, clicks: Path, tmp_path: 
             "'otto' or '30music'.\n",
         ),
         (
-            ("retrain", "--as-of", "tomorrow"),
+            ("retrain", "--day", "tomorrow"),
             "sbr: Expected a day as YYYY-MM-DD, such as 2020-06-30; found 'tomorrow'.\n",
         ),
         (
@@ -96,11 +96,11 @@ def test_ingest_says_where_rejected_lines_lie(sbr: Sbr, clicks: Path, tmp_path: 
             "scratch, timezone, source, ingest, validation, window, model, training, evaluation, gate, serving, "
             "mlflow, upkeep, alerts.\n",
         ),
-        (("recommend", "--session", "1"), "sbr: There is no champion yet. Train one with `sbr retrain --as-of DAY`.\n"),
+        (("recommend", "--session", "1"), "sbr: There is no champion yet. Train one with `sbr retrain --day DAY`.\n"),
         (
-            ("report", "--as-of", "2014-09-24"),
+            ("report", "--day", "2014-09-24"),
             "sbr: There is no decision for 2014-09-24 yet, so there is nothing to report. "
-            "Run `sbr retrain --as-of 2014-09-24`.\n",
+            "Run `sbr retrain --day 2014-09-24`.\n",
         ),
     ],
 )
@@ -114,7 +114,7 @@ def test_mistake_is_one_sentence_and_exit_code_1(
 
 def test_day_with_no_clicks_is_refused_and_what_was_stored_stays(sbr: Sbr, clicks: Path, tmp_path: Path) -> None:
     sbr("ingest", "--from", str(clicks))
-    done = sbr("retrain", "--as-of", "2014-09-25", "--from", str(clicks))
+    done = sbr("retrain", "--day", "2014-09-25", "--from", str(clicks))
     assert done.code == 1
     assert done.err == (
         f"sbr: 2014-09-25 has no clicks in {clicks}: it holds clicks of 2014-09-23 to 2014-09-24. Check that the day's file "
@@ -178,9 +178,9 @@ def test_preview_refuses_a_file_that_is_too_short_for_a_window(sbr: Sbr, clicks:
 
 
 def test_empty_store_says_what_to_do(sbr: Sbr) -> None:
-    assert sbr("models").out == "There are no models yet. Train one with `sbr retrain --as-of DAY`.\n"
+    assert sbr("models").out == "There are no models yet. Train one with `sbr retrain --day DAY`.\n"
     store = json.loads(sbr("settings").out)["store"]
-    start = "Start a run with `sbr retrain --as-of DAY`.\n"
+    start = "Start a run with `sbr retrain --day DAY`.\n"
     assert sbr("runs").out == f"No run has decided anything yet in {store}. {start}"
     assert sbr("log").out == f"The promotion log of {store} has no entries yet. {start}"
     assert json.loads(sbr("models", "--json").out) == {"champion": None, "pin": None, "models": []}
@@ -205,7 +205,7 @@ def test_session_without_ids_is_refused(sbr: Sbr) -> None:
 
 
 def test_forced_promotion_that_is_never_to_be_is_refused(sbr: Sbr) -> None:
-    done = sbr("retrain", "--as-of", "2014-09-24", "--promote", "never", "--force", "because")
+    done = sbr("retrain", "--day", "2014-09-24", "--promote", "never", "--force", "because")
     assert done == Result(1, "", "sbr: --force promotes the model, and --promote never forbids it. Use one of them.\n")
 
 
@@ -259,7 +259,7 @@ def test_interruption_while_commands_are_loaded_is_quiet(
 def test_profile_prints_numbers_and_writes_plots(sbr: Sbr, clicks: Path, tmp_path: Path) -> None:
     sbr("ingest", "--from", str(clicks))
     sbr("validate")
-    words = ("profile", "--as-of", "2014-09-24", "--set", "window.days=3")
+    words = ("profile", "--day", "2014-09-24", "--set", "window.days=3")
     found = json.loads(sbr(*words, "--json").out)
     assert (found["clicks"], found["sessions"], found["items"], found["files"]) == (3, 2, 2, [])
     assert sbr(*words, "--out", "plots").out.endswith("Numbers and plots: plots\n")
@@ -382,7 +382,7 @@ def test_summaries_are_printed_and_not_logged_too(sbr: Sbr, tmp_path: Path, capl
         "".join(f"{day}{s},2014-09-{day}T10:00:0{n}.000Z,{n},0\n" for day in range(20, 24) for s in "12" for n in range(3))
     )
     caplog.set_level("INFO", "sbr_tasks")
-    window = ("window", "--as-of", "2014-09-23", "--set", "window.days=4", "--set", "window.least_click=1")
+    window = ("window", "--day", "2014-09-23", "--set", "window.days=4", "--set", "window.least_click=1")
     for words in (("ingest", "--from", "clicks.dat"), ("ingest", "--from", "clicks.dat"), ("validate",), window):
         caplog.clear()
         done = sbr(*words)

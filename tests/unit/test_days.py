@@ -19,7 +19,7 @@ from sbr_tasks.days import (
     from_us,
     number_to_day,
     parse_day,
-    resolve_as_of,
+    resolve_day,
     window_days,
 )
 from sbr_tasks.errors import DayError
@@ -30,26 +30,26 @@ AMSTERDAM = ZoneInfo("Europe/Amsterdam")
 @pytest.mark.parametrize("run_type", ["scheduled", "backfill"])
 def test_run_with_interval_is_for_the_day_where_its_interval_starts(run_type: str) -> None:
     start = datetime(2026, 11, 23, tzinfo=UTC)
-    assert resolve_as_of(day=None, run_type=run_type, interval_start=start, zone=UTC) == date(2026, 11, 23)
+    assert resolve_day(day=None, run_type=run_type, interval_start=start, zone=UTC) == date(2026, 11, 23)
 
 
 def test_interval_start_is_read_in_the_zone_of_the_shop() -> None:
     midnight_in_amsterdam = datetime(2026, 11, 22, 23, tzinfo=UTC)
-    assert resolve_as_of(day=None, run_type="scheduled", interval_start=midnight_in_amsterdam, zone=AMSTERDAM) == date(
+    assert resolve_day(day=None, run_type="scheduled", interval_start=midnight_in_amsterdam, zone=AMSTERDAM) == date(
         2026, 11, 23
     )
 
 
 def test_day_parameter_wins_over_the_interval() -> None:
     start = datetime(2026, 11, 23, tzinfo=UTC)
-    assert resolve_as_of(day="2020-06-30", run_type="manual", interval_start=start, zone=UTC) == date(2020, 6, 30)
+    assert resolve_day(day="2020-06-30", run_type="manual", interval_start=start, zone=UTC) == date(2020, 6, 30)
 
 
 def test_backfill_that_was_given_one_day_for_all_its_runs_is_refused() -> None:
     start = datetime(2026, 11, 23, tzinfo=UTC)
-    assert resolve_as_of(day="2026-11-23", run_type="backfill", interval_start=start, zone=UTC) == date(2026, 11, 23)
+    assert resolve_day(day="2026-11-23", run_type="backfill", interval_start=start, zone=UTC) == date(2026, 11, 23)
     with pytest.raises(DayError) as caught:
-        resolve_as_of(day="2020-06-30", run_type="backfill", interval_start=start, zone=UTC)
+        resolve_day(day="2020-06-30", run_type="backfill", interval_start=start, zone=UTC)
     assert str(caught.value) == (
         "This run of a backfill is for 2026-11-23, but its parameter 'day' says 2020-06-30, for which all its runs would then "
         "train. Start the backfill again with 'day' empty and 'Override parameters on existing runs' (--dag-run-conf) set."
@@ -58,7 +58,7 @@ def test_backfill_that_was_given_one_day_for_all_its_runs_is_refused() -> None:
 
 def test_manual_run_without_day_is_refused_even_with_an_interval() -> None:
     with pytest.raises(DayError) as caught:
-        resolve_as_of(day=None, run_type="manual", interval_start=datetime(2026, 11, 23, tzinfo=UTC), zone=UTC)
+        resolve_day(day=None, run_type="manual", interval_start=datetime(2026, 11, 23, tzinfo=UTC), zone=UTC)
     assert str(caught.value) == (
         "A manual run needs the parameter 'day' (YYYY-MM-DD): the day whose clicks are new. "
         'It was not given; trigger the DAG again with, for example, {"day": "2020-06-30"}.'

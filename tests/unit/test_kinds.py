@@ -35,14 +35,14 @@ def test_each_kind_parses_the_keys_that_it_builds(kind: Kind) -> None:
 
 
 def test_numbers_of_log_entries_sort_as_text() -> None:
-    assert PAGE.key(day=DAY, number=12) == "reports/as_of=2020-06-30/00000012.html"
+    assert PAGE.key(day=DAY, number=12) == "reports/day=2020-06-30/00000012.html"
 
 
 @pytest.mark.parametrize(
     "key",
     [
-        "windows/as_of=2020-02-31/1a2b/manifest.json",
-        "windows/as_of=2020-06-30/1a/2b/manifest.json",
+        "windows/day=2020-02-31/1a2b/manifest.json",
+        "windows/day=2020-06-30/1a/2b/manifest.json",
         "window/x",
         "",
         "reports/x",
@@ -55,12 +55,12 @@ def test_other_keys_are_of_no_kind_with_those_fields(key: str) -> None:
 
 def test_folder_ends_before_the_first_unknown_field() -> None:
     assert WINDOW.folder() == "windows"
-    assert WINDOW.folder(day=DAY) == "windows/as_of=2020-06-30"
-    assert WINDOW_FILE.folder(day=DAY, window="1a2b") == "windows/as_of=2020-06-30/1a2b"
+    assert WINDOW.folder(day=DAY) == "windows/day=2020-06-30"
+    assert WINDOW_FILE.folder(day=DAY, window="1a2b") == "windows/day=2020-06-30/1a2b"
 
 
 def test_remedy_names_the_day_of_the_file() -> None:
-    assert "--as-of 2020-06-30`" in WINDOW.remedy(WINDOW.key(day=DAY, window="1a2b"))
+    assert "--day 2020-06-30`" in WINDOW.remedy(WINDOW.key(day=DAY, window="1a2b"))
     version = kind_of("models/2020-06-30-1a2b3c4d/manifest.json")
     assert version
     assert " run 2020-06-30 again" in version.remedy("models/2020-06-30-1a2b3c4d/manifest.json")

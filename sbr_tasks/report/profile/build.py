@@ -45,7 +45,7 @@ class ProfileInputs(Record):
     """What a profile is made of; its fingerprint stands for them.
 
     Attributes:
-        as_of: The last day of its window.
+        day: The last day of its window.
         days: Length of the window.
         shortest: Fewest clicks of a session that cleansing keeps.
         revisions: The revision of each day's clicks.
@@ -54,7 +54,7 @@ class ProfileInputs(Record):
         code: Version of the code that makes profiles.
     """
 
-    as_of: date
+    day: date
     days: int
     shortest: int
     revisions: Mapping[date, str]
@@ -83,31 +83,31 @@ class Profile(Record):
     @property
     def key(self) -> str:
         """The key of its record in the store."""
-        return kinds.PROFILE.key(day=self.inputs.as_of, profile=self.fingerprint)
+        return kinds.PROFILE.key(day=self.inputs.day, profile=self.fingerprint)
 
 
-def profile_window(store: Store, settings: Settings, as_of: date) -> Profile:
-    """The profile of the accepted days of the window that ends with `as_of`, before cleansing.
+def profile_window(store: Store, settings: Settings, day: date) -> Profile:
+    """The profile of the accepted days of the window that ends with `day`, before cleansing.
 
     Raises:
         DayError: No day of the window was accepted.
         DamagedError: A day's file is missing or damaged.
     """
     days = ClickCatalog(store).days()
-    wanted = window_days(as_of, settings.window.days)
+    wanted = window_days(day, settings.window.days)
     revisions = {day: state.accepted for day in wanted if (state := days.get(day)) and state.accepted}
     if not revisions:
         raise DayError(
-            f"Expected accepted days from {wanted[0]} to {as_of} to profile, found none. "
+            f"Expected accepted days from {wanted[0]} to {day} to profile, found none. "
             "Ingest and validate them first (`sbr ingest`, `sbr validate`)."
         )
     missing = [day for day in wanted if day not in revisions and days.get(day, DayState()).status != "closed"]
     if missing:
         logger.warning(
             "The profile is without %d of the %d days up to %s, which have no accepted clicks: %s.",
-            len(missing), len(wanted), as_of, describe_days(missing),
+            len(missing), len(wanted), day, describe_days(missing),
         )  # fmt: skip
-    return _profile(store, as_of, settings.window.days, settings.window.shortest, revisions, missing, settings.timezone)
+    return _profile(store, day, settings.window.days, settings.window.shortest, revisions, missing, settings.timezone)
 
 
 def profile_of_window(store: Store, window: Window) -> Profile:
@@ -119,7 +119,7 @@ def profile_of_window(store: Store, window: Window) -> Profile:
     days, inputs = ClickCatalog(store).days(), window.inputs
     revisions = {day: _find(days.get(day, DayState()), day, rev) for day, rev in sorted(inputs.revisions.items())}
     rules = inputs.window
-    return _profile(store, window.as_of, rules.days, rules.shortest, revisions, window.missing_days, inputs.timezone)
+    return _profile(store, window.day, rules.days, rules.shortest, revisions, window.missing_days, inputs.timezone)
 
 
 def find_profile(store: Store, window: Window) -> Profile | None:
@@ -128,7 +128,7 @@ def find_profile(store: Store, window: Window) -> Profile | None:
     Raises:
         DamagedError: A profile's record is damaged.
     """
-    keys = [key for key in store.keys(kinds.PROFILE.folder(day=window.as_of)) if kinds.PROFILE.parse(key)]
+    keys = [key for key in store.keys(kinds.PROFILE.folder(day=window.day)) if kinds.PROFILE.parse(key)]
     wanted = (window.inputs.revisions, window.inputs.timezone)
     profiles = (store.get_record(key, Profile) for key in keys)
     return next((one for one in profiles if (one.inputs.revisions, one.inputs.timezone) == wanted), None)
@@ -213,9 +213,9 @@ def cleansing_rows(numbers: Numbers) -> list[tuple[str, ...]]:
     ]
 
 
-def _cleansing(catalog: ClickCatalog, as_of: date, revisions: Mapping[date, Revision], shortest: int) -> Cleansed | None:
+def _cleansing(catalog: ClickCatalog, day: date, revisions: Mapping[date, Revision], shortest: int) -> Cleansed | None:
     """What cleansing keeps of the clicks to train on, those before the validation day; None where they are too many."""
-    earlier = [day for day in sorted(revisions) if day < as_of]
+    earlier = [one for one in sorted(revisions) if one < day]
     before = [revisions[day] for day in earlier[:-1]]  # the last of them validates
     if not before or sum(revision.rows for revision in before) > _MAX_CLICKS_TO_CLEANSE:
         return None
@@ -244,7 +244,7 @@ def _find(state: DayState, day: date, rev: str) -> Revision:
 
 def _profile(
     store: Store,
-    as_of: date,
+    day: date,
     n_days: int,
     shortest: int,
     revisions: Mapping[date, Revision],
@@ -252,7 +252,7 @@ def _profile(
     timezone: str,
 ) -> Profile:
     inputs = ProfileInputs(
-        as_of=as_of,
+        day=day,
         days=n_days,
         shortest=shortest,
         revisions={day: revision.rev for day, revision in revisions.items()},
@@ -261,16 +261,16 @@ def _profile(
         code=code_version("report/profile", "window"),
     )
     key = fingerprint(inputs.as_dict())
-    return store.once(kinds.PROFILE.key(day=as_of, profile=key), Profile, lambda: _make(store, key, inputs, revisions))
+    return store.once(kinds.PROFILE.key(day=day, profile=key), Profile, lambda: _make(store, key, inputs, revisions))
 
 
 def _make(store: Store, key: str, inputs: ProfileInputs, revisions: Mapping[date, Revision]) -> Profile:
     catalog, builder = ClickCatalog(store), ProfileBuilder(ZoneInfo(inputs.timezone))
     for day, revision in revisions.items():
         builder.add(day, catalog.read(revision, Columns.CLICK))
-    cleansing = _cleansing(catalog, inputs.as_of, revisions, inputs.shortest)
+    cleansing = _cleansing(catalog, inputs.day, revisions, inputs.shortest)
     numbers = builder.numbers().model_copy(update={"cleansing": cleansing})
-    folder = kinds.PROFILE_FILE.folder(day=inputs.as_of, profile=key)
+    folder = kinds.PROFILE_FILE.folder(day=inputs.day, profile=key)
     plots = {
         name: PlotRecord(
             title=plot.title,
@@ -279,5 +279,5 @@ def _make(store: Store, key: str, inputs: ProfileInputs, revisions: Mapping[date
         )
         for name, plot in draw_plots(numbers, timezone=inputs.timezone).items()
     }
-    logger.info("Profiled the clicks of the window of %s.", inputs.as_of)
+    logger.info("Profiled the clicks of the window of %s.", inputs.day)
     return Profile(fingerprint=key, inputs=inputs, missing_days=inputs.missing_days, numbers=numbers, plots=plots)

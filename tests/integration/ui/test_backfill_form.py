@@ -77,7 +77,7 @@ def test_backfill_of_a_range_runs_its_days_in_order_and_again(platform: Platform
     assert {run["run_type"] for run in runs} == {"backfill"}
     assert runs[0]["end_date"] <= runs[1]["start_date"], "one after the other"
     first = entries_of(shop)
-    assert [entry.as_of for entry in first if isinstance(entry, Decision)] == DAYS
+    assert [entry.day for entry in first if isinstance(entry, Decision)] == DAYS
 
     backfill.cancel_unfinished(platform.airflow.api, run_type="backfill")  # the first is over, but may still count as active
     page.goto("/dags")

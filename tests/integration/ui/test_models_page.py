@@ -170,8 +170,8 @@ def test_a_decisions_run_is_opened_in_airflow_itself(page_of: PageOf, seeded: St
     entry = PromotionLog(seeded).entries()[-1]
     page = page_of("viewer")
     page.goto(PLUGIN)
-    models_frame(page).get_by_role("link", name=entry.run).first.click()
-    page.wait_for_url(f"**/dags/daily_retrain/runs/{quote(entry.run, safe='')}**")
+    models_frame(page).get_by_role("link", name=entry.actor).first.click()
+    page.wait_for_url(f"**/dags/daily_retrain/runs/{quote(entry.actor, safe='')}**")
 
 
 def test_a_session_gets_what_champion_and_another_version_recommend(page_of: PageOf, shop: Path) -> None:
@@ -223,7 +223,7 @@ def test_an_op_rolls_back_with_a_reason(page_of: PageOf, platform: Platform, sho
     entry = entries_of(shop)[-1]
     assert isinstance(entry, Rollback)
     assert (entry.version, entry.before, entry.reason) == (older, newer, "Sold-out items stand first.")
-    run = platform.airflow.api.get(f"dags/rollback_champion/dagRuns/{quote(entry.run, safe='')}")
+    run = platform.airflow.api.get(f"dags/rollback_champion/dagRuns/{quote(entry.actor, safe='')}")
     assert (run["triggering_user_name"], run["conf"]) == (
         "op",
         {"to": older, "reason": "Sold-out items stand first.", "pin": False},
@@ -251,7 +251,7 @@ def test_an_op_pins_the_champion_and_unpins_it(page_of: PageOf, platform: Platfo
         shown = frame.locator("#pin")
         wait_for(lambda shown=shown, n=int(entry.is_on): shown.count() == n)
         assert not entry.is_on or reason in shown.inner_text()
-    run = platform.airflow.api.get(f"dags/pin_champion/dagRuns/{quote(entry.run, safe='')}")
+    run = platform.airflow.api.get(f"dags/pin_champion/dagRuns/{quote(entry.actor, safe='')}")
     assert run["triggering_user_name"] == "op"
 
 

@@ -108,7 +108,7 @@ def test_promotion_sends_a_mail_with_the_numbers(call: Call, box: Mailbox, store
     version = "2020-06-10-1a2b3c4d"
     entry = Decision(
         number=1,
-        as_of=date(2020, 6, 10),
+        day=date(2020, 6, 10),
         outcome=Outcome.FIRST_CHAMPION,
         reasons=("There is no champion to compare with yet.",),
         opponent=None,
@@ -120,7 +120,7 @@ def test_promotion_sends_a_mail_with_the_numbers(call: Call, box: Mailbox, store
         baselines={},
         version=version,
         window="w",
-        run="scheduled__1",
+        actor="scheduled__1",
         at="2020-06-11T00:00:00+00:00",
     )
     PromotionLog(store).create(entry)

@@ -156,21 +156,21 @@ def test_run_ingests_its_window_once_and_its_day_again_when_the_source_changed(w
 
 @pytest.mark.slow
 def test_day_in_quarantine_is_ingested_again_once_the_source_was_mended(tmp_path: Path) -> None:
-    day, as_of = date(2020, 6, 2), date(2020, 6, 3)
+    earlier, day = date(2020, 6, 2), date(2020, 6, 3)
     settings = parquet_settings(tmp_path, "window.days=3")
     store = Store.open(settings)
-    good: list[Click] = [(1, 10, at(day, 1)), (1, 11, at(as_of, 1))]
-    write_parquet(tmp_path / "in" / "clicks.parquet", [*good, (2, -1, at(day, 2))])
-    ingest_missing(store, settings, as_of)
+    good: list[Click] = [(1, 10, at(earlier, 1)), (1, 11, at(day, 1))]
+    write_parquet(tmp_path / "in" / "clicks.parquet", [*good, (2, -1, at(earlier, 2))])
+    ingest_missing(store, settings, day)
     validate_pending(store, settings)
-    assert ClickCatalog(store).days()[day].status == "quarantined"
-    assert ingest_missing(store, settings, as_of) is None
-    write_parquet(tmp_path / "in" / "clicks.parquet", [*good, (2, 12, at(day, 2))])
-    mended = ingest_missing(store, settings, as_of)
+    assert ClickCatalog(store).days()[earlier].status == "quarantined"
+    assert ingest_missing(store, settings, day) is None
+    write_parquet(tmp_path / "in" / "clicks.parquet", [*good, (2, 12, at(earlier, 2))])
+    mended = ingest_missing(store, settings, day)
     assert mended is not None
-    assert day in mended.days
+    assert earlier in mended.days
     validate_pending(store, settings)
-    assert ClickCatalog(store).days()[day].status == "accepted"
+    assert ClickCatalog(store).days()[earlier].status == "accepted"
 
 
 def test_milliseconds_read_as_seconds_are_refused(write_source: WriteSource, store: Store) -> None:

@@ -136,7 +136,7 @@ def happens(store: Store, config: Settings, step: str, name: str) -> None:
         if step == "lose files":
             store.delete(f"models/{name}/file")
         elif step == "roll back":
-            roll_back(store, config, name, reason="worse in the shop", run="test")
+            roll_back(store, config, name, reason="worse in the shop", actor="test")
         else:
             store.replace(f"models/{name}/file", name.encode())  # a run trains again what was lost
             window = window_record_of(date.fromisoformat(name[:10]))
@@ -157,7 +157,7 @@ def check_entry(entry: Entry, before: LogState, may_replace: bool) -> None:
     assert entry.version not in before.retired
     assert entry.opponent not in before.retired
     if entry.outcome.moves_champion and before.champion_day:
-        assert entry.as_of >= before.champion_day
+        assert entry.day >= before.champion_day
     if entry.outcome is Outcome.PROMOTE:
         assert entry.opponent == before.champion
         assert quality_of(entry.version) > quality_of(str(entry.opponent))

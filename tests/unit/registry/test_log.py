@@ -18,7 +18,7 @@ def entry(number: int, day: int, outcome: Outcome, champion: str | None, *, befo
     return Decision(
         number=number,
         version=f"v{day}",
-        as_of=date(2020, 6, day),
+        day=date(2020, 6, day),
         outcome=outcome,
         reasons=("because",),
         opponent=None,
@@ -29,7 +29,7 @@ def entry(number: int, day: int, outcome: Outcome, champion: str | None, *, befo
         differences={},
         baselines={},
         window="w",
-        run="test",
+        actor="test",
         at="2020-07-01T00:00:00+00:00",
     )
 
@@ -38,10 +38,10 @@ def rollback(number: int, to: int, before: int) -> Rollback:
     return Rollback(
         number=number,
         version=f"v{to}",
-        as_of=date(2020, 6, to),
+        day=date(2020, 6, to),
         before=f"v{before}",
         reason="worse in the shop",
-        run="test",
+        actor="test",
         at="2020-07-01T00:00:00+00:00",
     )
 
@@ -70,9 +70,9 @@ def pin(number: int, day: int, *, is_on: bool) -> Pin:
         number=number,
         kind="pin" if is_on else "unpin",
         version=f"v{day}",
-        as_of=date(2020, 6, day),
+        day=date(2020, 6, day),
         reason="before the sale",
-        run="ann",
+        actor="ann",
         at="2020-07-01T00:00:00+00:00",
     )
 
@@ -160,7 +160,7 @@ def test_only_an_earlier_champion_can_come_back(to: str, message: str) -> None:
             r"^Entry 2 of .*promotions can't be read: decision\.version: Field required\. It is damaged \(restore it from",
         ),
         (
-            seal("promotions/00000002.json", {"kind": "wish", "as_of": "2020-06-01"}),
+            seal("promotions/00000002.json", {"kind": "wish", "day": "2020-06-01"}),
             r"^Entry 2 of .*promotions can't be read: Input tag 'wish' found ",
         ),
     ],

@@ -361,7 +361,7 @@ def test_empty_mlflow_is_made_to_show_all_that_the_lost_one_did(copied: Copied, 
     promote(store, settings, *older, run="1")  # an older day is decided on after a newer one
     promote(store, settings, window, forced.name, run="3", force="to try it")
     workspace.write_report(D, window.fingerprint, forced.name)
-    roll_back(store, settings, newer, reason="it was wrong", run="me@here")
+    roll_back(store, settings, newer, reason="it was wrong", actor="me@here")
     for day, name in ((D - timedelta(days=1), older[1]), (D, newer)):
         workspace.write_report(day, of(day)[0].fingerprint, name)
     workspace.promote_if_better(D, window.fingerprint, undecided.name, Wish("never", actor="by hand"))
@@ -429,7 +429,7 @@ def test_recommend_without_champion_or_with_a_wrong_id_says_so(
     store, _, of = copied
     with pytest.raises(RegistryError) as caught:
         recommend(store, ["1"], k=3)
-    assert str(caught.value) == "There is no champion yet. Train one with `sbr retrain --as-of DAY`."
+    assert str(caught.value) == "There is no champion yet. Train one with `sbr retrain --day DAY`."
     with pytest.raises(RegistryError) as caught:
         recommend(store, ["sku"], k=3, name=of(D)[1])
     assert str(caught.value) == "Expected non-negative 64-bit integers as item ids, such as 1,2,3; found 'sku'."
@@ -473,7 +473,7 @@ def test_rollback_retires_what_it_leaves_and_serves_the_old_model_under_a_new_nu
     promote(store, settings, *before, run="1")
     promote(store, settings, *after, run="2")
     assert served(store) == (2, after[1])
-    done = roll_back(store, settings, before[1], reason="worse in the shop", run="3")
+    done = roll_back(store, settings, before[1], reason="worse in the shop", actor="3")
     assert (done.number, done.before, done.champion) == (3, after[1], before[1])
     assert served(store) == (3, before[1])
     assert alias_of(store, settings) == before[1]
@@ -484,7 +484,7 @@ def test_rollback_retires_what_it_leaves_and_serves_the_old_model_under_a_new_nu
     with pytest.raises(RegistryError, match=r"is retired .* and can't be promoted again"):
         promote(store, settings, *after, run="5", force="please")
     with pytest.raises(RegistryError, match="A rollback needs a reason"):
-        roll_back(store, settings, before[1], reason=" ", run="6")
+        roll_back(store, settings, before[1], reason=" ", actor="6")
     rows = {row["version"]: row for row in model_rows(store)}
     assert (rows[after[1]]["retired"], rows[before[1]]["champion"]) == (True, True)
     assert [row["outcome"] for row in log_rows(store)] == ["first_champion", "promote", "rollback"]
@@ -511,7 +511,7 @@ def test_run_that_is_repeated_forces_once(copied: Copied, inject: Inject) -> Non
     promote(store, settings, earlier, older, run="1")
     wish = Wish("force", "new season", "by hand")
     forced = commit_decision(store, settings, window, newer, wish)[0]
-    roll_back(store, settings, older, reason="it was wrong", run="me@here")
+    roll_back(store, settings, older, reason="it was wrong", actor="me@here")
     assert commit_decision(store, settings, window, newer, wish) == (forced, False), "another attempt of the same run"
     assert PromotionLog(store).state().champion == older
 
@@ -590,7 +590,7 @@ def test_version_deleted_in_mlflow_is_shown_again_whole(copied: Copied, inject: 
     older = of(D - timedelta(days=1))
     promote(store, settings, *older, run="1")
     promote(store, settings, window, newer, run="2")
-    roll_back(store, settings, older[1], reason="it was wrong", run="me@here")
+    roll_back(store, settings, older[1], reason="it was wrong", actor="me@here")
     name = older[1] if deleted == "champion" else newer
     client = MlflowProjection(store, settings)._client
     (version,) = client.search_model_versions(f"name = 'gru4rec' and tag.`sbr.version` = '{name}'")
@@ -661,7 +661,7 @@ def test_recommend_names_the_last_decision_where_none_made_a_champion(copied: Co
     day, name = D - timedelta(days=1), of(D - timedelta(days=1))[1]
     assert str(caught.value) == (
         f"There is no champion yet: the last decision, on {name}, was below_baseline (log entry 2). `sbr log` shows why. "
-        f"`sbr retrain --as-of {day} --force REASON` promotes a model whatever it scores."
+        f"`sbr retrain --day {day} --force REASON` promotes a model whatever it scores."
     )
 
 
@@ -752,7 +752,7 @@ def test_versions_differ_in_what_was_changed(copied: Copied) -> None:
     store, _, of = copied
     first, second = of(D - timedelta(days=1))[1], of(D)[1]
     found = version_differences(store, first, second)
-    assert found["as_of"] == ("2020-06-05", "2020-06-06")
+    assert found["day"] == ("2020-06-05", "2020-06-06")
     assert "inputs.model.layers" not in found
     assert version_differences(store, first, first) == {}
 
@@ -780,7 +780,7 @@ def test_what_a_model_and_its_ancestors_were_trained_on_ends_before_its_validati
     name, family = train_version(store, warm, of(D)[0]).name, list[str]()
     while name:
         version = load_version(store, name)
-        part = load_window(store, version.as_of, version.window).parts["train"]
+        part = load_window(store, version.day, version.window).parts["train"]
         last = pc.max(store.read_table(FileRecord.model_validate(part["file"])).column("clicked_at")).as_py()
         assert last.date() < D - timedelta(days=1)
         family.append(name)
@@ -834,10 +834,10 @@ def test_rollback_to_a_version_whose_saved_model_is_damaged_changes_nothing(
     whole = graph.read_bytes()
     graph.write_bytes(whole[:10])
     with pytest.raises(StoreError, match="damaged"):
-        roll_back(store, settings, old, reason="worse", run="x")
+        roll_back(store, settings, old, reason="worse", actor="x")
     assert PromotionLog(store).state().n_entries == 2
     graph.write_bytes(whole)
-    assert roll_back(store, settings, old, reason="worse", run="x").number == 3
+    assert roll_back(store, settings, old, reason="worse", actor="x").number == 3
 
 
 def test_repair_writes_a_damaged_serving_copy_again(copied: Copied, inject: Inject, tmp_path: Path) -> None:
@@ -860,7 +860,7 @@ def stopped_rollback(
     with monkeypatch.context() as stopped:
         stopped.setattr(promotion_module, "project", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            roll_back(store, settings, old, reason="worse", run="x")
+            roll_back(store, settings, old, reason="worse", actor="x")
     assert served(store) != (3, old)
     return store, settings, old
 
@@ -869,7 +869,7 @@ def test_rollback_that_was_stopped_after_its_entry_is_completed_by_the_same_agai
     stopped_rollback: tuple[Store, Settings, str],
 ) -> None:
     store, settings, old = stopped_rollback
-    assert roll_back(store, settings, old, reason="worse", run="x").number == 3
+    assert roll_back(store, settings, old, reason="worse", actor="x").number == 3
     assert served(store) == (3, old)
     assert alias_of(store, settings) == old
 
@@ -1005,7 +1005,7 @@ def test_shop_gets_the_champion_even_if_mlflow_is_out_of_reach(
     (tmp_path / "broken.db").write_bytes(NO_DATABASE)
     broken = with_mlflow(settings, tmp_path / "broken.db")
     with pytest.raises(TrackingError, match=rf"^The decision was recorded \(log entry 3, champion {old}\), but"):
-        roll_back(store, broken, old, reason="worse", run="x")
+        roll_back(store, broken, old, reason="worse", actor="x")
     assert served(store) == (3, old)
     shutil.rmtree(tmp_path / "store" / "serving")
     with pytest.raises(TrackingError):
@@ -1071,7 +1071,7 @@ def test_rollback_halfway_is_completed_before_another_one_to_the_same_version_is
 ) -> None:
     store, settings, old = stopped_rollback
     with pytest.raises(RegistryError, match="is already the champion"):
-        roll_back(store, settings, old, reason="for another reason", run="x")
+        roll_back(store, settings, old, reason="for another reason", actor="x")
     assert served(store) == (3, old)
     assert alias_of(store, settings) == old
 
@@ -1136,7 +1136,7 @@ def test_damaged_evaluation_is_made_again(copied: Copied, tmp_path: Path) -> Non
 def test_name_that_no_version_can_have_is_refused(copied: Copied, name: str) -> None:
     store, settings, _ = copied
     with pytest.raises(RegistryError, match=r"^There is no model version '.*': expected a name such as"):
-        roll_back(store, settings, name, reason="worse", run="x")
+        roll_back(store, settings, name, reason="worse", actor="x")
 
 
 @pytest.mark.parametrize("name", ["../../outside", "/outside", "a/../../outside", "out\x1bside"])
@@ -1181,7 +1181,7 @@ def test_step_that_is_repeated_tells_the_champion_of_now_and_promotes_nothing_tw
     (older, old), (newer, new) = of(D - timedelta(days=1)), of(D)
 
     def told(window: Window, name: str, run: str | None = None) -> tuple[object, object]:
-        found = workspace.promote_if_better(window.as_of, window.fingerprint, name, Wish(actor=run))
+        found = workspace.promote_if_better(window.day, window.fingerprint, name, Wish(actor=run))
         return found.promoted, found.champion
 
     assert told(older, old) == (True, old)
@@ -1189,9 +1189,9 @@ def test_step_that_is_repeated_tells_the_champion_of_now_and_promotes_nothing_tw
     assert told(newer, new, run="scheduled") == (True, new)
     assert told(newer, new, run="scheduled") == (True, new), "another attempt of the same run tells the same"
     assert told(newer, new, run="by hand") == (False, new)
-    roll_back(store, settings, old, reason="worse", run="x")
+    roll_back(store, settings, old, reason="worse", actor="x")
     assert told(newer, new, run="scheduled") == (False, old)
-    assert PromotionLog(store).entries()[0].run == current_user()
+    assert PromotionLog(store).entries()[0].actor == current_user()
     (row,) = run_rows(store, [D])
     assert row.is_retired
     assert "Promoted, retired" in " ".join(run_table([row]).split())
@@ -1263,7 +1263,7 @@ def test_pinned_champion_stays_until_it_is_unpinned(copied: Copied, inject: Inje
     before, after = of(D - timedelta(days=1)), of(D)
     inject(d05=0.5, d06=0.6)
     promote(store, settings, *before, run="1")
-    pinned = pin_champion(store, reason=" the sale. ", run="ann@shop")
+    pinned = pin_champion(store, reason=" the sale. ", actor="ann@shop")
     assert isinstance(pinned, Pin)
     assert (pinned.number, pinned.version, pinned.reason) == (2, before[1], "the sale.")
     would = promote(store, settings, *after, run="2")
@@ -1271,7 +1271,7 @@ def test_pinned_champion_stays_until_it_is_unpinned(copied: Copied, inject: Inje
     assert would.reasons[-1] == ("The champion stays: it is pinned (log entry 2, ann@shop: the sale).")
     assert alias_of(store, settings) == before[1]
     assert headline(would).endswith("but the champion stays because it is pinned.")
-    ended = unpin_champion(store, run="bob@shop")
+    ended = unpin_champion(store, actor="bob@shop")
     assert (ended.number, ended.is_on) == (4, False)
     assert promote(store, settings, *after, run="3") == would, "a step that was decided returns its decision"
     assert promote(store, settings, *after, run="4", force="unpinned").champion == after[1]
@@ -1289,7 +1289,7 @@ def test_decision_that_a_pin_overtakes_is_made_again(copied: Copied, inject: Inj
     def create_after_a_pin(self: PromotionLog, entry: Entry) -> None:
         if not pinned and isinstance(entry, Decision):
             pinned.append(entry.outcome)
-            pin_champion(store, reason="the sale", run="ann")
+            pin_champion(store, reason="the sale", actor="ann")
         create(self, entry)
 
     monkeypatch.setattr(PromotionLog, "create", create_after_a_pin)
@@ -1301,16 +1301,16 @@ def test_pin_is_refused_without_a_champion_a_reason_or_where_it_is_pinned(copied
     store, settings, of = copied
     inject(d05=0.5)
     with pytest.raises(RegistryError, match="There is no champion to pin yet"):
-        pin_champion(store, reason="the sale", run="ann")
+        pin_champion(store, reason="the sale", actor="ann")
     promote(store, settings, *of(D - timedelta(days=1)), run="1")
     with pytest.raises(RegistryError, match="A pin needs a reason"):
-        pin_champion(store, reason=" ", run="ann")
+        pin_champion(store, reason=" ", actor="ann")
     with pytest.raises(RegistryError, match="isn't pinned, so there is nothing to unpin"):
-        unpin_champion(store, run="ann")
-    first = pin_champion(store, reason="the sale", run="ann")
-    assert pin_champion(store, reason="the sale", run="bob") == first
+        unpin_champion(store, actor="ann")
+    first = pin_champion(store, reason="the sale", actor="ann")
+    assert pin_champion(store, reason="the sale", actor="bob") == first
     with pytest.raises(RegistryError, match=r"is already pinned \(log entry 2, ann: the sale\)\. Run `sbr unpin` first"):
-        pin_champion(store, reason="Christmas", run="bob")
+        pin_champion(store, reason="Christmas", actor="bob")
     assert len(PromotionLog(store).entries()) == 2
 
 
@@ -1320,13 +1320,13 @@ def test_rollback_that_pins_holds_the_earlier_champion(copied: Copied, inject: I
     inject(d05=0.5, d06=0.6)
     promote(store, settings, *before, run="1")
     promote(store, settings, *after, run="2")
-    done = roll_back(store, settings, before[1], reason="sold out", run="ann", pin=True)
-    assert roll_back(store, settings, before[1], reason="sold out", run="ann", pin=True) == done
+    done = roll_back(store, settings, before[1], reason="sold out", actor="ann", pin=True)
+    assert roll_back(store, settings, before[1], reason="sold out", actor="ann", pin=True) == done
     seed = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 7})})
     better = train_version(store, seed, after[0])
     assert promote(store, settings, after[0], better.name, run="3").outcome is Outcome.WOULD_PROMOTE
     assert PromotionLog(store).state().champion == before[1]
-    unpin_champion(store, run="ann", reason="restocked")
+    unpin_champion(store, actor="ann", reason="restocked")
     assert log_rows(store)[-1]["reasons"] == ["restocked"]
 
 
@@ -1336,14 +1336,14 @@ def test_pin_outlasts_a_rollback_and_names_the_champion_of_now(copied: Copied, i
     inject(d05=0.5, d06=0.6)
     promote(store, settings, *before, run="1")
     promote(store, settings, *after, run="2")
-    pinned = pin_champion(store, reason="the sale", run="ann")
-    roll_back(store, settings, before[1], reason="sold out", run="bob")
+    pinned = pin_champion(store, reason="the sale", actor="ann")
+    roll_back(store, settings, before[1], reason="sold out", actor="bob")
     row = pin_row(store)
     assert row is not None
-    assert (row["entry"], row["version"], row["run"]) == (pinned.number, before[1], "ann")
+    assert (row["entry"], row["version"], row["actor"]) == (pinned.number, before[1], "ann")
     again = Workspace(settings, store).pin("the sale")
     assert (again.model_version, again.log_entry) == (before[1], pinned.number)
-    unpin_champion(store, run="ann")
+    unpin_champion(store, actor="ann")
     assert pin_row(store) is None
 
 

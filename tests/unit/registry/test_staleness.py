@@ -70,7 +70,7 @@ def test_model_is_stale_from_late_clicks_on_until_the_old_content_is_back(
     assert (row["stale"], row["stale_ancestors"]) == ([str(LATE)], {})
     assert staleness_in_words(row) == str(LATE)
     assert describe_version(store, version.name)["stale"] == [str(LATE)]
-    assert stale_days(window.inputs.revisions, ClickCatalog(store).days(), as_of=D) == [LATE]
+    assert stale_days(window.inputs.revisions, ClickCatalog(store).days(), day=D) == [LATE]
     bring_in(folder, settings, clicks_of(LATE))
     (row,) = model_rows(store)
     assert (row["stale"], staleness_in_words(row)) == ([], "")
@@ -125,5 +125,5 @@ def test_day_that_the_window_had_to_do_without_makes_it_stale_once_it_is_there(
     _, settings, window, _ = shop
     revisions = {day: rev for day, rev in window.inputs.revisions.items() if day != LATE}
     days = ClickCatalog(Store.open(settings)).days()
-    assert stale_days(revisions, days, as_of=D, n_days=4) == [LATE]
-    assert stale_days(revisions, {day: state for day, state in days.items() if day != LATE}, as_of=D, n_days=4) == []
+    assert stale_days(revisions, days, day=D, n_days=4) == [LATE]
+    assert stale_days(revisions, {day: state for day, state in days.items() if day != LATE}, day=D, n_days=4) == []

@@ -36,7 +36,7 @@ def decision(entries: list[Entry], day: date, outcome: Outcome, run: str = "run-
     entry = Decision(
         number=len(entries) + 1,
         version=name,
-        as_of=day,
+        day=day,
         outcome=outcome,
         reasons=("Recall@20 is better.",),
         opponent=state.champion,
@@ -47,7 +47,7 @@ def decision(entries: list[Entry], day: date, outcome: Outcome, run: str = "run-
         differences={"recall_at_20": difference} if state.champion else {},
         baselines={},
         window="w",
-        run=run,
+        actor=run,
         at="2020-06-11T00:10:00+00:00",
     )
     entries.append(entry)
@@ -153,10 +153,10 @@ def test_streak_begins_anew_after_a_rollback() -> None:
         Rollback(
             number=3,
             version=first.version,
-            as_of=first.as_of,
+            day=first.day,
             before=second.version,
             reason="bad",
-            run="ann",
+            actor="ann",
             at="2020-06-12T00:00:00+00:00",
         )
     )
@@ -168,7 +168,7 @@ def test_streak_begins_anew_after_a_rollback() -> None:
 def test_rollback_is_told_with_its_reason() -> None:
     alert = rollback_alert(
         Rollback(
-            number=3, version="a", as_of=D, before="b", reason="empty shelves", run="ann@shop", at="2020-06-12T00:00:00+00:00"
+            number=3, version="a", day=D, before="b", reason="empty shelves", actor="ann@shop", at="2020-06-12T00:00:00+00:00"
         ),
         link=LINK,
     )
@@ -192,7 +192,7 @@ def test_only_the_run_that_decided_tells_of_it(settings: Settings) -> None:
     entries = history(Outcome.FIRST_CHAMPION)
     commit(settings, entries)
     (alert,) = due_after_success(settings, ENDED)
-    assert alert.numbers["report"].endswith("reports/as_of=2020-06-10/00000001.html")
+    assert alert.numbers["report"].endswith("reports/day=2020-06-10/00000001.html")
     assert due_after_success(settings, replace(ENDED, task="decide.promote_if_better")) == [alert]
     assert due_after_success(settings, replace(ENDED, run="the same day again")) == []
     assert due_after_success(settings, replace(ENDED, task="write_report")) == []

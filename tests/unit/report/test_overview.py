@@ -53,7 +53,7 @@ def test_champion_is_shown_with_its_age_and_scores_and_what_it_was_made_of(store
     shown = overview(store, TODAY)
     made_by = entries[state.champion_entry - 1]
     assert shown.made_champion == made_by
-    assert shown.days_old == (TODAY - made_by.as_of).days
+    assert shown.days_old == (TODAY - made_by.day).days
     assert shown.decision == state.decisions[str(state.champion)]
     assert shown.version and shown.fault is None
     text = page_of(store).text
@@ -109,11 +109,11 @@ def test_chart_has_a_point_a_decision_by_day(store: Store) -> None:
 
 def test_pin_is_shown_with_the_champion_and_ends_with_its_button(store: Store) -> None:
     assert "Pinned" not in page_of(store).text
-    pin_champion(store, reason="The sale.", run="manual__1")
+    pin_champion(store, reason="The sale.", actor="manual__1")
     page = page_of(store)
     assert "The sale." in page.text and "Unpin …" in page.text
     assert {"type": "hidden", "name": "action", "value": "unpin"} in page.of("input")
-    unpin_champion(store, run="ann")
+    unpin_champion(store, actor="ann")
     assert "Pinned since" not in page_of(store).text
 
 
@@ -128,7 +128,7 @@ def test_only_those_who_may_are_offered_to_roll_back_and_pin(store: Store) -> No
 def test_runs_of_airflow_are_links_below_its_own_path(store: Store) -> None:
     entry = PromotionLog(store).entries()[-1]
     addresses = page_of(store, Live("/team/airflow")).addresses
-    run = entry.run.replace(":", "%3A").replace("+", "%2B")
+    run = entry.actor.replace(":", "%3A").replace("+", "%2B")
     assert f"/team/airflow/dags/daily_retrain/runs/{run}" in addresses
 
 

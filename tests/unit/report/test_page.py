@@ -113,7 +113,7 @@ def decide(shop: tuple[Store, Settings], trained: Trained) -> Decide:
         entry = Decision(
             number=state.n_entries + 1,
             version=version.name,
-            as_of=day,
+            day=day,
             outcome=outcome,
             reasons=(reason,),
             opponent=opponent,
@@ -124,7 +124,7 @@ def decide(shop: tuple[Store, Settings], trained: Trained) -> Decide:
             differences=dict.fromkeys(("recall_at_20", "mrr_at_20"), difference) if opponent else {},
             baselines={"popularity": metrics | {"recall_at_20": 0.1, "mrr_at_20": 0.05}},
             window=window.fingerprint,
-            run="scheduled__x",
+            actor="scheduled__x",
             at="2020-06-07T00:10:00+00:00",
             by_length={version.name: {"3-5": {"recall_at_20": 0.26, "mrr_at_20": 0.24, "n_events": 120}}},
         )
@@ -188,10 +188,10 @@ def test_page_of_a_version_that_was_rolled_back_from_says_so(shop: tuple[Store, 
     rollback = Rollback(
         number=3,
         version=first.version,
-        as_of=BEFORE,
+        day=BEFORE,
         before=second.version,
         reason="shelves were empty",
-        run="ann@shop",
+        actor="ann@shop",
         at="2020-06-08T09:00:00+00:00",
     )
     PromotionLog(shop[0]).create(rollback)
@@ -281,7 +281,7 @@ def test_lost_record_of_the_run_before_hides_only_what_it_held(
 ) -> None:
     decide(BEFORE, Outcome.FIRST_CHAMPION)
     decide(D, Outcome.PROMOTE)
-    shutil.rmtree(tmp_path / "store" / "windows" / f"as_of={BEFORE}")
+    shutil.rmtree(tmp_path / "store" / "windows" / f"day={BEFORE}")
     page, _ = page_of(shop, D)
     assert "window was removed" in page.text
     assert ["test events", "120", "120", "+0.0%"] in page.rows
@@ -292,7 +292,7 @@ def test_day_without_decision_is_a_sentence_that_tells_what_is_known(shop: tuple
     with pytest.raises(RegistryError) as caught:
         write_report(store, settings, D)
     assert str(caught.value) == (
-        f"There is no decision for {D} yet, so there is nothing to report. Run `sbr retrain --as-of {D}`."
+        f"There is no decision for {D} yet, so there is nothing to report. Run `sbr retrain --day {D}`."
     )
     bad = D + timedelta(days=1)
     write_parquet(tmp_path / "in" / "bad.parquet", [(None, 1, at(bad, 1)), (2, 2, at(bad, 2))])
@@ -311,10 +311,10 @@ def test_command_prints_where_the_page_lies(
     store, _ = shop
     promotion = decide(D, Outcome.KEEP_CHAMPION)
     monkeypatch.setenv("SBR_STORE", store.url)
-    code, out, _ = command_line("report", "--as-of", str(D))
+    code, out, _ = command_line("report", "--day", str(D))
     assert (code, out) == (0, f"{store.where(promotion.page)}\n")
     assert Path(out.strip()).is_file()
-    code, out, _ = command_line("report", "--as-of", str(D), "--json")
+    code, out, _ = command_line("report", "--day", str(D), "--json")
     assert json.loads(out) == {
         "day": str(D),
         "report": store.where(promotion.page),

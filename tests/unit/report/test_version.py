@@ -37,7 +37,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def decision_of(store: Store, day: int) -> Decision:
-    return next(one for one in PromotionLog(store).entries() if isinstance(one, Decision) and one.as_of.day == day)
+    return next(one for one in PromotionLog(store).entries() if isinstance(one, Decision) and one.day.day == day)
 
 
 def page_of(store: Store, settings: Settings, name: str, live: Live | None = None) -> Page:

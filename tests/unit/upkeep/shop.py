@@ -69,11 +69,9 @@ def bring_window(store: Store, settings: Settings, day: date) -> Window:
 
 def write_version(store: Store, window: Window, seed: int = 0) -> ModelVersion:
     """A version of a window, with its evaluation; no model is in its files."""
-    inputs = version_record_of(
-        f"{window.as_of}-00000000", window=window.fingerprint, training=TrainingSettings(seed=seed)
-    ).inputs
+    inputs = version_record_of(f"{window.day}-00000000", window=window.fingerprint, training=TrainingSettings(seed=seed)).inputs
     key = fingerprint(inputs.as_dict())
-    name = f"{window.as_of}-{key[:8]}"
+    name = f"{window.day}-{key[:8]}"
     folder = f"models/{name}/{key}"
     version = version_record_of(
         name,
@@ -101,7 +99,7 @@ def decide(store: Store, window: Window, version: ModelVersion, outcome: Outcome
         Decision(
             number=number,
             version=version.name,
-            as_of=window.as_of,
+            day=window.day,
             outcome=outcome,
             reasons=("because",),
             opponent=state.champion,
@@ -112,15 +110,15 @@ def decide(store: Store, window: Window, version: ModelVersion, outcome: Outcome
             differences={},
             baselines={},
             window=window.fingerprint,
-            run="test",
+            actor="test",
             at="2020-07-01T00:00:00+00:00",
         )
     )
     if outcome.moves_champion:
         publish_serving(store, number, version)
-    store.replace(f"reports/as_of={window.as_of}/{number:08d}.html", b"<html></html>")
-    folder = f"profiles/as_of={window.as_of}/{window.fingerprint}"
-    plot = store.publish(f"{folder}/hours.svg", f"<svg>{window.as_of}</svg>".encode())
+    store.replace(f"reports/day={window.day}/{number:08d}.html", b"<html></html>")
+    folder = f"profiles/day={window.day}/{window.fingerprint}"
+    plot = store.publish(f"{folder}/hours.svg", f"<svg>{window.day}</svg>".encode())
     store.replace_record(f"{folder}/manifest.json", profile_record_of(window, plot).as_dict())
 
 

@@ -227,12 +227,12 @@ def test_young_files_stay(store: Store, settings: Settings, tmp_path: Path) -> N
 def test_file_that_is_written_again_before_its_turn_stays(
     store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = store.publish("windows/as_of=2020-06-30/00/train.parquet", b"left by a killed run")
+    record = store.publish("windows/day=2020-06-30/00/train.parquet", b"left by a killed run")
     look = store.stat
 
     def written_again(key: str) -> object:
         if key == record.key:
-            store.publish("windows/as_of=2020-06-30/00/train.parquet", b"left by a killed run")
+            store.publish("windows/day=2020-06-30/00/train.parquet", b"left by a killed run")
         return look(key)
 
     monkeypatch.setattr(store, "stat", written_again)

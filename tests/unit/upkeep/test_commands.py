@@ -64,7 +64,7 @@ def test_dry_run_says_from_when_on_files_stay(store: Store, sbr: Sbr) -> None:
 
 def test_window_on_a_damaged_day_says_how_to_get_its_clicks_again(store: Store, settings: Settings, sbr: Sbr) -> None:
     clicks_of(settings).write_bytes(b"other")
-    code, _, err = sbr("window", "--as-of", str(LAST), "--set", "window.least_click=2")
+    code, _, err = sbr("window", "--day", str(LAST), "--set", "window.least_click=2")
     assert code == 1
     assert f"`sbr store forget {LAST} --reason WHY` and the run of the day again" in err
     assert "`sbr store check` names all that is damaged." in err

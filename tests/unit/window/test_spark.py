@@ -73,13 +73,13 @@ def accepted(settings: Settings, days: list[date] | None = None) -> Store:
     return store
 
 
-def built_by_both(store: Store, overrides: list[str], as_of: date) -> tuple[Window, Window]:
+def built_by_both(store: Store, overrides: list[str], day: date) -> tuple[Window, Window]:
     """The window as each engine makes it of nothing, with its files verified."""
     made = []
     for engine in ("window.engine=memory", "window.engine=spark"):
         for key in store.keys("windows"):
             store.delete(key)
-        made.append(build_window(store, load_settings(parse_overrides([*overrides, engine])), as_of))
+        made.append(build_window(store, load_settings(parse_overrides([*overrides, engine])), day))
         for part in made[-1].parts.values():
             store.read(part.file)
     return made[0], made[1]
