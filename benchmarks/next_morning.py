@@ -37,7 +37,7 @@ from sbr_tasks.registry.versions import train_version
 from sbr_tasks.settings import Settings, load_settings, parse_overrides
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.window.build import build_window
+from sbr_tasks.window.build import window_for_day
 
 WAYS: Mapping[str, Sequence[str]] = {
     "window": ("window.cleanse=window", "window.least_click=5"),
@@ -65,7 +65,7 @@ class Way:
         """What versions score on a day whose window is cleansed so; `training` keeps all its events."""
         window = self.settings.window.model_copy(update={"cleanse": cleanse})
         settings = self.settings.model_copy(update={"window": window})
-        found = score_models(self.store, settings, build_window(self.store, settings, day), list(names))
+        found = score_models(self.store, settings, window_for_day(self.store, settings, day), list(names))
         return [found[name].metrics for name in names]
 
 
@@ -114,7 +114,7 @@ def prepare(overrides: Sequence[str], n_days: int) -> tuple[Store, list[date]]:
 
 def train_days(store: Store, settings: Settings, days: Sequence[date]) -> Way:
     """Trains a version for each day, all from random weights."""
-    versions = {day: train_version(store, settings, build_window(store, settings, day)).name for day in days}
+    versions = {day: train_version(store, settings, window_for_day(store, settings, day)).name for day in days}
     return Way(store, settings, versions)
 
 

@@ -161,7 +161,7 @@ def _run(contender: str, store: Path) -> Measured:
 def _window(store: Path) -> dict[str, float]:
     from sbr_tasks.settings import load_settings
     from sbr_tasks.store import Store
-    from sbr_tasks.window.build import build_window
+    from sbr_tasks.window.build import window_for_day
     from sbr_tasks.window.stages import Stages
 
     shutil.rmtree(store / "windows", ignore_errors=True)
@@ -169,7 +169,7 @@ def _window(store: Path) -> dict[str, float]:
     opened, stages = Store.open(settings), Stages()
     with stages("touch memory"):
         touch_memory(TOUCHED_GB)
-    build_window(opened, settings, DAY, stages)
+    window_for_day(opened, settings, DAY, stages)
     return stages.took_s
 
 

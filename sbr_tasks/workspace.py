@@ -189,7 +189,7 @@ class Workspace:
             DayError: A day of the window is bad, or too many are missing.
             WindowError: Cleansing leaves nothing to train or to test on.
         """
-        window = windows.build_window(self.store, self.settings, as_day(day))
+        window = windows.window_for_day(self.store, self.settings, as_day(day))
         return BuiltWindow(
             day=window.day,
             window=window.fingerprint,
@@ -298,7 +298,7 @@ class Workspace:
         decision = None
         if window and model_version:
             decision = self._judge(self._window(day, window), model_version, wish or Wish())
-        report = page.write_report(self.store, self.settings, as_day(day), decision)
+        report = page.publish_page(self.store, self.settings, as_day(day), decision)
         return WrittenReport(**report.as_dict(self.store))
 
     def retrain(self, day: date | str, wish: Wish | None = None, *, holds_back: bool = True) -> Retrained:
@@ -332,7 +332,7 @@ class Workspace:
     # The champion
 
     def roll_back(self, to: str, reason: str, *, pin: bool = False, actor: str | None = None) -> RolledBack:
-        """Makes an earlier champion the champion again, and retires the present one; see `promotion.roll_back`.
+        """Makes an earlier champion the champion again, and retires the present one; see `promotion.commit_rollback`.
 
         Args:
             to: The version.
@@ -340,31 +340,31 @@ class Workspace:
             pin: Whether to pin it, too.
             actor: Who or which run; None: the person at the command line.
         """
-        done = promotion.roll_back(self.store, self.settings, to, reason=reason, actor=actor or current_user(), pin=pin)
+        done = promotion.commit_rollback(self.store, self.settings, to, reason=reason, actor=actor or current_user(), pin=pin)
         return RolledBack(model_version=done.version, day=done.day, log_entry=done.number, retired=done.before, pinned=done.pin)
 
     def pin(self, reason: str, *, actor: str | None = None) -> Pinned:
-        """Keeps the champion whatever the gate says, until `unpin`; see `promotion.pin_champion`."""
-        entry = promotion.pin_champion(self.store, reason=reason, actor=actor or current_user())
+        """Keeps the champion whatever the gate says, until `unpin`; see `promotion.commit_pin`."""
+        entry = promotion.commit_pin(self.store, reason=reason, actor=actor or current_user())
         champion = str(self.log.state().champion)  # a rollback may have moved a pin
         return Pinned(model_version=champion, log_entry=entry.number, pinned=True, reason=entry.reason)
 
     def unpin(self, reason: str = "", *, actor: str | None = None) -> Pinned:
         """Lets decisions move the champion again, from the next one on."""
-        entry = promotion.unpin_champion(self.store, reason=reason, actor=actor or current_user())
+        entry = promotion.commit_unpin(self.store, reason=reason, actor=actor or current_user())
         return Pinned(model_version=entry.version, log_entry=entry.number, pinned=False, reason=entry.reason)
 
     def repair(self) -> Json:
-        """Rebuilds MLflow and the serving copy from the store; see `promotion.repair`."""
-        return promotion.repair(self.store, self.settings)
+        """Rebuilds MLflow and the serving copy from the store; see `promotion.repair_projections`."""
+        return promotion.repair_projections(self.store, self.settings)
 
     def recommend(self, session: Sequence[str], *, k: int = 20, model: str | None = None) -> Recommendation:
         """The next items of a session, from the champion or another version; see `sbr_tasks.registry.recommend`."""
-        return recommend.recommend(self.store, list(session), k=k, name=model)
+        return recommend.recommend_items(self.store, list(session), k=k, name=model)
 
     def publish_next_items(self) -> PublishedItems:
         """Writes the champion's best next items after every item."""
-        version, file = recommend.publish_next_items(self.store)
+        version, file = recommend.write_next_items(self.store)
         return PublishedItems(model_version=version, file=self.store.where(file.key))
 
     # What there is
@@ -444,37 +444,37 @@ class Workspace:
 
     def list_quarantine(self) -> list[Json]:
         """The days in quarantine, and why they are."""
-        return quarantine.list_quarantine(self.store)
+        return quarantine.quarantine_rows(self.store)
 
     def show_quarantine(self, day: date | str) -> Json:
         """What failed on a day in quarantine, with examples."""
-        return quarantine.show_quarantine(self.store, as_day(day))
+        return quarantine.describe_quarantined(self.store, as_day(day))
 
     def release(self, day: date | str, reason: str, *, actor: str | None = None) -> Revision:
-        """Accepts a quarantined day anyway; see `quarantine.release`."""
-        return quarantine.release(self.store, self.settings, as_day(day), reason=reason, by=actor or current_user())
+        """Accepts a quarantined day anyway; see `quarantine.commit_release`."""
+        return quarantine.commit_release(self.store, self.settings, as_day(day), reason=reason, by=actor or current_user())
 
     def list_days(self) -> list[Json]:
         """The days that the store knows."""
-        return closing.list_days(self.store)
+        return closing.day_rows(self.store)
 
     def close_day(self, day: date | str, reason: str, *, actor: str | None = None) -> None:
         """Marks a day that will never have clicks."""
-        closing.close_day(self.store, as_day(day), reason=reason, actor=actor or current_user(), now=datetime.now(UTC))
+        closing.commit_closing(self.store, as_day(day), reason=reason, actor=actor or current_user(), now=datetime.now(UTC))
 
     def open_day(self, day: date | str, reason: str, *, actor: str | None = None) -> None:
         """Opens a closed day again."""
-        closing.open_day(self.store, as_day(day), reason=reason, actor=actor or current_user(), now=datetime.now(UTC))
+        closing.commit_opening(self.store, as_day(day), reason=reason, actor=actor or current_user(), now=datetime.now(UTC))
 
     def forget_day(self, day: date | str, reason: str) -> Sequence[str]:
         """Removes a day's clicks, and returns the keys of their files."""
-        return clear.forget_day(self.store, as_day(day), why=reason, now=datetime.now(UTC))
+        return clear.remove_day(self.store, as_day(day), why=reason, now=datetime.now(UTC))
 
     # The store
 
     def find_faults(self) -> check.Checked:
         """Verifies every file that a record of the store names."""
-        return check.check_store(self.store)
+        return check.verify_store(self.store)
 
     def check_store(self) -> CheckedStore:
         """As `find_faults`, for a run that must not continue on a damaged store.
@@ -507,7 +507,7 @@ class Workspace:
         """
         days = self.settings.upkeep.keep_days if keep_days is None else keep_days
         now = datetime.now(UTC)
-        cleared = clear.clear_store(
+        cleared = clear.remove_unneeded(
             self.store, self.settings, keep_days=days, now=now, dry_run=dry_run, is_confirmed=is_confirmed
         )
         whole = cleared.as_dict()
@@ -529,7 +529,7 @@ class Workspace:
         if not is_url(source) and not Path(source).is_dir():
             raise StoreError(f"Expected a store in {source}, found no such folder. Nothing was copied.")
         given = self.settings.store_options
-        return copy.copy_store(Store(source, given), Store(target, given if options is None else options))
+        return copy.copy_objects(Store(source, given), Store(target, given if options is None else options))
 
     # Experiments
 
@@ -559,7 +559,7 @@ class Workspace:
         """
         base = settings_file()
         search.require_beside(out, base)
-        window = windows.build_window(self.store, self.settings, as_day(day))
+        window = windows.window_for_day(self.store, self.settings, as_day(day))
         found = search.search(
             windows.split_for_judging(self.store, self.settings, window, judging_days),
             window,

@@ -137,7 +137,7 @@ _NO_DECISION = {
 }
 
 
-def roll_back(store: Store, settings: Settings, to: str, *, reason: str, actor: str, pin: bool = False) -> Rollback:
+def commit_rollback(store: Store, settings: Settings, to: str, *, reason: str, actor: str, pin: bool = False) -> Rollback:
     """Makes an earlier champion the champion again, and pins it if asked to; the version that is left is retired.
 
     A pin that is in force stays in force, for the new champion.
@@ -180,7 +180,7 @@ def roll_back(store: Store, settings: Settings, to: str, *, reason: str, actor: 
     return created
 
 
-def pin_champion(store: Store, *, reason: str, actor: str) -> Pin | Rollback:
+def commit_pin(store: Store, *, reason: str, actor: str) -> Pin | Rollback:
     """Pins the champion: until `unpin_champion`, decisions are recorded as what they would be, and the champion stays.
 
     Returns:
@@ -210,7 +210,7 @@ def pin_champion(store: Store, *, reason: str, actor: str) -> Pin | Rollback:
     return in_force
 
 
-def unpin_champion(store: Store, *, actor: str, reason: str = "") -> Pin:
+def commit_unpin(store: Store, *, actor: str, reason: str = "") -> Pin:
     """Lets the gate's decisions move the champion again, from the next one on.
 
     Raises:
@@ -264,7 +264,7 @@ def project(store: Store, settings: Settings) -> None:
     _follow_log(store, settings, publish)
 
 
-def repair(store: Store, settings: Settings) -> Json:
+def repair_projections(store: Store, settings: Settings) -> Json:
     """Makes MLflow and the serving copy again from the store: every version, every decision, and the champion.
 
     Returns:

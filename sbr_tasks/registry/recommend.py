@@ -39,7 +39,7 @@ class Recommendation:
         return asdict(self)
 
 
-def recommend(store: Store, session: list[str], *, k: int, name: str | None = None) -> Recommendation:
+def recommend_items(store: Store, session: list[str], *, k: int, name: str | None = None) -> Recommendation:
     """The `k` items that a model expects next.
 
     Args:
@@ -70,7 +70,7 @@ def recommend(store: Store, session: list[str], *, k: int, name: str | None = No
     return Recommendation(name, index.decode(best).tolist(), [float(scores[i]) for i in best], unknown, not is_known)
 
 
-def publish_next_items(store: Store, *, k: int = 20) -> tuple[str, FileRecord]:
+def write_next_items(store: Store, *, k: int = 20) -> tuple[str, FileRecord]:
     """Writes what the champion recommends after a session of one click, for every item that it knows.
 
     The file has the columns `item_id`, `rank` (from 1), `next_item_id` and `score`, and `k` rows an item; fewer in a smaller

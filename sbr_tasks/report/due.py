@@ -19,7 +19,7 @@ from sbr_tasks.report.alerts import (
 )
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store
-from sbr_tasks.validation.quarantine import list_quarantine
+from sbr_tasks.validation.quarantine import quarantine_rows
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _quarantined(settings: Settings, ended: Ended) -> list[Alert]:
         return []
     store = Store.open(settings)
     new = {str(day) for day in ClickCatalog(store).validated_since(ended.began)}
-    days = [found for found in list_quarantine(store) if found["day"] in new]
+    days = [found for found in quarantine_rows(store) if found["day"] in new]
     return [quarantine_alert(days, failure=ended.error, link=ended.link)] if days else []
 
 

@@ -44,7 +44,7 @@ class Report:
         }
 
 
-def write_report(store: Store, settings: Settings, day: date, promotion: Decision | None = None) -> Report:
+def publish_page(store: Store, settings: Settings, day: date, promotion: Decision | None = None) -> Report:
     """Writes the page of a decision, and adds it to the version in MLflow.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sbr_tasks.errors import RegistryError, SbrError
 from sbr_tasks.registry.log import PromotionLog
-from sbr_tasks.registry.recommend import Recommendation, recommend
+from sbr_tasks.registry.recommend import Recommendation, recommend_items
 from sbr_tasks.store import Store
 
 MOST_ITEMS = 200
@@ -57,6 +57,6 @@ def parse_session(text: str) -> list[str]:
 
 def _ask(store: Store, session: list[str], name: str, k: int) -> Column:
     try:
-        return Column(name, recommend(store, session, k=k, name=name))
+        return Column(name, recommend_items(store, session, k=k, name=name))
     except SbrError as error:
         return Column(name, None, str(error))

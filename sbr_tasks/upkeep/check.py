@@ -52,7 +52,7 @@ class Checked:
         }
 
 
-def check_store(store: Store) -> Checked:
+def verify_store(store: Store) -> Checked:
     """Verifies each file that a record names: that it is there, its size and its hash. One file is in memory at a time.
 
     A fault is looked at once more with records read anew, so that work going on beside the check is none.

@@ -88,7 +88,7 @@ class Cleared:
         return {what: {"files": files[what], "bytes": sizes[what]} for what in sorted(files)}
 
 
-def clear_store(
+def remove_unneeded(
     store: Store,
     settings: Settings,
     *,
@@ -158,7 +158,7 @@ def _needs_confirmation(n_accepted: int, n_lost: int) -> bool:
     return n_lost > _MAX_LOST * n_accepted
 
 
-def forget_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str, ...]:
+def remove_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str, ...]:
     """Removes all revisions of a day, damaged or not, so that the next run that needs the day ingests it again.
 
     Returns:

@@ -27,7 +27,7 @@ from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError
 from sbr_tasks.progress import Progress
 from sbr_tasks.registry.log import fold
 from sbr_tasks.store import INCOMPLETE, Json, Stat, Store, kinds, to_json
-from sbr_tasks.upkeep.check import check_store, content_fault
+from sbr_tasks.upkeep.check import content_fault, verify_store
 from sbr_tasks.upkeep.inventory import Fault, Inventory, Named, fault_of, take_inventory
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Copied:
         return asdict(self)
 
 
-def copy_store(source: Store, target: Store) -> Copied:
+def copy_objects(source: Store, target: Store) -> Copied:
     """Copies a store, or continues a copy, or brings one up to date.
 
     What is committed meanwhile is copied too, and what is removed meanwhile isn't.
@@ -338,7 +338,7 @@ def _extend(target: Store, key: str, entry: bytes) -> None:
 
 def _verify(source: Store, target: Store, found: Inventory) -> None:
     """Checks what was written as `sbr store check` does, and that both logs say the same."""
-    faults = [fault for fault in check_store(target).faults if fault.key not in _MARKS]
+    faults = [fault for fault in verify_store(target).faults if fault.key not in _MARKS]
     if faults:
         raise DamagedError(
             f"The copy isn't whole: {target.where(faults[0].key)} is {faults[0].kind}. {faults[0].why} "

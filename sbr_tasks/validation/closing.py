@@ -12,7 +12,7 @@ _MAX_AHEAD = timedelta(days=366)
 """Holidays are planned for the next year; a day further ahead is a slip of the keyboard."""
 
 
-def close_day(store: Store, day: date, *, reason: str, actor: str, now: datetime) -> None:
+def commit_closing(store: Store, day: date, *, reason: str, actor: str, now: datetime) -> None:
     """Records that a day will never have clicks; closing it again for the same reason changes nothing.
 
     Args:
@@ -32,7 +32,7 @@ def close_day(store: Store, day: date, *, reason: str, actor: str, now: datetime
     ClickCatalog(store).commit_closing(day, actor=actor, reason=reason.strip(), at=now.isoformat(timespec="seconds"))
 
 
-def open_day(store: Store, day: date, *, reason: str, actor: str, now: datetime) -> None:
+def commit_opening(store: Store, day: date, *, reason: str, actor: str, now: datetime) -> None:
     """Takes a closing back: the next run that needs the day asks the source for it.
 
     Raises:
@@ -42,7 +42,7 @@ def open_day(store: Store, day: date, *, reason: str, actor: str, now: datetime)
     ClickCatalog(store).commit_opening(day, actor=actor, reason=reason.strip(), at=now.isoformat(timespec="seconds"))
 
 
-def list_days(store: Store) -> list[Json]:
+def day_rows(store: Store) -> list[Json]:
     """The days that the store knows, oldest first: `day`, `status`, `clicks`, `closed` (`actor`, `at`, `reason`; or None)."""
     return [
         {

@@ -19,7 +19,7 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import Json, Store, kinds
 
 
-def list_quarantine(store: Store) -> list[Json]:
+def quarantine_rows(store: Store) -> list[Json]:
     """The days whose newest clicks are in quarantine, oldest first: `day`, `rev`, `clicks`, `failures`, `accepted_rev`."""
     return [
         {
@@ -34,7 +34,7 @@ def list_quarantine(store: Store) -> list[Json]:
     ]
 
 
-def show_quarantine(store: Store, day: date) -> Json:
+def describe_quarantined(store: Store, day: date) -> Json:
     """All that is known of a day that is in quarantine or was released from it.
 
     Returns:
@@ -73,7 +73,7 @@ def show_quarantine(store: Store, day: date) -> Json:
     }
 
 
-def release(store: Store, settings: Settings, day: date, *, reason: str, by: str) -> Revision:
+def commit_release(store: Store, settings: Settings, day: date, *, reason: str, by: str) -> Revision:
     """Accepts a day's clicks that are in quarantine, on a person's word.
 
     The release is a commit of its own. It is shown wherever the day is used, also when the same clicks are ingested again.

@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 _ROW_GROUP = 1 << 20
 
 
-def build_window(store: Store, settings: Settings, day: date, stages: Stages | None = None) -> Window:
+def window_for_day(store: Store, settings: Settings, day: date, stages: Stages | None = None) -> Window:
     """Builds the window that ends with `day`, or returns the one that was built of the same inputs.
 
     Args:

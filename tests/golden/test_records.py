@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from sbr_tasks.demo import write_demo_clicks
-from sbr_tasks.upkeep.clear import clear_store, forget_day
-from sbr_tasks.validation.closing import close_day, open_day
-from sbr_tasks.validation.quarantine import release
+from sbr_tasks.upkeep.clear import remove_day, remove_unneeded
+from sbr_tasks.validation.closing import commit_closing, commit_opening
+from sbr_tasks.validation.quarantine import commit_release
 from sbr_tasks.wish import Wish
 from sbr_tasks.workspace import Workspace
 
@@ -87,16 +87,16 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         workspace = Workspace.open(SETTINGS)
         settings, store = workspace.settings, workspace.store
         champion = workspace.retrain(LAST - timedelta(days=1), Wish("force", "first release"))
-        release(store, settings, twice, reason="nothing is wrong with it", by="anna")
+        commit_release(store, settings, twice, reason="nothing is wrong with it", by="anna")
         workspace.retrain(LAST, Wish("force", "newer clicks"))
         workspace.roll_back(str(champion.champion), "the newer one repeats itself")
         workspace.pin("sale")
         workspace.unpin("the sale is over")
         now = datetime.now(UTC)
-        close_day(store, LAST + timedelta(days=1), reason="stocktaking", actor="anna", now=now)
-        open_day(store, LAST + timedelta(days=1), reason="it took an hour", actor="anna", now=now)
-        forget_day(store, LAST - timedelta(days=4), why="bots", now=now)
-        clear_store(store, settings, keep_days=0, now=now + timedelta(days=1), is_confirmed=True)
+        commit_closing(store, LAST + timedelta(days=1), reason="stocktaking", actor="anna", now=now)
+        commit_opening(store, LAST + timedelta(days=1), reason="it took an hour", actor="anna", now=now)
+        remove_day(store, LAST - timedelta(days=4), why="bots", now=now)
+        remove_unneeded(store, settings, keep_days=0, now=now + timedelta(days=1), is_confirmed=True)
         shapes: dict[str, Any] = {}
         for key in sorted(store.keys("")):
             if key.endswith(".json"):

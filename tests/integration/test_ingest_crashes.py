@@ -18,7 +18,7 @@ from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.days import parse_day
 from sbr_tasks.demo import write_demo_clicks
 from sbr_tasks.store import NumberedLog, Store, kinds
-from sbr_tasks.upkeep.check import check_store
+from sbr_tasks.upkeep.check import verify_store
 
 _draw = random.Random(5)
 MOMENTS = [pytest.param(_draw.random(), marks=[] if i < 2 else pytest.mark.long, id=f"{i}") for i in range(10)]
@@ -113,7 +113,7 @@ def test_import_killed_and_repeated_leaves_what_an_undisturbed_one_does(
     assert commits(store)[:1] == commits(expected)
     assert [commit["days"] for commit in commits(store)[1:]] in ([], [{}])  # it was killed after its commit: all is the same
     assert ClickCatalog(Store(str(store))).days() == ClickCatalog(Store(str(expected))).days()
-    assert check_store(Store(str(store))).faults == ()
+    assert verify_store(Store(str(store))).faults == ()
     assert not in_scratch(scratch)
 
 

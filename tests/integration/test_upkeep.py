@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sbr_tasks.registry.log import PromotionLog
-from sbr_tasks.upkeep.check import check_store
+from sbr_tasks.upkeep.check import verify_store
 from tools.demo_shop import demo_settings, environment
 
 from .conftest import NEW, OLD, Json
@@ -55,7 +55,7 @@ def test_old_champion_answers_after_a_clearing_and_the_next_run_is_compared_with
     run_days(shop, retrain=[NEW])
     promotion = PromotionLog(store).entries()[-1]
     assert (promotion.before, promotion.day) == (answer["model_version"], NEW)
-    assert check_store(store).faults == ()
+    assert verify_store(store).faults == ()
 
 
 def test_removed_day_can_be_run_again(shop: Path) -> None:
@@ -65,7 +65,7 @@ def test_removed_day_can_be_run_again(shop: Path) -> None:
     run_days(shop, retrain=[OLD])
     assert list((shop / "store").glob(f"clicks/day={OLD}/*/*"))
     assert len(PromotionLog(store_of(shop)).entries()) == entries  # the same version: its decision stands
-    assert check_store(store_of(shop)).faults == ()
+    assert verify_store(store_of(shop)).faults == ()
 
 
 def test_days_go_from_source_to_window_on_object_storage_with_keys_from_the_environment(

@@ -16,7 +16,7 @@ from sbr_tasks.days import parse_day
 from sbr_tasks.demo import write_demo_clicks
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
-from sbr_tasks.upkeep.check import check_store
+from sbr_tasks.upkeep.check import verify_store
 from sbr_tasks.validation.checkpoint import validate_pending
 
 _draw = random.Random(6)
@@ -27,10 +27,10 @@ import sys
 from sbr_tasks.days import parse_day
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import Store
-from sbr_tasks.window.build import build_window
+from sbr_tasks.window.build import window_for_day
 settings = load_settings({"store": sys.argv[1], "window.days": 5})
 print("begins", flush=True)
-build_window(Store.open(settings), settings, parse_day("2014-09-30"))
+window_for_day(Store.open(settings), settings, parse_day("2014-09-30"))
 """
 
 
@@ -93,4 +93,4 @@ def test_window_killed_and_built_again_is_that_of_an_undisturbed_run(
     assert windows(store).items() <= expected.items()
     finish(start(store))
     assert windows(store) == expected
-    assert check_store(Store(str(store))).faults == ()
+    assert verify_store(Store(str(store))).faults == ()

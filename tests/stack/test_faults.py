@@ -13,7 +13,7 @@ from sbr_tasks.registry.log import Decision, PromotionLog
 from sbr_tasks.registry.versions import load_version
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
-from sbr_tasks.upkeep.check import check_store
+from sbr_tasks.upkeep.check import verify_store
 from tests.integration.history import assert_explained, assert_projections_follow, store_of, told
 from tests.mlflow_view import all_shown
 from tools.local_stack.running import RunningStack
@@ -59,7 +59,7 @@ def decided_on_the_same_model(
     assert files[0] == files[1]
     assert_explained(entries, settings, store)
     assert_projections_follow(store, settings)
-    assert check_store(store).faults == ()
+    assert verify_store(store).faults == ()
     assert_each_version_once_in_mlflow(store, settings)
     assert running.leaks() == []  # nor did what was said of the fault hold a secret
     return decision, undisturbed

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from sbr_tasks.registry.listing import log_rows, model_rows
-from sbr_tasks.registry.recommend import recommend
+from sbr_tasks.registry.recommend import recommend_items
 from sbr_tasks.report.runs import run_rows
 from sbr_tasks.store import Store
-from sbr_tasks.upkeep.check import check_store
-from sbr_tasks.upkeep.copy import copy_store
+from sbr_tasks.upkeep.check import verify_store
+from sbr_tasks.upkeep.copy import copy_objects
 from tests.integration.history import assert_projections_follow
 from tests.mlflow_view import all_shown
 from tools.local_stack.runner import Stack
@@ -73,7 +73,7 @@ def history_of_the_store(running: RunningStack) -> dict[str, Any]:
         "promotions": log_rows(store),
         "models": model_rows(store),
         "runs": [row.as_dict() for row in run_rows(store)],
-        "recommended": recommend(store, recommend(store, ["0"], k=1).items, k=20).as_dict(),
+        "recommended": recommend_items(store, recommend_items(store, ["0"], k=1).items, k=20).as_dict(),
     }
 
 
@@ -95,7 +95,7 @@ def test_what_was_lost_is_restored_and_goes_on_without_airflows_old_runs(in_a_bu
         dump = stack.postgres_command("pg_dump", "--format=custom", database)
         (backup / f"{database}.dump").write_bytes(dump)
     store = Store.open(first.settings())
-    copy_store(store, Store(str(backup / "store")))
+    copy_objects(store, Store(str(backup / "store")))
     for volume in VOLUMES:
         shutil.copytree(stack.volume(volume), backup / volume, symlinks=True)
 
@@ -110,7 +110,7 @@ def test_what_was_lost_is_restored_and_goes_on_without_airflows_old_runs(in_a_bu
     try:
         for volume in VOLUMES:
             shutil.copytree(backup / volume, again.volume(volume), symlinks=True)
-        copy_store(Store(str(backup / "store")), store)
+        copy_objects(Store(str(backup / "store")), store)
         again.start(("postgres", "redis", "init"))
         for database in DATABASES:
             with (backup / f"{database}.dump").open("rb") as dump:
@@ -121,7 +121,7 @@ def test_what_was_lost_is_restored_and_goes_on_without_airflows_old_runs(in_a_bu
         second = replace(second, url=f"http://localhost:{again.port('api-server', 8080)}")
         assert history(second, run_id) == before
         settings = second.settings()
-        assert check_store(Store.open(settings)).faults == ()
+        assert verify_store(Store.open(settings)).faults == ()
         assert_projections_follow(Store.open(settings), settings)
 
         wait_for_the_dag(second)

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.seeded_history import seed_history
 from sbr_tasks.registry.log import Pin, PromotionLog, Rollback, fold
-from sbr_tasks.registry.recommend import recommend
+from sbr_tasks.registry.recommend import recommend_items
 from sbr_tasks.registry.versions import load_scorer, load_version
 from sbr_tasks.store import Store
 from tests.integration.conftest import NEW, Platform
@@ -189,7 +189,7 @@ def test_a_session_gets_what_champion_and_another_version_recommend(page_of: Pag
     columns = frame.locator(".column")
     columns.nth(1).wait_for()
     for column, name in ((columns.nth(0), newer), (columns.nth(1), older)):
-        expected = recommend(store, [*session, "999"], k=5, name=name)
+        expected = recommend_items(store, [*session, "999"], k=5, name=name)
         assert column.locator("h3 a").inner_text() == name
         assert column.locator("li code").all_inner_texts() == [str(item) for item in expected.items]
         assert "999" in column.locator(".note").inner_text()

@@ -18,7 +18,7 @@ from sbr_tasks.settings import load_settings
 from sbr_tasks.store import NumberedLog, Store, kinds
 from sbr_tasks.summary import in_one_line
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.validation.closing import close_day
+from sbr_tasks.validation.closing import commit_closing
 from sbr_tasks.workspace import Workspace
 from tests.unit.clicks.conftest import WriteSource
 
@@ -118,7 +118,7 @@ def test_ledger_of_a_day_names_its_clicks_that_a_later_import_left_out(write_sou
 def test_clicks_of_a_closed_day_are_left_out_by_name_and_with_the_command_that_takes_them(
     write_source: WriteSource, store: Store, command_line: Sbr
 ) -> None:
-    close_day(store, BEFORE, reason="Holiday", actor="ann", now=datetime(2020, 1, 1, tzinfo=UTC))
+    commit_closing(store, BEFORE, reason="Holiday", actor="ann", now=datetime(2020, 1, 1, tzinfo=UTC))
     ingested = ingest_missing(store, write_source(HISTORY, "window.days=3"), DAY)
     assert ingested is not None
     assert ingested.ledger.left_out == {"closed": {BEFORE: 4}}

@@ -15,7 +15,7 @@ from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED, Outcome
 from sbr_tasks.registry.log import Decision, Entry, LogState, PromotionLog, fold
-from sbr_tasks.registry.promotion import commit_decision, roll_back
+from sbr_tasks.registry.promotion import commit_decision, commit_rollback
 from sbr_tasks.registry.scoring import Score
 from sbr_tasks.registry.serving import served
 from sbr_tasks.registry.versions import ModelVersion
@@ -136,7 +136,7 @@ def happens(store: Store, config: Settings, step: str, name: str) -> None:
         if step == "lose files":
             store.delete(f"models/{name}/file")
         elif step == "roll back":
-            roll_back(store, config, name, reason="worse in the shop", actor="test")
+            commit_rollback(store, config, name, reason="worse in the shop", actor="test")
         else:
             store.replace(f"models/{name}/file", name.encode())  # a run trains again what was lost
             window = window_record_of(date.fromisoformat(name[:10]))

@@ -16,7 +16,7 @@ from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.registry.versions import train_version
 from sbr_tasks.store import Store
-from sbr_tasks.window.build import build_window
+from sbr_tasks.window.build import window_for_day
 from tests.records import accepted_unseen
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
@@ -67,7 +67,7 @@ def version_of(clicks: list[Click], *overrides: str) -> dict[str, str]:
         store = Store.open(settings)
         revisions = {revision.day: accepted_unseen(revision) for revision in ingest(store, settings).revisions}
         ClickCatalog(store).commit_validation(revisions, at="2020-07-01T00:00:00+00:00")
-        version = train_version(store, settings, build_window(store, settings, D))
+        version = train_version(store, settings, window_for_day(store, settings, D))
         named = {**version.files, "optimizer": version.optimizer}
         return {name: record.sha256 for name, record in named.items()}
 

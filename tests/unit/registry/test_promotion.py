@@ -23,21 +23,21 @@ from sbr_tasks.registry.gate import COMPARED, Outcome
 from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, pin_row, version_differences
 from sbr_tasks.registry.log import Decision, Entry, Pin, PromotionLog
 from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, in_words
-from sbr_tasks.registry.promotion import commit_decision, pin_champion, project, repair, roll_back, unpin_champion
-from sbr_tasks.registry.recommend import recommend
+from sbr_tasks.registry.promotion import commit_decision, commit_pin, commit_rollback, commit_unpin, project, repair_projections
+from sbr_tasks.registry.recommend import recommend_items
 from sbr_tasks.registry.scoring import Score, score_models
 from sbr_tasks.registry.serving import check_serving, publish_serving, served
 from sbr_tasks.registry.versions import ModelVersion, UsualEpochs, load_version, train_version, version_files
-from sbr_tasks.report.page import write_report
+from sbr_tasks.report.page import publish_page
 from sbr_tasks.report.profile.build import profile_window
 from sbr_tasks.report.runs import run_rows, run_table
 from sbr_tasks.report.words import headline
 from sbr_tasks.results import Decided
 from sbr_tasks.settings import Settings, parse_overrides
 from sbr_tasks.store import FileRecord, Store, kinds
-from sbr_tasks.upkeep.check import check_store
+from sbr_tasks.upkeep.check import verify_store
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.window.build import build_window
+from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.cleanse import TooLong
 from sbr_tasks.window.data import read_window
 from sbr_tasks.window.record import Window, load_window
@@ -74,7 +74,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     validate_pending(store, settings)
     found = {}
     for day in (D - timedelta(days=1), D):
-        window = build_window(store, settings, day)
+        window = window_for_day(store, settings, day)
         found[day] = (window, train_version(store, settings, window))
     profile_window(store, settings, D)  # takes seconds, once for all pages
     return folder, found
@@ -212,7 +212,7 @@ def test_events_with_unknown_targets_choose_no_epoch(tmp_path: Path) -> None:
     store = Store.open(settings)
     ingest(store, settings)
     validate_pending(store, settings)
-    version = train_version(store, settings, build_window(store, settings, D))
+    version = train_version(store, settings, window_for_day(store, settings, D))
     assert version.inputs.epochs == UsualEpochs(n=2, version=None)
     assert ": 3 of the 100 that " in version.epochs_note
     assert ", not counting 117 whose target is no item of the training days." in version.epochs_note
@@ -244,7 +244,7 @@ def test_decision_stands_when_repeated_and_is_shown_in_report_tables_and_lists(
     assert promotion.challenger_metrics["n_events"] == 120
     again = promote(store, settings, window, name, run="another")
     assert again == promotion
-    page = store.get(write_report(store, settings, D).key).decode()
+    page = store.get(publish_page(store, settings, D).key).decode()
     assert name in page
     (row,) = run_rows(store, [D])
     assert (row.clicks, row.window_clicks, row.decision) == (160, 800, promotion.outcome.value)
@@ -261,7 +261,7 @@ def test_champion_is_replaced_only_by_a_better_version(copied: Copied, inject: I
     kept = promote(store, settings, *after, run="2")
     assert (kept.outcome, kept.opponent, kept.champion) == (Outcome.KEEP_CHAMPION, before[1], before[1])
     assert alias_of(store, settings) == before[1]
-    found = recommend(store, ["3", "999"], k=5)
+    found = recommend_items(store, ["3", "999"], k=5)
     assert (found.model_version, found.unknown, found.is_fallback, len(found.items)) == (before[1], ["999"], False, 5)
     assert set(found.items) <= set(range(N_ITEMS))
 
@@ -279,7 +279,7 @@ def test_champion_of_integer_ids_scores_as_before_on_string_ids(
     as_text = settings.model_copy(update={"source": settings.source.model_copy(update={"id_type": "string"})})
     ingest(store, as_text)
     validate_pending(store, as_text)
-    window = build_window(store, as_text, D)
+    window = window_for_day(store, as_text, D)
     assert read_window(store, window, as_text.zone).test.item_ids.dtype == object
     challenger = train_version(store, as_text, window).name
     decision = promote(store, as_text, window, challenger, run="2")
@@ -333,8 +333,8 @@ def test_lost_mlflow_is_made_again_from_the_store(
     lost = {"tracking_uri": f"sqlite:///{tmp_path}/new.db", "artifact_root": str(tmp_path / "new")}
     settings = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=lost)})
     found = {"versions": 2, "log_entries": 2, "champion": of(D)[1], "faults": []}
-    assert repair(store, settings) == found
-    assert repair(store, settings) == found
+    assert repair_projections(store, settings) == found
+    assert repair_projections(store, settings) == found
     assert alias_of(store, settings) == of(D)[1]
     client = MlflowProjection(store, settings)._client
     versions = client.search_model_versions("name = 'gru4rec'")
@@ -361,7 +361,7 @@ def test_empty_mlflow_is_made_to_show_all_that_the_lost_one_did(copied: Copied, 
     promote(store, settings, *older, run="1")  # an older day is decided on after a newer one
     promote(store, settings, window, forced.name, run="3", force="to try it")
     workspace.write_report(D, window.fingerprint, forced.name)
-    roll_back(store, settings, newer, reason="it was wrong", actor="me@here")
+    commit_rollback(store, settings, newer, reason="it was wrong", actor="me@here")
     for day, name in ((D - timedelta(days=1), older[1]), (D, newer)):
         workspace.write_report(day, of(day)[0].fingerprint, name)
     workspace.promote_if_better(D, window.fingerprint, undecided.name, Wish("never", actor="by hand"))
@@ -371,7 +371,7 @@ def test_empty_mlflow_is_made_to_show_all_that_the_lost_one_did(copied: Copied, 
     assert all(PAGE in version["files"] for version in shown["versions"].values())
     empty = {"tracking_uri": f"sqlite:///{tmp_path}/new.db", "artifact_root": str(tmp_path / "new")}
     moved = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=empty)})
-    assert repair(store, moved)["faults"] == []
+    assert repair_projections(store, moved)["faults"] == []
     assert all_shown(store, moved) == shown
 
 
@@ -418,7 +418,7 @@ def test_session_of_unknown_items_gets_the_popular_ones(
     copied: Copied,
 ) -> None:
     store, _, of = copied
-    found = recommend(store, ["998"], k=3, name=of(D)[1])
+    found = recommend_items(store, ["998"], k=3, name=of(D)[1])
     assert found.is_fallback
     assert found.scores == sorted(found.scores, reverse=True)
 
@@ -428,13 +428,13 @@ def test_recommend_without_champion_or_with_a_wrong_id_says_so(
 ) -> None:
     store, _, of = copied
     with pytest.raises(RegistryError) as caught:
-        recommend(store, ["1"], k=3)
+        recommend_items(store, ["1"], k=3)
     assert str(caught.value) == "There is no champion yet. Train one with `sbr retrain --day DAY`."
     with pytest.raises(RegistryError) as caught:
-        recommend(store, ["sku"], k=3, name=of(D)[1])
+        recommend_items(store, ["sku"], k=3, name=of(D)[1])
     assert str(caught.value) == "Expected non-negative 64-bit integers as item ids, such as 1,2,3; found 'sku'."
     with pytest.raises(RegistryError, match=r"^Expected non-negative 64-bit integers as item ids, .*; found '-5'\.$"):
-        recommend(store, ["-5"], k=3, name=of(D)[1])
+        recommend_items(store, ["-5"], k=3, name=of(D)[1])
 
 
 def test_unknown_version_and_damaged_files_are_named(
@@ -473,7 +473,7 @@ def test_rollback_retires_what_it_leaves_and_serves_the_old_model_under_a_new_nu
     promote(store, settings, *before, run="1")
     promote(store, settings, *after, run="2")
     assert served(store) == (2, after[1])
-    done = roll_back(store, settings, before[1], reason="worse in the shop", actor="3")
+    done = commit_rollback(store, settings, before[1], reason="worse in the shop", actor="3")
     assert (done.number, done.before, done.champion) == (3, after[1], before[1])
     assert served(store) == (3, before[1])
     assert alias_of(store, settings) == before[1]
@@ -484,7 +484,7 @@ def test_rollback_retires_what_it_leaves_and_serves_the_old_model_under_a_new_nu
     with pytest.raises(RegistryError, match=r"is retired .* and can't be promoted again"):
         promote(store, settings, *after, run="5", force="please")
     with pytest.raises(RegistryError, match="A rollback needs a reason"):
-        roll_back(store, settings, before[1], reason=" ", actor="6")
+        commit_rollback(store, settings, before[1], reason=" ", actor="6")
     rows = {row["version"]: row for row in model_rows(store)}
     assert (rows[after[1]]["retired"], rows[before[1]]["champion"]) == (True, True)
     assert [row["outcome"] for row in log_rows(store)] == ["first_champion", "promote", "rollback"]
@@ -511,7 +511,7 @@ def test_run_that_is_repeated_forces_once(copied: Copied, inject: Inject) -> Non
     promote(store, settings, earlier, older, run="1")
     wish = Wish("force", "new season", "by hand")
     forced = commit_decision(store, settings, window, newer, wish)[0]
-    roll_back(store, settings, older, reason="it was wrong", actor="me@here")
+    commit_rollback(store, settings, older, reason="it was wrong", actor="me@here")
     assert commit_decision(store, settings, window, newer, wish) == (forced, False), "another attempt of the same run"
     assert PromotionLog(store).state().champion == older
 
@@ -532,7 +532,7 @@ def test_run_that_is_not_asked_to_promote_tells_the_verdict_and_writes_none(
     page = store.get(kinds.UNDECIDED_PAGE.key(day=D, version=name)).decode()
     assert "only trained and scored" in page
     assert "not in the promotion log" in page
-    assert not check_store(store).orphans, "the page belongs to its version"
+    assert not verify_store(store).orphans, "the page belongs to its version"
 
     decided = workspace.promote_if_better(D, window.fingerprint, name, Wish(actor="scheduled"))
     assert (decided.outcome, decided.log_entry) == (verdict.removesuffix("."), 1)
@@ -590,7 +590,7 @@ def test_version_deleted_in_mlflow_is_shown_again_whole(copied: Copied, inject: 
     older = of(D - timedelta(days=1))
     promote(store, settings, *older, run="1")
     promote(store, settings, window, newer, run="2")
-    roll_back(store, settings, older[1], reason="it was wrong", actor="me@here")
+    commit_rollback(store, settings, older[1], reason="it was wrong", actor="me@here")
     name = older[1] if deleted == "champion" else newer
     client = MlflowProjection(store, settings)._client
     (version,) = client.search_model_versions(f"name = 'gru4rec' and tag.`sbr.version` = '{name}'")
@@ -657,7 +657,7 @@ def test_recommend_names_the_last_decision_where_none_made_a_champion(copied: Co
     for day in (D, D - timedelta(days=1)):
         promote(store, settings, *of(day), run="1")
     with pytest.raises(RegistryError) as caught:
-        recommend(store, ["1"], k=3)
+        recommend_items(store, ["1"], k=3)
     day, name = D - timedelta(days=1), of(D - timedelta(days=1))[1]
     assert str(caught.value) == (
         f"There is no champion yet: the last decision, on {name}, was below_baseline (log entry 2). `sbr log` shows why. "
@@ -706,7 +706,7 @@ def test_stop_between_the_steps_of_a_promotion_is_brought_level_by_the_next_one(
         with pytest.raises(KeyboardInterrupt):
             promote(store, settings, window, name, run="1")
     assert PromotionLog(store).state().champion == name
-    assert recommend(store, ["3"], k=2).model_version == name
+    assert recommend_items(store, ["3"], k=2).model_version == name
     promotion = promote(store, settings, window, name, run="1")
     assert (promotion.number, promotion.outcome) == (1, Outcome.FIRST_CHAMPION)
     assert (served(store), alias_of(store, settings)) == ((1, name), name)
@@ -834,10 +834,10 @@ def test_rollback_to_a_version_whose_saved_model_is_damaged_changes_nothing(
     whole = graph.read_bytes()
     graph.write_bytes(whole[:10])
     with pytest.raises(StoreError, match="damaged"):
-        roll_back(store, settings, old, reason="worse", actor="x")
+        commit_rollback(store, settings, old, reason="worse", actor="x")
     assert PromotionLog(store).state().n_entries == 2
     graph.write_bytes(whole)
-    assert roll_back(store, settings, old, reason="worse", actor="x").number == 3
+    assert commit_rollback(store, settings, old, reason="worse", actor="x").number == 3
 
 
 def test_repair_writes_a_damaged_serving_copy_again(copied: Copied, inject: Inject, tmp_path: Path) -> None:
@@ -847,7 +847,7 @@ def test_repair_writes_a_damaged_serving_copy_again(copied: Copied, inject: Inje
     graph = tmp_path / "store" / "serving/gru4rec" / "1" / "saved_model.pb"
     whole = graph.read_bytes()
     graph.write_bytes(whole[:10])
-    repair(store, settings)
+    repair_projections(store, settings)
     assert graph.read_bytes() == whole
 
 
@@ -860,7 +860,7 @@ def stopped_rollback(
     with monkeypatch.context() as stopped:
         stopped.setattr(promotion_module, "project", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            roll_back(store, settings, old, reason="worse", actor="x")
+            commit_rollback(store, settings, old, reason="worse", actor="x")
     assert served(store) != (3, old)
     return store, settings, old
 
@@ -869,7 +869,7 @@ def test_rollback_that_was_stopped_after_its_entry_is_completed_by_the_same_agai
     stopped_rollback: tuple[Store, Settings, str],
 ) -> None:
     store, settings, old = stopped_rollback
-    assert roll_back(store, settings, old, reason="worse", actor="x").number == 3
+    assert commit_rollback(store, settings, old, reason="worse", actor="x").number == 3
     assert served(store) == (3, old)
     assert alias_of(store, settings) == old
 
@@ -900,7 +900,7 @@ def test_lost_version_is_left_out_of_mlflow_and_named_by_repair(
     folder = tmp_path / "store" / "models"
     (folder / old).rename(tmp_path / "kept")
     lost = with_mlflow(settings, tmp_path / "new.db")
-    found = repair(store, lost)
+    found = repair_projections(store, lost)
     assert (found["versions"], found["log_entries"], found["champion"]) == (1, 2, champion)
     assert {row["version"]: row["lost"] for row in model_rows(store)} == {old: True, champion: False}
     (fault,) = found["faults"]
@@ -909,11 +909,11 @@ def test_lost_version_is_left_out_of_mlflow_and_named_by_repair(
     (tmp_path / "kept").rename(folder / old)
     (folder / champion).rename(tmp_path / "kept")
     shutil.rmtree(tmp_path / "store" / "serving")
-    assert [one[: len(champion)] for one in repair(store, lost)["faults"]] == [champion]
+    assert [one[: len(champion)] for one in repair_projections(store, lost)["faults"]] == [champion]
     assert alias_of(store, lost) == champion, "MLflow has its own copy"
     assert served(store) is None
     (tmp_path / "kept").rename(folder / champion)
-    assert repair(store, lost)["faults"] == []
+    assert repair_projections(store, lost)["faults"] == []
     assert served(store) == (2, champion)
 
 
@@ -923,7 +923,7 @@ def test_mlflow_that_never_saw_the_lost_champion_has_no_alias(
     store, settings, _ = two_promotions
     shutil.rmtree(tmp_path / "store" / "models" / str(PromotionLog(store).state().champion))
     lost = with_mlflow(settings, tmp_path / "new.db")
-    assert len(repair(store, lost)["faults"]) == 1
+    assert len(repair_projections(store, lost)["faults"]) == 1
     assert alias_of(store, lost) is None
 
 
@@ -936,7 +936,7 @@ def test_what_somebody_deleted_or_changed_in_mlflow_is_made_again(two_promotions
     client.set_model_version_tag(model, second.version, "outcome", "keep_champion")
     client.delete_registered_model_alias(model, "champion")
     client.delete_experiment(client.get_run(second.run_id).info.experiment_id)
-    assert repair(store, settings)["faults"] == []
+    assert repair_projections(store, settings)["faults"] == []
     shown = {one.version: one for one in client.search_model_versions(f"name = '{model}'")}
     assert shown[second.version].tags["outcome"] == "promote"
     assert shown[first.version].tags["sbr.version"] == old
@@ -981,7 +981,7 @@ def test_mlflow_database_that_is_none_is_one_sentence(copied: Copied, tmp_path: 
     (tmp_path / "broken.db").write_bytes(NO_DATABASE)
     broken = with_mlflow(settings, tmp_path / "broken.db")
     with pytest.raises(TrackingError) as caught:
-        repair(store, broken)
+        repair_projections(store, broken)
     (sentence,) = str(caught.value).splitlines()
     assert sentence.startswith(f"MLflow at sqlite:///{tmp_path}/broken.db can't be used: ")
     assert sentence.endswith("repair MLflow or move it away, then run `sbr repair`.")
@@ -1005,11 +1005,11 @@ def test_shop_gets_the_champion_even_if_mlflow_is_out_of_reach(
     (tmp_path / "broken.db").write_bytes(NO_DATABASE)
     broken = with_mlflow(settings, tmp_path / "broken.db")
     with pytest.raises(TrackingError, match=rf"^The decision was recorded \(log entry 3, champion {old}\), but"):
-        roll_back(store, broken, old, reason="worse", actor="x")
+        commit_rollback(store, broken, old, reason="worse", actor="x")
     assert served(store) == (3, old)
     shutil.rmtree(tmp_path / "store" / "serving")
     with pytest.raises(TrackingError):
-        repair(store, broken)
+        repair_projections(store, broken)
     assert served(store) == (3, old)
 
 
@@ -1061,7 +1061,7 @@ def test_serving_copy_of_another_version_is_replaced_whole(copied: Copied, injec
     promote(store, settings, *of(D), run="x")
     folder = tmp_path / "store" / "serving/gru4rec" / "1"
     (folder / "variables" / "variables.data-00001-of-00002").write_bytes(b"of another version")
-    repair(store, settings)
+    repair_projections(store, settings)
     published = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     assert published == set(load_version(store, of(D)[1]).saved_model)
 
@@ -1071,7 +1071,7 @@ def test_rollback_halfway_is_completed_before_another_one_to_the_same_version_is
 ) -> None:
     store, settings, old = stopped_rollback
     with pytest.raises(RegistryError, match="is already the champion"):
-        roll_back(store, settings, old, reason="for another reason", actor="x")
+        commit_rollback(store, settings, old, reason="for another reason", actor="x")
     assert served(store) == (3, old)
     assert alias_of(store, settings) == old
 
@@ -1136,7 +1136,7 @@ def test_damaged_evaluation_is_made_again(copied: Copied, tmp_path: Path) -> Non
 def test_name_that_no_version_can_have_is_refused(copied: Copied, name: str) -> None:
     store, settings, _ = copied
     with pytest.raises(RegistryError, match=r"^There is no model version '.*': expected a name such as"):
-        roll_back(store, settings, name, reason="worse", actor="x")
+        commit_rollback(store, settings, name, reason="worse", actor="x")
 
 
 @pytest.mark.parametrize("name", ["../../outside", "/outside", "a/../../outside", "out\x1bside"])
@@ -1189,7 +1189,7 @@ def test_step_that_is_repeated_tells_the_champion_of_now_and_promotes_nothing_tw
     assert told(newer, new, run="scheduled") == (True, new)
     assert told(newer, new, run="scheduled") == (True, new), "another attempt of the same run tells the same"
     assert told(newer, new, run="by hand") == (False, new)
-    roll_back(store, settings, old, reason="worse", actor="x")
+    commit_rollback(store, settings, old, reason="worse", actor="x")
     assert told(newer, new, run="scheduled") == (False, old)
     assert PromotionLog(store).entries()[0].actor == current_user()
     (row,) = run_rows(store, [D])
@@ -1210,7 +1210,7 @@ def test_scores_by_length_of_the_session_are_in_the_log_and_on_the_page(
         promotion.version: {"3-5": 120},
         promotion.opponent: {"3-5": 120},
     }
-    page = store.get(write_report(store, settings, D).key).decode()
+    page = store.get(publish_page(store, settings, D).key).decode()
     recall = promotion.by_length[promotion.version]["3-5"]["recall_at_20"]
     assert f'<th scope="row">3-5</th><td>120</td><td>{recall:.4f}</td>' in page
 
@@ -1222,7 +1222,7 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
     window, name = of(D)
     inject(d06=0.4)
     promote(store, settings, window, name, run="1")
-    page = store.get(write_report(store, settings, D).key).decode()
+    page = store.get(publish_page(store, settings, D).key).decode()
     assert page.count("<svg") == 2 + 3 + 7  # scores, the learning curve, clicks
     assert "<dt>99.9% of sessions have at most</dt><dd>4 clicks</dd>" in page
     assert "Stale" not in page
@@ -1231,7 +1231,7 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
     write_parquet(tmp_path / "in" / "late.parquet", [*ring(D), (1, 1, at(D, 80_000))])
     ingest(store, settings, days=[D])
     validate_pending(store, settings)
-    page = store.get(write_report(store, settings, D).key).decode()
+    page = store.get(publish_page(store, settings, D).key).decode()
     assert f"Stale: the clicks of {D} have changed since this version was trained." in page
     assert "<dt>clicks</dt><dd>800</dd>" in page  # still those that the model was trained on
 
@@ -1240,7 +1240,7 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
     cleansing = window.cleansing.model_copy(update={"too_long": TooLong(sessions=1200, clicks_lost=3400)})
     limited = window.model_copy(update={"inputs": inputs, "cleansing": cleansing})
     monkeypatch.setattr("sbr_tasks.report.stored.window_record", lambda *_: limited)
-    page = store.get(write_report(store, settings, D).key).decode()
+    page = store.get(publish_page(store, settings, D).key).decode()
     assert "1,200 sessions of more than 3 clicks were cut to their first 3 clicks: 3,400 clicks removed." in page
 
 
@@ -1250,7 +1250,7 @@ def test_page_of_a_run_whose_clicks_are_gone_is_written_all_the_same(copied: Cop
     promote(store, settings, *of(D), run="1")
     for folder in ("clicks", "profiles"):
         shutil.rmtree(tmp_path / "store" / folder)
-    page = store.get(write_report(store, settings, D).key).decode()
+    page = store.get(publish_page(store, settings, D).key).decode()
     assert "The clicks of this window were removed, so there is no data profile." in page
 
 
@@ -1263,7 +1263,7 @@ def test_pinned_champion_stays_until_it_is_unpinned(copied: Copied, inject: Inje
     before, after = of(D - timedelta(days=1)), of(D)
     inject(d05=0.5, d06=0.6)
     promote(store, settings, *before, run="1")
-    pinned = pin_champion(store, reason=" the sale. ", actor="ann@shop")
+    pinned = commit_pin(store, reason=" the sale. ", actor="ann@shop")
     assert isinstance(pinned, Pin)
     assert (pinned.number, pinned.version, pinned.reason) == (2, before[1], "the sale.")
     would = promote(store, settings, *after, run="2")
@@ -1271,13 +1271,13 @@ def test_pinned_champion_stays_until_it_is_unpinned(copied: Copied, inject: Inje
     assert would.reasons[-1] == ("The champion stays: it is pinned (log entry 2, ann@shop: the sale).")
     assert alias_of(store, settings) == before[1]
     assert headline(would).endswith("but the champion stays because it is pinned.")
-    ended = unpin_champion(store, actor="bob@shop")
+    ended = commit_unpin(store, actor="bob@shop")
     assert (ended.number, ended.is_on) == (4, False)
     assert promote(store, settings, *after, run="3") == would, "a step that was decided returns its decision"
     assert promote(store, settings, *after, run="4", force="unpinned").champion == after[1]
     assert [row["outcome"] for row in log_rows(store)] == ["first_champion", "pin", "would_promote", "unpin", "forced"]
     assert [(row["from"], row["to"]) for row in log_rows(store)][1] == (before[1], before[1])
-    assert check_store(store).faults == ()
+    assert verify_store(store).faults == ()
 
 
 def test_decision_that_a_pin_overtakes_is_made_again(copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1289,7 +1289,7 @@ def test_decision_that_a_pin_overtakes_is_made_again(copied: Copied, inject: Inj
     def create_after_a_pin(self: PromotionLog, entry: Entry) -> None:
         if not pinned and isinstance(entry, Decision):
             pinned.append(entry.outcome)
-            pin_champion(store, reason="the sale", actor="ann")
+            commit_pin(store, reason="the sale", actor="ann")
         create(self, entry)
 
     monkeypatch.setattr(PromotionLog, "create", create_after_a_pin)
@@ -1301,16 +1301,16 @@ def test_pin_is_refused_without_a_champion_a_reason_or_where_it_is_pinned(copied
     store, settings, of = copied
     inject(d05=0.5)
     with pytest.raises(RegistryError, match="There is no champion to pin yet"):
-        pin_champion(store, reason="the sale", actor="ann")
+        commit_pin(store, reason="the sale", actor="ann")
     promote(store, settings, *of(D - timedelta(days=1)), run="1")
     with pytest.raises(RegistryError, match="A pin needs a reason"):
-        pin_champion(store, reason=" ", actor="ann")
+        commit_pin(store, reason=" ", actor="ann")
     with pytest.raises(RegistryError, match="isn't pinned, so there is nothing to unpin"):
-        unpin_champion(store, actor="ann")
-    first = pin_champion(store, reason="the sale", actor="ann")
-    assert pin_champion(store, reason="the sale", actor="bob") == first
+        commit_unpin(store, actor="ann")
+    first = commit_pin(store, reason="the sale", actor="ann")
+    assert commit_pin(store, reason="the sale", actor="bob") == first
     with pytest.raises(RegistryError, match=r"is already pinned \(log entry 2, ann: the sale\)\. Run `sbr unpin` first"):
-        pin_champion(store, reason="Christmas", actor="bob")
+        commit_pin(store, reason="Christmas", actor="bob")
     assert len(PromotionLog(store).entries()) == 2
 
 
@@ -1320,13 +1320,13 @@ def test_rollback_that_pins_holds_the_earlier_champion(copied: Copied, inject: I
     inject(d05=0.5, d06=0.6)
     promote(store, settings, *before, run="1")
     promote(store, settings, *after, run="2")
-    done = roll_back(store, settings, before[1], reason="sold out", actor="ann", pin=True)
-    assert roll_back(store, settings, before[1], reason="sold out", actor="ann", pin=True) == done
+    done = commit_rollback(store, settings, before[1], reason="sold out", actor="ann", pin=True)
+    assert commit_rollback(store, settings, before[1], reason="sold out", actor="ann", pin=True) == done
     seed = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 7})})
     better = train_version(store, seed, after[0])
     assert promote(store, settings, after[0], better.name, run="3").outcome is Outcome.WOULD_PROMOTE
     assert PromotionLog(store).state().champion == before[1]
-    unpin_champion(store, actor="ann", reason="restocked")
+    commit_unpin(store, actor="ann", reason="restocked")
     assert log_rows(store)[-1]["reasons"] == ["restocked"]
 
 
@@ -1336,14 +1336,14 @@ def test_pin_outlasts_a_rollback_and_names_the_champion_of_now(copied: Copied, i
     inject(d05=0.5, d06=0.6)
     promote(store, settings, *before, run="1")
     promote(store, settings, *after, run="2")
-    pinned = pin_champion(store, reason="the sale", actor="ann")
-    roll_back(store, settings, before[1], reason="sold out", actor="bob")
+    pinned = commit_pin(store, reason="the sale", actor="ann")
+    commit_rollback(store, settings, before[1], reason="sold out", actor="bob")
     row = pin_row(store)
     assert row is not None
     assert (row["entry"], row["version"], row["actor"]) == (pinned.number, before[1], "ann")
     again = Workspace(settings, store).pin("the sale")
     assert (again.model_version, again.log_entry) == (before[1], pinned.number)
-    unpin_champion(store, actor="ann")
+    commit_unpin(store, actor="ann")
     assert pin_row(store) is None
 
 

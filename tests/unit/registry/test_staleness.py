@@ -14,7 +14,7 @@ from sbr_tasks.registry.versions import ModelVersion, train_version
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.window.build import build_window
+from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.record import Window
 from tests.records import version_record_of
 from tests.unit.days import Click, at, parquet_settings, write_parquet
@@ -45,7 +45,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings, Wind
     for i in range(4):
         write_parquet(folder / "in" / f"{D - timedelta(days=i)}.parquet", clicks_of(D - timedelta(days=i)))
     bring_in(folder, settings)
-    window = build_window(Store.open(settings), settings, D)
+    window = window_for_day(Store.open(settings), settings, D)
     return folder, settings, window, train_version(Store.open(settings), settings, window)
 
 

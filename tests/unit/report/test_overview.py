@@ -13,7 +13,7 @@ import pytest
 from benchmarks.seeded_history import revision_of, seed_history
 from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.log import Decision, PromotionLog, Rollback, fold, outcome_of
-from sbr_tasks.registry.promotion import pin_champion, unpin_champion
+from sbr_tasks.registry.promotion import commit_pin, commit_unpin
 from sbr_tasks.report.overview import overview, shared_store, stale_in_words
 from sbr_tasks.report.render import STATIC, Live, Query, overview_html, stale_html
 from sbr_tasks.report.words import OUTCOMES
@@ -109,11 +109,11 @@ def test_chart_has_a_point_a_decision_by_day(store: Store) -> None:
 
 def test_pin_is_shown_with_the_champion_and_ends_with_its_button(store: Store) -> None:
     assert "Pinned" not in page_of(store).text
-    pin_champion(store, reason="The sale.", actor="manual__1")
+    commit_pin(store, reason="The sale.", actor="manual__1")
     page = page_of(store)
     assert "The sale." in page.text and "Unpin …" in page.text
     assert {"type": "hidden", "name": "action", "value": "unpin"} in page.of("input")
-    unpin_champion(store, actor="ann")
+    commit_unpin(store, actor="ann")
     assert "Pinned since" not in page_of(store).text
 
 

@@ -19,14 +19,14 @@ from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.registry.log import Decision, PromotionLog, Rollback
 from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, version_url
-from sbr_tasks.registry.promotion import repair
+from sbr_tasks.registry.promotion import repair_projections
 from sbr_tasks.registry.versions import ModelVersion, train_version
-from sbr_tasks.report.page import write_report
+from sbr_tasks.report.page import publish_page
 from sbr_tasks.report.profile.build import profile_of_window
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.window.build import build_window
+from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.record import Window, window_record
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 from tests.unit.report.pages import Page
@@ -61,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         store = Store.open(settings)
         ingest(store, settings)
         validate_pending(store, settings)
-        window = build_window(store, settings, day)
+        window = window_for_day(store, settings, day)
         found[day] = window, train_version(store, settings, window)
         profile_of_window(store, window)  # takes seconds, once for all pages
     return folder, found
@@ -135,7 +135,7 @@ def decide(shop: tuple[Store, Settings], trained: Trained) -> Decide:
 
 
 def page_of(shop: tuple[Store, Settings], day: date) -> tuple[Page, str]:
-    html = shop[0].get(write_report(*shop, day).key).decode()
+    html = shop[0].get(publish_page(*shop, day).key).decode()
     return Page(html), html
 
 
@@ -228,7 +228,7 @@ def test_page_links_to_the_version_on_an_mlflow_server_without_its_password(
     assert version_url(remote, "7") == url
     assert version_url(settings, "7") is None
 
-    report = write_report(store, remote, D)
+    report = publish_page(store, remote, D)
     html = store.get(report.key).decode()
     assert [address for address in Page(html).addresses if NEVER.match(address)] == [url]
     assert "secret" not in html
@@ -240,11 +240,11 @@ def test_page_is_kept_with_the_version_and_repaired_with_it(
 ) -> None:
     store, settings = shop
     promotion = decide(D, Outcome.KEEP_CHAMPION)
-    report = write_report(store, settings, D)
+    report = publish_page(store, settings, D)
     assert kept_page(store, settings, promotion) == store.get(report.key)
     elsewhere = settings.mlflow.model_copy(update={"tracking_uri": f"sqlite:///{tmp_path / 'new.db'}"})
     anew = settings.model_copy(update={"mlflow": elsewhere})
-    repair(store, anew)
+    repair_projections(store, anew)
     assert kept_page(store, anew, promotion) == store.get(report.key)
 
 
@@ -255,7 +255,7 @@ def test_page_is_written_even_if_mlflow_is_out_of_reach(shop: tuple[Store, Setti
     database.write_bytes(b"this is no database, but a text that is longer than a header" * 20)
     broken = settings.mlflow.model_copy(update={"tracking_uri": f"sqlite:///{database}"})
     with pytest.raises(TrackingError) as caught:
-        write_report(store, settings.model_copy(update={"mlflow": broken}), D)
+        publish_page(store, settings.model_copy(update={"mlflow": broken}), D)
     where = store.where(promotion.page)
     assert str(caught.value).startswith(f"The page was written to {where}, but adding it to MLflow failed: MLflow at sqlite")
     assert promotion.version in store.get(promotion.page).decode()
@@ -268,7 +268,7 @@ def test_last_decision_of_the_day_is_told_and_compared_with_the_one_before(
     decide(BEFORE, Outcome.FIRST_CHAMPION)
     decide(D, Outcome.KEEP_CHAMPION)
     forced = decide(D, Outcome.FORCED, "Forced regardless of the metrics: a test.")
-    report = write_report(*shop, D)
+    report = publish_page(*shop, D)
     assert report.promotion == forced
     page = Page(shop[0].get(report.key).decode())
     assert f"Promoted by force: {forced.version}" in page.text
@@ -290,7 +290,7 @@ def test_lost_record_of_the_run_before_hides_only_what_it_held(
 def test_day_without_decision_is_a_sentence_that_tells_what_is_known(shop: tuple[Store, Settings], tmp_path: Path) -> None:
     store, settings = shop
     with pytest.raises(RegistryError) as caught:
-        write_report(store, settings, D)
+        publish_page(store, settings, D)
     assert str(caught.value) == (
         f"There is no decision for {D} yet, so there is nothing to report. Run `sbr retrain --day {D}`."
     )
@@ -299,7 +299,7 @@ def test_day_without_decision_is_a_sentence_that_tells_what_is_known(shop: tuple
     ingest(store, settings)
     validate_pending(store, settings)
     with pytest.raises(RegistryError, match=rf"Its clicks are in quarantine \(`sbr quarantine show {bad}`\): .*\. Run `sbr"):
-        write_report(store, settings, bad)
+        publish_page(store, settings, bad)
 
 
 def test_command_prints_where_the_page_lies(

@@ -26,8 +26,8 @@ from sbr_tasks.report.profile.plots import Plot, draw_plots
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.validation.closing import close_day
-from sbr_tasks.window.build import build_window
+from sbr_tasks.validation.closing import commit_closing
+from sbr_tasks.window.build import window_for_day
 from tests.records import window_record_of
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
@@ -192,7 +192,7 @@ def test_missing_days_are_warned_about_and_closed_ones_are_not_missing(
     absent = BEFORE - timedelta(days=1)
     assert profile_window(store, settings, D).missing_days == (absent,)
     assert f"The profile is without 1 of the 3 days up to {D}, which have no accepted clicks: {absent}." in caplog.messages
-    close_day(store, absent, reason="Whit Monday", actor="ann", now=at(D, 0))
+    commit_closing(store, absent, reason="Whit Monday", actor="ann", now=at(D, 0))
     caplog.clear()
     assert profile_window(store, settings, D).missing_days == ()
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
@@ -208,7 +208,7 @@ def test_late_clicks_make_another_profile_and_the_windows_own_stays(shop: tuple[
     clicks = [(9, 1, at(D - timedelta(days=2), 1)), (9, 2, at(D - timedelta(days=2), 2))]
     write_parquet(tmp_path / "in" / "early.parquet", clicks)
     store = bring_in(settings)
-    window = build_window(store, settings, D)
+    window = window_for_day(store, settings, D)
     before = profile_window(store, settings, D)
     write_parquet(tmp_path / "in" / f"{D}.parquet", [*TWO_DAYS[D], (7, 7, at(D, 70))])
     store = bring_in(settings)

@@ -14,7 +14,7 @@ from benchmarks.seeded_history import seed_history, write_manifest
 from sbr_tasks.errors import RegistryError
 from sbr_tasks.gru4rec.weights import GRU4RecWeights, GRULayer
 from sbr_tasks.registry.log import PromotionLog
-from sbr_tasks.registry.recommend import recommend
+from sbr_tasks.registry.recommend import recommend_items
 from sbr_tasks.report.overview import overview
 from sbr_tasks.report.render import Live, Query, overview_html, with_session
 from sbr_tasks.report.session import MOST_ITEMS, parse_session, side_by_side
@@ -62,7 +62,7 @@ def test_champion_and_version_recommend_side_by_side_as_each_alone(shop: tuple[S
     found = [column.found for column in columns if column.found]
     assert [one.items[0] for one in found] == [10, 30]
     assert [one.unknown for one in found] == [["77"], ["77"]]
-    assert found[1] == recommend(store, ["10", "77"], k=2, name=OTHER)
+    assert found[1] == recommend_items(store, ["10", "77"], k=2, name=OTHER)
     assert len(side_by_side(store, "10", champion, k=2)) == len(side_by_side(store, "10", None, k=2)) == 1
 
 

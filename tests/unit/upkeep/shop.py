@@ -16,7 +16,7 @@ from sbr_tasks.registry.serving import publish_serving
 from sbr_tasks.registry.versions import ModelVersion
 from sbr_tasks.settings import Settings, TrainingSettings
 from sbr_tasks.store import Store, fingerprint, to_json
-from sbr_tasks.window.build import build_window
+from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.record import Window
 from tests.records import profile_record_of, version_record_of
 from tests.unit.days import at, parquet_settings, write_parquet
@@ -64,7 +64,7 @@ def bring_window(store: Store, settings: Settings, day: date) -> Window:
     """What a run of a day does up to its window."""
     ingest_missing(store, settings, day)
     accept_pending(store)
-    return build_window(store, settings, day)
+    return window_for_day(store, settings, day)
 
 
 def write_version(store: Store, window: Window, seed: int = 0) -> ModelVersion:

@@ -10,8 +10,8 @@ from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
-from sbr_tasks.upkeep.check import check_store, check_table
-from sbr_tasks.upkeep.clear import forget_day
+from sbr_tasks.upkeep.check import check_table, verify_store
+from sbr_tasks.upkeep.clear import remove_day
 
 from .shop import DAYS, LAST, NOW, bring_window
 
@@ -34,7 +34,7 @@ def key_of(folder: Path, file: Path) -> str:
 
 
 def test_undisturbed_store_is_whole(store: Store) -> None:
-    checked = check_store(store)
+    checked = verify_store(store)
     assert (checked.faults, checked.orphans) == ((), ())
     assert sum(checked.files.values()) == len(store.keys(""))
     assert "whole files" in check_table(checked)
@@ -66,7 +66,7 @@ def test_each_fault_is_found_named_and_has_a_remedy(store: Store, tmp_path: Path
         file.write_bytes(file.read_bytes()[:-3])  # without its last brace; a record without its last newline says the same
     else:
         HARM[harm](file)
-    checked = check_store(Store(store.url))
+    checked = verify_store(Store(store.url))
     fault = {fault.key: fault for fault in checked.faults}[key_of(tmp_path, file)]
     assert fault.kind == ("missing" if harm == "deleted" else "damaged")
     assert remedy in fault.remedy
@@ -77,7 +77,7 @@ def test_each_fault_is_found_named_and_has_a_remedy(store: Store, tmp_path: Path
 def test_manifest_that_says_other_inputs_than_its_name_is_damaged(store: Store, tmp_path: Path) -> None:
     file = one(tmp_path, "windows/*/*/manifest.json")
     file.write_text(file.read_text().replace('"shortest": 2', '"shortest": 3'))
-    (fault,) = check_store(store).faults
+    (fault,) = verify_store(store).faults
     assert (fault.kind, fault.key) == ("damaged", key_of(tmp_path, file))
 
 
@@ -98,7 +98,7 @@ def test_what_no_record_names_is_an_orphan_and_no_fault(store: Store, tmp_path: 
     file = tmp_path / "store" / key
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(b"left over")
-    checked = check_store(store)
+    checked = verify_store(store)
     assert checked.faults == ()
     assert [(stat.key, stat.size) for stat in checked.orphans] == [(key, 9)]
     assert checked.as_dict()["orphaned"] == {"files": 1, "bytes": 9, "keys": [key]}
@@ -108,12 +108,12 @@ def test_folders_of_others_are_left_alone(store: Store, tmp_path: Path) -> None:
     for name in ("mlflow/mlflow.db", "scratch/export-1-x/file", "notes.txt"):
         (tmp_path / "store" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "store" / name).write_bytes(b"not the store's")
-    assert check_store(store).orphans == ()
+    assert verify_store(store).orphans == ()
 
 
 def test_checkpoint_is_verified_by_the_hash_that_it_begins_with(store: Store) -> None:
     store.replace("checkpoints/0123456789abcdef.npz", bytes(64))
-    (fault,) = check_store(store).faults
+    (fault,) = verify_store(store).faults
     assert (fault.kind, fault.key) == ("damaged", "checkpoints/0123456789abcdef.npz")
 
 
@@ -122,7 +122,7 @@ def test_champion_without_its_serving_copy_is_told_of(store: Store, tmp_path: Pa
     for file in (tmp_path / "store" / "serving").rglob("*"):
         if file.is_file():
             file.unlink()
-    (fault,) = check_store(store).faults
+    (fault,) = verify_store(store).faults
     assert (fault.kind, fault.key) == ("missing", f"serving/published/{number:08d}.json")
     assert "`sbr repair`" in fault.remedy
 
@@ -131,13 +131,13 @@ def test_damaged_day_is_forgotten_and_comes_from_the_source_again(store: Store, 
     file = one(tmp_path, f"clicks/day={DAYS[-2]}/*/clicks.*.parquet")
     before = file.read_bytes()
     HARM["flipped"](file)
-    assert len(check_store(store).faults) == 1
-    forget_day(store, DAYS[-2], why="damaged", now=NOW)
-    assert check_store(store).faults == ()
+    assert len(verify_store(store).faults) == 1
+    remove_day(store, DAYS[-2], why="damaged", now=NOW)
+    assert verify_store(store).faults == ()
     window = bring_window(store, settings, LAST)
     assert DAYS[-2] in window.inputs.revisions
     assert file.read_bytes() == before
-    assert check_store(store).faults == ()
+    assert verify_store(store).faults == ()
 
 
 def test_one_changed_character_of_any_record_is_noticed(store: Store, tmp_path: Path) -> None:
@@ -161,14 +161,14 @@ def test_one_changed_character_of_any_record_is_noticed(store: Store, tmp_path: 
                 store.get_json(key)
         (tmp_path / "store" / key).write_bytes(content)
     assert n_changed > 10 * len(keys)
-    assert check_store(store).faults == ()
+    assert verify_store(store).faults == ()
 
 
 def test_changed_day_of_a_validation_is_named(store: Store, tmp_path: Path) -> None:
     file = one(tmp_path, "commits/clicks/*.json")
     other = str(DAYS[0])
     file.write_text(file.read_text().replace(str(LAST), other))
-    assert [fault.key for fault in check_store(store).faults if fault.key == key_of(tmp_path, file)]
+    assert [fault.key for fault in verify_store(store).faults if fault.key == key_of(tmp_path, file)]
 
 
 @pytest.mark.parametrize(
@@ -188,11 +188,11 @@ def test_record_with_a_damaged_key_is_named_and_stops_no_check(store: Store, tmp
     whole = file.read_text()
     for name in json.loads(whole):
         file.write_text(whole.replace(f'"{name}":', f'"{name[:-1]}?":', 1))
-        assert key_of(tmp_path, file) in {fault.key for fault in check_store(store).faults}, name
+        assert key_of(tmp_path, file) in {fault.key for fault in verify_store(store).faults}, name
 
 
 def test_removal_with_a_damaged_key_is_named_and_stops_no_check(store: Store, tmp_path: Path) -> None:
-    forget_day(store, LAST, why="test clicks", now=NOW)
+    remove_day(store, LAST, why="test clicks", now=NOW)
     file = one(tmp_path, "commits/clicks/*.json")
     file.write_text(file.read_text().replace('"files":', '"fi1es":', 1))
-    assert key_of(tmp_path, file) in {fault.key for fault in check_store(store).faults}
+    assert key_of(tmp_path, file) in {fault.key for fault in verify_store(store).faults}

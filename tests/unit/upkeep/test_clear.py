@@ -18,9 +18,9 @@ from sbr_tasks.registry.versions import load_version, require_files, version_nam
 from sbr_tasks.report.runs import run_rows
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
-from sbr_tasks.upkeep.check import check_store
-from sbr_tasks.upkeep.clear import Cleared, clear_store, cleared_table, forget_day
-from sbr_tasks.window.build import build_window
+from sbr_tasks.upkeep.check import verify_store
+from sbr_tasks.upkeep.clear import Cleared, cleared_table, remove_day, remove_unneeded
+from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.data import read_window
 from sbr_tasks.workspace import Workspace
 from tests.records import source_record_of
@@ -50,7 +50,7 @@ FIRST_RUN = LAST - timedelta(days=KEEP)
 def clear(
     store: Store, settings: Settings, keep_days: int = KEEP, *, dry_run: bool = False, is_confirmed: bool = False
 ) -> Cleared:
-    return clear_store(store, settings, keep_days=keep_days, now=NOW, dry_run=dry_run, is_confirmed=is_confirmed)
+    return remove_unneeded(store, settings, keep_days=keep_days, now=NOW, dry_run=dry_run, is_confirmed=is_confirmed)
 
 
 def taking(settings: Settings) -> Settings:
@@ -87,7 +87,7 @@ def test_retained_runs_keep_their_days_windows_and_evaluations(store: Store, set
 
 def test_store_is_whole_after_a_clearing_and_a_second_one_finds_nothing(store: Store, settings: Settings) -> None:
     clear(store, settings)
-    checked = check_store(Store(store.url))
+    checked = verify_store(Store(store.url))
     assert (checked.faults, checked.orphans) == ((), ())
     commits = store.keys("commits")
     assert clear(store, settings).files == {}
@@ -121,12 +121,12 @@ def test_table_of_runs_still_knows_windows_that_were_removed(store: Store, setti
 
 
 def test_removed_day_is_ingested_again_by_the_run_that_needs_it(store: Store, settings: Settings) -> None:
-    old = build_window(store, settings, DAYS[4])
+    old = window_for_day(store, settings, DAYS[4])
     files = content(store)
     clear(store, settings)
     assert ClickCatalog(store).days()[DAYS[4]].status == "removed"
     with pytest.raises(DayError, match=r"never ingested|were removed"):
-        build_window(store, settings, DAYS[4])
+        window_for_day(store, settings, DAYS[4])
     again = bring_window(store, settings, DAYS[4])
     assert again == old
     read_window(store, again, settings.zone)
@@ -134,7 +134,7 @@ def test_removed_day_is_ingested_again_by_the_run_that_needs_it(store: Store, se
     assert {key: value for key, value in content(store).items() if key.startswith(f"clicks/day={DAYS[4]}")} == {
         key: value for key, value in files.items() if key.startswith(f"clicks/day={DAYS[4]}")
     }
-    assert check_store(store).faults == ()
+    assert verify_store(store).faults == ()
 
 
 def test_window_is_never_made_smaller_by_a_clearing(store: Store, settings: Settings) -> None:
@@ -142,7 +142,7 @@ def test_window_is_never_made_smaller_by_a_clearing(store: Store, settings: Sett
     half_removed = FIRST_RUN - timedelta(days=1)
     assert ClickCatalog(store).days()[half_removed].status == "accepted"
     with pytest.raises(DayError, match=r"were removed \(`sbr store gc` or `forget`\).*Run the day again"):
-        build_window(store, settings, half_removed)
+        window_for_day(store, settings, half_removed)
 
 
 def test_run_that_looked_before_a_removal_and_reads_after_it_is_told(store: Store, settings: Settings) -> None:
@@ -161,7 +161,7 @@ def test_run_of_a_retained_day_works_after_a_clearing(store: Store, settings: Se
     for day in (FIRST_RUN, next_day):
         window = bring_window(store, settings, day)
         assert len(window.inputs.revisions) == WINDOW_DAYS
-    assert check_store(store).faults == ()
+    assert verify_store(store).faults == ()
 
 
 def test_superseded_revision_goes_unless_a_window_that_stays_was_built_of_it(
@@ -207,18 +207,18 @@ def test_released_day_stays_and_goes_like_others(store: Store, settings: Setting
     judged = Judgement(revision=bad, accepted=False, failures=("odd",), result=result, data_docs=page)
     catalog.commit_validation({day: judged}, at="2020-07-01T00:00:00+00:00")
     catalog.commit_release(good, by="me", reason="fine", at="2020-07-01T00:00:00+00:00")
-    assert check_store(store).faults == ()
+    assert verify_store(store).faults == ()
     clear(store, settings)
     assert [store.exists(key) for key in (good.file.key, bad.file.key, result)] == [day == LAST] * 3
     assert catalog.days()[day].status == ("accepted" if day == LAST else "removed")
-    checked = check_store(store)
+    checked = verify_store(store)
     assert (checked.faults, checked.orphans) == ((), ())
 
 
 def test_young_files_stay(store: Store, settings: Settings, tmp_path: Path) -> None:
     store.publish("clicks/day=2020-06-30/rev=00/clicks.parquet", b"a run at work is about to commit this")
     careful = settings.model_copy(update={"upkeep": settings.upkeep.model_copy(update={"grace_hours": 24.0})})
-    cleared = clear_store(store, careful, keep_days=0, now=datetime.now(UTC))
+    cleared = remove_unneeded(store, careful, keep_days=0, now=datetime.now(UTC))
     assert cleared.files == {}
     assert len(cleared.young) == 1
     assert clear(store, settings, 1000).files.keys() >= {cleared.young[0].key}
@@ -265,7 +265,7 @@ def test_revision_that_a_run_brings_back_just_before_the_removal_is_committed_st
     assert superseded.file.key not in clear(store, settings).files
     assert catalog.days()[LAST].accepted == superseded
     assert len(catalog.read(superseded)) == superseded.rows
-    assert check_store(store).faults == ()
+    assert verify_store(store).faults == ()
 
 
 @pytest.mark.parametrize("after", [0, 1, 7, 20])
@@ -290,13 +290,13 @@ def test_clearing_that_is_killed_and_repeated_ends_the_same(
         patch.setattr(store, "delete", killed)
         with pytest.raises(KeyboardInterrupt):
             clear(store, settings)
-    checked = check_store(store)
+    checked = verify_store(store)
     assert checked.faults == ()
     assert checked.orphans
     clear(store, settings)
     assert content(store) == expected
     assert len(store.keys("commits")) == len(undisturbed.keys("commits"))
-    assert check_store(store).orphans == ()
+    assert verify_store(store).orphans == ()
 
 
 def test_record_that_cannot_be_read_stops_a_clearing(store: Store, settings: Settings, tmp_path: Path) -> None:
@@ -339,13 +339,13 @@ def test_store_in_a_bucket_is_checked_and_cleared_like_a_folder(
     done = clear(bucket, s3_settings)
     assert done.files == clear(folder, settings).files
     assert content(bucket) == content(folder)
-    checked = check_store(Store.open(s3_settings))
+    checked = verify_store(Store.open(s3_settings))
     assert (checked.faults, checked.orphans) == ((), ())
     *_, key = bucket.keys("clicks")
     bucket.replace(key, bucket.get(key)[::-1])
     *_, window = (key for key in bucket.keys("windows") if key.endswith(".parquet"))
     bucket.delete(window)
-    assert {(fault.kind, fault.key) for fault in check_store(bucket).faults} == {("damaged", key), ("missing", window)}
+    assert {(fault.kind, fault.key) for fault in verify_store(bucket).faults} == {("damaged", key), ("missing", window)}
     again = bring_window(bucket, s3_settings, DAYS[4])
     decide(bucket, again, write_version(bucket, again, seed=5), Outcome.WOULD_KEEP)
 
@@ -402,7 +402,7 @@ def test_removed_day_that_the_source_no_longer_holds_stays_removed_and_stops_its
 def test_day_that_a_person_gave_up_counts_as_empty_once_the_source_has_none_of_it(
     store: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forget_day(store, DAYS[17], why="test clicks", now=NOW)
+    remove_day(store, DAYS[17], why="test clicks", now=NOW)
     without_source(monkeypatch, settings, tmp_path, [DAYS[17]])
     assert Workspace.open().ingest_clicks(LAST).empty == (DAYS[17],)
     assert ClickCatalog(store).days()[DAYS[17]].status == "empty"
@@ -433,9 +433,9 @@ def test_removed_day_that_a_person_gives_up_counts_as_missing(
     without_source(monkeypatch, settings, tmp_path, DAYS[:2])
     with pytest.raises(DayError, match="would have holes"):
         Workspace.open().ingest_clicks(DAYS[4])
-    assert forget_day(store, DAYS[1], why="gone for good", now=NOW) == ()
+    assert remove_day(store, DAYS[1], why="gone for good", now=NOW) == ()
     assert Workspace.open().ingest_clicks(DAYS[4]).empty == (DAYS[1],)
     accept_pending(store)
     assert Workspace.open().validate_clicks(DAYS[4]).missing == (DAYS[1],)
     with pytest.raises(DayError, match="none of"):
-        forget_day(store, DAYS[1], why="again", now=NOW)
+        remove_day(store, DAYS[1], why="again", now=NOW)

@@ -21,9 +21,9 @@ from sbr_tasks.report.runs import run_rows
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import INCOMPLETE, Store
 from sbr_tasks.upkeep import copy as copy_module
-from sbr_tasks.upkeep.check import check_store
-from sbr_tasks.upkeep.clear import clear_store, forget_day
-from sbr_tasks.upkeep.copy import copy_store
+from sbr_tasks.upkeep.check import verify_store
+from sbr_tasks.upkeep.clear import remove_day, remove_unneeded
+from sbr_tasks.upkeep.copy import copy_objects
 
 from .shop import DAYS, LAST, NOW, bring_window, decide, write_days, write_version
 from .test_check import one
@@ -55,7 +55,7 @@ def assert_is_copy(source: Store, target: Store) -> None:
     """The target is a store of its own, whole, that says and holds what the source does."""
     fresh = Store(target.url, {}) if "://" not in target.url else target
     assert everything(fresh) == everything(source)
-    checked = check_store(fresh)
+    checked = verify_store(fresh)
     assert (checked.faults, checked.orphans) == ((), ())
     assert log_rows(fresh) == log_rows(source)
     assert [row.as_dict() for row in run_rows(fresh)] == [row.as_dict() for row in run_rows(source)]
@@ -95,7 +95,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, store: Store, stopped: str) -> None
 
 
 def test_copy_holds_all_that_the_store_holds(store: Store, anywhere: Store) -> None:
-    copied = copy_store(store, anywhere)
+    copied = copy_objects(store, anywhere)
     assert_is_copy(store, anywhere)
     assert (copied.files, copied.present) == (len(store.keys("")), 0)
     assert copied.bytes == sum(len(content) for content in everything(store).values())
@@ -105,8 +105,8 @@ def test_copy_holds_all_that_the_store_holds(store: Store, anywhere: Store) -> N
 
 def test_copy_comes_back_from_a_bucket(store: Store, s3_options: dict[str, str], tmp_path: Path) -> None:
     there, back = Store("s3://clicks/copies/there", s3_options), Store(str(tmp_path / "back"))
-    copy_store(store, there)
-    copy_store(there, back)
+    copy_objects(store, there)
+    copy_objects(there, back)
     assert_is_copy(store, back)
 
 
@@ -114,13 +114,13 @@ def test_what_no_record_names_is_not_copied(store: Store, target: Store, tmp_pat
     before = everything(store)
     for key in ("mlflow/mlflow.db", "scratch/x", "notes.txt", "clicks/day=2020-06-30/rev=0/left.parquet", "checkpoints/00.npz"):
         store.replace(key, b"not of the history")
-    copy_store(store, target)
+    copy_objects(store, target)
     assert everything(target) == before
 
 
 def test_store_that_was_cleared_is_copied(store: Store, settings: Settings, target: Store) -> None:
-    clear_store(store, settings, keep_days=6, now=NOW)
-    copy_store(store, target)
+    remove_unneeded(store, settings, keep_days=6, now=NOW)
+    copy_objects(store, target)
     assert_is_copy(store, target)
 
 
@@ -131,14 +131,14 @@ def test_copy_that_was_stopped_is_no_store_until_the_same_again_completes_it(
     n_writes = int(share * (len(store.keys("")) + 2)) - 1 if share else 2  # the last but one, or the marks alone
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_after(patch, anywhere, n_writes)
-        copy_store(store, anywhere)
+        copy_objects(store, anywhere)
     with pytest.raises(DamagedError, match=r"is a copy that isn't complete: .* Run the same command again"):
         PromotionLog(anywhere).state()
     with pytest.raises(DamagedError, match="is a copy that isn't complete"):
         run_rows(anywhere)
-    assert "Run `sbr store copy` again" in check_store(anywhere).faults[0].remedy
+    assert "Run `sbr store copy` again" in verify_store(anywhere).faults[0].remedy
     there = len(anywhere.keys("")) - 2
-    copied = copy_store(store, anywhere)
+    copied = copy_objects(store, anywhere)
     assert copied.present == there
     assert_is_copy(store, anywhere)
 
@@ -147,7 +147,7 @@ def test_records_come_after_what_they_name(store: Store, target: Store, monkeypa
     written, replace, put_new = list[str](), target.replace, target.put_new
     monkeypatch.setattr(target, "replace", lambda key, data: (written.append(key), replace(key, data))[1])
     monkeypatch.setattr(target, "put_new", lambda key, data: (written.append(key), put_new(key, data))[1])
-    copy_store(store, target)
+    copy_objects(store, target)
     logs = [*store.keys("commits/clicks"), *store.keys("promotions")]
     assert written[-len(logs) :] == logs
     assert written[:2] == [f"commits/clicks/{INCOMPLETE}", f"promotions/{INCOMPLETE}"]
@@ -169,48 +169,48 @@ def test_damaged_source_is_refused_in_a_sentence_and_the_copy_goes_on_once_it_is
     file.unlink() if harm == "deleted" else file.write_bytes(before[:-9] + b"x" * 9)
     key = file.relative_to(store.url).as_posix()
     if harm == "deleted" and pattern.startswith("reports"):
-        copy_store(store, target)  # no record names it
+        copy_objects(store, target)  # no record names it
         return
     with pytest.raises(DamagedError) as refused:
-        copy_store(store, target)
+        copy_objects(store, target)
     kind = "missing" if harm == "deleted" else "damaged"
     assert str(refused.value).startswith(f"The copy stopped: {store.where(key)} is {kind}.")
     assert str(refused.value).endswith("`sbr store check` names all faults; the same command then continues.")
     assert not [key for key in target.keys("promotions") if not key.endswith(INCOMPLETE)]
     file.write_bytes(before)
-    copy_store(store, target)
+    copy_objects(store, target)
     assert_is_copy(store, target)
 
 
 def test_log_with_a_hole_is_not_copied(store: Store, target: Store, tmp_path: Path) -> None:
     one(tmp_path, "promotions/00000003.json").unlink()
     with pytest.raises(DamagedError, match=r"promotions/00000003\.json is missing"):
-        copy_store(store, target)
+        copy_objects(store, target)
     assert target.keys("") == []
 
 
 def test_copy_is_brought_up_to_date_and_is_whole_meanwhile(
     store: Store, settings: Settings, anywhere: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy_store(store, anywhere)
+    copy_objects(store, anywhere)
     window = bring_window(store, settings, DAYS[6])
     decide(store, window, write_version(store, window), Outcome.PROMOTE)
     before = log_rows(anywhere)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_after(patch, anywhere, 3)
-        copy_store(store, anywhere)
+        copy_objects(store, anywhere)
     assert log_rows(anywhere) == before
-    assert check_store(anywhere).faults == ()
-    copied = copy_store(store, anywhere)
+    assert verify_store(anywhere).faults == ()
+    copied = copy_objects(store, anywhere)
     assert 0 < copied.files < copied.present
     assert_is_copy(store, anywhere)
-    assert copy_store(store, anywhere).files == 0
+    assert copy_objects(store, anywhere).files == 0
 
 
 def test_copy_is_whole_wherever_bringing_it_up_to_date_stops(
     store: Store, settings: Settings, target: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy_store(store, target)
+    copy_objects(store, target)
     earlier = shutil.copytree(target.url, tmp_path / "earlier")
     window = bring_window(store, settings, DAYS[6])
     decide(store, window, write_version(store, window), Outcome.PROMOTE)
@@ -222,12 +222,12 @@ def test_copy_is_whole_wherever_bringing_it_up_to_date_stops(
         stopped = Store(target.url)
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             stop_at(patch, stopped, key)
-            copy_store(store, stopped)
+            copy_objects(store, stopped)
         left = Store(target.url)
         assert not left.exists(key)
-        assert check_store(left).faults == (), key
+        assert verify_store(left).faults == (), key
         assert log_rows(left) == log_rows(store)[:6]
-    copy_store(store, Store(target.url))
+    copy_objects(store, Store(target.url))
     assert_is_copy(store, target)
 
 
@@ -236,7 +236,7 @@ def test_no_entry_of_a_log_is_written_after_one_that_failed(
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_at(patch, target, "promotions/00000003.json")
-        copy_store(store, target)
+        copy_objects(store, target)
     assert target.keys("promotions") == [f"promotions/{name}" for name in ("00000001.json", "00000002.json", INCOMPLETE)]
 
 
@@ -244,7 +244,7 @@ def clicks_that_came_and_went(store: Store, settings: Settings, folder: Path) ->
     day = LAST + timedelta(days=1)
     write_days(folder, [day])
     bring_window(store, settings, day)
-    forget_day(store, day, why="wrong", now=NOW)
+    remove_day(store, day, why="wrong", now=NOW)
     return store.keys("commits/clicks")[-1]
 
 
@@ -252,7 +252,7 @@ def champion_whose_serving_copy_went(store: Store, settings: Settings, folder: P
     for day in DAYS[6:9]:
         window = bring_window(store, settings, day)
         decide(store, window, write_version(store, window, seed=1), Outcome.PROMOTE)
-    clear_store(store, settings, keep_days=100, now=NOW)
+    remove_unneeded(store, settings, keep_days=100, now=NOW)
     return store.keys("promotions")[-2]
 
 
@@ -265,24 +265,24 @@ def test_copy_that_is_stopped_where_it_lacks_what_went_since_is_no_store_until_i
     monkeypatch: pytest.MonkeyPatch,
     history: Callable[[Store, Settings, Path], str],
 ) -> None:
-    copy_store(store, target)
+    copy_objects(store, target)
     entry = history(store, settings, tmp_path)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_at(patch, target, entry)
-        copy_store(store, target)
+        copy_objects(store, target)
     with pytest.raises(DamagedError, match="is a copy that isn't complete"):
         PromotionLog(target).state()
-    copy_store(store, target)
-    assert check_store(target).faults == ()
+    copy_objects(store, target)
+    assert verify_store(target).faults == ()
     assert log_rows(target) == log_rows(store)
 
 
 def test_day_that_was_forgotten_is_forgotten_in_the_copy_too(store: Store, target: Store) -> None:
-    copy_store(store, target)
-    forget_day(store, LAST, why="wrong", now=NOW)
-    copy_store(store, target)
+    copy_objects(store, target)
+    remove_day(store, LAST, why="wrong", now=NOW)
+    copy_objects(store, target)
     assert [row.as_dict() for row in run_rows(target)] == [row.as_dict() for row in run_rows(store)]
-    checked = check_store(target)
+    checked = verify_store(target)
     assert checked.faults == ()
     assert {stat.key.split("/")[1] for stat in checked.orphans} == {f"day={LAST}"}  # its files: `sbr store gc` removes them
 
@@ -300,7 +300,7 @@ def test_decision_that_is_made_during_the_copy_is_copied_too(
         return done
 
     monkeypatch.setattr(copy_module, "_copy", copy_beside_work)
-    assert copy_store(store, target).log_entries == 7
+    assert copy_objects(store, target).log_entries == 7
     assert_is_copy(store, target)
 
 
@@ -319,17 +319,17 @@ def test_decision_that_is_made_while_the_store_is_listed_comes_after_what_it_nam
     monkeypatch.setattr(store, "stats", stats_beside_work)
     monkeypatch.setattr(target, "replace", lambda key, data: (written.append(key), replace(key, data))[1])
     monkeypatch.setattr(target, "put_new", lambda key, data: (written.append(key), put_new(key, data))[1])
-    copy_store(store, target)
+    copy_objects(store, target)
     assert written[-1] == "promotions/00000007.json"
     assert_is_copy(store, target)
 
 
 def clear(store: Store, settings: Settings) -> None:
-    clear_store(store, settings, keep_days=6, now=NOW)
+    remove_unneeded(store, settings, keep_days=6, now=NOW)
 
 
 def forget(store: Store, settings: Settings) -> None:
-    forget_day(store, LAST, why="wrong", now=NOW)
+    remove_day(store, LAST, why="wrong", now=NOW)
 
 
 def on_first_read(monkeypatch: pytest.MonkeyPatch, store: Store, prefix: str, act: Callable[[], object]) -> None:
@@ -359,9 +359,9 @@ def test_what_is_removed_during_the_copy_does_not_stop_it(
     other = Store(store.url)
     with monkeypatch.context() as patch:
         on_first_read(patch, store, prefix, lambda: work(other, settings))
-        copied = copy_store(store, target)
+        copied = copy_objects(store, target)
     assert (copied.files, copied.present) == (len(target.keys("")), 0)
-    assert check_store(target).faults == ()
+    assert verify_store(target).faults == ()
     assert log_rows(target) == log_rows(store)
     assert [row.as_dict() for row in run_rows(target)] == [row.as_dict() for row in run_rows(store)]
     kept = everything(store)
@@ -374,7 +374,7 @@ def test_file_that_is_lost_during_the_copy_stops_it(
     lost = one(tmp_path, "models/*/*/weights.*.npz")
     on_first_read(monkeypatch, store, "models/", lost.unlink)
     with pytest.raises(DamagedError, match=r"The copy stopped: .*weights\.\w+\.npz is missing"):
-        copy_store(store, target)
+        copy_objects(store, target)
 
 
 def test_store_that_never_comes_to_rest_ends_the_copy(store: Store, target: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -387,7 +387,7 @@ def test_store_that_never_comes_to_rest_ends_the_copy(store: Store, target: Stor
 
     monkeypatch.setattr(store, "get", listed_and_gone)
     with pytest.raises(StoreError, match=r"each time something had come or gone meanwhile, validation/.* Run the same command"):
-        copy_store(store, target)
+        copy_objects(store, target)
 
 
 def other_shop(store: Store) -> None:
@@ -420,22 +420,22 @@ def test_place_that_holds_something_else_is_refused_and_left_as_it_is(
     store: Store, target: Store, content: Callable[[Store], None], is_copy: bool, sentence: str
 ) -> None:
     if is_copy:
-        copy_store(store, target)
+        copy_objects(store, target)
     content(target)
     before = everything(target)
     with pytest.raises(StoreError, match=sentence):
-        copy_store(store, target)
+        copy_objects(store, target)
     assert everything(target) == before
 
 
 def test_file_that_changed_in_the_copy_is_named(store: Store, target: Store, tmp_path: Path) -> None:
-    copy_store(store, target)
+    copy_objects(store, target)
     (file,) = (tmp_path / "copy").glob(f"models/{LAST}-*/*/weights.*")
     file.write_bytes(bytes(file.stat().st_size))
     with pytest.raises(DamagedError, match=r"The copy isn't whole: .*weights\.\w+\.npz is damaged.* Delete it there and run"):
-        copy_store(store, target)
+        copy_objects(store, target)
     file.unlink()
-    assert copy_store(store, target).files == 1
+    assert copy_objects(store, target).files == 1
     assert_is_copy(store, target)
 
 
@@ -443,7 +443,7 @@ def test_file_that_changed_in_the_copy_is_named(store: Store, target: Store, tmp
 def test_store_is_not_copied_into_itself(store: Store, place: str) -> None:
     target = Store(str((Path(store.url) / place).resolve()))
     with pytest.raises(StoreError, match="can't be copied to itself or into itself"):
-        copy_store(store, target)
+        copy_objects(store, target)
 
 
 @pytest.mark.parametrize(
@@ -461,19 +461,19 @@ def test_bucket_is_another_at_another_endpoint(
 ) -> None:
     given = {name: value for name, value in s3_options.items() if name != "endpoint" or "aws_endpoint_url" not in options}
     with pytest.raises(StoreError, match="to itself or into itself" if is_same else "there is nothing to copy"):
-        copy_store(Store("s3://clicks/x", s3_options), Store(url, given | options))
+        copy_objects(Store("s3://clicks/x", s3_options), Store(url, given | options))
 
 
 def test_account_of_an_object_store_tells_it_from_others() -> None:
     stores = [Store("az://clicks/x", {"account_name": name, "account_key": "a2V5"}) for name in ("one", "two", "one")]
     with pytest.raises(StoreError, match="to itself or into itself"):
-        copy_store(stores[0], stores[2])
+        copy_objects(stores[0], stores[2])
     assert stores[0].service != stores[1].service
 
 
 def test_empty_store_is_not_copied(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is nothing to copy"):
-        copy_store(Store(str(tmp_path / "empty")), Store(str(tmp_path / "copy")))
+        copy_objects(Store(str(tmp_path / "empty")), Store(str(tmp_path / "copy")))
 
 
 @pytest.fixture
@@ -528,6 +528,6 @@ def test_killed_copy_is_no_store_and_goes_on(store: Store, tmp_path: Path) -> No
     assert n_refused
     subprocess.run(command, env=environment, check=True, capture_output=True)
     assert log_rows(Store(target.url)) == expected
-    checked = check_store(target)
+    checked = verify_store(target)
     assert checked.faults == ()
     assert all(target.is_half_written(stat.key) for stat in checked.orphans)

@@ -16,8 +16,8 @@ from sbr_tasks.settings import Settings, load_settings, parse_overrides
 from sbr_tasks.store import Store
 from sbr_tasks.validation import checkpoint
 from sbr_tasks.validation.checkpoint import DaysOfWindow, require_days, validate_pending
-from sbr_tasks.validation.closing import close_day
-from sbr_tasks.validation.quarantine import release, show_quarantine
+from sbr_tasks.validation.closing import commit_closing
+from sbr_tasks.validation.quarantine import commit_release, describe_quarantined
 from tests.records import accepted_unseen, source_record_of
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
@@ -276,11 +276,11 @@ def test_clicks_that_cannot_be_validated_go_to_quarantine_and_hold_up_no_other_d
     (failure,) = catalog.days()[D].failures
     assert failure.startswith("The clicks can't be validated: ArrowInvalid: ")
     assert "\n" not in failure
-    assert show_quarantine(store, D)["failures"] == [failure]
-    assert failure in unescape(Path(show_quarantine(store, D)["data_docs"]).read_text())
+    assert describe_quarantined(store, D)["failures"] == [failure]
+    assert failure in unescape(Path(describe_quarantined(store, D)["data_docs"]).read_text())
     assert validate_pending(store, settings).quarantined == ()
     with pytest.raises(DayError, match="can't be released, because a window can't hold its clicks: its columns hold values"):
-        release(store, settings, D, reason="because", by="ann")
+        commit_release(store, settings, D, reason="because", by="ann")
 
 
 def test_fault_of_validation_itself_is_no_traceback_but_a_day_in_quarantine(
@@ -485,7 +485,7 @@ class TestRequireDays:
         self.states(tmp_path, self.window[0], D)
         store = Store(str(tmp_path / "store"))
         for day in self.window[1:3]:
-            close_day(store, day, reason="Easter", actor="ann", now=at(D, 0))
+            commit_closing(store, day, reason="Easter", actor="ann", now=at(D, 0))
         write_parquet(tmp_path / "in" / "more.parquet", plain_day(self.window[0] - timedelta(days=1)))
         settings = parquet_settings(tmp_path, "window.days=5", "window.max_missing_days=0")
         ingest(store, settings)

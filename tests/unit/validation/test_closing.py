@@ -12,12 +12,12 @@ from sbr_tasks.clicks.ingest import ingest, ingest_missing
 from sbr_tasks.errors import DayError, NotArrivedError
 from sbr_tasks.report.runs import run_rows
 from sbr_tasks.store import Store
-from sbr_tasks.upkeep.check import check_store
-from sbr_tasks.upkeep.copy import copy_store
+from sbr_tasks.upkeep.check import verify_store
+from sbr_tasks.upkeep.copy import copy_objects
 from sbr_tasks.upkeep.inventory import take_inventory
 from sbr_tasks.upkeep.plan import revision_files
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.validation.closing import close_day, list_days, open_day
+from sbr_tasks.validation.closing import commit_closing, commit_opening, day_rows
 from sbr_tasks.workspace import Workspace
 from tests.unit.days import at, parquet_settings, write_parquet
 from tests.unit.validation.test_checkpoint import D, ingest_days, plain_day
@@ -34,7 +34,7 @@ def store(tmp_path: Path) -> Store:
     """D is accepted, the day after it is closed."""
     store = ingest_days(tmp_path, {D: plain_day(D)})
     validate_pending(store, parquet_settings(tmp_path))
-    close_day(store, CLOSED, reason=" Whit Monday ", actor="ann@shop", now=NOW)
+    commit_closing(store, CLOSED, reason=" Whit Monday ", actor="ann@shop", now=NOW)
     return store
 
 
@@ -87,7 +87,7 @@ def test_run_warns_of_clicks_of_a_closed_day_of_its_window(tmp_path: Path, store
     assert ingested is not None
     (warning,) = ingested.warnings
     assert warning.startswith(f"The source holds 12 clicks of {CLOSED}, which is closed ({WHY}).")
-    open_day(store, CLOSED, reason="it was open", actor="ann", now=NOW)
+    commit_opening(store, CLOSED, reason="it was open", actor="ann", now=NOW)
     ingested = ingest_missing(store, settings, after)
     assert ingested is not None
     assert (ingested.days, ingested.warnings) == ((CLOSED,), ())
@@ -95,12 +95,12 @@ def test_run_warns_of_clicks_of_a_closed_day_of_its_window(tmp_path: Path, store
 
 def test_closing_again_keeps_the_first_reason(store: Store) -> None:
     n_commits = len(list(store.keys("commits")))
-    close_day(store, CLOSED, reason="Whit Monday", actor="bob", now=NOW)
+    commit_closing(store, CLOSED, reason="Whit Monday", actor="bob", now=NOW)
     with pytest.raises(DayError, match=r"closed already \(ann@shop on .*: Whit Monday\)\."):
-        close_day(store, CLOSED, reason="strike", actor="bob", now=NOW)
+        commit_closing(store, CLOSED, reason="strike", actor="bob", now=NOW)
     assert len(list(store.keys("commits"))) == n_commits
-    open_day(store, CLOSED, reason="wrong reason", actor="bob", now=NOW)
-    close_day(store, CLOSED, reason="strike", actor="bob", now=NOW)
+    commit_opening(store, CLOSED, reason="wrong reason", actor="bob", now=NOW)
+    commit_closing(store, CLOSED, reason="strike", actor="bob", now=NOW)
     assert ClickCatalog(store).days()[CLOSED].why_closed == f"bob on {D}: strike"
 
 
@@ -109,26 +109,26 @@ def test_day_may_be_closed_a_year_ahead(store: Store, days_ahead: int, is_taken:
     day = D + timedelta(days=days_ahead)
     if not is_taken:
         with pytest.raises(DayError, match=f"Expected a day up to .*, a year ahead; found {day}"):
-            close_day(store, day, reason="holiday", actor="ann", now=NOW)
+            commit_closing(store, day, reason="holiday", actor="ann", now=NOW)
     else:
-        close_day(store, day, reason="holiday", actor="ann", now=NOW)
+        commit_closing(store, day, reason="holiday", actor="ann", now=NOW)
     assert (day in ClickCatalog(store).days()) is is_taken
 
 
 def test_opened_day_is_as_before_it_was_closed(store: Store) -> None:
-    open_day(store, CLOSED, reason="open after all", actor="ann", now=NOW)
+    commit_opening(store, CLOSED, reason="open after all", actor="ann", now=NOW)
     assert ClickCatalog(store).days()[CLOSED].status == "unknown"
     with pytest.raises(DayError, match=f"{CLOSED} isn't closed: it is unknown"):
-        open_day(store, CLOSED, reason="again", actor="ann", now=NOW)
+        commit_opening(store, CLOSED, reason="again", actor="ann", now=NOW)
     with pytest.raises(DayError, match=f"{D} isn't closed: it is accepted"):
-        open_day(store, D, reason="why not", actor="ann", now=NOW)
+        commit_opening(store, D, reason="why not", actor="ann", now=NOW)
     with pytest.raises(DayError, match="needs a reason"):
-        open_day(store, CLOSED, reason=" ", actor="ann", now=NOW)
+        commit_opening(store, CLOSED, reason=" ", actor="ann", now=NOW)
 
 
 def test_days_are_listed_with_who_closed_them(store: Store) -> None:
     closed = {"actor": "ann@shop", "at": NOW.isoformat(timespec="seconds"), "reason": "Whit Monday"}
-    assert list_days(store) == [
+    assert day_rows(store) == [
         {"day": str(D), "status": "accepted", "clicks": 12, "closed": None},
         {"day": str(CLOSED), "status": "closed", "clicks": None, "closed": closed},
     ]
@@ -139,17 +139,17 @@ def test_day_with_clicks_and_closing_without_a_reason_are_refused(store: Store, 
     expected = "it is accepted" if reason.strip() else "needs a reason"
     n_commits = len(list(store.keys("commits")))
     with pytest.raises(DayError, match=expected):
-        close_day(store, day, reason=reason, actor="ann", now=NOW)
+        commit_closing(store, day, reason=reason, actor="ann", now=NOW)
     assert len(list(store.keys("commits"))) == n_commits
 
 
 def test_store_with_closed_and_opened_days_is_whole_and_can_be_copied(tmp_path: Path, store: Store) -> None:
     opened = CLOSED + timedelta(days=1)
-    close_day(store, opened, reason="strike", actor="ann", now=NOW)
-    open_day(store, opened, reason="no strike", actor="ann", now=NOW)
-    assert check_store(store).faults == ()
+    commit_closing(store, opened, reason="strike", actor="ann", now=NOW)
+    commit_opening(store, opened, reason="no strike", actor="ann", now=NOW)
+    assert verify_store(store).faults == ()
     copy = Store(str(tmp_path / "copy"))
-    copy_store(store, copy)
+    copy_objects(store, copy)
     assert [ClickCatalog(copy).days()[day].status for day in (CLOSED, opened)] == ["closed", "unknown"]
     assert set(revision_files(take_inventory(store).commits)) == {D}
 

@@ -15,7 +15,7 @@ from sbr_tasks.report.runs import run_rows
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.validation.quarantine import list_quarantine, release, show_quarantine
+from sbr_tasks.validation.quarantine import commit_release, describe_quarantined, quarantine_rows
 from tests.unit.days import Click, at, parquet_settings
 from tests.unit.validation.test_checkpoint import D, claim_zone, ingest_days, plain_day
 
@@ -42,12 +42,12 @@ def store(tmp_path: Path, settings: Settings) -> Store:
 
 
 def test_days_in_quarantine_are_listed_with_reasons(store: Store) -> None:
-    (row,) = list_quarantine(store)
+    (row,) = quarantine_rows(store)
     assert (row["day"], row["clicks"], row["failures"], row["accepted_rev"]) == (str(D), 13, [FAILURE], None)
 
 
 def test_day_in_quarantine_is_shown_with_facts_examples_and_files(store: Store) -> None:
-    found = show_quarantine(store, D)
+    found = describe_quarantined(store, D)
     assert (found["status"], found["failures"], found["released"]) == ("quarantined", [FAILURE], None)
     assert found["facts"]["clicks"] == 13
     assert found["examples"] == {RULE: [EXAMPLE]}
@@ -56,7 +56,7 @@ def test_day_in_quarantine_is_shown_with_facts_examples_and_files(store: Store) 
 
 
 def test_released_day_is_read_by_windows_and_says_so_for_ever(store: Store, settings: Settings) -> None:
-    released = release(store, settings, D, reason="  the shop counts double clicks ", by="ann@shop")
+    released = commit_release(store, settings, D, reason="  the shop counts double clicks ", by="ann@shop")
     state = ClickCatalog(store).days()[D]
     assert (state.status, state.quarantined, state.failures, state.accepted) == ("accepted", None, [], released)
     assert released.file.key.startswith(f"clicks/day={D}/rev=")
@@ -68,12 +68,12 @@ def test_released_day_is_read_by_windows_and_says_so_for_ever(store: Store, sett
     assert state.warnings == (sentence,)
     assert state.warnings_of(released.rev) == [sentence]
     assert {row.day: row.validation for row in run_rows(store, [D])} == {str(D): "accepted, released"}
-    assert show_quarantine(store, D)["status"] == "released"
-    assert list_quarantine(store) == []
+    assert describe_quarantined(store, D)["status"] == "released"
+    assert quarantine_rows(store) == []
 
 
 def test_released_clicks_that_are_ingested_again_stay_released(store: Store, settings: Settings) -> None:
-    released = release(store, settings, D, reason="looked at", by="ann")
+    released = commit_release(store, settings, D, reason="looked at", by="ann")
     ingest(store, settings)
     assert validate_pending(store, settings).quarantined == ()
     state = ClickCatalog(store).days()[D]
@@ -82,18 +82,18 @@ def test_released_clicks_that_are_ingested_again_stay_released(store: Store, set
 
 
 def test_other_clicks_of_a_released_day_are_judged_anew(tmp_path: Path, store: Store, settings: Settings) -> None:
-    released = release(store, settings, D, reason="looked at", by="ann")
+    released = commit_release(store, settings, D, reason="looked at", by="ann")
     ingest_days(tmp_path, {D: [*plain_day(D), *plain_day(D)[:2]]}, STRICT)
     validate_pending(store, settings)
     state = ClickCatalog(store).days()[D]
     assert (state.status, state.accepted) == ("quarantined", released)
     assert state.warnings_of(released.rev)[0].startswith("released from quarantine by ann")
-    assert show_quarantine(store, D)["status"] == "quarantined"
+    assert describe_quarantined(store, D)["status"] == "quarantined"
 
 
 def test_release_without_a_reason_is_refused(store: Store, settings: Settings) -> None:
     with pytest.raises(DayError, match="needs a reason"):
-        release(store, settings, D, reason=" \n", by="ann")
+        commit_release(store, settings, D, reason=" \n", by="ann")
     assert ClickCatalog(store).days()[D].status == "quarantined"
 
 
@@ -101,17 +101,17 @@ def test_release_without_a_reason_is_refused(store: Store, settings: Settings) -
 def test_day_that_is_not_in_quarantine_is_refused(store: Store, settings: Settings, day: date, status: str) -> None:
     sentence = f"{day} isn't in quarantine: it is {status}. `sbr quarantine list` shows the days that are."
     with pytest.raises(DayError) as caught:
-        release(store, settings, day, reason="because", by="ann")
+        commit_release(store, settings, day, reason="because", by="ann")
     assert str(caught.value) == sentence
     with pytest.raises(DayError) as caught:
-        show_quarantine(store, day)
+        describe_quarantined(store, day)
     assert str(caught.value) == sentence
 
 
 def test_second_release_at_once_is_refused(store: Store, settings: Settings) -> None:
     revision = ClickCatalog(store).days()[D].quarantined
     assert revision is not None
-    release(store, settings, D, reason="because", by="ann")
+    commit_release(store, settings, D, reason="because", by="ann")
     with pytest.raises(DayError, match="is accepted; only the clicks of a day in quarantine"):
         ClickCatalog(store).commit_release(revision, by="bob", reason="because", at="2020-06-05")
 
@@ -121,7 +121,7 @@ def test_validation_that_ends_after_the_release_does_not_undo_it(store: Store, s
     state = catalog.days()[D]
     assert state.quarantined is not None
     judged = state.decided[state.quarantined.rev]
-    release(store, settings, D, reason="because", by="ann")
+    commit_release(store, settings, D, reason="because", by="ann")
     catalog.commit_validation({D: judged}, at="2020-06-05")
     assert catalog.days()[D].status == "accepted"
     assert catalog.days()[D].released is not None
@@ -140,7 +140,7 @@ def test_clicks_that_windows_cannot_hold_are_never_released(tmp_path: Path, bad:
     settings = parquet_settings(tmp_path)
     validate_pending(store, settings)
     with pytest.raises(DayError) as caught:
-        release(store, settings, D, reason="because", by="ann")
+        commit_release(store, settings, D, reason="because", by="ann")
     assert str(caught.value) == (
         f"{D} can't be released, because a window can't hold its clicks: {why}. Correct the source and run the day again."
     )
@@ -153,7 +153,7 @@ def test_clicks_outside_their_day_are_never_released(tmp_path: Path) -> None:
     claim_zone(store, D, settings.timezone)
     validate_pending(store, settings)
     with pytest.raises(DayError, match="1 clicks are outside the day"):
-        release(store, settings, D, reason="because", by="ann")
+        commit_release(store, settings, D, reason="because", by="ann")
 
 
 def test_empty_item_ids_are_never_released(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_empty_item_ids_are_never_released(tmp_path: Path) -> None:
     settings = parquet_settings(tmp_path)
     validate_pending(store, settings)
     with pytest.raises(DayError, match="1 clicks have an item_id that is negative or empty"):
-        release(store, settings, D, reason="because", by="ann")
+        commit_release(store, settings, D, reason="because", by="ann")
 
 
 def test_command_line_lists_shows_and_releases(store: Store) -> None:

@@ -13,8 +13,8 @@ from sbr_tasks.errors import WindowError
 from sbr_tasks.settings import Settings, parse_overrides
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
-from sbr_tasks.validation.closing import close_day
-from sbr_tasks.window.build import build_window, split_for_judging, window_table
+from sbr_tasks.validation.closing import commit_closing
+from sbr_tasks.window.build import split_for_judging, window_for_day, window_table
 from sbr_tasks.window.cleanse import Counts, TooLong
 from sbr_tasks.window.coverage import coverage_notes
 from sbr_tasks.window.data import WindowData, read_window
@@ -47,7 +47,7 @@ def shop(name: Callable[[int], object] = int) -> list[Click]:
 
 def test_window_is_split_by_day_and_sessions_over_midnight_stay_whole(tmp_path: Path) -> None:
     store, settings = stored(tmp_path, shop())
-    data = read_window(store, build_window(store, settings, D), settings.zone)
+    data = read_window(store, window_for_day(store, settings, D), settings.zone)
     assert (data.train.n_sessions, data.validation.n_sessions, data.test.n_sessions) == (2, 1, 2)
     assert data.test.offsets.tolist() == [0, 3, 5]
     assert data.test.item_ids.tolist() == [7, 1, 9, 1, 2]
@@ -62,7 +62,7 @@ def test_sessions_are_in_the_order_of_their_first_clicks_whatever_their_ids(tmp_
     late = at(DAYS[1], 900)
     of_training = [(92, 1, first), (92, 2, late), (90, 3, second), (90, 4, second), (91, 5, third), (91, 6, third)]
     store, settings = stored(tmp_path, [*shop(), *reversed(of_training)])
-    train = read_window(store, build_window(store, settings, D), settings.zone).train
+    train = read_window(store, window_for_day(store, settings, D), settings.zone).train
     assert train.item_ids[train.offsets[:-1]].tolist() == [1, 1, 1, 4, 6], (
         "clicks with equal times stay in the order of the source"
     )
@@ -74,14 +74,14 @@ def test_training_sees_clicks_with_equal_times_in_the_order_of_the_source(tmp_pa
     of_session = {s: rng.permutation(9).tolist() for s in range(60, 90)}
     clicks: list[Click] = [(s, items[i], at(DAYS[0], s)) for i in range(9) for s, items in of_session.items()]
     store, settings = stored(tmp_path, [*shop(), *clicks])
-    train = read_window(store, build_window(store, settings, D), settings.zone).train
+    train = read_window(store, window_for_day(store, settings, D), settings.zone).train
     sessions = [part.tolist() for part in np.split(train.item_ids, train.offsets[1:-1])]
     assert [session for session in sessions if len(session) == 9] == list(of_session.values())
 
 
 def judged(tmp_path: Path, clicks: list[Click], n_days: int, *overrides: str) -> WindowData:
     store, settings = stored(tmp_path, [*shop(), *clicks], *overrides)
-    return split_for_judging(store, settings, build_window(store, settings, D), n_days)
+    return split_for_judging(store, settings, window_for_day(store, settings, D), n_days)
 
 
 def test_days_that_judge_settings_validate_and_train_nothing(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_clicks_of_days_that_judge_do_not_choose_items(tmp_path: Path, overrides
 
 def test_one_day_that_judges_is_the_validation_day(tmp_path: Path) -> None:
     store, settings = stored(tmp_path, shop())
-    window = build_window(store, settings, D)
+    window = window_for_day(store, settings, D)
     data, expected = split_for_judging(store, settings, window, 1), read_window(store, window, settings.zone)
     assert data.train.item_ids.tolist() == expected.train.item_ids.tolist()
     assert data.validation.item_ids.tolist() == expected.validation.item_ids.tolist()
@@ -127,14 +127,14 @@ def test_days_that_judge_leave_some_to_train_on(tmp_path: Path) -> None:
 
 def test_sessions_know_when_they_ended(tmp_path: Path) -> None:
     store, settings = stored(tmp_path, shop())
-    data = read_window(store, build_window(store, settings, D), settings.zone)
+    data = read_window(store, window_for_day(store, settings, D), settings.zone)
     assert data.test.last_click_us is not None
     assert data.test.last_click_us.tolist() == [at(D, seconds).timestamp() * 1e6 for seconds in (61, 100)]
 
 
 def test_string_ids_give_the_same_window(tmp_path: Path) -> None:
     store, settings = stored(tmp_path, shop("{:03d}".format), "source.id_type=string")
-    data = read_window(store, build_window(store, settings, D), settings.zone)
+    data = read_window(store, window_for_day(store, settings, D), settings.zone)
     assert data.test.item_ids.tolist() == ["007", "001", "009", "001", "002"]
     assert data.index.ids.tolist() == ["001", "002"]
 
@@ -142,13 +142,13 @@ def test_string_ids_give_the_same_window(tmp_path: Path) -> None:
 def test_items_are_indexed_by_support_in_training(tmp_path: Path) -> None:
     more: list[Click] = [(30, 9, at(DAYS[0], 5)), (30, 9, at(DAYS[0], 6)), (30, 9, at(DAYS[0], 7))]
     store, settings = stored(tmp_path, [*shop(), *more])
-    index = read_window(store, build_window(store, settings, D), settings.zone).index
+    index = read_window(store, window_for_day(store, settings, D), settings.zone).index
     assert list(zip(index.ids.tolist(), index.support.tolist(), strict=True)) == [(9, 3), (1, 2), (2, 2)]
 
 
 def test_manifest_counts_events_sessions_items_and_times(tmp_path: Path) -> None:
     store, settings = stored(tmp_path, shop())
-    window = build_window(store, settings, D)
+    window = window_for_day(store, settings, D)
     test = window.parts["test"]
     assert (test.clicks, test.events, test.sessions, test.items) == (5, 3, 2, 4)
     assert (test.first, test.last) == ("2020-06-03T23:59:00+00:00", "2020-06-04T00:01:40+00:00")
@@ -159,13 +159,13 @@ def test_manifest_counts_events_sessions_items_and_times(tmp_path: Path) -> None
 
 def test_same_inputs_give_the_same_window_and_others_another(tmp_path: Path) -> None:
     store, settings = stored(tmp_path, shop())
-    first = build_window(store, settings, D)
-    assert build_window(store, settings, D) == first
+    first = window_for_day(store, settings, D)
+    assert window_for_day(store, settings, D) == first
     shorter = parquet_settings(tmp_path, *OVERRIDES, "window.shortest=3")
     with pytest.raises(WindowError):
-        build_window(store, shorter, D)
+        window_for_day(store, shorter, D)
     _, settings = stored(tmp_path, [*shop(), (99, 1, at(D, 1)), (99, 2, at(D, 2))])
-    assert build_window(store, settings, D).fingerprint != first.fingerprint
+    assert window_for_day(store, settings, D).fingerprint != first.fingerprint
 
 
 def test_days_with_ids_of_different_types_are_refused(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_days_with_ids_of_different_types_are_refused(tmp_path: Path) -> None:
     ingest(store, mixed, days=[D])
     validate_pending(store, mixed)
     with pytest.raises(WindowError) as caught:
-        build_window(store, settings, D)
+        window_for_day(store, settings, D)
     assert str(caught.value) == (
         "Expected ids of one type on all days of the window of 2020-06-04, found session_id: int64, item_id: int64 on "
         "2020-06-01 to 2020-06-03; session_id: string, item_id: string on 2020-06-04. "
@@ -186,7 +186,7 @@ def test_days_with_ids_of_different_types_are_refused(tmp_path: Path) -> None:
 def test_window_with_nothing_to_train_on_says_what_to_change(tmp_path: Path) -> None:
     store, settings = stored(tmp_path, shop(), "window.least_click=6")
     with pytest.raises(WindowError) as caught:
-        build_window(store, settings, D)
+        window_for_day(store, settings, D)
     assert str(caught.value) == (
         "The window of 2020-06-04 has 11 clicks, 4 of them to cleanse, but cleansing (sessions of 2 or more clicks, "
         "1,000 at most, items of 6 or more) left 0, and none to train on before 2020-06-03. "
@@ -197,11 +197,11 @@ def test_window_with_nothing_to_train_on_says_what_to_change(tmp_path: Path) -> 
 def test_manifest_says_how_many_sessions_were_too_long(tmp_path: Path) -> None:
     more: list[Click] = [(60, item, at(DAYS[1], item)) for item in (1, 2, 1)]
     store, settings = stored(tmp_path, [*shop(), *more], "window.longest=2", "window.longest_action=cut")
-    window = build_window(store, settings, D)
+    window = window_for_day(store, settings, D)
     assert window.cleansing.too_long == TooLong(1, 1)
     assert (window.clicks, window.part_clicks) == (14, 13)
     dropping = parquet_settings(tmp_path, *OVERRIDES, "window.longest=2")
-    dropped = build_window(store, dropping, D)
+    dropped = window_for_day(store, dropping, D)
     assert dropped.cleansing.too_long == TooLong(1, 3)
     said = "1 sessions of more than 2 clicks were {}, {} clicks lost (window.longest)."
     assert window_table(window).splitlines()[-1] == said.format("cut", 1)
@@ -213,7 +213,7 @@ def test_manifest_says_how_many_sessions_were_too_long(tmp_path: Path) -> None:
 def test_only_what_is_trained_on_is_cleansed(tmp_path: Path) -> None:
     rare: list[Click] = [(70, 9, at(DAYS[0], 9)), (70, 1, at(DAYS[0], 10)), (70, 2, at(DAYS[0], 11))]
     store, settings = stored(tmp_path, [*shop(), *rare], "window.least_click=2")
-    window = build_window(store, settings, D)
+    window = window_for_day(store, settings, D)
     data = read_window(store, window, settings.zone)
     assert data.index.ids.tolist() == [1, 2]
     assert data.test.item_ids.tolist() == [7, 1, 9, 1, 2]
@@ -234,8 +234,8 @@ def test_window_cleansed_as_a_whole_lets_the_test_day_choose_items_and_says_so(t
     """Item 7 has one click before the test day and one on it."""
     seven: list[Click] = [(70, 7, at(DAYS[0], 9)), (70, 1, at(DAYS[0], 10)), (80, 7, at(D, 10)), (80, 1, at(D, 11))]
     store, settings = stored(tmp_path, [*shop(), *seven], "window.least_click=2")
-    fair = build_window(store, settings, D)
-    as_notebooks_do = build_window(
+    fair = window_for_day(store, settings, D)
+    as_notebooks_do = window_for_day(
         store, parquet_settings(tmp_path, *OVERRIDES, "window.least_click=2", "window.cleanse=window"), D
     )
     ids = [read_window(store, window, settings.zone).index.ids.tolist() for window in (fair, as_notebooks_do)]
@@ -247,7 +247,7 @@ def test_window_cleansed_as_a_whole_lets_the_test_day_choose_items_and_says_so(t
 
 def test_window_cleansed_as_a_whole_warns_only_where_other_items_are_kept(tmp_path: Path) -> None:
     store, _ = stored(tmp_path, shop())
-    window = build_window(store, parquet_settings(tmp_path, *OVERRIDES, "window.cleanse=window"), D)
+    window = window_for_day(store, parquet_settings(tmp_path, *OVERRIDES, "window.cleanse=window"), D)
     assert window.cleansing.fair_items == window.n_items == 2
     assert coverage_notes(window) == []
 
@@ -255,22 +255,22 @@ def test_window_cleansed_as_a_whole_warns_only_where_other_items_are_kept(tmp_pa
 def test_sessions_of_more_than_a_thousand_clicks_are_not_trained_on(tmp_path: Path) -> None:
     robot: list[Click] = [(60, 1 + item % 2, at(DAYS[0], item)) for item in range(1001)]
     store, settings = stored(tmp_path, [*shop(), *robot])
-    window = build_window(store, settings, D)
+    window = window_for_day(store, settings, D)
     assert window.cleansing.too_long == TooLong(1, 1001)
     assert window_table(window).endswith(
         "1 sessions of more than 1,000 clicks were dropped, 1,001 clicks lost (window.longest)."
     )
-    unlimited = build_window(store, parquet_settings(tmp_path, *OVERRIDES, "window.longest=null"), D)
+    unlimited = window_for_day(store, parquet_settings(tmp_path, *OVERRIDES, "window.longest=null"), D)
     assert unlimited.parts["train"].clicks == window.parts["train"].clicks + 1001
 
 
 def test_action_on_long_sessions_is_no_input_of_a_window_that_has_no_limit(tmp_path: Path) -> None:
     store, settings = stored(tmp_path, shop(), "window.longest=null")
-    window = build_window(store, settings, D)
+    window = window_for_day(store, settings, D)
     assert window.cleansing.too_long is None
     assert (window.inputs.window.longest, window.inputs.window.longest_action) == (None, None)
     cutting = parquet_settings(tmp_path, *OVERRIDES, "window.longest=null", "window.longest_action=cut")
-    assert build_window(store, cutting, D) == window
+    assert window_for_day(store, cutting, D) == window
 
 
 @pytest.mark.parametrize("is_closed", [False, True])
@@ -280,9 +280,9 @@ def test_newest_accepted_day_before_the_test_day_validates(tmp_path: Path, is_cl
     clicks += [(70, 1, at(DAYS[1], -9)), (70, 2, at(DAYS[1], 9))]
     settings = parquet_settings(tmp_path, *OVERRIDES, "window.days=5", "window.max_missing_days=2")
     if is_closed:
-        close_day(Store.open(settings), DAYS[2], reason="Sunday", actor="ann", now=at(D, 0))
+        commit_closing(Store.open(settings), DAYS[2], reason="Sunday", actor="ann", now=at(D, 0))
     store, _ = stored(tmp_path, clicks)
-    window = build_window(store, settings, D)
+    window = window_for_day(store, settings, D)
     assert window.validation_day == DAYS[1]
     assert window.missing_days == (D - timedelta(days=4), *(() if is_closed else (DAYS[2],)))
     assert window_table(window).endswith(f"Validated on {DAYS[1]}, the newest day before {D} with accepted clicks.")
@@ -324,7 +324,7 @@ def test_session_over_the_midnight_of_a_day_with_another_number_of_hours_stays_w
     midnights = [from_us(of_day[day][0]) for day in (changing, test)]
     clicks += [(50 + i, item, midnights[i] + timedelta(minutes=item - 5)) for i in range(2) for item in (4, 5, 6)]
     store, settings = stored(tmp_path, clicks, AMSTERDAM)
-    data = read_window(store, build_window(store, settings, test), settings.zone)
+    data = read_window(store, window_for_day(store, settings, test), settings.zone)
     assert [part.n_sessions for part in (data.train, data.validation, data.test)] == [2, 2, 2]
     assert data.validation.item_ids.tolist() == [4, 5, 6, 1, 2]
     assert data.test.item_ids.tolist() == [4, 5, 6, 1, 2]

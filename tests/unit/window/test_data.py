@@ -7,14 +7,14 @@ import pytest
 from sbr_tasks.errors import DamagedError
 from sbr_tasks.store import Store
 from sbr_tasks.window import data as data_module
-from sbr_tasks.window.build import build_window
+from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.data import first_sessions, read_window
 from tests.unit.window.test_build import D, shop, stored
 
 
 def test_only_parts_that_are_used_are_read_and_verified(tmp_path: Path) -> None:
     store, settings = stored(tmp_path, shop())
-    window = build_window(store, settings, D)
+    window = window_for_day(store, settings, D)
     Path(tmp_path / "store" / window.parts["train"].file.key).write_bytes(b"damaged")
     data = read_window(Store(store.url), window, settings.zone)
     assert (data.test.n_sessions, len(data.index)) == (window.parts["test"].sessions, window.n_items)
@@ -27,7 +27,7 @@ def test_only_parts_that_are_used_are_read_and_verified(tmp_path: Path) -> None:
 def test_first_sessions_are_those_of_the_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_at_once: int) -> None:
     monkeypatch.setattr(data_module, "_ROWS_AT_ONCE", rows_at_once)
     store, settings = stored(tmp_path, shop())
-    window = build_window(store, settings, D)
+    window = window_for_day(store, settings, D)
     test = read_window(store, window, settings.zone).test
     sessions = [test.item_ids[test.offsets[i] : test.offsets[i + 1]].tolist() for i in range(test.n_sessions)]
     assert len(sessions) == 2

@@ -25,7 +25,7 @@ from sbr_tasks.errors import DamagedError, SparkError, WindowError
 from sbr_tasks.settings import Settings, WindowSettings, load_settings, parse_overrides
 from sbr_tasks.store import Store
 from sbr_tasks.window import build
-from sbr_tasks.window.build import build_window
+from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.cleanse import cleanse, in_order, limit_length, split
 from sbr_tasks.window.data import read_window
 from sbr_tasks.window.memory import cleanse_coded, in_order_coded, limit_coded, split_coded
@@ -79,7 +79,7 @@ def built_by_both(store: Store, overrides: list[str], day: date) -> tuple[Window
     for engine in ("window.engine=memory", "window.engine=spark"):
         for key in store.keys("windows"):
             store.delete(key)
-        made.append(build_window(store, load_settings(parse_overrides([*overrides, engine])), day))
+        made.append(window_for_day(store, load_settings(parse_overrides([*overrides, engine])), day))
         for part in made[-1].parts.values():
             store.read(part.file)
     return made[0], made[1]
@@ -181,9 +181,9 @@ def test_store_that_is_no_folder_and_string_ids_give_the_same_window(tmp_path: P
 def test_engine_is_no_input_of_a_window(tmp_path: Path) -> None:
     write_parquet(tmp_path / "in" / "clicks.parquet", shop())
     store = accepted(parquet_settings(tmp_path))
-    window = build_window(store, parquet_settings(tmp_path, *OVERRIDES), D)
+    window = window_for_day(store, parquet_settings(tmp_path, *OVERRIDES), D)
     elsewhere = parquet_settings(tmp_path, *OVERRIDES, *ON_SPARK, "window.spark_memory=7g")
-    assert build_window(store, elsewhere, D) == window
+    assert window_for_day(store, elsewhere, D) == window
 
 
 @pytest.mark.usefixtures("spark")
@@ -194,7 +194,7 @@ def test_damaged_day_is_refused_before_spark_reads_it(tmp_path: Path) -> None:
     other = next(tmp_path.glob(f"store/incoming/day={DAYS[0]}/rev=*/*.parquet"))
     file.write_bytes(other.read_bytes())
     with pytest.raises(DamagedError, match="is damaged: its record says"):
-        build_window(store, parquet_settings(tmp_path, *OVERRIDES, *ON_SPARK), D)
+        window_for_day(store, parquet_settings(tmp_path, *OVERRIDES, *ON_SPARK), D)
 
 
 @pytest.mark.usefixtures("spark")
@@ -202,12 +202,12 @@ def test_ids_of_different_types_and_nothing_to_train_on_are_refused_as_in_memory
     write_parquet(tmp_path / "in" / "clicks.parquet", shop())
     store = accepted(parquet_settings(tmp_path))
     with pytest.raises(WindowError, match=r"cleansing .* left 0, and none to train on"):
-        build_window(store, parquet_settings(tmp_path, *OVERRIDES, *ON_SPARK, "window.least_click=6"), D)
+        window_for_day(store, parquet_settings(tmp_path, *OVERRIDES, *ON_SPARK, "window.least_click=6"), D)
     write_parquet(tmp_path / "in" / "clicks.parquet", [("a", "x", at(D, 1)), ("a", "y", at(D, 2))])
     mixed = parquet_settings(tmp_path, "source.id_type=string", "ingest.changed_days=take")
     accepted(mixed, [D])
     with pytest.raises(WindowError, match="Expected ids of one type on all days"):
-        build_window(store, parquet_settings(tmp_path, *OVERRIDES, *ON_SPARK), D)
+        window_for_day(store, parquet_settings(tmp_path, *OVERRIDES, *ON_SPARK), D)
 
 
 @pytest.mark.usefixtures("spark")

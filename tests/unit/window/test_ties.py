@@ -15,7 +15,7 @@ from sbr_tasks.registry.scoring import score_models
 from sbr_tasks.registry.versions import train_version
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
-from sbr_tasks.window.build import build_window
+from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.data import read_window
 from sbr_tasks.window.record import Window
 from sbr_tasks.window.sessions import Sessions
@@ -72,7 +72,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     store = Store.open(settings)
     ingest(store, settings)
     accept_pending(store)
-    return Shop(store, settings, build_window(store, settings, D), files)
+    return Shop(store, settings, window_for_day(store, settings, D), files)
 
 
 def listed(sessions: Sessions) -> list[list[int]]:
