@@ -15,10 +15,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup run stop lint docs check test test-long test-stack soak format lock audit bench bench-gru4rec clean
 
-help: ## Show what can be made
+help: ## Show all targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
-setup: .venv/.ready ## Install what is locked into .venv (the other targets do it when it is due)
+setup: .venv/.ready ## Install the locked packages into .venv (other targets do this when needed)
 
 .venv/.ready: requirements.lock pyproject.toml tools/find_python.sh
 	@python=$$(sh tools/find_python.sh) && \
@@ -34,13 +34,14 @@ setup: .venv/.ready ## Install what is locked into .venv (the other targets do i
 run: setup ## Retrain for three days in a real Airflow (CLICKS=, FORMAT=, DAYS=, ONESHOT=1, PORT=)
 	@$(PY) -m tools.airflow_local run
 
-stop: ## End what `make run` left
+stop: ## Shut down the Airflow of `make run`
 	@if [ -x $(PY) ]; then $(PY) -m tools.airflow_local stop; else echo "Nothing was set up here, so nothing runs."; fi
 
-lint: setup ## Style, spelling, types and the direction of imports
+lint: setup ## Style, spelling, terms, types and the direction of imports
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/ruff format --check --quiet .
 	@.venv/bin/typos --format brief
+	@$(PY) -m tools.check_terms
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
 
@@ -70,7 +71,7 @@ test-stack: setup ## The production stack without containers: start, a day, secu
 soak: setup ## 14 simulated days on the production stack, with faults: memory, disk, decisions (needs PostgreSQL, Redis)
 	@$(PY) -m benchmarks.soak
 
-format: setup ## Lay out the code
+format: setup ## Format the code
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
@@ -78,14 +79,14 @@ lock: setup ## Pin the newest versions that pyproject.toml allows
 	@.venv/bin/uv pip compile pyproject.toml --group dev --extra spark --extra stack --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
 
-audit: setup ## Look up what is locked in a feed of known vulnerabilities
+audit: setup ## Check the locked packages for known vulnerabilities
 	@$(PY) -m tools.audit
 
-bench: setup ## Measure, each figure against a peer in the same run
+bench: setup ## Run the benchmarks, each against a peer in the same run
 	@$(PY) -m benchmarks.run
 
-bench-gru4rec: setup ## Measure GRU4Rec's training and evaluation (TRAIN=file in GRU4Rec's format)
+bench-gru4rec: setup ## Benchmark GRU4Rec's training and evaluation (TRAIN=file in GRU4Rec's format)
 	@$(PY) -m benchmarks.gru4rec $(if $(TRAIN),--train "$(TRAIN)")
 
-clean: stop ## Remove what was installed and everything that runs wrote
+clean: stop ## Remove .venv and var/
 	rm -rf .venv var
