@@ -54,7 +54,7 @@ from sbr_tasks.airflow.assets import CHAMPION, announce
 from sbr_tasks.airflow.defaults import DEFAULT_ARGS
 from sbr_tasks.airflow.links import DATA_DOCS, MLFLOW, REPORT, with_links
 from sbr_tasks.airflow.parameters import trigger_form
-from sbr_tasks.airflow.runs import asked, names_of, resolve_run, result_of, run_step, workspace_as_asked
+from sbr_tasks.airflow.runs import names_of, resolve_run, result_of, run_request, run_step, run_workspace
 from sbr_tasks.airflow.sensors import polling, wait_for_clicks
 from sbr_tasks.airflow.spark import spark_overrides
 from sbr_tasks.settings import load_settings
@@ -86,50 +86,50 @@ def daily_retrain() -> None:
     def ingest_clicks(day: str) -> PokeReturnValue:
         """Ingests the day, and missing days of its window, in one pass; a scheduled run waits for its clicks."""
         day = result_of("resolve_day", day)
-        workspace = workspace_as_asked()
+        workspace = run_workspace()
         return wait_for_clicks(day, SETTINGS.source, lambda: run_step(workspace.ingest_clicks, day))
 
     @task(execution_timeout=timedelta(hours=2))
     def validate_clicks(ingested: dict[str, Any]) -> dict[str, Any]:
         """Accepts or quarantines each ingested day with Great Expectations; fails if the day is bad."""
         day = result_of("ingest_clicks", ingested)["day"]
-        return run_step(workspace_as_asked().validate_clicks, day)
+        return run_step(run_workspace().validate_clicks, day)
 
     @task(execution_timeout=timedelta(hours=1))
     def build_window(validated: dict[str, Any]) -> dict[str, Any]:
         """Cleanses the days of the window and splits them into training, validation and test sessions."""
         day = result_of("validate_clicks", validated)["day"]
-        return run_step(workspace_as_asked(spark_overrides(SETTINGS.window)).build_window, day)
+        return run_step(run_workspace(spark_overrides(SETTINGS.window)).build_window, day)
 
     @task(execution_timeout=timedelta(hours=12), pool="training", queue="training")
     def train_gru4rec(window: dict[str, Any]) -> dict[str, Any]:
         """Trains the challenger and registers it as a version."""
         window = result_of("build_window", window)
-        return run_step(workspace_as_asked().train_gru4rec, window["day"], window["window"])
+        return run_step(run_workspace().train_gru4rec, window["day"], window["window"])
 
     @task(execution_timeout=timedelta(hours=4))
     def evaluate_models(challenger: dict[str, Any]) -> dict[str, Any]:
         """Scores challenger, champion and baselines on the same events of the day."""
         names = names_of(challenger)
-        return run_step(workspace_as_asked().evaluate_models, *names)
+        return run_step(run_workspace().evaluate_models, *names)
 
     @task(execution_timeout=timedelta(hours=1), pool="promotion")
     def promote_if_better(challenger: dict[str, Any]) -> dict[str, Any]:
         """Writes the decision, with its reasons, into the promotion log."""
         names = names_of(challenger)
-        return run_step(workspace_as_asked().promote_if_better, *names, asked().wish)
+        return run_step(run_workspace().promote_if_better, *names, run_request().wish)
 
     @task(execution_timeout=timedelta(minutes=5), outlets=[CHAMPION])
     def announce_champion(decision: dict[str, Any]) -> dict[str, Any]:
         """Updates the asset `champion` if this run's version is the champion; otherwise it is skipped."""
-        found = run_step(workspace_as_asked().champion_event, result_of("promote_if_better", decision))
-        return announce(found["event"], otherwise=found["why"])
+        result = run_step(run_workspace().champion_event, result_of("promote_if_better", decision))
+        return announce(result["event"], otherwise=result["why"])
 
     @task(execution_timeout=timedelta(hours=1))
     def write_report(challenger: dict[str, Any]) -> dict[str, Any]:
         """Writes the page of this run."""
         names = names_of(challenger)
-        return run_step(workspace_as_asked().write_report, *names, asked().wish)
+        return run_step(run_workspace().write_report, *names, run_request().wish)
 
     day = resolve_day()
     with TaskGroup("clicks", prefix_group_id=False, tooltip="From the source to accepted days"):

@@ -1,4 +1,4 @@
-"""What the steps of a run return: the values that tasks hand on, `--json` prints, and a notebook shows."""
+"""What the steps of a run return: the values that tasks pass on, `--json` prints, and a notebook shows."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ class RolledBack(Result):
         model_version: The champion, again.
         day: Its day.
         log_entry: The rollback's place in the promotion log.
-        retired: The version that was left.
+        retired: The version that was replaced.
         pinned: Whether the champion was pinned too.
     """
 
@@ -279,13 +279,13 @@ class ClearedStore(Result):
     """What `Workspace.clear_store` removed, or would remove.
 
     Attributes:
-        newest_day: The newest decided day, from which is counted; None while there is none.
+        newest_day: The newest decided day, from which days are counted; None while there is none.
         first_retained_run: The oldest day whose run is retained; None while there is no day.
-        accepted_days_removed: Accepted days whose clicks go.
-        files: Files that go.
+        accepted_days_removed: Accepted days whose clicks are removed.
+        files: Number of removed files.
         bytes: Their bytes.
         removed: `files` and `bytes`, by what they are.
-        young_orphans: Orphans that are too young to go.
+        young_orphans: Orphans that are too recent to be removed.
         whole: All of it, with every key.
     """
 

@@ -410,8 +410,8 @@ class Workspace:
 
     def ingest(self, days: Sequence[date | str] | None = None, *, holds_back: bool = True) -> Ingested:
         """Reads clicks into the store, all days of the source at once or only some; see `sbr_tasks.clicks.ingest`."""
-        wanted = None if days is None else [as_day(day) for day in days]
-        return ingest.ingest(self.store, self.settings, days=wanted, holds_back=holds_back)
+        selected = None if days is None else [as_day(day) for day in days]
+        return ingest.ingest(self.store, self.settings, days=selected, holds_back=holds_back)
 
     def validate(self) -> checkpoint.Validated:
         """Validates every ingested day that has no verdict yet."""
@@ -490,9 +490,9 @@ class Workspace:
                 f"{len(checked.faults)} files of {self.store.url} are missing or damaged, such as {checked.faults[0].key}. "
                 "The lines above, and `sbr store check`, name each and say what to do."
             )
-        found = checked.as_dict()
-        orphaned = {name: found["orphaned"][name] for name in ("files", "bytes")}
-        return CheckedStore(files=found["files"], bytes=found["bytes"], orphaned=orphaned, text=table)
+        summary = checked.as_dict()
+        orphaned = {name: summary["orphaned"][name] for name in ("files", "bytes")}
+        return CheckedStore(files=summary["files"], bytes=summary["bytes"], orphaned=orphaned, text=table)
 
     def clear_store(self, keep_days: int | None = None, *, dry_run: bool = False, is_confirmed: bool = False) -> ClearedStore:
         """Removes what no retained run and no log entry needs.
@@ -528,8 +528,8 @@ class Workspace:
         source, target = (absolute_place(place, Path.cwd()) for place in (source or self.settings.store, to))
         if not is_url(source) and not Path(source).is_dir():
             raise StoreError(f"Expected a store in {source}, found no such folder. Nothing was copied.")
-        given = self.settings.store_options
-        return copy.copy_objects(Store(source, given), Store(target, given if options is None else options))
+        own_options = self.settings.store_options
+        return copy.copy_objects(Store(source, own_options), Store(target, own_options if options is None else options))
 
     # Experiments
 
@@ -560,7 +560,7 @@ class Workspace:
         base = settings_file()
         search.require_beside(out, base)
         window = windows.window_for_day(self.store, self.settings, as_day(day))
-        found = search.search(
+        result = search.search(
             windows.split_for_judging(self.store, self.settings, window, judging_days),
             window,
             self.settings,
@@ -570,18 +570,18 @@ class Workspace:
             max_units=max_units,
             judging_days=judging_days,
         )
-        best, start = found.best, found.start
+        best, start = result.best, result.start
         measured = f"Recall@20 {best.recall_at_20:.4f}, MRR@20 {best.mrr_at_20:.4f} on the {judging_days} days before {day}"
-        search.write_settings(out, best.model, base=base, comment=f"sbr tune, {found.n_trials} trials: {measured}")
+        search.write_settings(out, best.model, base=base, comment=f"sbr tune, {result.n_trials} trials: {measured}")
         lines = [
-            search.search_table(found),
-            f"Trials: {found.n_trials}, {found.n_pruned} of them stopped early. Written to {out}.",
+            search.search_table(result),
+            f"Trials: {result.n_trials}, {result.n_pruned} of them stopped early. Written to {out}.",
             *([f"None beat the present settings, so {out} repeats them."] if best.is_start else []),
         ]
         return Tuned(
             file=str(out),
-            trials=found.n_trials,
-            pruned=found.n_pruned,
+            trials=result.n_trials,
+            pruned=result.n_pruned,
             present={"recall_at_20": start.recall_at_20, "mrr_at_20": start.mrr_at_20},
             best={"recall_at_20": best.recall_at_20, "mrr_at_20": best.mrr_at_20},
             changes=search.changes(start.model, best.model),

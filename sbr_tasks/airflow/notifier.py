@@ -30,12 +30,12 @@ def notifier_class(settings: AlertSettings) -> Callable[..., Any]:
         SettingsError: There is no such class.
     """
     try:
-        found = resolve_name(settings.notifier)
+        notifier = resolve_name(settings.notifier)
     except (ImportError, AttributeError, ValueError) as error:
         raise SettingsError(
             f"Setting 'alerts.notifier' is {settings.notifier!r}: expected the dotted path of a notifier class, such as "
             f"{SMTP_NOTIFIER}; {error}. Correct the path, or install the provider package."
         ) from error
-    if not isinstance(found, type):
+    if not isinstance(notifier, type):
         raise SettingsError(f"Setting 'alerts.notifier' is {settings.notifier!r}: expected a class, such as {SMTP_NOTIFIER}.")
-    return found
+    return notifier

@@ -50,8 +50,8 @@ FIELDS: Mapping[str, Field] = {
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a run was asked for.
+class RunRequest:
+    """What the parameters of a run ask for.
 
     Attributes:
         overrides: Settings of this run only, by dotted name (`model.n_epochs`).
@@ -79,35 +79,35 @@ def schema_of(name: str) -> dict[str, Any]:
     """The JSON Schema of a field, from that of its setting; null, or nothing, keeps the setting."""
     field = FIELDS[name]
     section, leaf = field.setting.split(".")
-    known = Settings.model_fields[section].annotation
-    assert known is not None  # noqa: S101 (narrows the type)
-    schema: dict[str, Any] = known.model_json_schema()["properties"][leaf]
+    settings_type = Settings.model_fields[section].annotation
+    assert settings_type is not None  # noqa: S101 (narrows the type)
+    schema: dict[str, Any] = settings_type.model_json_schema()["properties"][leaf]
     description = f"{schema['description']} Default: {field.setting}."
-    found = {"type": ["null", schema["type"]], "title": field.title}
+    common = {"type": ["null", schema["type"]], "title": field.title}
     if "enum" in schema:
-        return {**found, "description": description, "enum": [None, *schema["enum"]], "values_display": {"null": _AS_SET}}
+        return {**common, "description": description, "enum": [None, *schema["enum"]], "values_display": {"null": _AS_SET}}
     bounds = {word: schema[word] for word in ("minimum", "maximum") if word in schema} | dict(field.bounds)
     description = f"{description} From {bounds['minimum']:g} to {bounds['maximum']:g}."
-    return {**found, "description": description, "allOf": [bounds]}  # beside the type, bounds would silently change the input
+    return {**common, "description": description, "allOf": [bounds]}  # beside the type, bounds would silently change the input
 
 
-def read_form(given: Mapping[str, Any], run: str | None = None) -> Asked:
+def read_form(parameters: Mapping[str, Any], run: str | None = None) -> RunRequest:
     """What the parameters of a run ask for, checked as far as the form can't.
 
     Args:
-        given: By name: the parameters of `FIELDS`, `promote`, `reason` and `day`, which is read by `days.resolve_day`.
+        parameters: By name: the parameters of `FIELDS`, `promote`, `reason` and `day`, which is read by `days.resolve_day`.
         run: The name of the run.
 
     Raises:
         SettingsError: A parameter is unknown, a setting is out of bounds, a forced promotion has no reason, or a reason is
             given and nothing is forced.
     """
-    known = ("day", "promote", "reason", *FIELDS)
-    for name in given:
-        if name not in known:
-            raise SettingsError(f"Unknown parameter {name!r}: expected {', '.join(known)}. Trigger the DAG again without it.")
-    promote: Promote = given.get("promote") or "gate"
-    reason = (given.get("reason") or "").strip()
+    names = ("day", "promote", "reason", *FIELDS)
+    for name in parameters:
+        if name not in names:
+            raise SettingsError(f"Unknown parameter {name!r}: expected {', '.join(names)}. Trigger the DAG again without it.")
+    promote: Promote = parameters.get("promote") or "gate"
+    reason = (parameters.get("reason") or "").strip()
     if promote not in get_args(Promote):
         raise SettingsError(f"Expected promote to be one of {', '.join(get_args(Promote))}; found {promote!r}.")
     if promote == "force" and not reason:
@@ -120,8 +120,8 @@ def read_form(given: Mapping[str, Any], run: str | None = None) -> Asked:
             f"The parameter 'reason' is for a forced promotion, but promote is {promote!r}. "
             "Trigger the DAG again with promote 'force', or without a reason."
         )
-    overrides = {field.setting: given[name] for name, field in FIELDS.items() if given.get(name) is not None}
+    overrides = {field.setting: parameters[name] for name, field in FIELDS.items() if parameters.get(name) is not None}
     settings = load_settings(overrides)
     if "model.n_epochs" in overrides and settings.training.warm_start == "parent":
         overrides["training.warm_epochs"] = overrides["model.n_epochs"]  # the limit for a warm start
-    return Asked(overrides, Wish(promote, reason or None, run))
+    return RunRequest(overrides, Wish(promote, reason or None, run))

@@ -33,10 +33,10 @@ def create_missing(slots: Mapping[str, int] | None = None) -> list[Pool]:
     from airflow.models.pool import Pool as Row
     from airflow.utils.session import create_session
 
-    wanted = [replace(pool, slots=(slots or {}).get(pool.name, pool.slots)) for pool in POOLS]
+    pools = [replace(pool, slots=(slots or {}).get(pool.name, pool.slots)) for pool in POOLS]
     with create_session() as session:
         existing = {row.pool for row in Row.get_pools(session=session)}
-        missing = [pool for pool in wanted if pool.name not in existing]
+        missing = [pool for pool in pools if pool.name not in existing]
         session.add_all(
             Row(pool=pool.name, slots=pool.slots, description=pool.description, include_deferred=False) for pool in missing
         )

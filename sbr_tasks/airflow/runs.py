@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import get_current_context
 
 from sbr_tasks.airflow.metrics import gauge_progress
-from sbr_tasks.airflow.parameters import Asked, read_form
+from sbr_tasks.airflow.parameters import RunRequest, read_form
 from sbr_tasks.days import resolve_day
 from sbr_tasks.errors import StepError
 from sbr_tasks.progress import watched_by
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def asked() -> Asked:
+def run_request() -> RunRequest:
     """What the parameters of the current run ask for."""
     context = get_current_context()
     return read_form(context["params"], context["run_id"])
@@ -36,21 +36,20 @@ def workspace(overrides: Mapping[str, Any] | None = None) -> Workspace:
     return Workspace.open(overrides)
 
 
-def workspace_as_asked(overrides: Mapping[str, Any] | None = None) -> Workspace:
+def run_workspace(overrides: Mapping[str, Any] | None = None) -> Workspace:
     """The workspace with the settings of the run's parameters, which win over `overrides`."""
-    return workspace({**(overrides or {}), **asked().overrides})
+    return workspace({**(overrides or {}), **run_request().overrides})
 
 
 def resolve_run() -> str:
     """The day of the current run; rejects parameters that don't go together before anything is done."""
     context = get_current_context()
-    run, wanted = context["dag_run"], asked()
+    run, request = context["dag_run"], run_request()
     # A backfill's logical date is the start of its interval, except where it takes over a manual run of that date: Airflow
     # then keeps the manual run's interval, which is a day earlier.
     zone = load_settings().zone
-    given = context["params"]["day"]
-    day = resolve_day(day=given, run_type=run.run_type.value, interval_start=run.logical_date, zone=zone)
-    summary = {"day": str(day), "promote": wanted.wish.promote, "settings for this run": wanted.overrides or None}
+    day = resolve_day(day=context["params"]["day"], run_type=run.run_type.value, interval_start=run.logical_date, zone=zone)
+    summary = {"day": str(day), "promote": request.wish.promote, "settings for this run": request.overrides or None}
     logger.info("Done: %s.", in_one_line(summary))
     return str(day)
 

@@ -64,9 +64,9 @@ def repair(overrides: Set = None, as_json: AsJson = False) -> None:
 
     Exit code 1 if files of a version are lost or damaged; everything else is rebuilt.
     """
-    found = open_workspace(overrides).repair()
-    faults = found["faults"] if as_json else found.pop("faults")
-    show(found, as_json=as_json)
+    repaired = open_workspace(overrides).repair()
+    faults = repaired["faults"] if as_json else repaired.pop("faults")
+    show(repaired, as_json=as_json)
     for fault in faults:
         echo(f"sbr: {fault}", err=True)
     if faults:

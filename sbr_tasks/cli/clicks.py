@@ -40,10 +40,11 @@ def demo_clicks(
         clicks=clicks,
         shuffle=shuffle,
     )
-    asked = parse_day(end) - timedelta(days=days - 1)
-    if summary.first.date() > asked:
+    first_day = parse_day(end) - timedelta(days=days - 1)
+    if summary.first.date() > first_day:
         echo(
-            f"{summary.clicks:,} clicks are too few for {days} days: the first is on {summary.first:%Y-%m-%d}, not {asked}.",
+            f"{summary.clicks:,} clicks are too few for {days} days: "
+            f"the first is on {summary.first:%Y-%m-%d}, not {first_day}.",
             err=True,
         )
     written = {
@@ -115,12 +116,12 @@ def profile(
 ) -> None:
     """Profile the clicks of a day's window before cleansing: volume, session lengths, popularity, new items, hours."""
     workspace = open_workspace(overrides)
-    found, files = workspace.profile(day, out)
-    where = {"profile": workspace.store.where(found.key), "files": [str(file) for file in files]}
-    place = out or workspace.store.where(found.key.rsplit("/", 1)[0])
+    profiled, files = workspace.profile(day, out)
+    where = {"profile": workspace.store.where(profiled.key), "files": [str(file) for file in files]}
+    place = out or workspace.store.where(profiled.key.rsplit("/", 1)[0])
     show(
-        {**where, "missing_days": [str(day) for day in found.missing_days], **found.numbers.as_dict()},
-        f"{profile_table(found)}\n\nNumbers and plots: {place}",
+        {**where, "missing_days": [str(day) for day in profiled.missing_days], **profiled.numbers.as_dict()},
+        f"{profile_table(profiled)}\n\nNumbers and plots: {place}",
         as_json=as_json,
     )
 

@@ -21,8 +21,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Compare GRU4Rec and the baselines under the protocol of papers: train on one file, test on another."""
-    found = open_workspace(overrides, format_name=format_name, seed=seed).evaluate(train, test)
-    show(found.as_dict(), comparison_table(found), as_json=as_json)
+    comparison = open_workspace(overrides, format_name=format_name, seed=seed).evaluate(train, test)
+    show(comparison.as_dict(), comparison_table(comparison), as_json=as_json)
 
 
 def tune(

@@ -59,9 +59,9 @@ def diff_models(
     as_json: AsJson = False,
 ) -> None:
     """Show what differs between two versions: settings, data, code and scores."""
-    found = open_workspace(overrides).diff_models(first, second)
-    table = tabulate([[name, *pair] for name, pair in found.items()], headers=["", first, second], missingval="-")
-    show(found, table, as_json=as_json)
+    differences = open_workspace(overrides).diff_models(first, second)
+    table = tabulate([[name, *pair] for name, pair in differences.items()], headers=["", first, second], missingval="-")
+    show(differences, table, as_json=as_json)
 
 
 def recommend(
@@ -81,15 +81,21 @@ def recommend(
     workspace = open_workspace(overrides)
     if (session is None) == (not items):
         raise typer.BadParameter("Expected the session as --session 1,2,3 or as --item 1 --item 2.")
-    found = workspace.recommend(items or [part.strip() for part in str(session).split(",")], k=k, model=model)
-    show(found.as_dict(), _in_words(found), as_json=as_json)
+    recommendation = workspace.recommend(items or [part.strip() for part in str(session).split(",")], k=k, model=model)
+    show(recommendation.as_dict(), _in_words(recommendation), as_json=as_json)
 
 
-def _in_words(found: Recommendation) -> str:
-    lines = [f"Item {item} is unknown to {found.model_version} and was ignored." for item in dict.fromkeys(found.unknown)]
-    if found.is_fallback:
+def _in_words(recommendation: Recommendation) -> str:
+    lines = [
+        f"Item {item} is unknown to {recommendation.model_version} and was ignored."
+        for item in dict.fromkeys(recommendation.unknown)
+    ]
+    if recommendation.is_fallback:
         lines.append("No item of the session is known, so these are the most clicked items, by number of clicks.")
-    rows = [(rank, str(item), score) for rank, (item, score) in enumerate(zip(found.items, found.scores, strict=True), 1)]
-    headers = ["rank", "item", "clicks" if found.is_fallback else "score"]
-    floatfmt = ",.0f" if found.is_fallback else ".4f"
+    rows = [
+        (rank, str(item), score)
+        for rank, (item, score) in enumerate(zip(recommendation.items, recommendation.scores, strict=True), 1)
+    ]
+    headers = ["rank", "item", "clicks" if recommendation.is_fallback else "score"]
+    floatfmt = ",.0f" if recommendation.is_fallback else ".4f"
     return "\n".join([*lines, tabulate(rows, headers=headers, floatfmt=floatfmt, disable_numparse=[1])])

@@ -19,7 +19,7 @@ Metrics = Mapping[str, int | float]
 
 COMPARED = ("recall_at_20", "mrr_at_20")
 _ROUNDING = 1e-12  # the same fractions, summed in another order, differ by less
-_MOST_DIGITS = 12
+_MAX_DIGITS = 12
 _KNOWLEDGE_GAP = 0.02
 """Contenders whose shares of known targets differ by more differ in what they know, not only in how well they rank it."""
 
@@ -171,8 +171,8 @@ def _require_same_events(challenger: Contender, opponent: Opponent | None, basel
         compared[opponent.version] = opponent.metrics
     counts = {name: int(metrics["n_events"]) for name, metrics in compared.items()}
     if len(set(counts.values())) > 1:
-        found = ", ".join(f"{name}: {count:,}" for name, count in counts.items())
-        raise RegistryError(f"Expected all models to be scored on the same test events, found different numbers ({found}).")
+        listed = ", ".join(f"{name}: {count:,}" for name, count in counts.items())
+        raise RegistryError(f"Expected all models to be scored on the same test events, found different numbers ({listed}).")
 
 
 def _too_few(challenger: Contender, settings: GateSettings) -> tuple[str, ...]:
@@ -277,7 +277,7 @@ def _scores(challenger: Contender) -> str:
 def _apart(new: float, old: float) -> tuple[str, str]:
     """Both with 3 decimals, or with as many as it takes to see that they differ."""
     digits = 3
-    while new != old and f"{new:.{digits}f}" == f"{old:.{digits}f}" and digits < _MOST_DIGITS:
+    while new != old and f"{new:.{digits}f}" == f"{old:.{digits}f}" and digits < _MAX_DIGITS:
         digits += 1
     return f"{new:.{digits}f}", f"{old:.{digits}f}"
 
@@ -285,7 +285,7 @@ def _apart(new: float, old: float) -> tuple[str, str]:
 def _signed(*values: float) -> tuple[str, ...]:
     """All with as many decimals, at least 2: two digits of the largest one, and never a zero that is none."""
     digits, largest = 2, max(map(abs, values))
-    while digits < _MOST_DIGITS and (
+    while digits < _MAX_DIGITS and (
         (largest > 0 and round(largest * 10**digits) < 10)
         or any(value and not float(f"{value:.{digits}f}") for value in values)
     ):

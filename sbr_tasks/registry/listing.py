@@ -16,16 +16,16 @@ from sbr_tasks.store import Json, Store
 def model_rows(store: Store) -> list[Json]:
     """One row a version of the store or the log, oldest day first: what it scored on its test day, the outcome, what it is.
 
-    `stale` names the days of its window whose accepted clicks are others now, `stale_ancestors` those of the versions that its
-    training went on from; both None where that isn't known.
+    `stale` names the days of its window whose accepted clicks were replaced since, `stale_ancestors` those of the versions
+    that its training started from; both are None if that isn't known.
     """
     state = PromotionLog(store).state()
     rows = []
     kept = version_names(store)
     stale = staleness(store, kept, ClickCatalog(store).days())
     for name in sorted({*kept, *state.days}):
-        promotion = state.decisions.get(name)
-        metrics = promotion.challenger_metrics if promotion else {}
+        decision = state.decisions.get(name)
+        metrics = decision.challenger_metrics if decision else {}
         rows.append(
             {
                 "version": name,
@@ -33,7 +33,7 @@ def model_rows(store: Store) -> list[Json]:
                 "recall_at_20": metrics.get("recall_at_20"),
                 "mrr_at_20": metrics.get("mrr_at_20"),
                 "n_events": metrics.get("n_events"),
-                "outcome": promotion.outcome.value if promotion else None,
+                "outcome": decision.outcome.value if decision else None,
                 "champion": name == state.champion,
                 "pinned": name == state.champion and state.pin is not None,
                 "retired": name in state.retired,
@@ -93,22 +93,22 @@ def version_differences(store: Store, first: str, second: str) -> dict[str, tupl
     state = PromotionLog(store).state()
     facts = []
     for name in (first, second):
-        kept = {"day", "window", "inputs", "best_epoch", "n_events", "n_items", "lineage"}
-        known: Json = load_version(store, name).model_dump(mode="json", include=kept)
-        promotion = state.decisions.get(name)
-        if promotion:
-            known["test"] = dict(promotion.challenger_metrics)
-            known["outcome"] = promotion.outcome.value
-        facts.append(_flat(known))
+        compared = {"day", "window", "inputs", "best_epoch", "n_events", "n_items", "lineage"}
+        fact: Json = load_version(store, name).model_dump(mode="json", include=compared)
+        decision = state.decisions.get(name)
+        if decision:
+            fact["test"] = dict(decision.challenger_metrics)
+            fact["outcome"] = decision.outcome.value
+        facts.append(_flat(fact))
     names = sorted(facts[0].keys() | facts[1].keys())
     return {name: (facts[0].get(name), facts[1].get(name)) for name in names if facts[0].get(name) != facts[1].get(name)}
 
 
-def _stale(found: Staleness | None) -> Json:
-    if found is None:
+def _stale(stale: Staleness | None) -> Json:
+    if stale is None:
         return {"stale": None, "stale_ancestors": None}
-    ancestors = {name: [str(day) for day in days] for name, days in found.ancestors.items()}
-    return {"stale": [str(day) for day in found.days], "stale_ancestors": ancestors}
+    ancestors = {name: [str(day) for day in days] for name, days in stale.ancestors.items()}
+    return {"stale": [str(day) for day in stale.days], "stale_ancestors": ancestors}
 
 
 def _days(texts: Sequence[str]) -> list[date]:

@@ -1,4 +1,4 @@
-"""The promotion log: the one truth about the champion.
+"""The promotion log: the only record of the champion.
 
 Entry n is created by one writer only. Everything else that names the champion (MLflow's alias, the serving copy, the table of
 `sbr models`) follows from the log and can be rebuilt from it.
@@ -63,7 +63,7 @@ class Decision(_Entry):
 
     @property
     def page(self) -> str:
-        """Where the page of the decision lies in the store, once it is written."""
+        """Key of the decision's page in the store, once it is written."""
         return (
             kinds.PAGE.key(day=self.day, number=self.number)
             if self.number
@@ -84,7 +84,7 @@ class Rollback(_Entry):
         number: Its place in the log, from 1.
         version: The version that is champion again.
         day: Its day.
-        before: The champion that was left; it is retired.
+        before: The champion that was replaced; it is retired.
         reason: Why.
         actor: Who, or which run.
         at: When, ISO-8601.
@@ -112,7 +112,7 @@ class Rollback(_Entry):
 
 
 class Pin(_Entry):
-    """A person's word that the champion stays whatever the gate says, or that this ends.
+    """A pin, with which the champion stays whatever the gate says, or its end.
 
     Attributes:
         number: Its place in the log, from 1.
@@ -164,10 +164,10 @@ def outcome_of(entry: Entry) -> str:
 
 
 def read_entry(entry: LogEntry, where: str) -> Entry:
-    """The entry that is in the log; `where` names it in messages.
+    """Parses an entry of the log; `where` names it in messages.
 
     Raises:
-        DamagedError: It isn't what an entry of its kind is.
+        DamagedError: It isn't a valid entry.
     """
     try:
         return _ENTRY.validate_python({**entry.body, "number": entry.number})

@@ -1,4 +1,4 @@
-"""MLflow as a view: versions, metrics by epoch, lineage and the `champion` alias, made from the store's records.
+"""MLflow as a view: versions, metrics by epoch, lineage and the `champion` alias, derived from the store's records.
 
 Everything here may be run again at any time and ends in the same state.
 """
@@ -53,12 +53,12 @@ class MlflowProjection:
         self._entries: list[Entry] | None = None
 
     def number_of(self, name: str) -> str | None:
-        """MLflow's number of a version, registered first where need be; None, with a warning, where its files are lost."""
+        """MLflow's number of a version, registered if it isn't yet; None, with a warning, if its files are lost."""
         return self._alone(lambda: self._ensure(name))
 
-    def show_page(self, promotion: Decision) -> None:
+    def show_page(self, decision: Decision) -> None:
         """Keeps the page of a decision, which is in the store, with the run of its version."""
-        self._alone(lambda: self._show_page(promotion))
+        self._alone(lambda: self._show_page(decision))
 
     def show_version(self, version: ModelVersion) -> str:
         """Registers a version with its run (parameters, learning curve, lineage, files), unless it is there.
@@ -83,7 +83,7 @@ class MlflowProjection:
         return str(registered.version)
 
     def _show_log_of(self, name: str, number: str) -> None:
-        """Shows what the log says of a version that MLflow had before, and that somebody deleted there."""
+        """Shows the log's entries on a version that somebody deleted in MLflow."""
         if self._entries is None:
             self._entries = PromotionLog(self._store).entries()
         for entry in self._entries:
@@ -96,16 +96,16 @@ class MlflowProjection:
         Args:
             entries: The log.
             state: What it says.
-            again: Show every entry again, and not only those since the one that was shown last.
+            again: Show every entry, not only those since the last one shown.
         """
         self._alone(lambda: self._show(entries, state, again))
 
     def _show(self, entries: Sequence[Entry], state: LogState, again: bool) -> None:
         name = self._settings.mlflow.model_name
         shown = 0 if again else int(self._client.get_registered_model(name).tags.get(_CURSOR_TAG, 0))
-        # Versions that somebody deleted in MLflow, or whose runs, are there again with all that the log says of them.
-        wanted = dict.fromkeys(version for entry in entries[:shown] if (version := _shown_with(entry)))
-        for version in wanted.keys() - self._registered():
+        # Versions (or their runs) that somebody deleted in MLflow are restored, with their entries of the log.
+        known_versions = dict.fromkeys(version for entry in entries[:shown] if (version := _shown_with(entry)))
+        for version in known_versions.keys() - self._registered():
             self._ensure(version)
         for entry in entries[shown:]:
             version = _shown_with(entry)
@@ -147,17 +147,17 @@ class MlflowProjection:
             return None
         return str(self._client.get_model_version(model.name, number).tags[_NAME_TAG])
 
-    def _show_decision(self, promotion: Decision, number: str) -> None:
+    def _show_decision(self, decision: Decision, number: str) -> None:
         from mlflow.entities import Metric
 
         name = self._settings.mlflow.model_name
-        self._client.set_model_version_tag(name, number, "outcome", promotion.outcome.value)
-        self._client.set_model_version_tag(name, number, "log_entry", str(promotion.number))
-        self._client.update_model_version(name, number, description=" ".join(promotion.reasons))
+        self._client.set_model_version_tag(name, number, "outcome", decision.outcome.value)
+        self._client.set_model_version_tag(name, number, "log_entry", str(decision.number))
+        self._client.update_model_version(name, number, description=" ".join(decision.reasons))
         run_id = str(self._client.get_model_version(name, number).run_id)
-        at_ms = _ms(promotion.at)
-        scores = {"test": promotion.challenger_metrics, "test_champion": promotion.opponent_metrics or {}}
-        scores |= {f"test_{baseline}": values for baseline, values in promotion.baselines.items()}
+        at_ms = _ms(decision.at)
+        scores = {"test": decision.challenger_metrics, "test_champion": decision.opponent_metrics or {}}
+        scores |= {f"test_{baseline}": values for baseline, values in decision.baselines.items()}
         self._client.log_batch(
             run_id,
             metrics=[
@@ -166,13 +166,13 @@ class MlflowProjection:
                 for metric, value in values.items()
             ],
         )
-        self._log_page(promotion.page, run_id)
+        self._log_page(decision.page, run_id)
 
-    def _show_page(self, promotion: Decision) -> None:
-        number = self._ensure(promotion.version)
+    def _show_page(self, decision: Decision) -> None:
+        number = self._ensure(decision.version)
         if number is not None:
             version = self._client.get_model_version(self._settings.mlflow.model_name, number)
-            self._log_page(promotion.page, str(version.run_id))
+            self._log_page(decision.page, str(version.run_id))
 
     def _log_page(self, key: str, run_id: str) -> None:
         """Keeps a page with a run, in place of that of an earlier decision on the version; it may not be written yet."""
@@ -187,10 +187,10 @@ class MlflowProjection:
             self._client.log_artifacts(run_id, str(scratch), folder)
 
     def _ensure(self, name: str) -> str | None:
-        """MLflow's number of a version, registered first where need be; None, with a warning, where its files are lost."""
-        known = self._number_of(name)
-        if known:
-            return known
+        """MLflow's number of a version, registered if it isn't yet; None, with a warning, if its files are lost."""
+        number = self._number_of(name)
+        if number:
+            return number
         try:
             return self._register(load_version(self._store, name))
         except (DamagedError, RegistryError) as error:
@@ -198,23 +198,23 @@ class MlflowProjection:
             return None
 
     def _alone(self, work: Callable[[], Result]) -> Result:
-        """Does what may be done again at any time; two processes that show the same at once get in each other's way."""
-        for left in reversed(range(_ATTEMPTS)):
+        """Does repeatable work, with retries: two processes that show the same entries at once can make each other fail."""
+        for attempts_left in reversed(range(_ATTEMPTS)):
             try:
                 with in_words(self._uri), _alone_with(self._uri):
                     return work()
             except TrackingError as error:
-                if not left:
+                if not attempts_left:
                     raise
                 logger.warning("Trying again: %s", error)
-                time.sleep(_ATTEMPTS - left)
+                time.sleep(_ATTEMPTS - attempts_left)
         raise AssertionError("unreachable")
 
     def _number_of(self, name: str) -> str | None:
         """MLflow's number of a version; None where it isn't registered, or the run that it belongs to is gone for good."""
         model = self._settings.mlflow.model_name
-        found = self._client.search_model_versions(f"name = '{model}' and tag.`{_NAME_TAG}` = '{name}'")
-        for registered in sorted(found, key=lambda one: int(one.version)):
+        registered_versions = self._client.search_model_versions(f"name = '{model}' and tag.`{_NAME_TAG}` = '{name}'")
+        for registered in sorted(registered_versions, key=lambda one: int(one.version)):
             if self._has_run(str(registered.run_id)):
                 return str(registered.version)
             self._client.delete_model_version(model, registered.version)
@@ -332,23 +332,23 @@ def _connect(settings: Settings) -> MlflowClient:
 
 def _experiment(client: MlflowClient, settings: Settings) -> str:
     name, root = settings.mlflow.experiment, str(settings.mlflow.artifact_root)
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         return _create_or(
             lambda: client.create_experiment(name, artifact_location=root),
             lambda: client.get_experiment_by_name(name).experiment_id,
         )
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    if found.artifact_location != root:
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    if experiment.artifact_location != root:
         logger.warning(
-            "MLflow's experiment %s writes files to %s, and not to %s as the settings say: was the store moved? Move its "
-            "database away and run `sbr repair` to make it anew.",
+            "MLflow's experiment %s writes files to %s, but the settings say %s. If the store was moved, move MLflow's "
+            "database away and run `sbr repair` to rebuild it.",
             name,
-            found.artifact_location,
+            experiment.artifact_location,
             root,
         )
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def _create_or(create: Callable[[], Any], get: Callable[[], Any]) -> str:

@@ -57,8 +57,8 @@ def commit_decision(
 ) -> tuple[Decision, bool]:
     """Decides on a challenger, commits the decision and updates MLflow and the serving copy from the log.
 
-    When another run commits first, the challenger is compared again with the champion of then. A version that
-    was decided on keeps its decision, unless a person forces it.
+    If another run commits first, the challenger is compared again, with the new champion. A version that already has a
+    decision keeps it, unless a person forces the promotion.
 
     Args:
         store: Where models, evaluations and the log are.
@@ -79,25 +79,25 @@ def commit_decision(
     def build(state: LogState) -> Decision | None:
         decided = state.decisions.get(name)
         if decided and decided.actor == wish.actor and decided.outcome in (Outcome.FORCED, Outcome.WOULD_PROMOTE):
-            return None  # what an earlier attempt of the run forced holds, whoever came after
+            return None  # an earlier attempt of the run forced it: that is final, whatever came after
         if wish.force and name in state.retired:
             raise RegistryError(f"{name} is retired (it was rolled back from) and can't be promoted again, not even by force.")
         if decided and (not wish.force or name == state.champion):
             return None
-        promotion = _decide(store, settings, window, name, state, wish.by, wish.force, overridden)
-        if promotion.outcome.moves_champion:
+        decision = _decide(store, settings, window, name, state, wish.by, wish.force, overridden)
+        if decision.outcome.moves_champion:
             check_serving(store, settings, load_version(store, name), window)
-        return promotion
+        return decision
 
     log = PromotionLog(store)
     created = _append(log, build)
-    promotion = created or log.state().decisions[name]
+    decision = created or log.state().decisions[name]
     if created is None:
-        logger.info("%s already has a decision (log entry %d).", name, promotion.number)
-    logger.info("%s: %s. %s", name, promotion.outcome, " ".join(promotion.reasons))
-    with _committed(promotion):
+        logger.info("%s already has a decision (log entry %d).", name, decision.number)
+    logger.info("%s: %s. %s", name, decision.outcome, " ".join(decision.reasons))
+    with _committed(decision):
         project(store, settings)
-    return promotion, created is not None
+    return decision, created is not None
 
 
 def judge(
@@ -110,8 +110,8 @@ def judge(
         settings: Margin, confidence and floors of the gate.
         window: The window whose test day it is scored on.
         name: The challenger.
-        wish: Who asks, and whether the run was to promote, so that a decision is lacking, or to train and score only.
-        overridden: Settings of this run that aren't the usual ones.
+        wish: Who asks, and whether the run was to promote (then a decision is missing) or only to train and score.
+        overridden: Settings for this run only.
 
     Returns:
         The decision on the version if there is one; else a verdict with number 0 and the outcome `undecided` or `not_asked`,
@@ -138,7 +138,7 @@ _NO_DECISION = {
 
 
 def commit_rollback(store: Store, settings: Settings, to: str, *, reason: str, actor: str, pin: bool = False) -> Rollback:
-    """Makes an earlier champion the champion again, and pins it if asked to; the version that is left is retired.
+    """Makes an earlier champion the champion again, and optionally pins it; the replaced version is retired.
 
     A pin that is in force stays in force, for the new champion.
 
@@ -181,7 +181,7 @@ def commit_rollback(store: Store, settings: Settings, to: str, *, reason: str, a
 
 
 def commit_pin(store: Store, *, reason: str, actor: str) -> Pin | Rollback:
-    """Pins the champion: until `unpin_champion`, decisions are recorded as what they would be, and the champion stays.
+    """Pins the champion: until `commit_unpin`, decisions are recorded as what they would be, and the champion stays.
 
     Returns:
         The entry that pinned the champion: an earlier one where it is pinned for the same reason already.
@@ -265,7 +265,7 @@ def project(store: Store, settings: Settings) -> None:
 
 
 def repair_projections(store: Store, settings: Settings) -> Json:
-    """Makes MLflow and the serving copy again from the store: every version, every decision, and the champion.
+    """Rebuilds MLflow and the serving copy from the store: every version, every decision, and the champion.
 
     Returns:
         How many `versions` are whole and how many `log_entries` there are, the `champion`, and the `faults`: sentences about
@@ -289,7 +289,7 @@ def repair_projections(store: Store, settings: Settings) -> Json:
         if state.champion in whole:
             publish_serving(store, state.champion_entry, whole[state.champion])
 
-    # MLflow numbers versions as they come: in the order of their training, as when it was first written.
+    # MLflow numbers versions as they are registered: in the order of their training, as the first time.
     versions = sorted(whole.values(), key=lambda version: (version.trained_at, version.name))
     state = _follow_log(store, settings, publish, again=versions)
     return {"versions": len(whole), "log_entries": state.n_entries, "champion": state.champion, "faults": faults}
@@ -298,9 +298,9 @@ def repair_projections(store: Store, settings: Settings) -> Json:
 def _follow_log(
     store: Store, settings: Settings, publish: Callable[[LogState], None], *, again: Iterable[ModelVersion] | None = None
 ) -> LogState:
-    """Publishes the champion and shows the log, what other runs commit meanwhile too, to its end; returns what it says.
+    """Publishes the champion and shows the whole log, with what other runs commit meanwhile; returns its state.
 
-    With `again`, these versions are shown first, and then all of the log.
+    With `again`, these versions are shown first, and then every entry of the log.
     """
     log = PromotionLog(store)
     entries, projection = log.entries(), None
@@ -319,7 +319,7 @@ def _follow_log(
 
 @contextmanager
 def _committed(entry: Entry) -> Iterator[None]:
-    """Says, of what goes wrong after a log entry was written, that it was."""
+    """Adds to errors after a log entry was written that the entry is recorded."""
     try:
         yield
     except (StoreError, TrackingError, RegistryError) as error:
@@ -330,7 +330,7 @@ def _committed(entry: Entry) -> Iterator[None]:
 
 
 def _append(log: PromotionLog, build: Callable[[LogState], NewEntry]) -> NewEntry:
-    """Creates the entry that `build` makes of the log, and asks it again whenever another run was first; None ends it."""
+    """Creates the entry that `build` makes of the log's state, again if another run was first; None: no entry is needed."""
     while True:
         entry = build(log.state())
         if entry is None:
@@ -403,7 +403,7 @@ def _decide(
         champion=name if decision.outcome.moves_champion else state.champion,
         challenger_metrics=scores[name].metrics,
         opponent_metrics=champion.metrics if champion else None,
-        differences={metric: found.as_dict() for metric, found in champion.differences.items()} if champion else {},
+        differences={metric: difference.as_dict() for metric, difference in champion.differences.items()} if champion else {},
         baselines=baselines,
         window=window.fingerprint,
         actor=actor,

@@ -22,7 +22,7 @@ class Recommendation:
     """The best next items of a session.
 
     Attributes:
-        model_version: The version that was asked.
+        model_version: The version that recommends them.
         items: Raw item ids, best first.
         scores: The model's score of each; the support where `is_fallback`.
         unknown: Items of the session that the model doesn't know; they were skipped.
@@ -46,10 +46,10 @@ def recommend_items(store: Store, session: list[str], *, k: int, name: str | Non
         store: The store with the models.
         session: Item ids as text, oldest first.
         k: How many items; fewer are returned when the model knows fewer.
-        name: A version; None asks the champion.
+        name: A version; None: the champion.
 
     Raises:
-        RegistryError: The session is empty, there is no champion yet, no such version, or an id is none of the model's type.
+        RegistryError: The session is empty, there is no champion yet, no such version, or an id isn't of the model's type.
     """
     if not session or not all(session):
         raise RegistryError(f"Expected the session's item ids, such as 1,2,3; found {','.join(session)!r}.")

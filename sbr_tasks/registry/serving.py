@@ -56,7 +56,7 @@ def check_serving(store: Store, settings: Settings, version: ModelVersion, windo
 
 
 def is_published(store: Store, entry: int, name: str) -> bool:
-    """Whether the record of a log entry says that the copy of that version is complete."""
+    """Whether a log entry's record says that the copy of this version is complete."""
     key = kinds.SERVED.key(number=entry)
     try:
         return store.exists(key) and store.get_record(key, ServedCopy).version == name

@@ -26,8 +26,8 @@ class Staleness:
     """What a version doesn't know because it came later.
 
     Attributes:
-        days: Days of its own window whose accepted clicks are others now.
-        ancestors: The same of the versions that its training went on from; only those that are stale themselves.
+        days: Days of its own window whose accepted clicks were replaced since.
+        ancestors: The same for the versions that its training started from; only those that are stale themselves.
     """
 
     days: list[date] = field(default_factory=list)
@@ -60,7 +60,7 @@ def stale_days(revisions: Mapping[date, str], days: Catalog, *, day: date, n_day
 
 
 def staleness(store: Store, names: Sequence[str], days: Catalog) -> dict[str, Staleness]:
-    """Whether versions or their ancestors were trained on clicks that are others now, by name.
+    """Whether versions or their ancestors were trained on clicks that were replaced since, by name.
 
     A version whose manifest is lost or damaged is left out, with a warning; if it is an ancestor, those before it are unknown.
     """
@@ -71,7 +71,7 @@ def staleness(store: Store, names: Sequence[str], days: Catalog) -> dict[str, St
             versions |= dict(zip(missing, pool.map(lambda name: _load(store, name), missing), strict=True))
         missing = {parent for version in versions.values() if version and (parent := version.inputs.parent)} - versions.keys()
     own = {name: _own_stale_days(version, days) for name, version in versions.items() if version}
-    found = {}
+    by_name = {}
     for name in names:
         version, ancestors = versions[name], {}
         while version and (parent := version.inputs.parent):
@@ -79,8 +79,8 @@ def staleness(store: Store, names: Sequence[str], days: Catalog) -> dict[str, St
                 ancestors[parent] = own[parent]
             version = versions[parent]
         if name in own:
-            found[name] = Staleness(own[name], ancestors)
-    return found
+            by_name[name] = Staleness(own[name], ancestors)
+    return by_name
 
 
 def _load(store: Store, name: str) -> ModelVersion | None:

@@ -42,18 +42,18 @@ _PACKAGES = ("sbr-tasks", "tensorflow", "numpy", "pandas", "pyarrow", "great-exp
 
 
 class UsualEpochs(Record):
-    """How long was trained where validation couldn't choose: as long as was best for a version, or the maximum (None)."""
+    """The number of epochs where validation couldn't choose: the best of another version, or the maximum (None)."""
 
     n: int
     version: str | None
 
 
 class VersionInputs(Record):
-    """What a version is trained of; its fingerprint stands for them.
+    """What a version is trained from; its fingerprint identifies them.
 
     Attributes:
         window: Fingerprint of the window.
-        parent: The version that the training started from; None of a fresh start.
+        parent: The version that the training started from; None if from scratch.
         code: Version of the code that trains and scores.
         epochs: None where validation chose the best epoch.
     """
@@ -68,7 +68,7 @@ class VersionInputs(Record):
 
 
 class UsedSettings(Record):
-    """The settings that a version's window and training were made with."""
+    """The settings of a version's window and training."""
 
     timezone: str
     window: WindowRules
@@ -81,10 +81,10 @@ class Lineage(Record):
 
     Attributes:
         revisions: The revision of each day's clicks that it was trained and tested on.
-        settings: What it was made with.
+        settings: Those of its window and training.
         git_revision: The commit of the source checkout; None where the package was installed without one.
         python: Release of Python.
-        packages: Releases of the packages that count.
+        packages: Releases of the packages that matter.
     """
 
     revisions: Mapping[date, str]
@@ -99,7 +99,7 @@ class ModelVersion(Record):
 
     Attributes:
         name: Day and fingerprint.
-        fingerprint: Stands for its inputs.
+        fingerprint: Identifies its inputs.
         day: The day it was trained for.
         window: Fingerprint of the window it was trained on.
         inputs: Window, settings, parent and code.
@@ -135,7 +135,7 @@ class ModelVersion(Record):
 
 
 def train_version(store: Store, settings: Settings, window: Window) -> ModelVersion:
-    """Trains GRU4Rec on a window, or returns the version that was trained of the same inputs.
+    """Trains GRU4Rec on a window, or returns the version that was trained from the same inputs.
 
     With `training.warm_start` the training starts from the champion of an earlier day (its parent), if there is one whose
     layers and loss are the same. Where validation has too few events to choose the best epoch, as many are trained as were best
@@ -274,7 +274,7 @@ def _publish_saved_model(store: Store, settings: Settings, folder: str, weights:
 
 
 class StoreCheckpoints:
-    """The last epoch of a training that is at work, in the store: any machine may resume from it."""
+    """The last finished epoch of an unfinished training, in the store: any machine may resume from it."""
 
     def __init__(self, store: Store, key: str) -> None:
         self._store = store
@@ -294,7 +294,7 @@ class StoreCheckpoints:
 
 
 def _find_parent(store: Store, settings: Settings, day: date) -> tuple[str | None, Parent | None]:
-    """Name and content of the version that the training starts from; None of both for a fresh start."""
+    """Name and content of the version that the training starts from; both None for a training from scratch."""
     name = PromotionLog(store).state().parent_for(day) if settings.training.warm_start == "parent" else None
     if name is None:
         return None, None
@@ -302,17 +302,17 @@ def _find_parent(store: Store, settings: Settings, day: date) -> tuple[str | Non
         version = load_version(store, name)
         parent = Parent(load_weights(store, version), load_squares(store, version))
     except (DamagedError, RegistryError) as error:
-        logger.warning("Training starts afresh, because its parent %s can't be used: %s", name, error)
+        logger.warning("Training starts from scratch, because its parent %s can't be used: %s", name, error)
         return None, None
     if not parent.fits(settings.model):
-        logger.warning("Training starts afresh: %s has other layers, tables or another loss than the settings ask for.", name)
+        logger.warning("Training starts from scratch: %s has other layers, tables or another loss than the settings.", name)
         return None, None
     return name, parent
 
 
 @dataclass(frozen=True)
 class _Unchosen:
-    """How many epochs are trained where validation can't choose, and that and why in a sentence for people."""
+    """How many epochs are trained where validation can't choose, and a sentence that says so and why."""
 
     epochs: UsualEpochs
     sentence: str
@@ -321,7 +321,7 @@ class _Unchosen:
 def _epochs_without_validation(
     store: Store, settings: Settings, window: Window, data: WindowData, parent: str | None
 ) -> _Unchosen | None:
-    """How long to train where the validation day has too few events to choose the best epoch; None where it has enough.
+    """How many epochs to train where the validation day has too few events to choose the best epoch; None where it has enough.
 
     Events whose target is no item of the training days don't count: every epoch ranks them last.
     """

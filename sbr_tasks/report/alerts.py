@@ -19,7 +19,7 @@ from sbr_tasks.registry.log import Decision, Entry, Rollback
 from sbr_tasks.report.words import headline
 from sbr_tasks.store import Json
 
-_LONGEST_SUBJECT = 160
+_MAX_SUBJECT_LENGTH = 160
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Alert:
     def __post_init__(self) -> None:
         """Keeps the subject to one line: a mail header can't hold more."""
         line = " ".join(self.subject.split())
-        shown = line if len(line) <= _LONGEST_SUBJECT else f"{line[: _LONGEST_SUBJECT - 1]}…"
+        shown = line if len(line) <= _MAX_SUBJECT_LENGTH else f"{line[: _MAX_SUBJECT_LENGTH - 1]}…"
         object.__setattr__(self, "subject", shown)
 
     @property
@@ -82,18 +82,18 @@ def failure_alert(*, dag: str, task: str, run: str, attempt: int, error: BaseExc
     )
 
 
-def promotion_alert(promotion: Decision, *, page: str, link: str) -> Alert:
+def promotion_alert(decision: Decision, *, page: str, link: str) -> Alert:
     """A version became champion.
 
     Args:
-        promotion: The decision.
+        decision: The decision.
         page: Where the page of the run is, or will be.
         link: The page of the task that decided.
     """
     return Alert(
-        subject=headline(promotion),
-        lines=(headline(promotion), *promotion.reasons),
-        numbers=_numbers(promotion) | {"report": page},
+        subject=headline(decision),
+        lines=(headline(decision), *decision.reasons),
+        numbers=_numbers(decision) | {"report": page},
         link=link,
     )
 
@@ -111,38 +111,38 @@ def rollback_alert(rollback: Rollback, *, link: str) -> Alert:
     )
 
 
-def streak_alert(entries: Sequence[Entry], promotion: Decision, *, days: int, page: str, link: str) -> Alert | None:
-    """No version was promoted for a number of days, or for a multiple of it; None if that isn't so.
+def streak_alert(entries: Sequence[Entry], decision: Decision, *, days: int, page: str, link: str) -> Alert | None:
+    """No version was promoted for a number of days, or a multiple of it; None if one was.
 
-    Days are counted from that of the version that was promoted last (from the newest decided day where a rollback came since,
-    from the day before the first decision while there is no champion). A day that isn't the newest one decided on, as in a
-    backfill, and one before which as many days had passed already, says nothing new.
+    Days are counted from the day of the last promoted version; after a rollback, from the newest decided day; without a
+    champion, from the day before the first decision. There is no alert for a day that isn't the newest decided one, as in a
+    backfill, or if an earlier decision already completed the streak.
 
     Args:
         entries: The promotion log.
-        promotion: The decision that may complete the streak.
+        decision: The decision that may complete the streak.
         days: The length of a streak that is worth an alert.
         page: Where the page of the run is, or will be.
         link: The page of the task that decided.
     """
-    earlier = entries[: promotion.number - 1]
+    earlier = entries[: decision.number - 1]
     decided = [entry.day for entry in earlier if isinstance(entry, Decision)]
-    if promotion.outcome.moves_champion or (decided and promotion.day <= max(decided)):
+    if decision.outcome.moves_champion or (decided and decision.day <= max(decided)):
         return None
-    since = _last_moved(earlier) or date.fromordinal(min([*decided, promotion.day]).toordinal() - 1)
-    length = (promotion.day - since).days
+    since = _last_moved(earlier) or date.fromordinal(min([*decided, decision.day]).toordinal() - 1)
+    length = (decision.day - since).days
     before = (max([since, *decided]) - since).days
     if length // days <= before // days:
         return None
-    rejected = [entry for entry in [*earlier, promotion] if isinstance(entry, Decision) and since < entry.day <= promotion.day]
+    rejected = [entry for entry in [*earlier, decision] if isinstance(entry, Decision) and since < entry.day <= decision.day]
     return Alert(
-        subject=f"No promotion for {length} days; {_champion(promotion)}.",
+        subject=f"No promotion for {length} days; {_champion(decision)}.",
         lines=(
-            f"No version was promoted in the {length} days up to {day_in_words(promotion.day)}. Decisions: {len(rejected)}.",
-            f"Last decision: {headline(promotion)}",
-            *promotion.reasons,
+            f"No version was promoted in the {length} days up to {day_in_words(decision.day)}. Decisions: {len(rejected)}.",
+            f"Last decision: {headline(decision)}",
+            *decision.reasons,
         ),
-        numbers=_numbers(promotion) | {"report": page},
+        numbers=_numbers(decision) | {"report": page},
         link=link,
     )
 
@@ -151,16 +151,16 @@ def quarantine_alert(days: Sequence[Json], *, failure: BaseException | str | Non
     """Clicks of some days went into quarantine.
 
     Args:
-        days: As `validation.quarantine.list_quarantine` gives them; at least one.
+        days: As `validation.quarantine.quarantine_rows` returns them; at least one.
         failure: Why the run failed because of it; None where it continues without these days.
         link: The page of the task that validated.
     """
-    names = ", ".join(found["day"] for found in days)
-    clicks = {f"clicks of {found['day']}": f"{found['clicks']:,}" for found in days}
+    names = ", ".join(one["day"] for one in days)
+    clicks = {f"clicks of {one['day']}": f"{one['clicks']:,}" for one in days}
     return Alert(
         subject=f"In quarantine: {names}{'; the run failed' if failure else ''}",
         lines=(
-            *(f"{found['day']}: {'; '.join(found['failures'])}" for found in days),
+            *(f"{one['day']}: {'; '.join(one['failures'])}" for one in days),
             _sentence(failure) if failure else "The run continues without these clicks.",
             "`sbr quarantine show DAY` shows examples. Fix the source and rerun the day, or release the day with "
             "`sbr quarantine release DAY --reason ...`.",
@@ -178,7 +178,7 @@ def late_alert(*, dag: str, run: str, state: str, queued_at: str, deadline: date
         run: The run's id.
         state: What it was doing then: `queued`, `running`, `failed`.
         queued_at: When it was queued.
-        deadline: When it had to be done.
+        deadline: When it should have been done.
         link: The run's page.
     """
     what = "failed before its deadline" if state == "failed" else f"is late and still {state}"
@@ -200,24 +200,24 @@ def _last_moved(entries: Sequence[Entry]) -> date | None:
     return None
 
 
-def _champion(promotion: Decision) -> str:
-    return f"the champion is still {promotion.champion}" if promotion.champion else "there is no champion yet"
+def _champion(decision: Decision) -> str:
+    return f"the champion is still {decision.champion}" if decision.champion else "there is no champion yet"
 
 
-def _numbers(promotion: Decision) -> dict[str, str]:
-    opponent = promotion.opponent_metrics or {}
-    found = {"day": str(promotion.day)}
+def _numbers(decision: Decision) -> dict[str, str]:
+    opponent = decision.opponent_metrics or {}
+    numbers = {"day": str(decision.day)}
     for metric in COMPARED:
-        if metric in promotion.challenger_metrics:
+        if metric in decision.challenger_metrics:
             old = f" (champion {opponent[metric]:.4f})" if metric in opponent else ""
-            found[metric_title(metric)] = f"{promotion.challenger_metrics[metric]:.4f}{old}"
-        if metric in promotion.differences:
-            by = promotion.differences[metric]
+            numbers[metric_title(metric)] = f"{decision.challenger_metrics[metric]:.4f}{old}"
+        if metric in decision.differences:
+            by = decision.differences[metric]
             interval = f"95% interval {by['lower']:+.4f} to {by['upper']:+.4f}"
-            found[f"{metric_title(metric)}, difference"] = f"{by['value']:+.4f} ({interval})"
-    if "n_events" in promotion.challenger_metrics:
-        found["test events"] = f"{int(promotion.challenger_metrics['n_events']):,}"
-    return found | {"champion": promotion.champion or "none yet", "log entry": str(promotion.number), "run": promotion.actor}
+            numbers[f"{metric_title(metric)}, difference"] = f"{by['value']:+.4f} ({interval})"
+    if "n_events" in decision.challenger_metrics:
+        numbers["test events"] = f"{int(decision.challenger_metrics['n_events']):,}"
+    return numbers | {"champion": decision.champion or "none yet", "log entry": str(decision.number), "run": decision.actor}
 
 
 def _sentence(error: BaseException | str) -> str:

@@ -30,12 +30,12 @@ class Facts:
     """What a run is compared by.
 
     Attributes:
-        promotion: Its decision.
+        decision: Its decision.
         window: None where its record is lost.
         version: None where its record is lost.
     """
 
-    promotion: Decision
+    decision: Decision
     window: Window | None
     version: ModelVersion | None
 
@@ -49,13 +49,13 @@ class Changes:
     scores: tuple[Change, ...]
 
 
-def previous_run(entries: Sequence[Entry], promotion: Decision) -> Decision | None:
+def previous_run(entries: Sequence[Entry], decision: Decision) -> Decision | None:
     """The decision that a run is compared with: the last one, before it, on the newest day that isn't after its own."""
-    until = promotion.number - 1 if promotion.number else len(entries)
+    until = decision.number - 1 if decision.number else len(entries)
     earlier = [
         entry
         for entry in entries[:until]
-        if isinstance(entry, Decision) and entry.day <= promotion.day and entry.version != promotion.version
+        if isinstance(entry, Decision) and entry.day <= decision.day and entry.version != decision.version
     ]
     return max(earlier, key=lambda entry: (entry.day, entry.number), default=None)
 
@@ -67,7 +67,7 @@ def changes_between(before: Facts, now: Facts) -> Changes:
     return Changes(
         settings=tuple(Change(name, _value(old.get(name)), _value(new.get(name))) for name in differing),
         data=tuple(_data(before, now)),
-        scores=tuple(_scores(before.promotion, now.promotion)),
+        scores=tuple(_scores(before.decision, now.decision)),
     )
 
 
@@ -128,7 +128,7 @@ def _scores(before: Decision, now: Decision) -> list[Change]:
     ]
     events = [metrics.get("n_events") for metrics in (before.challenger_metrics, now.challenger_metrics)]
     if None not in events:
-        was, is_now = (int(found) for found in events if found is not None)
+        was, is_now = (int(count) for count in events if count is not None)
         scores.append(Change("test events", f"{was:,}", f"{is_now:,}", _relative(was, is_now)))
     return scores
 

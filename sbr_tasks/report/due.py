@@ -70,7 +70,7 @@ def due_at_deadline(settings: Settings, run: Json, deadline: datetime | str, *, 
     Args:
         settings: Say whether the alert is on.
         run: As Airflow's API describes it.
-        deadline: When it had to be done.
+        deadline: When it should have been done.
         link: The run's page.
     """
     if "deadline" not in settings.alerts.on or run["run_type"] == "backfill":
@@ -105,7 +105,7 @@ def _quarantined(settings: Settings, ended: Ended) -> list[Alert]:
         return []
     store = Store.open(settings)
     new = {str(day) for day in ClickCatalog(store).validated_since(ended.began)}
-    days = [found for found in quarantine_rows(store) if found["day"] in new]
+    days = [row for row in quarantine_rows(store) if row["day"] in new]
     return [quarantine_alert(days, failure=ended.error, link=ended.link)] if days else []
 
 

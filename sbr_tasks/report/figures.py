@@ -29,9 +29,9 @@ def differences_figure(decision: Decision) -> list[Markup]:
     if any(metric not in decision.differences for metric in COMPARED):
         return []
     width, left, right, top, row_height = 480, 80, 20, 10, 30
-    found = {metric_title(metric): decision.differences[metric] for metric in COMPARED}
-    ticks = _ticks([0.0, *(one[end] for one in found.values() for end in ("lower", "upper"))], n=5)
-    bottom = top + row_height * len(found)
+    differences = {metric_title(metric): decision.differences[metric] for metric in COMPARED}
+    ticks = _ticks([0.0, *(one[end] for one in differences.values() for end in ("lower", "upper"))], n=5)
+    bottom = top + row_height * len(differences)
 
     def x_of(value: float) -> float:
         return left + (value - ticks[0]) / (ticks[-1] - ticks[0]) * (width - left - right)
@@ -39,7 +39,7 @@ def differences_figure(decision: Decision) -> list[Markup]:
     parts = [_line("rule", x_of(tick), top, x_of(tick), bottom) for tick in ticks]
     parts += [_text("axis", x_of(tick), bottom + 14, f"{tick:+g}" if tick else "0", "middle") for tick in ticks]
     parts.append(_line("zero", x_of(0), top, x_of(0), bottom))
-    for n, (title, one) in enumerate(found.items()):
+    for n, (title, one) in enumerate(differences.items()):
         y = top + row_height * (n + 0.5)
         parts += [
             _text("axis", left - 10, y + 4, title, "end"),

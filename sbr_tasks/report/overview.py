@@ -25,7 +25,7 @@ def _open(url: str, options: tuple[tuple[str, str], ...]) -> Store:
 
 
 def shared_store(settings: Settings) -> Store:
-    """The store that the settings name, opened once a process: it reads each log entry once, however often it is asked."""
+    """The store that the settings name, opened once a process: it reads each log entry once."""
     return _open(settings.store, tuple(sorted(settings.store_options.items())))
 
 
@@ -67,8 +67,8 @@ class Overview:
     @property
     def outcomes(self) -> dict[str, int]:
         """How many entries have each outcome, in the order of `words.OUTCOMES`."""
-        found = [outcome_of(entry) for entry in self.entries]
-        return {outcome: n for outcome in map(str, OUTCOMES) if (n := found.count(outcome))}
+        outcomes = [outcome_of(entry) for entry in self.entries]
+        return {outcome: n for outcome in map(str, OUTCOMES) if (n := outcomes.count(outcome))}
 
     def rows(self, outcome: str = "", text: str = "") -> list[Entry]:
         """The entries of an outcome whose version's name contains a text, newest first; empty texts leave none out."""
@@ -123,9 +123,9 @@ def overview(store: Store, today: date) -> Overview:
 
 
 def stale_in_words(store: Store, name: str) -> str | None:
-    """Days of a version's window, or of its ancestors', whose clicks are others now; empty if none are, None if not known.
+    """Days of a version's window, or of its ancestors', whose clicks were replaced since; empty if none were, None if unknown.
 
-    It reads the manifests of all ancestors, so the page asks for it apart.
+    It reads the manifests of all ancestors, so the page loads it separately.
     """
-    found = staleness(store, [name], ClickCatalog(store).days()).get(name)
-    return found.in_words() if found is not None else None
+    stale = staleness(store, [name], ClickCatalog(store).days()).get(name)
+    return stale.in_words() if stale is not None else None

@@ -21,37 +21,37 @@ class Report:
 
     Attributes:
         key: Its key in the store.
-        promotion: The decision that it shows.
+        decision: The decision that it shows.
         mlflow_version: MLflow's number of the version, whose run has the page among its files; None where MLflow can't show it.
         mlflow_url: Where MLflow's server shows the version; None where MLflow is no server.
     """
 
     key: str
-    promotion: Decision
+    decision: Decision
     mlflow_version: str | None
     mlflow_url: str | None
 
     def as_dict(self, store: Store) -> Json:
         """The report as the step and the command line return it."""
         return {
-            "day": str(self.promotion.day),
+            "day": str(self.decision.day),
             "report": store.where(self.key),
-            "model_version": self.promotion.version,
-            "outcome": self.promotion.outcome.value,
-            "log_entry": self.promotion.number,
+            "model_version": self.decision.version,
+            "outcome": self.decision.outcome.value,
+            "log_entry": self.decision.number,
             "mlflow_version": self.mlflow_version,
             "mlflow_url": self.mlflow_url,
         }
 
 
-def publish_page(store: Store, settings: Settings, day: date, promotion: Decision | None = None) -> Report:
+def publish_page(store: Store, settings: Settings, day: date, decision: Decision | None = None) -> Report:
     """Writes the page of a decision, and adds it to the version in MLflow.
 
     Args:
         store: Has the records, and takes the page.
         settings: Say where MLflow is.
         day: The day of the run.
-        promotion: The decision, or the verdict of a run that wasn't to promote (`promotion.judge`); None: the day's last one.
+        decision: The decision, or the verdict of a run that wasn't to promote (`promotion.judge`); None: the day's last one.
 
     Raises:
         RegistryError: Nothing was decided for that day.
@@ -59,36 +59,36 @@ def publish_page(store: Store, settings: Settings, day: date, promotion: Decisio
     """
     entries = PromotionLog(store).entries()
     decided = [entry for entry in entries if isinstance(entry, Decision) and entry.day == day]
-    promotion = promotion or (decided[-1] if decided else None)
-    if promotion is None:
+    decision = decision or (decided[-1] if decided else None)
+    if decision is None:
         raise RegistryError(_nothing_decided(day, ClickCatalog(store).days().get(day, DayState())))
     number, fault = None, None
     try:
         projection = MlflowProjection(store, settings)
-        number = projection.number_of(promotion.version)
+        number = projection.number_of(decision.version)
     except TrackingError as error:
         fault = error
-    if not promotion.number:
-        keep_verdict(store, promotion)
-    report = Report(promotion.page, promotion, number, version_url(settings, number) if number else None)
-    page = version_page(store, promotion.version, decision=promotion, is_written=True)
+    if not decision.number:
+        keep_verdict(store, decision)
+    report = Report(decision.page, decision, number, version_url(settings, number) if number else None)
+    page = version_page(store, decision.version, decision=decision, is_written=True)
     mlflow = MlflowLink(f"Version {number} of {settings.mlflow.model_name} in MLflow", report.mlflow_url) if number else None
     store.replace(report.key, version_html(page, settings, mlflow=mlflow).encode())
     where = store.where(report.key)
     if fault:
         raise TrackingError(f"The page was written to {where}, but adding it to MLflow failed: {fault}") from fault
-    projection.show_page(promotion)
+    projection.show_page(decision)
     return report
 
 
 def _nothing_decided(day: date, state: DayState) -> str:
-    """That there is nothing to report, and what is known of the day."""
-    known = ""
+    """That there is nothing to report, and why, as far as the day's clicks tell."""
+    reason = ""
     if state.quarantined:
-        known = f" Its clicks are in quarantine (`sbr quarantine show {day}`): {'; '.join(state.failures)}."
+        reason = f" Its clicks are in quarantine (`sbr quarantine show {day}`): {'; '.join(state.failures)}."
     elif state.empty:
-        known = " The source had no clicks on that day."
+        reason = " The source had no clicks on that day."
     return (
-        f"There is no decision for {day} yet, so there is nothing to report.{known.replace('..', '.')} "
+        f"There is no decision for {day} yet, so there is nothing to report.{reason.replace('..', '.')} "
         f"Run `sbr retrain --day {day}`."
     )

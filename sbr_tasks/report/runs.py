@@ -38,7 +38,7 @@ _OTHER_COLUMNS_WIDTH = 154
 
 @dataclass(frozen=True)
 class RunRow:
-    """One day; what a run hasn't got to yet is None.
+    """One day; None where the run hasn't reached that step yet.
 
     Attributes:
         day: The day of the run.
@@ -84,7 +84,7 @@ def run_rows(store: Store, days: Sequence[date] | None = None) -> list[RunRow]:
 
     Args:
         store: Has the records.
-        days: The days to show; None shows every day that a decision was made on.
+        days: The days to show; None: every day with a decision.
     """
     entries = PromotionLog(store).entries()
     decisions = {entry.day: entry for entry in entries if isinstance(entry, Decision)}
@@ -122,29 +122,29 @@ def run_table(rows: Sequence[RunRow]) -> str:
     return "\n".join([table, *costs[-1:]])
 
 
-def _row(store: Store, day: date, state: DayState, promotion: Decision | None, retired: Set[str]) -> RunRow:
+def _row(store: Store, day: date, state: DayState, decision: Decision | None, retired: Set[str]) -> RunRow:
     revision = state.incoming or state.accepted
-    found = RunRow(day=str(day), clicks=revision.rows if revision else None, validation=_validation(state))
-    if promotion is None:
-        return found
-    challenger, opponent = promotion.challenger_metrics, promotion.opponent_metrics or {}
-    window = window_of(store, day, promotion.window)
+    row = RunRow(day=str(day), clicks=revision.rows if revision else None, validation=_validation(state))
+    if decision is None:
+        return row
+    challenger, opponent = decision.challenger_metrics, decision.opponent_metrics or {}
+    window = window_of(store, day, decision.window)
     return RunRow(
-        day=found.day,
-        clicks=found.clicks,
-        validation=found.validation,
+        day=row.day,
+        clicks=row.clicks,
+        validation=row.validation,
         window_clicks=window.part_clicks if window else None,
         cleansing=describe_cleansing(window) if window else None,
-        challenger=promotion.version,
+        challenger=decision.version,
         recall_at_20=challenger.get("recall_at_20"),
         champion_recall_at_20=opponent.get("recall_at_20"),
         mrr_at_20=challenger.get("mrr_at_20"),
         champion_mrr_at_20=opponent.get("mrr_at_20"),
         known_targets=challenger.get(KNOWN_TARGETS),
         champion_known_targets=opponent.get(KNOWN_TARGETS),
-        decision=promotion.outcome.value,
-        is_retired=promotion.version in retired,
-        reason=" ".join(promotion.reasons),
+        decision=decision.outcome.value,
+        is_retired=decision.version in retired,
+        reason=" ".join(decision.reasons),
     )
 
 

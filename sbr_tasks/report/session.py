@@ -10,7 +10,7 @@ from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.recommend import Recommendation, recommend_items
 from sbr_tasks.store import Store
 
-MOST_ITEMS = 200
+MAX_ITEMS = 200
 _SEPARATORS = re.compile(r"[\s,;]+")
 
 
@@ -47,11 +47,11 @@ def parse_session(text: str) -> list[str]:
     """The item ids of a session, from free text.
 
     Raises:
-        RegistryError: There is none, or more than `MOST_ITEMS`.
+        RegistryError: There is none, or more than `MAX_ITEMS`.
     """
     session = [item for item in _SEPARATORS.split(text) if item]
-    if not 0 < len(session) <= MOST_ITEMS:
-        raise RegistryError(f"Expected the items of a session, from 1 to {MOST_ITEMS} ids such as 1,2,3; found {len(session)}.")
+    if not 0 < len(session) <= MAX_ITEMS:
+        raise RegistryError(f"Expected the items of a session, from 1 to {MAX_ITEMS} ids such as 1,2,3; found {len(session)}.")
     return session
 
 

@@ -102,14 +102,14 @@ class VersionPage:
             return []
         columns = (("challenger", self.decision.version), ("champion", self.decision.opponent or ""))
         scored = {who: self.decision.by_length[name] for who, name in columns if name in self.decision.by_length}
-        rows = [(length, [(who, found[length]) for who, found in scored.items() if length in found]) for length in LENGTHS]
-        return [(length, found) for length, found in rows if found]
+        rows = [(length, [(who, scores[length]) for who, scores in scored.items() if length in scores]) for length in LENGTHS]
+        return [(length, scores) for length, scores in rows if scores]
 
     @property
     def warnings(self) -> dict[date, tuple[str, ...]]:
         """What validation found odd about the clicks of the window, by day."""
-        found = {day: self._state_of(day).warnings_of(rev) for day, rev in sorted(self.revisions.items())}
-        return {day: warnings for day, warnings in found.items() if warnings}
+        by_day = {day: self._state_of(day).warnings_of(rev) for day, rev in sorted(self.revisions.items())}
+        return {day: warnings for day, warnings in by_day.items() if warnings}
 
     @property
     def data_docs(self) -> dict[date, str]:

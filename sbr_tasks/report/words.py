@@ -59,13 +59,13 @@ OUTCOMES = {
 }
 
 
-def headline(promotion: Decision) -> str:
+def headline(decision: Decision) -> str:
     """What became of the challenger, in one sentence."""
-    is_newer = promotion.champion is not None and promotion.champion[:10] > str(promotion.day)
-    return OUTCOMES[promotion.outcome].headline.format(
-        version=promotion.version,
-        before=promotion.before or "none",
-        opponent=promotion.opponent or "none",
+    is_newer = decision.champion is not None and decision.champion[:10] > str(decision.day)
+    return OUTCOMES[decision.outcome].headline.format(
+        version=decision.version,
+        before=decision.before or "none",
+        opponent=decision.opponent or "none",
         why_it_stays="from a newer day" if is_newer else "pinned",
     )
 

@@ -55,27 +55,27 @@ class Checked:
 def verify_store(store: Store) -> Checked:
     """Verifies each file that a record names: that it is there, its size and its hash. One file is in memory at a time.
 
-    A fault is looked at once more with records read anew, so that work going on beside the check is none.
+    Faults are checked once more with the records read again, so that concurrent work isn't reported as one.
 
     Raises:
         StoreError: The store can't be listed.
     """
-    found = take_inventory(store)
-    faults = [*found.faults, *_verify(store, found, found.named.values())]
+    inventory = take_inventory(store)
+    faults = [*inventory.faults, *_verify(store, inventory, inventory.named.values())]
     if faults:
         suspects = {fault.key for fault in faults}
-        found = take_inventory(store)
-        again = [named for key, named in found.named.items() if key in suspects]
-        faults = [*found.faults, *_verify(store, found, again)]
+        inventory = take_inventory(store)
+        again = [named for key, named in inventory.named.items() if key in suspects]
+        faults = [*inventory.faults, *_verify(store, inventory, again)]
     faults = sorted({fault.key: fault for fault in faults}.values(), key=lambda fault: fault.key)
     bad = {fault.key for fault in faults}
-    good = [stat for key, stat in found.stats.items() if key in found.named and key not in bad]
+    good = [stat for key, stat in inventory.stats.items() if key in inventory.named and key not in bad]
     files, sizes = dict.fromkeys(kinds.AREAS, 0), dict.fromkeys(kinds.AREAS, 0)
     for stat in good:
         area = stat.key.split("/", 1)[0]
         files[area] += 1
         sizes[area] += stat.size
-    return Checked(files, sizes, tuple(faults), tuple(found.orphans()))
+    return Checked(files, sizes, tuple(faults), tuple(inventory.orphans()))
 
 
 def check_table(checked: Checked) -> str:
@@ -97,14 +97,14 @@ def check_table(checked: Checked) -> str:
     return "\n".join(lines)
 
 
-def _verify(store: Store, found: Inventory, named: Iterable[Named]) -> list[Fault]:
+def _verify(store: Store, inventory: Inventory, named: Iterable[Named]) -> list[Fault]:
     files = list(named)
-    known_bad = {fault.key for fault in found.faults}
-    total = sum(found.stats[one.key].size for one in files if one.key in found.stats)
+    known_bad = {fault.key for fault in inventory.faults}
+    total = sum(inventory.stats[one.key].size for one in files if one.key in inventory.stats)
     faults = []
     with Progress("Checking the store", total, "B", logger) as progress:
         for one in files:
-            stat = found.stats.get(one.key) or store.stat(one.key)
+            stat = inventory.stats.get(one.key) or store.stat(one.key)
             if one.key not in known_bad and (fault := _fault(store, one, stat)):
                 logger.warning("%s: %s. %s", fault.kind, store.where(fault.key), fault.why)
                 faults.append(fault)
@@ -119,12 +119,12 @@ def _fault(store: Store, named: Named, stat: Stat | None) -> Fault | None:
         why = f"Its record says {named.size:,} bytes, found {stat.size:,}."
         return fault_of("damaged", named.key, why, named.record)
     try:
-        found = _content_fault(store, named)
+        fault = _content_fault(store, named)
     except DamagedError:
         return fault_of("missing", named.key, "It isn't there.", named.record)
     except StoreError as error:
-        found = str(error)
-    return fault_of("damaged", named.key, found, named.record) if found else None
+        fault = str(error)
+    return fault_of("damaged", named.key, fault, named.record) if fault else None
 
 
 def _content_fault(store: Store, named: Named) -> str | None:
@@ -136,15 +136,15 @@ def _content_fault(store: Store, named: Named) -> str | None:
 
 
 def content_fault(named: Named, data: bytes) -> str | None:
-    """What is wrong with a file's content, as `check_store` says it; None if nothing is."""
+    """What is wrong with a file's content, as `verify_store` reports it; None if nothing is."""
     if named.sha256 is not None:
         return _hash_fault(named.sha256, hashlib.sha256(data).hexdigest())
     look = _look_of(named)
     return look(data) if look else None
 
 
-def _hash_fault(expected: str, found: str) -> str | None:
-    return None if found.startswith(expected) else f"Its record says SHA-256 {expected[:12]}..., found {found[:12]}..."
+def _hash_fault(expected: str, actual: str) -> str | None:
+    return None if actual.startswith(expected) else f"Its record says SHA-256 {expected[:12]}..., found {actual[:12]}..."
 
 
 def _look_of(named: Named) -> Callable[[bytes], str | None] | None:
@@ -165,7 +165,7 @@ def _table_fault(data: bytes) -> str | None:
 
 
 def _checkpoint_fault(data: bytes) -> str | None:
-    return None if is_whole(data) else "Its content doesn't have the hash that it begins with."
+    return None if is_whole(data) else "Its content doesn't match the hash at its start."
 
 
 _LOOKS: dict[str, Callable[[bytes], str | None]] = {
@@ -173,4 +173,4 @@ _LOOKS: dict[str, Callable[[bytes], str | None]] = {
     "recommendations": _table_fault,
     "checkpoints": _checkpoint_fault,
 }
-"""How files without a hash in a record are looked at."""
+"""How files without a hash in a record are checked."""

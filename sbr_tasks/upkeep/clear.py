@@ -1,14 +1,14 @@
 """Removing what nothing needs: first the record, then the files.
 
-Work may go on beside it. What a run at work reads or writes is safe for these reasons:
+Runs may continue meanwhile. What they read or write is safe for these reasons:
 
 - A revision of clicks is committed as removed before its files go. The commit is made of the log as it is (if another commit
-  comes first, it is made anew), so a revision that a run has just made current is never removed. A run that reads the log
+  comes first, it is rebuilt), so a revision that a run has just made current is never removed. A run that reads the log
   afterwards ingests the day again; one that had read it before finds the file missing and says so.
 - The record of a window or version goes before its files, so a run finds it whole, or builds it again.
-- Nothing goes that was written within the grace period, which is longer than a run takes from writing a file to naming it. Each
-  file is looked at once more just before it is deleted, and stays if it was written again since it was listed.
-- Killed at any point, what is left is named by no record: the next clearing removes it.
+- Files written within the grace period stay; it is longer than a run takes from writing a file to naming it. Each file is
+  checked once more just before it is deleted, and stays if it was rewritten since it was listed.
+- If a clearing is killed, no record names the files that are left: the next clearing removes them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from sbr_tasks.window.record import Window
 logger = logging.getLogger(__name__)
 
 _MAX_LOST = 0.5
-"""The share of the accepted days that a clearing removes without asking: more is probably a mistake."""
+"""The share of the accepted days that a clearing removes without confirmation: more is probably a mistake."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Cleared:
     """What a clearing removed, or would remove.
 
     Attributes:
-        newest: The newest decided day, from which is counted; None while there is none.
+        newest: The newest decided day, from which days are counted; None while there is none.
         first_run: The oldest day whose run is retained; None while there is no day.
-        files: What goes, by key: what it is, and its bytes.
-        days: Days of which clicks go.
+        files: Removed files, by key: what each is, and its bytes.
+        days: Days whose clicks are removed.
         n_accepted: Accepted days before the clearing.
-        lost: Those of them whose accepted clicks go.
-        young: Orphans that are too young to go.
-        before: What was written later stays, whatever it is.
+        lost: Those of them whose accepted clicks are removed.
+        young: Orphans that are too recent to be removed.
+        before: Files written later stay, whatever they are.
         is_dry: Nothing was removed.
     """
 
@@ -102,8 +102,8 @@ def remove_unneeded(
     Args:
         store: What to clear.
         settings: `window.days` and `upkeep.grace_hours` count.
-        keep_days: Runs of the newest decided day and of so many days before it are retained.
-        now: From which the grace period counts back.
+        keep_days: Runs of the newest decided day and of this many days before it are retained.
+        now: The end of the grace period.
         dry_run: Only say what would go.
         is_confirmed: A person agrees to the removal of more than half of the accepted days.
 
@@ -112,20 +112,20 @@ def remove_unneeded(
         DamagedError: A record can't be read, so that nobody knows what it needs; nothing was removed.
         StoreError: The store is out of reach; what was removed until then stays removed, and the next clearing continues.
     """
-    found = take_inventory(store)
-    if found.faults:
+    inventory = take_inventory(store)
+    if inventory.faults:
         raise DamagedError(
-            f"{len(found.faults)} records of the store can't be read, such as {found.faults[0].key}, so what they need isn't "
-            "known. Nothing was removed. `sbr store check` names them all and says what to do."
+            f"{len(inventory.faults)} records of the store can't be read, such as {inventory.faults[0].key}, so what they need "
+            "isn't known. Nothing was removed. `sbr store check` names them all and says what to do."
         )
     before = now - timedelta(hours=settings.upkeep.grace_hours)
-    plan = make_plan(found, keep_days=keep_days, window_days=settings.window.days, before=before)
-    accepted, lost = accepted_days(found.commits, plan.days)
+    plan = make_plan(inventory, keep_days=keep_days, window_days=settings.window.days, before=before)
+    accepted, lost = accepted_days(inventory.commits, plan.days)
     if not dry_run:
 
         def build(entries: Sequence[Commit]) -> Mapping[date, Removed]:
             nonlocal accepted, lost
-            plan.days = plan_days(entries, found, plan)
+            plan.days = plan_days(entries, inventory, plan)
             accepted, lost = accepted_days(entries, plan.days)
             if _needs_confirmation(len(accepted), len(lost)) and not is_confirmed:
                 raise DayError(
@@ -137,9 +137,9 @@ def remove_unneeded(
             return plan.days
 
         ClickCatalog(store).commit_removal(build, why=f"sbr store gc --keep-days {keep_days}", at=_second(now))
-        add_days(plan, found)
+        add_days(plan, inventory)
         for day, name in plan.windows:
-            _keep_record(store, kinds.REMOVED_WINDOW.key(day=day, window=name), found.windows[day, name])
+            _keep_record(store, kinds.REMOVED_WINDOW.key(day=day, window=name), inventory.windows[day, name])
         _delete(store, plan)
     return Cleared(
         newest=plan.kept.newest,
@@ -191,17 +191,17 @@ def remove_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str
 
 
 def cleared_table(cleared: Cleared) -> str:
-    """What a clearing did, for people; the same for a dry run but for its last line."""
-    rows = [[what, found["files"], found["bytes"]] for what, found in cleared.by_what().items()]
+    """What a clearing did, for people; a dry run differs in the last line."""
+    rows = [[what, sums["files"], sums["bytes"]] for what, sums in cleared.by_what().items()]
     total = ["all", len(cleared.files), sum(size for _, size in cleared.files.values())]
     lines = [tabulate([*rows, total], headers=["", "files", "bytes"], intfmt=",")]
     if cleared.newest:
         lines.append(f"Runs of {cleared.first_run} to {cleared.newest} are retained.")
     if cleared.young:
-        lines.append(f"{len(cleared.young)} orphans are too young to go (upkeep.grace_hours).")
+        lines.append(f"{len(cleared.young)} orphans are too recent to be removed (upkeep.grace_hours).")
     lines.append(f"Whatever was written after {_second(cleared.before)} stays (upkeep.grace_hours).")
     if cleared.is_dry and _needs_confirmation(cleared.n_accepted, len(cleared.lost)):
-        lines.append(f"{len(cleared.lost)} of {cleared.n_accepted} accepted days would go: without --yes this is refused.")
+        lines.append(f"{len(cleared.lost)} of {cleared.n_accepted} accepted days would be removed, which needs --yes.")
     lines.append("Dry run: nothing was removed." if cleared.is_dry else "Removed.")
     return "\n".join(lines)
 
@@ -220,12 +220,12 @@ def _delete(store: Store, plan: Plan) -> None:
         for key in order:
             what, listed = plan.files[key]
             is_half = store.is_half_written(key)
-            found = None if is_half else store.stat(key)
+            stat = None if is_half else store.stat(key)
             if is_half:
                 store.delete_half_written(key)
-            elif found is None:
+            elif stat is None:
                 logger.info("%s is gone already.", store.where(key))
-            elif found.modified > listed.modified:
+            elif stat.modified > listed.modified:
                 logger.warning("%s was written again meanwhile, so it stays.", store.where(key))
                 del plan.files[key]
             else:

@@ -1,16 +1,16 @@
 """Copying a store to another place, with its history: every file that a record names, and nothing else.
 
-What makes a copy safe to stop, to repeat and to run beside work:
+Why a copy may be stopped, repeated, and run beside other work:
 
 - Each file is compared with its record on the way. Files go before the records that name them, and the logs go last, in order.
-- Until all is there and was verified once more, a mark lies beside the logs of a new copy, with which nobody can read them: a
+- Until everything is there and verified once more, a mark beside the logs of a new copy keeps anybody from reading them: a
   copy that was stopped never passes for a whole store, nor for an older state of it.
-- A copy that is whole is brought up to date without a mark: whatever it is stopped at, its logs name only what is there. Only
-  if an entry that it lacks names what was removed since does the mark lie there meanwhile.
-- Where something comes or goes in the source meanwhile, its records are read again: a file that `sbr store gc` removed is
-  missing only if one still names it.
-- The logs of the target must be a beginning of those of the source. So another store's content, or a copy that went on by
-  itself, is never written over.
+- A complete copy is updated without a mark: wherever it stops, its logs name only what is there. Only if an entry that it
+  lacks names files that were removed since, the mark is there during the update.
+- If the source changes during the copy, its records are read again: a file that `sbr store gc` removed is missing only if a
+  record still names it.
+- The logs of the target must be a beginning of those of the source. So another store's content, or a copy that was
+  used on its own, is never overwritten.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from sbr_tasks.upkeep.inventory import Fault, Inventory, Named, fault_of, take_i
 logger = logging.getLogger(__name__)
 
 _AT_ONCE = 4
-"""Files under way at once; each is held in memory."""
+"""Files copied at once; each is held in memory."""
 _LOGS = (kinds.COMMIT.folder(), kinds.ENTRY.folder())
 _FIRST_LOG = 4
 """The stage of the first log, after those of files, graphs, manifests and other records."""
 _MARKS = tuple(f"{log}/{INCOMPLETE}" for log in _LOGS)
 _LOOKS = 10
-"""How often the source is looked at because it changes under way, before the copy is given up."""
+"""How often a changing source is listed before the copy fails."""
 _LEFT_OUT = f"{kinds.CHECKPOINT.area}/"
-"""Work in progress; without it a training starts afresh."""
+"""Work in progress; without it a training starts from scratch."""
 _LOADED_WHEN_THERE = "/saved_model.pb"
 """TF Serving loads a folder as soon as it holds this file, so it comes after the others and before the record of the copy."""
 _MANIFESTS = ("windows/", "profiles/", "models/")
-"""Where records lie that others refer to: a version is of a window, and is what is scored, served and recommended from."""
+"""Where the records are that others refer to: a version is of a window, and is what is scored, served and recommended from."""
 
 
 class _GoneError(Exception):
@@ -89,12 +89,12 @@ def copy_objects(source: Store, target: Store) -> Copied:
 
     Raises:
         DamagedError: A file of the source, or what was written, isn't what its record says.
-        StoreError: The target holds something else, the source holds nothing or doesn't come to rest, or one of them is out of
+        StoreError: The target holds something else, the source is empty or keeps changing, or one of them is out of
             reach.
     """
     _require_apart(source, target)
-    found = _whole(source)
-    if not found.commits:
+    inventory = _whole(source)
+    if not inventory.commits:
         raise StoreError(
             f"Expected a store with clicks, found no commit in {source.where(kinds.COMMIT.folder())}: there is nothing to copy."
         )
@@ -102,16 +102,18 @@ def copy_objects(source: Store, target: Store) -> Copied:
         _mark(source, target)
     done: dict[str, int | None] = {}
     n_gone = 0
-    while todo := [named for named in found.named.values() if named.key not in done and not named.key.startswith(_LEFT_OUT)]:
+    while todo := [
+        named for named in inventory.named.values() if named.key not in done and not named.key.startswith(_LEFT_OUT)
+    ]:
         try:
-            _copy(source, target, todo, found, done)
+            _copy(source, target, todo, inventory, done)
         except _GoneError as error:
             n_gone += 1
             if n_gone == _LOOKS:
                 raise _restless(source, error.key) from error
-            logger.info("%s went during the copy; looking again at what the source holds.", source.where(error.key))
-        found = _whole(source)
-    _verify(source, target, found)
+            logger.info("%s was removed during the copy; listing the source again.", source.where(error.key))
+        inventory = _whole(source)
+    _verify(source, target, inventory)
     for mark in _MARKS:
         target.delete(mark)
     sizes = [size for size in done.values() if size is not None]
@@ -121,18 +123,18 @@ def copy_objects(source: Store, target: Store) -> Copied:
         files=len(sizes),
         bytes=sum(sizes),
         present=len(done) - len(sizes),
-        log_entries=len(found.promotions),
-        champion=fold(found.promotions).champion,
+        log_entries=len(inventory.entries),
+        champion=fold(inventory.entries).champion,
     )
 
 
 def copied_table(copied: Copied) -> str:
     """What a copy did, for people."""
-    there = f" {copied.present:,} were there already." if copied.present else ""
+    unchanged = f" {copied.present:,} were there already." if copied.present else ""
     return (
-        f"{copied.files:,} files ({copied.bytes:,} bytes) copied from {copied.source} to {copied.target}.{there}\n"
+        f"{copied.files:,} files ({copied.bytes:,} bytes) copied from {copied.source} to {copied.target}.{unchanged}\n"
         f"The copy is whole: {copied.log_entries} log entries, champion {copied.champion or 'none'}.\n"
-        "To work there, set `store` to it, then run `sbr repair`, which makes MLflow from it."
+        "To work there, set `store` to it, then run `sbr repair`, which rebuilds MLflow from it."
     )
 
 
@@ -143,21 +145,21 @@ def _require_apart(source: Store, target: Store) -> None:
 
 
 def _whole(source: Store) -> Inventory:
-    """What lies in a store of which every record can be read and everything that is named was listed.
+    """The inventory of a store in which every record can be read and everything that is named was listed.
 
-    Work beside it may name or remove something between two listings; what is at fault in two looks one after the other is.
+    Concurrent work may name or remove something between two listings, so only faults in two consecutive ones count.
 
     Raises:
         DamagedError: A record can't be read, or a file is missing.
-        StoreError: Something else is at fault in every look.
+        StoreError: Each listing has another fault.
     """
     suspects = set[str]()
     for _ in range(_LOOKS):
-        found = take_inventory(source)
-        lost = (one for key, one in found.named.items() if key not in found.stats)
-        faults = [*found.faults, *(fault_of("missing", one.key, "It isn't there.", one.record) for one in lost)]
+        inventory = take_inventory(source)
+        lost = (one for key, one in inventory.named.items() if key not in inventory.stats)
+        faults = [*inventory.faults, *(fault_of("missing", one.key, "It isn't there.", one.record) for one in lost)]
         if not faults:
-            return found
+            return inventory
         for fault in faults:
             if fault.key in suspects:
                 raise _damaged(source, fault)
@@ -167,7 +169,7 @@ def _whole(source: Store) -> Inventory:
 
 def _restless(source: Store, key: str) -> StoreError:
     return StoreError(
-        f"{source.url} was looked at {_LOOKS} times, and each time something had come or gone meanwhile, {key} the last. "
+        f"{source.url} was listed {_LOOKS} times, and it changed each time, the last time {key}. "
         "Run the same command again once `sbr store gc` has ended there."
     )
 
@@ -202,13 +204,13 @@ def _require_beginning(source: Store, target: Store, log: str) -> int:
         if ours.get(key) != entry:
             raise StoreError(
                 f"{target.where(key)} is not what {source.where(key)} is, so {target.url} holds another store, or a copy that "
-                "went on by itself. Copy to an empty place."
+                "was used on its own. Copy to an empty place."
             )
     return len(theirs)
 
 
 def _entries(store: Store, log: str, wanted: Iterable[str] | None = None) -> dict[str, bytes]:
-    """The entries of a log as they lie there, by key, in order: all, or those `wanted` that are there."""
+    """The entries of a log as stored, by key, in order: all, or those `wanted` that are there."""
     keys = [key for key in store.keys(log) if key not in _MARKS]
     keys = keys if wanted is None else sorted({*keys} & {*wanted})
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -216,7 +218,7 @@ def _entries(store: Store, log: str, wanted: Iterable[str] | None = None) -> dic
 
 
 def _identity(store: Store) -> str:
-    """What tells a store from any other: the hash of its first commit."""
+    """What distinguishes a store from any other: the hash of its first commit."""
     return hashlib.sha256(store.get(kinds.COMMIT.key(number=1))).hexdigest()
 
 
@@ -225,28 +227,28 @@ def _mark(source: Store, target: Store) -> None:
         target.replace(mark, to_json({"store": _identity(source), "from": source.url}))
 
 
-def _copy(source: Store, target: Store, todo: Sequence[Named], found: Inventory, done: dict[str, int | None]) -> None:
-    """Copies some files, those first that others name.
+def _copy(source: Store, target: Store, todo: Sequence[Named], inventory: Inventory, done: dict[str, int | None]) -> None:
+    """Copies some files; files go before those that name them.
 
     Args:
-        source: Where they lie.
+        source: Where they are.
         target: Where they go.
         todo: The files.
-        found: What lies in the source.
+        inventory: The inventory of the source.
         done: Takes the bytes written of each file, None where it was there already, up to one that is gone too.
 
     Raises:
         _GoneError: A file isn't there any more; nothing that comes after it was written.
     """
-    there = {key: stat for area in kinds.AREAS for key, stat in target.stats(area).items()}
-    listed = found.stats
-    if not there.keys() & {*_MARKS} and not _can_stop_at_any_entry(found, there):
+    present = {key: stat for area in kinds.AREAS for key, stat in target.stats(area).items()}
+    listed = inventory.stats
+    if not present.keys() & {*_MARKS} and not _can_stop_at_any_entry(inventory, present):
         _mark(source, target)
 
     def transfer(named: Named) -> int | None:
-        stat, own = there.get(named.key), listed.get(named.key)
+        stat, own = present.get(named.key), listed.get(named.key)
         if stat and own and named.sha256 and stat.size == own.size:
-            return None  # the hash is in its name or in a record that stands; the whole copy is verified in the end
+            return None  # the hash is in its name or in a record that is current; the whole copy is verified in the end
         data = _read(source, named)
         if stat and target.get(named.key) == data:
             return None
@@ -267,19 +269,19 @@ def _copy(source: Store, target: Store, todo: Sequence[Named], found: Inventory,
                 progress.advance(own.size if own else 0)
 
 
-def _can_stop_at_any_entry(found: Inventory, there: dict[str, Stat]) -> bool:
-    """Whether all that the entries which aren't there yet name lies here or there, whichever of them is the last one.
+def _can_stop_at_any_entry(inventory: Inventory, present: dict[str, Stat]) -> bool:
+    """Whether all that the entries which aren't there yet name is here or there, whichever of them is the last one.
 
     A later entry of the same log may have removed clicks again, or made another version champion, so that a serving copy went.
     """
-    new = (commit for commit in found.commits if kinds.COMMIT.key(number=commit.number) not in there)
+    new = (commit for commit in inventory.commits if kinds.COMMIT.key(number=commit.number) not in present)
     needed = {key for commit in new for key in named_files(commit)}
-    for entry in found.promotions:
-        if kinds.ENTRY.key(number=entry.number) in there:
+    for entry in inventory.entries:
+        if kinds.ENTRY.key(number=entry.number) in present:
             continue
-        if champion := fold(found.promotions[: entry.number]).champion_entry:
+        if champion := fold(inventory.entries[: entry.number]).champion_entry:
             needed.add(kinds.SERVED.key(number=champion))
-    return needed <= found.named.keys() | there.keys()
+    return needed <= inventory.named.keys() | present.keys()
 
 
 def _in_order(todo: Sequence[Named]) -> list[tuple[list[Named], int]]:
@@ -303,7 +305,7 @@ def _stage(named: Named) -> int:
 
 
 def _map(work: Callable[[Named], None], some: Sequence[Named], at_once: int) -> Iterable[Named]:
-    """Yields each file once the work on it is done; one at a time, none is begun after one that failed."""
+    """Yields each file once the work on it is done; one at a time, none is started after a failure."""
     if at_once == 1:
         for named in some:
             work(named)
@@ -336,7 +338,7 @@ def _extend(target: Store, key: str, entry: bytes) -> None:
             raise StoreError(f"{target.where(key)} was written by somebody else; nobody may work there yet.") from None
 
 
-def _verify(source: Store, target: Store, found: Inventory) -> None:
+def _verify(source: Store, target: Store, inventory: Inventory) -> None:
     """Checks what was written as `sbr store check` does, and that both logs say the same."""
     faults = [fault for fault in verify_store(target).faults if fault.key not in _MARKS]
     if faults:
@@ -346,6 +348,6 @@ def _verify(source: Store, target: Store, found: Inventory) -> None:
         )
     for log in _LOGS:
         copied = _entries(target, log)
-        expected = [key for key in found.named if key.startswith(f"{log}/")]
+        expected = [key for key in inventory.named if key.startswith(f"{log}/")]
         if copied.keys() != set(expected) or copied != _entries(source, log, expected):
             raise StoreError(f"{target.where(log)} isn't what {source.where(log)} is. Run the same command again.")

@@ -42,14 +42,14 @@ class Kept:
 
 @dataclass
 class Plan:
-    """What goes.
+    """What is removed.
 
     Attributes:
-        kept: What it was measured by.
+        kept: The limits that it follows from.
         days: Revisions and files of clicks, by day, as they are committed.
         windows: Windows that a log entry names, by day and fingerprint: their records stay as `removed.json`.
         files: Everything that is deleted, by key: what it is (`clicks`, `windows`, ..., `orphans`), and what was listed of it.
-        young: Orphans that are too young to go.
+        young: Orphans that are too recent to be removed.
     """
 
     kept: Kept
@@ -59,28 +59,28 @@ class Plan:
     young: list[Stat] = field(default_factory=list)
 
 
-def make_plan(found: Inventory, *, keep_days: int, window_days: int, before: datetime) -> Plan:
+def make_plan(inventory: Inventory, *, keep_days: int, window_days: int, before: datetime) -> Plan:
     """What a clearing of the store removes.
 
     Args:
-        found: The store; its records can all be read.
+        inventory: The store; its records can all be read.
         keep_days: Days before the newest decided one whose runs are retained.
         window_days: Length of a window.
-        before: Only what was last written before this moment goes.
+        before: Only files last written before this moment are removed.
     """
-    newest = max((entry.day for entry in found.promotions if isinstance(entry, Decision)), default=None)
+    newest = max((entry.day for entry in inventory.entries if isinstance(entry, Decision)), default=None)
     first_run = newest - timedelta(days=keep_days) if newest else date.min
     first_day = first_run - timedelta(days=window_days - 1) if newest else date.min
     plan = Plan(Kept(newest, first_run, first_day, before), {})
-    _add_windows(plan, found)
-    plan.days = plan_days(found.commits, found, plan)
-    add_days(plan, found)
-    _add_versions(plan, found)
-    _add_evaluations(plan, found)
-    _add_serving(plan, found)
-    _add_recommendations(plan, found)
-    _add(plan, found, "checkpoints", (key for key in found.stats if kinds.CHECKPOINT.parse(key)))
-    for stat in found.orphans():
+    _add_windows(plan, inventory)
+    plan.days = plan_days(inventory.commits, inventory, plan)
+    add_days(plan, inventory)
+    _add_versions(plan, inventory)
+    _add_evaluations(plan, inventory)
+    _add_serving(plan, inventory)
+    _add_recommendations(plan, inventory)
+    _add(plan, inventory, "checkpoints", (key for key in inventory.stats if kinds.CHECKPOINT.parse(key)))
+    for stat in inventory.orphans():
         if stat.key.split("/", 1)[0] not in _LOGS and stat.key not in plan.files:
             if stat.modified < before:
                 plan.files[stat.key] = ("orphans", stat)
@@ -89,16 +89,16 @@ def make_plan(found: Inventory, *, keep_days: int, window_days: int, before: dat
     return plan
 
 
-def plan_days(commits: Sequence[Commit], found: Inventory, plan: Plan) -> dict[date, Removed]:
+def plan_days(commits: Sequence[Commit], inventory: Inventory, plan: Plan) -> dict[date, Removed]:
     """Revisions and files of clicks that no retained run needs, given some commits.
 
-    A revision stays if it is its day's last word or a window that stays was built of it, and the day is in the window of a
-    retained run. The imported file of a revision that was decided on goes: the decision has a copy.
+    A revision stays if the day is in the window of a retained run and it is the day's newest, or if a remaining window was
+    built from it. The imported file of a decided revision is removed: the decision has a copy.
     """
     states = fold_days(commits)
     used = {
         (used_day, rev)
-        for (day, name), window in found.windows.items()
+        for (day, name), window in inventory.windows.items()
         if kinds.WINDOW.key(day=day, window=name) not in plan.files
         for used_day, rev in window.inputs.revisions.items()
     }
@@ -110,7 +110,7 @@ def plan_days(commits: Sequence[Commit], found: Inventory, plan: Plan) -> dict[d
             is_needed = (day >= plan.kept.first_day and rev in last) or (day, rev) in used
             superseded = roles["incoming"] - roles["decided"] if rev in state.decided else set()
             wanted = superseded if is_needed else roles["incoming"] | roles["decided"]
-            if wanted and all(key not in found.stats or found.stats[key].modified < plan.kept.before for key in wanted):
+            if wanted and all(key not in inventory.stats or inventory.stats[key].modified < plan.kept.before for key in wanted):
                 files |= wanted
                 gone |= set() if is_needed else {rev}
         if files or gone:
@@ -119,23 +119,23 @@ def plan_days(commits: Sequence[Commit], found: Inventory, plan: Plan) -> dict[d
 
 
 def accepted_days(commits: Sequence[Commit], removed: Mapping[date, Removed]) -> tuple[list[date], list[date]]:
-    """All accepted days, given some commits, and those of them whose accepted clicks a removal takes away."""
+    """All accepted days, given some commits, and those of them whose accepted clicks a removal deletes."""
     accepted = {day: state.accepted.rev for day, state in fold_days(commits).items() if state.accepted}
     return list(accepted), [day for day, rev in accepted.items() if day in removed and rev in removed[day].revisions]
 
 
 def revision_files(commits: Sequence[Commit]) -> dict[date, dict[str, dict[str, set[str]]]]:
     """Keys of files by day, revision, and whether they were `incoming` or `decided`; without what was removed."""
-    found: dict[date, dict[str, dict[str, set[str]]]] = {}
+    files: dict[date, dict[str, dict[str, set[str]]]] = {}
     for commit in commits:
         if isinstance(commit, Removal):
             for day, removed in commit.days.items():
-                for roles in found.get(day, {}).values():
+                for roles in files.get(day, {}).values():
                     for keys in roles.values():
                         keys.difference_update(removed.files)
         for day, rev, role, keys in _files_of(commit):
-            found.setdefault(day, {}).setdefault(rev, {"incoming": set(), "decided": set()})[role].update(keys)
-    return found
+            files.setdefault(day, {}).setdefault(rev, {"incoming": set(), "decided": set()})[role].update(keys)
+    return files
 
 
 def _files_of(commit: Commit) -> Iterator[tuple[date, str, str, set[str]]]:
@@ -149,89 +149,89 @@ def _files_of(commit: Commit) -> Iterator[tuple[date, str, str, set[str]]]:
             yield day, released.revision.rev, "decided", {released.revision.file.key}
 
 
-def add_days(plan: Plan, found: Inventory) -> None:
+def add_days(plan: Plan, inventory: Inventory) -> None:
     """Puts the files of `plan.days` on the list, in place of those that were there."""
     plan.files = {key: entry for key, entry in plan.files.items() if entry[0] != "clicks"}
     for removed in plan.days.values():
-        for key in removed.files & found.stats.keys():
-            plan.files[key] = ("clicks", found.stats[key])
+        for key in removed.files & inventory.stats.keys():
+            plan.files[key] = ("clicks", inventory.stats[key])
 
 
-def _add(plan: Plan, found: Inventory, what: str, keys: Iterator[str]) -> None:
-    plan.files |= {key: (what, found.stats[key]) for key in keys if found.stats[key].modified < plan.kept.before}
+def _add(plan: Plan, inventory: Inventory, what: str, keys: Iterator[str]) -> None:
+    plan.files |= {key: (what, inventory.stats[key]) for key in keys if inventory.stats[key].modified < plan.kept.before}
 
 
-def _add_folder(plan: Plan, found: Inventory, what: str, folder: str) -> None:
-    plan.files |= {key: (what, stat) for key, stat in found.stats.items() if key.startswith(f"{folder}/")}
+def _add_folder(plan: Plan, inventory: Inventory, what: str, folder: str) -> None:
+    plan.files |= {key: (what, stat) for key, stat in inventory.stats.items() if key.startswith(f"{folder}/")}
 
 
-def _add_windows(plan: Plan, found: Inventory) -> None:
-    decided = {(entry.day, entry.window) for entry in found.promotions if isinstance(entry, Decision)}
-    for day, name in found.windows:
+def _add_windows(plan: Plan, inventory: Inventory) -> None:
+    decided = {(entry.day, entry.window) for entry in inventory.entries if isinstance(entry, Decision)}
+    for day, name in inventory.windows:
         window = {"day": day, "window": name}
-        if day >= plan.kept.first_run or found.stats[kinds.WINDOW.key(**window)].modified >= plan.kept.before:
+        if day >= plan.kept.first_run or inventory.stats[kinds.WINDOW.key(**window)].modified >= plan.kept.before:
             continue
-        _add_folder(plan, found, "windows", kinds.WINDOW.folder(**window))
+        _add_folder(plan, inventory, "windows", kinds.WINDOW.folder(**window))
         plan.files.pop(kinds.REMOVED_WINDOW.key(**window), None)
         if (day, name) in decided:
             plan.windows.append((day, name))
 
 
-def _add_versions(plan: Plan, found: Inventory) -> None:
+def _add_versions(plan: Plan, inventory: Inventory) -> None:
     """Every version that the log names stays, and its ancestors: it may be champion again, or is what a decision was about."""
-    kept = {name for name in found.versions if date.fromisoformat(name[:10]) >= plan.kept.first_run}
-    for entry in found.promotions:
+    kept = {name for name in inventory.versions if date.fromisoformat(name[:10]) >= plan.kept.first_run}
+    for entry in inventory.entries:
         opponent = entry.opponent if isinstance(entry, Decision) else None
         kept |= {name for name in (entry.version, entry.before, entry.champion, opponent) if name}
     line = list(kept)
     while line:
-        version = found.versions.get(line.pop())
+        version = inventory.versions.get(line.pop())
         parent = version.inputs.parent if version else None
         if parent and parent not in kept:
             kept.add(parent)
             line.append(parent)
-    for name in found.versions.keys() - kept:
-        if found.stats[kinds.VERSION.key(version=name)].modified < plan.kept.before:
-            _add_folder(plan, found, "models", kinds.VERSION.folder(version=name))
+    for name in inventory.versions.keys() - kept:
+        if inventory.stats[kinds.VERSION.key(version=name)].modified < plan.kept.before:
+            _add_folder(plan, inventory, "models", kinds.VERSION.folder(version=name))
 
 
-def _add_evaluations(plan: Plan, found: Inventory) -> None:
-    days = {entry.window: entry.day for entry in found.promotions if isinstance(entry, Decision)}
-    days |= {name: day for day, name in found.windows}
-    days |= {fields["window"]: fields["day"] for key in found.stats if (fields := kinds.WINDOW_FILE.parse(key))}
+def _add_evaluations(plan: Plan, inventory: Inventory) -> None:
+    days = {entry.window: entry.day for entry in inventory.entries if isinstance(entry, Decision)}
+    days |= {name: day for day, name in inventory.windows}
+    days |= {fields["window"]: fields["day"] for key in inventory.stats if (fields := kinds.WINDOW_FILE.parse(key))}
     old = (
         key
-        for key in found.stats
+        for key in inventory.stats
         if (fields := kinds.RANKS.parse(key))
         and days.get(fields["window"], date.min) < plan.kept.first_run
-        and key in found.named
+        and key in inventory.named
     )
-    _add(plan, found, "evaluations", old)
+    _add(plan, inventory, "evaluations", old)
 
 
-def _add_serving(plan: Plan, found: Inventory) -> None:
-    """Older copies than the champion's go, once that one is complete."""
-    champion = fold_promotions(found.promotions).champion_entry
-    complete = sorted(fields["number"] for key in found.stats if (fields := kinds.SERVED.parse(key)))
+def _add_serving(plan: Plan, inventory: Inventory) -> None:
+    """Copies older than the champion's are removed, once that one is complete."""
+    champion = fold_promotions(inventory.entries).champion_entry
+    complete = sorted(fields["number"] for key in inventory.stats if (fields := kinds.SERVED.parse(key)))
     if champion not in complete:
         return
     kept = {champion, *complete[-_COPIES_KEPT:]}
-    numbers = {key: _serving_number(key) for key in found.stats if key in found.named}
+    numbers = {key: _serving_number(key) for key in inventory.stats if key in inventory.named}
     old = (key for key, number in numbers.items() if number and number < champion and number not in kept)
-    _add(plan, found, "serving", old)
+    _add(plan, inventory, "serving", old)
 
 
-def _add_recommendations(plan: Plan, found: Inventory) -> None:
-    champion = fold_promotions(found.promotions).champion
+def _add_recommendations(plan: Plan, inventory: Inventory) -> None:
+    champion = fold_promotions(inventory.entries).champion
     old = (
         key
-        for key in found.stats
+        for key in inventory.stats
         if (fields := kinds.NEXT_ITEMS.parse(key))
-        and key in found.named
+        and key in inventory.named
         and fields["version"] != champion
         and date.fromisoformat(fields["version"][:10]) < plan.kept.first_run
     )
-    _add(plan, found, "recommendations", old)
+    _add(plan, inventory, "recommendations", old)
 
 
 def _serving_number(key: str) -> int | None:

@@ -79,7 +79,7 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return load(folder, store, *paths) | {"champion": champion}
 
 
-def test_the_models_page_stands_in_the_navigation(facts: dict[str, Any]) -> None:
+def test_the_models_page_is_in_the_navigation(facts: dict[str, Any]) -> None:
     assert facts["errors"] == {}
     assert "sbr" in facts["names"]
     view = next(view for view in facts["views"] if view["name"] == "Models")

@@ -43,7 +43,7 @@ def alerted(platform: Platform, shop: Path, clicks: Path) -> Iterator[None]:
         parse(platform)
 
 
-def test_promotion_failure_and_late_run_are_told_by_mail(
+def test_promotion_failure_and_late_run_are_sent_by_mail(
     platform: Platform, mails: Mailbox, trained: Path, demo_clicks: Path, tmp_path: Path
 ) -> None:
     shop = tmp_path / "shop"

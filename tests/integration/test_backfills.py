@@ -232,7 +232,7 @@ def announced(platform: Platform) -> list[Json]:
 
 
 def last_training_click(store: Store, name: str) -> date:
-    """The UTC day of the last click that a version, or one that it goes on from, was trained on."""
+    """The UTC day of the last click that a version, or one that its training started from, was trained on."""
     version = load_version(store, name)
     part = load_window(store, version.day, version.window).parts["train"]
     clicked_at = store.read_table(FileRecord.model_validate(part["file"])).column("clicked_at")

@@ -113,7 +113,7 @@ def test_run_killed_after_training_and_repeated_leaves_what_an_undisturbed_one_d
     assert state_of(shop) == expected
 
 
-def test_training_killed_and_repeated_goes_on_from_its_last_epoch_to_the_same_weights(
+def test_training_killed_and_repeated_resumes_after_its_last_epoch_to_the_same_weights(
     trained: Path, undisturbed: tuple[Json, float], tmp_path: Path
 ) -> None:
     shop = tmp_path / "shop"

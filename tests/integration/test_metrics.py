@@ -28,13 +28,13 @@ from airflow.sdk.execution_time.context import set_current_context
 from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
 
-from sbr_tasks.airflow.runs import run_step, workspace_as_asked
+from sbr_tasks.airflow.runs import run_step, run_workspace
 
 stats.initialize(factory=get_stats_factory(), export_legacy_names=False)
 task = SimpleNamespace(dag_id="daily_retrain", task_id="train_gru4rec")
 day = sys.argv[1]
 with set_current_context({"ti": task, "run_id": "r", "params": {"n_epochs": 2}}):
-    workspace = workspace_as_asked()
+    workspace = run_workspace()
     workspace.ingest_clicks(day), workspace.validate_clicks(day)
     run_step(workspace.train_gru4rec, day, workspace.build_window(day).window)
 """
@@ -130,7 +130,7 @@ def _collector() -> Iterator[tuple[str, list[ExportMetricsServiceRequest]]]:
 
 
 def _received(collector: socket.socket) -> list[str]:
-    """What lies in the socket's buffer."""
+    """What is in the socket's buffer."""
     found = []
     while True:
         try:

@@ -82,7 +82,7 @@ def test_shop_moves_from_a_folder_and_sqlite_to_a_bucket_and_a_server_with_its_h
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old, new = Path(shutil.copytree(trained, tmp_path / "old")), tmp_path / "new"
-    shutil.rmtree(old / "store" / "mlflow")  # it knows where its files lay before
+    shutil.rmtree(old / "store" / "mlflow")  # it knows where its files were before
     sbr(old, "repair")
     run_days(old, retrain=[NEW])
     options = {name: value for name, value in s3_options.items() if "key" not in name}

@@ -1,4 +1,4 @@
-"""Many processes promote at once: each decision is against the champion that stood, and none is lost or doubled."""
+"""Many processes promote at once: each decision is against the champion of that moment, and none is lost or doubled."""
 
 from __future__ import annotations
 

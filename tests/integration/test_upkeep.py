@@ -33,7 +33,7 @@ def sbr(shop: Path, *words: str, **variables: str) -> Json:
 
 @pytest.fixture
 def shop(trained: Path, tmp_path: Path) -> Path:
-    """A shop of which the champion's day lies far before the newest one, whose version the gate didn't promote."""
+    """A shop whose champion's day is far before the newest one, whose version the gate didn't promote."""
     folder = Path(shutil.copytree(trained, tmp_path / "shop"))
     sbr(folder, "retrain", "--day", str(NEW), *NEVER_BETTER)
     return folder
@@ -64,7 +64,7 @@ def test_removed_day_can_be_run_again(shop: Path) -> None:
     entries = len(PromotionLog(store_of(shop)).entries())
     run_days(shop, retrain=[OLD])
     assert list((shop / "store").glob(f"clicks/day={OLD}/*/*"))
-    assert len(PromotionLog(store_of(shop)).entries()) == entries  # the same version: its decision stands
+    assert len(PromotionLog(store_of(shop)).entries()) == entries  # the same version: its decision is unchanged
     assert verify_store(store_of(shop)).faults == ()
 
 

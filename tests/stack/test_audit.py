@@ -31,7 +31,7 @@ def test_a_vulnerable_package_is_named_with_the_release_that_mends_it(
 ) -> None:
     answer(monkeypatch, osv={"version": "1.0", "vulns": [KNOWN]})
     assert audit.main() == 1
-    assert "parcel 1.0: CVE-2026-1, mended in 2.0\n" in capsys.readouterr().out
+    assert "parcel 1.0: CVE-2026-1, fixed in 2.0\n" in capsys.readouterr().out
 
 
 def test_the_second_feed_is_asked_where_the_first_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,4 +46,4 @@ def test_what_was_not_audited_is_never_called_sound(
     assert audit.main() == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith("Nothing was audited: no feed of vulnerabilities can be reached from here (osv: requests.")
+    assert said.err.startswith("Nothing was audited: no feed of vulnerabilities can be reached (osv: requests.")

@@ -74,7 +74,7 @@ def assert_each_version_once_in_mlflow(store: Store, settings: Settings) -> None
     assert sorted(shown) == sorted({entry.version for entry in PromotionLog(store).entries()})
 
 
-def test_a_worker_killed_in_training_is_replaced_and_training_goes_on(
+def test_a_worker_killed_in_training_is_replaced_and_training_resumes(
     running: RunningStack, without_airflow: Callable[[date], Path]
 ) -> None:
     day = date(2014, 9, 22)

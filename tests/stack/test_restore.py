@@ -77,7 +77,7 @@ def history_of_the_store(running: RunningStack) -> dict[str, Any]:
     }
 
 
-def test_what_was_lost_is_restored_and_goes_on_without_airflows_old_runs(in_a_bucket: RunningStack, tmp_path: Path) -> None:
+def test_what_was_lost_is_restored_and_continues_without_airflows_old_runs(in_a_bucket: RunningStack, tmp_path: Path) -> None:
     first, stack = in_a_bucket, in_a_bucket.stack
     create_user(first, "viewer", json.loads(first.passwords.read_text("utf-8"))["viewer"], role="Viewer")
     wait_for_the_dag(first)

@@ -127,7 +127,7 @@ def test_initialisation_ends_with_the_sentence_before_it_touches_anything() -> N
 
 @pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
 @pytest.mark.parametrize("is_encoded", [False, True])
-def test_a_secret_is_found_wherever_it_lies_in_a_file(tmp_path: Path, before: str, is_encoded: bool) -> None:
+def test_a_secret_is_found_wherever_it_is_in_a_file(tmp_path: Path, before: str, is_encoded: bool) -> None:
     secret = new_secrets()["REDIS_PASSWORD"]
     content = f"{before}redis://:{secret}@redis".encode()
     file = tmp_path / "deep" / "worker.log"

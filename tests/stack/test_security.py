@@ -1,4 +1,4 @@
-"""Who gets in, what each role may do, and that no secret lies about."""
+"""Who gets in, what each role may do, and that no secret leaks."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def test_empty_store_says_what_to_do(sbr: Sbr) -> None:
     assert json.loads(sbr("models", "--json").out) == {"champion": None, "pin": None, "models": []}
 
 
-def test_validation_is_told_in_sentences(sbr: Sbr, clicks: Path) -> None:
+def test_validation_is_reported_in_sentences(sbr: Sbr, clicks: Path) -> None:
     with clicks.open("a") as file:
         file.write("".join(f"3,2014-09-24T12:00:0{n}.000Z,10,0\n" for n in (0, 0, 1, 2, 3)))
     sbr("ingest", "--from", clicks.name)

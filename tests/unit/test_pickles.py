@@ -21,7 +21,7 @@ NAMES = {
 SAFE = {"allow_pickle": False, "safe_mode": True, "weights_only": True}
 """Arguments that NumPy, Keras and Torch ask for it with, and the value that refuses it."""
 SETTINGS = ("PICKL", "SERIALIZ", "EXTRA_CELERY_CONFIG", "CELERY_CONFIG_OPTIONS")
-"""Parts of names of settings with which Airflow, Celery or MLflow could be told to read pickles or other classes."""
+"""Parts of names of settings with which Airflow, Celery or MLflow could be made to read pickles or other classes."""
 
 
 def pickles(source: str) -> list[str]:

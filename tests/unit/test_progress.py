@@ -1,4 +1,4 @@
-"""What a watcher is told of long work."""
+"""What a watcher learns of long work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sbr_tasks.progress import Progress, watched_by
 logger = logging.getLogger(__name__)
 
 
-def test_watcher_is_told_in_between_and_at_the_end(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_watcher_is_called_in_between_and_at_the_end(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     told: list[Mapping[str, float]] = []
     monkeypatch.setattr(module, "LOG_EVERY_S", 0.0)
     caplog.set_level(logging.INFO)
@@ -38,7 +38,7 @@ def test_work_of_unknown_size_tells_what_is_known() -> None:
     assert {name for found in told for name in found} == {"bytes_done", "bytes_per_second"}
 
 
-def test_nobody_is_told_outside() -> None:
+def test_nobody_is_called_outside() -> None:
     told: list[Mapping[str, float]] = []
     with watched_by(told.append):
         pass

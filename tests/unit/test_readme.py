@@ -42,6 +42,7 @@ def test_commands_of_the_docs_exist_with_their_options(page: str) -> None:
 def test_items_of_the_commands_are_in_the_default_demo(tmp_path: Path) -> None:
     write_demo_clicks(tmp_path / "clicks.dat", end=date(2014, 9, 30))
     items = {line.split(",")[2] for line in (tmp_path / "clicks.dat").read_text().splitlines()}
-    sessions = [words[words.index("--session") + 1] for words in commands_of(ROOT / "docs/commands.md") if "--session" in words]
-    assert sessions
-    assert {item for session in sessions for item in session.split(",")} <= items
+    for page in ("README.md", "docs/commands.md"):
+        sessions = [words[words.index("--session") + 1] for words in commands_of(ROOT / page) if "--session" in words]
+        assert sessions, page
+        assert {item for session in sessions for item in session.split(",")} <= items, page

@@ -30,7 +30,7 @@ def test_what_killed_processes_left_goes_and_what_others_use_stays(settings: Set
     assert sorted((tmp_path / "scratch").iterdir()) == sorted([used, elsewhere])
 
 
-def test_full_disk_is_told_and_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
+def test_full_disk_is_reported_and_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"can't be written .*no space left"), scratch_folder(settings, "export"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list((tmp_path / "scratch").iterdir()) == []

@@ -166,7 +166,7 @@ def test_names_that_lead_out_of_a_folder_are_refused(name: str) -> None:
 def test_damaged_file_is_refused(store: Store) -> None:
     record = store.publish("clicks/day.parquet", b"what was published")
     assert store.read(record) == b"what was published"
-    store.replace(record.key, b"what lies there now")
+    store.replace(record.key, b"what is there now")
     with pytest.raises(DamagedError, match=r"clicks/day\.\w{12}\.parquet is damaged: its record says 18 bytes"):
         store.read(record)
 

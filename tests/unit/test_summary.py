@@ -5,7 +5,7 @@ from __future__ import annotations
 from sbr_tasks.summary import in_one_line
 
 
-def test_numbers_lists_and_parts_are_told_briefly() -> None:
+def test_numbers_lists_and_parts_are_summarized() -> None:
     found = {
         "day": "2020-06-30",
         "clicks": 1234567,

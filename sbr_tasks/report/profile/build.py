@@ -1,4 +1,4 @@
-"""Making a data profile once of the same inputs, and keeping it in the store."""
+"""Builds a data profile once for the same inputs, and keeps it in the store."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PlotRecord(Record):
 
 
 class ProfileInputs(Record):
-    """What a profile is made of; its fingerprint stands for them.
+    """What a profile is computed from; its fingerprint identifies them.
 
     Attributes:
         day: The last day of its window.
@@ -51,7 +51,7 @@ class ProfileInputs(Record):
         revisions: The revision of each day's clicks.
         missing_days: Days without accepted clicks.
         timezone: Time zone of the hours.
-        code: Version of the code that makes profiles.
+        code: Version of the code that builds profiles.
     """
 
     day: date
@@ -67,10 +67,10 @@ class Profile(Record):
     """A published profile.
 
     Attributes:
-        fingerprint: Stands for its inputs.
+        fingerprint: Identifies its inputs.
         inputs: Revisions, time zone and code.
         missing_days: Days without accepted clicks.
-        numbers: What a modeller asks of the clicks.
+        numbers: The numbers that a modeller needs.
         plots: By name.
     """
 
@@ -94,18 +94,18 @@ def profile_window(store: Store, settings: Settings, day: date) -> Profile:
         DamagedError: A day's file is missing or damaged.
     """
     days = ClickCatalog(store).days()
-    wanted = window_days(day, settings.window.days)
-    revisions = {day: state.accepted for day in wanted if (state := days.get(day)) and state.accepted}
+    all_days = window_days(day, settings.window.days)
+    revisions = {day: state.accepted for day in all_days if (state := days.get(day)) and state.accepted}
     if not revisions:
         raise DayError(
-            f"Expected accepted days from {wanted[0]} to {day} to profile, found none. "
+            f"Expected accepted days from {all_days[0]} to {day} to profile, found none. "
             "Ingest and validate them first (`sbr ingest`, `sbr validate`)."
         )
-    missing = [day for day in wanted if day not in revisions and days.get(day, DayState()).status != "closed"]
+    missing = [day for day in all_days if day not in revisions and days.get(day, DayState()).status != "closed"]
     if missing:
         logger.warning(
             "The profile is without %d of the %d days up to %s, which have no accepted clicks: %s.",
-            len(missing), len(wanted), day, describe_days(missing),
+            len(missing), len(all_days), day, describe_days(missing),
         )  # fmt: skip
     return _profile(store, day, settings.window.days, settings.window.shortest, revisions, missing, settings.timezone)
 
@@ -123,15 +123,15 @@ def profile_of_window(store: Store, window: Window) -> Profile:
 
 
 def find_profile(store: Store, window: Window) -> Profile | None:
-    """The profile that was made of the clicks of a window; None where there is none. Unlike `profile_of_window` it makes none.
+    """The stored profile of the clicks of a window; None if there is none. Unlike `profile_of_window`, it builds none.
 
     Raises:
         DamagedError: A profile's record is damaged.
     """
     keys = [key for key in store.keys(kinds.PROFILE.folder(day=window.day)) if kinds.PROFILE.parse(key)]
-    wanted = (window.inputs.revisions, window.inputs.timezone)
+    inputs = (window.inputs.revisions, window.inputs.timezone)
     profiles = (store.get_record(key, Profile) for key in keys)
-    return next((one for one in profiles if (one.inputs.revisions, one.inputs.timezone) == wanted), None)
+    return next((one for one in profiles if (one.inputs.revisions, one.inputs.timezone) == inputs), None)
 
 
 def inline_plots(store: Store, profile: Profile) -> list[tuple[str, str]]:
@@ -141,7 +141,7 @@ def inline_plots(store: Store, profile: Profile) -> list[tuple[str, str]]:
 
 
 def write_files(store: Store, profile: Profile, folder: Path) -> list[Path]:
-    """Writes the numbers (`profile.json`) and all plots (`NAME.svg`, `NAME.png`) into a folder, which is made if need be."""
+    """Writes the numbers (`profile.json`) and all plots (`NAME.svg`, `NAME.png`) into a folder, which is created if needed."""
     folder.mkdir(parents=True, exist_ok=True)
     contents = {"profile.json": to_json(profile.numbers.as_dict())}
     for name, plot in profile.plots.items():
@@ -157,7 +157,7 @@ def key_numbers(numbers: Numbers) -> dict[str, str]:
     quantiles = length.quantiles
     last = numbers.days[-1]
     busiest = max(range(24), key=hours.__getitem__)
-    found = {
+    shown = {
         "days": f"{len(numbers.days):,}",
         "clicks": f"{numbers.clicks:,}",
         "sessions": f"{numbers.sessions:,}",
@@ -172,8 +172,8 @@ def key_numbers(numbers: Numbers) -> dict[str, str]:
     }
     if last.new_items is not None and last.clicks_on_new_items is not None:
         share = last.clicks_on_new_items / last.clicks
-        found[f"new items on {last.day}"] = f"{last.new_items:,}, {percent(share)} of the day's clicks"
-    return found
+        shown[f"new items on {last.day}"] = f"{last.new_items:,}, {percent(share)} of the day's clicks"
+    return shown
 
 
 def _clicks(n: int) -> str:

@@ -1,4 +1,4 @@
-"""The numbers of a data profile: what a modeller asks of the clicks of some days before training on them.
+"""The numbers of a data profile: what a modeller wants to know about some days' clicks before training on them.
 
 Days are added one at a time; of each only counts by item, and counts and times by session are kept.
 """
@@ -25,7 +25,7 @@ _HOUR_US = 3_600_000_000
 _SLOT_US = 15 * 60 * 1_000_000
 """Clocks change at, and zones differ by, multiples of a quarter of an hour."""
 
-_MOST_POINTS = 200
+_MAX_POINTS = 200
 """Points of a curve over ranks or counts, denser at its start."""
 
 Ints = npt.NDArray[np.int64]
@@ -109,7 +109,7 @@ class Cleansed(Record):
 
 
 class Numbers(Record):
-    """What a modeller asks of some days' clicks.
+    """What a modeller wants to know about some days' clicks.
 
     Attributes:
         clicks: All clicks.
@@ -276,4 +276,4 @@ def _support(support: Ints) -> Support:
 
 def _spaced(n: int) -> Ints:
     """Whole numbers from 1 to n: all of the small ones, ever fewer of the large ones."""
-    return np.unique(np.geomspace(1, n, _MOST_POINTS).round().astype(np.int64))
+    return np.unique(np.geomspace(1, n, _MAX_POINTS).round().astype(np.int64))

@@ -35,7 +35,7 @@ def draw_plots(numbers: Numbers, *, timezone: str) -> dict[str, Plot]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    found = {}
+    plots = {}
     for name, (title, n_panels, height, draw) in PLOTS.items():
         with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
             figure = Figure(figsize=(8, height), layout="constrained")
@@ -44,8 +44,8 @@ def draw_plots(numbers: Numbers, *, timezone: str) -> dict[str, Plot]:
             draw(numbers, list(panels))
             if name == "hours":
                 panels[0].set_xlabel(f"hour of day ({timezone})")
-            found[name] = Plot(title, to_svg(figure, name), _to_png(figure))
-    return found
+            plots[name] = Plot(title, to_svg(figure, name), _to_png(figure))
+    return plots
 
 
 def _by_day(numbers: Numbers, panels: list[Axes]) -> None:

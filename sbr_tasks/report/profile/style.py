@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#010203"
-"""Stands for the colour of the text around a plot, in SVG."""
+"""Placeholder for the colour of the text around a plot; the SVG gets the real one."""
 
 BLUE, ORANGE, GREY = "#3f8ac8", "#d9822b", "#8a9199"
-"""Told apart, and legible on white and on black."""
+"""Distinguishable, and legible on white and on black."""
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",

@@ -6,7 +6,7 @@ const LEFT = 46,
   RIGHT = 12,
   TOP = 22,
   BOTTOM = 22;
-const MOST_DOTS = 130; // with more visible points, only lines and a band are drawn
+const MAX_DOTS = 130; // with more visible points, only lines and a band are drawn
 
 /**
  * A chart in `host`, which becomes one slider: arrow keys move from point to point, and a screen reader reads each.
@@ -75,7 +75,7 @@ function chart(host, { label, points, x, ticks, panels, height = 190, describe, 
       const anchor = place > width - 34 ? "end" : place < LEFT + 20 ? "start" : "middle";
       root.append(svg("text", { class: "axis", x: place, y: height - 5, "text-anchor": anchor }, text));
     }
-    const isDense = visible.length > MOST_DOTS;
+    const isDense = visible.length > MAX_DOTS;
     root.append(...(panel.range ? drawRanges(visible, panel.range, toX, toY, isDense) : []));
     for (const one of [...panel.series].reverse()) {
       root.append(svg("path", { class: `line ${one.name}`, d: path(visible, one.value, toX, toY) }));
@@ -289,9 +289,9 @@ const DAY_STEPS = [1, 2, 3, 7, 14, 28];
 const MONTH_STEPS = [1, 2, 3, 6, 12, 24, 60];
 
 /** Ticks of an axis of days, given in milliseconds since 1970. */
-function dayTicks(from, to, most) {
+function dayTicks(from, to, limit) {
   const days = (to - from) / DAY_MS;
-  const step = DAY_STEPS.find((one) => days / one < most);
+  const step = DAY_STEPS.find((one) => days / one < limit);
   if (step) {
     const last = Math.floor(to / DAY_MS) * DAY_MS;
     const places = [];
@@ -301,7 +301,7 @@ function dayTicks(from, to, most) {
       new Date(at).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" }),
     ]);
   }
-  const months = MONTH_STEPS.find((one) => days / 30.4 / one < most) ?? 120;
+  const months = MONTH_STEPS.find((one) => days / 30.4 / one < limit) ?? 120;
   const first = new Date(from);
   const places = [];
   for (let month = Math.ceil((first.getUTCFullYear() * 12 + first.getUTCMonth() + 0.01) / months) * months; ; month += months) {

@@ -12,8 +12,8 @@ document.addEventListener("click", (event) => {
 });
 
 for (const place of document.querySelectorAll("[data-load]")) {
-  fetch(place.dataset.load).then(async (answer) => {
-    if (answer.ok) place.innerHTML = await answer.text(); // escaped by the server
+  fetch(place.dataset.load).then(async (response) => {
+    if (response.ok) place.innerHTML = await response.text(); // escaped by the server
     else place.append(el("p", { class: "note" }, "Could not check whether this version is stale."));
   });
 }
@@ -58,7 +58,7 @@ function followOut(link, event) {
   outer.remove();
 }
 
-/** Triggers the DAG of a dialog's form with its fields, and follows the run; the page is loaded anew when it is done. */
+/** Triggers the DAG of a dialog's form with its fields, and follows the run; reloads the page when it is done. */
 async function submit(form) {
   const { reason } = form.elements;
   const [dialog, status] = [form.closest("dialog"), form.querySelector("[role=status]")];
@@ -84,7 +84,7 @@ async function submit(form) {
   cancel.focus();
 }
 
-/** Triggers a DAG and waits for its run; whether it did its work. */
+/** Triggers a DAG and waits for its run; returns whether it succeeded. */
 async function trigger(dag, conf, doneText, say) {
   say("Starting the run …");
   const headers = { "Content-Type": "application/json" };
@@ -109,22 +109,22 @@ async function trigger(dag, conf, doneText, say) {
   }
 }
 
-/** JSON of Airflow's API; a refusal becomes an Error with its sentence. */
+/** JSON of Airflow's API; an error response becomes an Error with its message. */
 async function ask(path, options = {}) {
-  let answer;
+  let response;
   try {
-    answer = await fetch(path, { credentials: "same-origin", ...options });
+    response = await fetch(path, { credentials: "same-origin", ...options });
   } catch {
     throw new Error("Airflow isn't responding. Check that the api-server is running, then reload the page.");
   }
-  const body = await answer.json().catch(() => ({}));
-  if (answer.ok) return body;
-  const refused = {
+  const body = await response.json().catch(() => ({}));
+  if (response.ok) return body;
+  const messages = {
     401: "Your session has expired. Reload Airflow to log in again.",
     403: "You don't have permission to do this in Airflow.",
   };
   const detail = typeof body.detail === "string" ? body.detail : null;
-  throw new Error(refused[answer.status] ?? detail ?? `Airflow returned an error (${answer.status}).`);
+  throw new Error(messages[response.status] ?? detail ?? `Airflow returned an error (${response.status}).`);
 }
 
 export { el, svg };

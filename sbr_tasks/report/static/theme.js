@@ -1,4 +1,4 @@
-// Airflow's theme, before anything is drawn: of the page around this one, else of what it keeps, else of the system.
+// Airflow's theme, before anything is drawn: from the page around this one, else from local storage, else the system's.
 (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -14,8 +14,8 @@
     const classes = around()?.classList;
     if (classes?.contains("dark")) return "dark";
     if (classes?.contains("light")) return "light";
-    const kept = localStorage.getItem("theme");
-    return kept === "dark" || kept === "light" ? kept : dark.matches ? "dark" : "light";
+    const stored = localStorage.getItem("theme");
+    return stored === "dark" || stored === "light" ? stored : dark.matches ? "dark" : "light";
   }
 
   function apply() {

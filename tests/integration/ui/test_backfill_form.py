@@ -86,7 +86,7 @@ def test_backfill_of_a_range_runs_its_days_in_order_and_again(platform: Platform
     again = sorted(backfill_runs(platform), key=lambda run: run["logical_date"])
     assert [run["dag_run_id"] for run in again] == [run["dag_run_id"] for run in runs]
     assert all(platform.tasks(run["dag_run_id"])["resolve_day"]["try_number"] == 2 for run in again), "every day ran again"
-    assert entries_of(shop) == first, "nothing changed, so every decision stands"
+    assert entries_of(shop) == first, "nothing changed, so every decision is the same"
     page.goto("/dags/daily_retrain/backfills")
     page.get_by_text("Completed").first.wait_for()
     keep_screen(page, "backfills")

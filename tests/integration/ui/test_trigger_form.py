@@ -52,7 +52,7 @@ def test_the_dag_page_explains_itself(page_of: PageOf) -> None:
     page.get_by_role("button", name="Expand all task groups").click()
     page.locator(".react-flow__node").get_by_text("train_gru4rec", exact=True).wait_for()
     page.get_by_role("button", name="Collapse Details Panel").click()
-    page.wait_for_timeout(1500)  # the graph is laid out anew
+    page.wait_for_timeout(1500)  # the graph is laid out again
     page.locator("button.react-flow__controls-fitview").click()
     page.wait_for_timeout(1500)  # it moves into place
     keep_screen(page, "dag-graph")
@@ -156,7 +156,7 @@ def test_parameter_that_does_not_exist_is_refused(platform: Platform) -> None:
     assert platform.log(run_id, "resolve_day")[-1].startswith("Unknown parameter 'n_epoch': expected day, promote, reason, ")
 
 
-def test_forced_promotion_with_a_reason_stands_when_the_task_is_repeated(platform: Platform, shop: Path) -> None:
+def test_forced_promotion_with_a_reason_is_unchanged_when_the_task_is_repeated(platform: Platform, shop: Path) -> None:
     run_id = platform.trigger("daily_retrain", {"day": str(NEW), "promote": "force", "reason": "new season"})
     assert platform.finished(run_id)["state"] == "success"
     forced = entries_of(shop)[-1]

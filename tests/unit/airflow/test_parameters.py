@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from sbr_tasks.airflow.parameters import FIELDS, Asked, read_form, schema_of
+from sbr_tasks.airflow.parameters import FIELDS, RunRequest, read_form, schema_of
 from sbr_tasks.errors import SettingsError
 from sbr_tasks.settings import load_settings
 from sbr_tasks.wish import Wish
@@ -22,13 +22,17 @@ def no_settings_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_empty_form_asks_for_nothing() -> None:
-    assert read_form({"day": "2020-06-30", "promote": "gate", "reason": None, **dict.fromkeys(FIELDS)}) == Asked({}, Wish())
-    assert read_form({}) == Asked({}, Wish())
+    assert read_form({"day": "2020-06-30", "promote": "gate", "reason": None, **dict.fromkeys(FIELDS)}) == RunRequest(
+        {}, Wish()
+    )
+    assert read_form({}) == RunRequest({}, Wish())
 
 
 def test_fields_become_settings_of_the_run() -> None:
-    asked = read_form({"n_epochs": 3, "batch_size": 32, "learning_rate": 0.05, "loss": "bpr-max", "seed": 7, "window_days": 5})
-    settings = load_settings(asked.overrides)
+    request = read_form(
+        {"n_epochs": 3, "batch_size": 32, "learning_rate": 0.05, "loss": "bpr-max", "seed": 7, "window_days": 5}
+    )
+    settings = load_settings(request.overrides)
     model = settings.model
     assert (model.n_epochs, model.batch_size, model.learning_rate, model.loss) == (3, 32, 0.05, "bpr-max")
     assert (settings.training.seed, settings.window.days) == (7, 5)
@@ -42,7 +46,7 @@ def test_every_field_overrides_a_setting_that_exists() -> None:
         assert getattr(getattr(settings, section), leaf) == values.get(name, 5), name
 
 
-def test_epochs_also_bound_a_training_that_goes_on_from_a_parent(no_settings_of_the_checkout: Path) -> None:
+def test_epochs_also_bound_a_training_that_starts_from_a_parent(no_settings_of_the_checkout: Path) -> None:
     assert read_form({"n_epochs": 2}).overrides == {"model.n_epochs": 2}
     assert load_settings(read_form({"n_epochs": 2, "warm_start": "parent"}).overrides).training.warm_epochs == 2
     (no_settings_of_the_checkout / "sbr.toml").write_text('[training]\nwarm_start = "parent"\n', encoding="utf-8")
@@ -51,8 +55,8 @@ def test_epochs_also_bound_a_training_that_goes_on_from_a_parent(no_settings_of_
 
 
 def test_force_carries_its_reason() -> None:
-    asked = read_form({"promote": "force", "reason": " new season "}, run="manual__1")
-    assert asked == Asked({}, Wish("force", "new season", "manual__1"))
+    request = read_form({"promote": "force", "reason": " new season "}, run="manual__1")
+    assert request == RunRequest({}, Wish("force", "new season", "manual__1"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk import Context
 from airflow.sdk.execution_time.context import set_current_context
 
-from sbr_tasks.airflow.runs import names_of, result_of, run_step, workspace_as_asked
+from sbr_tasks.airflow.runs import names_of, result_of, run_step, run_workspace
 from sbr_tasks.errors import StepError
 from sbr_tasks.results import IngestedDay
 
@@ -32,7 +32,7 @@ def test_summary_of_a_step_ends_its_log(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_parameters_of_the_run_win_over_other_overrides() -> None:
     with set_current_context(context(n_epochs=3)):
-        workspace = workspace_as_asked({"model.n_epochs": 9, "window.days": 7})
+        workspace = run_workspace({"model.n_epochs": 9, "window.days": 7})
     assert workspace.overrides == {"model.n_epochs": 3, "window.days": 7}
     assert (workspace.settings.model.n_epochs, workspace.settings.window.days) == (3, 7)
 

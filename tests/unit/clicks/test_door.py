@@ -637,7 +637,7 @@ def test_few_lines_of_another_unit_are_called_so_once(
     assert len(message) < 1_000
 
 
-def test_many_lines_of_another_unit_are_told_the_unit(tmp_path: Path) -> None:
+def test_error_on_many_lines_of_another_unit_names_the_unit(tmp_path: Path) -> None:
     message = refusal(tmp_path, [AT_US // 1_000] * 3 + [AT_US // 1_000_000] * 12, "ms")
     assert message.count("in seconds it is 2020-01-01: set source.time_unit=s") == 1
 

@@ -58,7 +58,7 @@ def test_format_is_read_to_the_microsecond(
     "text",
     ["userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n", "1::31::2.5::1260759144\n", "1\t31\t3\t1260759144\n"],
 )
-def test_each_movielens_layout_is_told_by_its_first_line(tmp_path: Path, text: str) -> None:
+def test_each_movielens_layout_is_recognized_by_its_first_line(tmp_path: Path, text: str) -> None:
     file = tmp_path / "ratings"
     file.write_text(text)
     assert rows(file, SourceSettings(format="movielens")) == [(1, 31, 1260759144000000, "")]
@@ -233,7 +233,7 @@ def test_file_without_one_right_line_is_of_another_format(tmp_path: Path) -> Non
     )
 
 
-def test_wrong_format_is_told_by_the_header(tmp_path: Path) -> None:
+def test_wrong_format_is_recognized_by_the_header(tmp_path: Path) -> None:
     file = tmp_path / "clicks.dat"
     file.write_text(GOOD)
     with pytest.raises(SourceError) as caught:
@@ -297,7 +297,7 @@ def test_file_of_another_kind_is_called_what_it_is(tmp_path: Path, content: byte
         ("yoochoose", "csv", GOOD * 2),
     ],
 )
-def test_file_that_looks_like_another_format_is_told_so(tmp_path: Path, format_name: str, given: str, text: str) -> None:
+def test_file_that_looks_like_another_format_is_named_so(tmp_path: Path, format_name: str, given: str, text: str) -> None:
     file = tmp_path / "clicks"
     file.write_text(text)
     with pytest.raises(SourceError, match=rf"It looks like {format_name}: try --format {format_name}\."):

@@ -31,7 +31,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
-def test_clicks_are_told_apart_by_day_and_nothing_is_left_in_scratch(write_source: WriteSource, store: Store) -> None:
+def test_clicks_are_grouped_by_day_and_nothing_is_left_in_scratch(write_source: WriteSource, store: Store) -> None:
     settings = write_source("".join(LINES))
     ingested = ingest(store, settings)
     assert (ingested.rows, ingested.rejected) == (4, 0)
@@ -155,7 +155,7 @@ def test_run_ingests_its_window_once_and_its_day_again_when_the_source_changed(w
 
 
 @pytest.mark.slow
-def test_day_in_quarantine_is_ingested_again_once_the_source_was_mended(tmp_path: Path) -> None:
+def test_day_in_quarantine_is_ingested_again_once_the_source_was_fixed(tmp_path: Path) -> None:
     earlier, day = date(2020, 6, 2), date(2020, 6, 3)
     settings = parquet_settings(tmp_path, "window.days=3")
     store = Store.open(settings)
@@ -251,7 +251,7 @@ def test_files_of_a_folder_follow_each_other_by_name(tmp_path: Path, store: Stor
     assert ClickCatalog(store).read(revision).column("item_id").to_pylist() == [2, 1, 0]
 
 
-def test_days_more_than_65536_apart_are_told_apart(write_source: WriteSource, store: Store) -> None:
+def test_days_more_than_65536_apart_are_distinguished(write_source: WriteSource, store: Store) -> None:
     lines = ["1,2199-12-31T00:00:00Z,10,S\n", "1,1970-01-01T00:00:00Z,11,S\n", "2,2014-09-24T09:00:00Z,10,0\n"]
     settings, now = write_source("".join(lines), "source.earliest=1970-01-01"), datetime(2199, 12, 31, tzinfo=UTC)
     assert [str(r.day) for r in ingest(store, settings, now=now).revisions] == [

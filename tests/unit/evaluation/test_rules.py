@@ -49,7 +49,7 @@ def test_items_outside_the_index_take_a_step_but_make_no_rule(sessions_of: Build
     np.testing.assert_allclose(scores_after(rules, 1), [0, 1 / 2], rtol=1e-6, atol=1e-12)
 
 
-def test_equal_scores_are_told_apart_by_support_and_higher_ones_never_overruled(sessions_of: Build) -> None:
+def test_equal_scores_are_ordered_by_support_and_higher_ones_never_overruled(sessions_of: Build) -> None:
     # after 1: 2 and 3 score alike however the thirds and sixths are added, 4 a little less, 5 and 6 nothing
     sessions = sessions_of(
         [[1, 7], [1, 7, 3], [1, 7, 8, 3], [1, 7, 8, 9, 10, 11, 3], [1, 2], [1, 7, 4], [1, 8, 7, 4], [1, 7, 8, 9, 10, 11, 12, 4]]

@@ -7,7 +7,7 @@ from sbr_tasks.evaluation.slices import metrics_by_length
 from sbr_tasks.window.sessions import Sessions
 
 
-def test_events_are_told_apart_by_the_length_of_their_session() -> None:
+def test_events_are_grouped_by_the_length_of_their_session() -> None:
     lengths = np.array([2, 3, 6])
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     sessions = Sessions(offsets, np.zeros(11, np.int64), np.ones(11, np.bool_))

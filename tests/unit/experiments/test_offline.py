@@ -71,7 +71,7 @@ def test_protocol_may_leave_nothing(clicks: list[list[int]], sessions_of: Build)
 
 def test_sessions_follow_their_first_click_and_clicks_follow_time_then_the_file(tmp_path: Path) -> None:
     file = write(tmp_path / "a.txt", (2, 30, 7), (1, 20, 9), (2, 10, 5), (1, 40, 9), (3, 60, 5), (1, 10, 8), (3, 50, 6))
-    # sessions 2 and 3 both start at 5; in session 1 item 20 stands before item 40, both at 9
+    # sessions 2 and 3 both start at 5; in session 1 item 20 comes before item 40, both at 9
     assert listed(read_sessions([file], GRU4REC, "--train")) == [[10, 30], [60, 50], [10, 20, 40]]
 
 

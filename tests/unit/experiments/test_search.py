@@ -89,7 +89,7 @@ def test_settings_lie_on_the_published_ranges_and_the_rest_stays(tmp_path: Path,
     assert {(model.loss, model.n_sample, model.n_epochs) for model in tried} == {("bpr-max", 512, 3)}
 
 
-def test_search_goes_on_where_it_stopped(tmp_path: Path, learns: Callable[[Curve], Any]) -> None:
+def test_search_resumes_where_it_stopped(tmp_path: Path, learns: Callable[[Curve], Any]) -> None:
     tried = learns(near_a_tenth)
     first = run(tmp_path, 5)
     again = run(tmp_path, 9)

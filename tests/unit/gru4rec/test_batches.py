@@ -39,7 +39,7 @@ def test_places_lead_to_the_items_of_the_schedule(n_sample: int, constrained: bo
 
 
 @pytest.mark.parametrize("constrained", [True, False])
-def test_no_row_of_a_table_stands_twice_in_a_block(constrained: bool) -> None:
+def test_no_row_of_a_table_is_twice_in_a_block(constrained: bool) -> None:
     chunk = only_chunk(batches(n_sample=6, constrained_embedding=constrained))
     n_columns = chunk.offsets.shape[1]
     for rows in chunk.rows:

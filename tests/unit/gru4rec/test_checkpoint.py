@@ -111,7 +111,7 @@ def assert_same(resumed: Trained, undisturbed: Trained) -> None:
 
 
 class _Found:
-    """Stands for an evaluation with a given Recall@20."""
+    """A stub of an evaluation with a given Recall@20."""
 
     n_events = 1
 

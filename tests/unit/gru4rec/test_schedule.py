@@ -61,7 +61,7 @@ def test_every_transition_runs_once_in_the_order_of_its_session(lengths: list[in
     for clicks, flags in zip(steps(schedule), by_step(schedule, schedule.starts_session), strict=True):
         for lane, (click, starts) in enumerate(zip(clicks, flags, strict=True)):
             assert starts == (click in first_clicks), "the state is reset exactly where a session starts"
-            assert starts or running[lane] == click - 1, "a lane goes on with its session, without a gap"
+            assert starts or running[lane] == click - 1, "a lane continues its session, without a gap"
             running[lane] = click
         begun += sorted(click for click, starts in zip(clicks, flags, strict=True) if starts)
     assert begun == sorted(begun), "sessions start in the order given"

@@ -77,7 +77,7 @@ def test_equal_arguments_give_bitwise_equal_weights(
     assert files[0] == files[1]
 
 
-def test_training_that_goes_on_from_a_parent_begins_where_it_ended(sessions_of: Build) -> None:
+def test_training_with_a_parent_begins_where_it_ended(sessions_of: Build) -> None:
     sessions, nothing = cycle(sessions_of, 300), sessions_of([])
     parent = run(sessions, nothing, n_epochs=8)
     drifted = sessions_of([[100, *session] for session in np.split(sessions.item_ids, sessions.offsets[1:-1])])
@@ -118,7 +118,7 @@ def test_without_validation_events_all_epochs_run_and_the_last_is_kept(sessions_
 
 
 class _Found:
-    """Stands for an evaluation with a given Recall@20."""
+    """A stub of an evaluation with a given Recall@20."""
 
     n_events = 1
 

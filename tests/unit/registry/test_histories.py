@@ -41,7 +41,7 @@ steps = st.tuples(
 
 
 class Alias:
-    """What MLflow's alias names, as the real projection is told to set it."""
+    """What MLflow's alias names, as the real projection would set it."""
 
     champion: str | None = None
 

@@ -78,7 +78,7 @@ def undisturbed(*overrides: str) -> dict[str, str]:
 
 
 def on(day: date, clicks: list[tuple[int, int, int]]) -> list[Click]:
-    """Clicks of a day; the first half of the sessions are those of the day before, so that some go on over midnight."""
+    """Clicks of a day; the first half of the sessions are those of the day before, so that some span midnight."""
     first_session = 100 * (DAYS.index(day) - 1)
     return [(first_session + session, item, at(day, second)) for session, item, second in clicks]
 

@@ -234,7 +234,7 @@ def test_version_explains_itself(trained: Trained) -> None:
     assert set(version.lineage.packages) >= {"tensorflow", "numpy", "sbr-tasks"}
 
 
-def test_decision_stands_when_repeated_and_is_shown_in_report_tables_and_lists(
+def test_decision_is_unchanged_when_repeated_and_is_shown_in_report_tables_and_lists(
     copied: Copied,
 ) -> None:
     store, settings, of = copied
@@ -537,7 +537,7 @@ def test_run_that_is_not_asked_to_promote_tells_the_verdict_and_writes_none(
     decided = workspace.promote_if_better(D, window.fingerprint, name, Wish(actor="scheduled"))
     assert (decided.outcome, decided.log_entry) == (verdict.removesuffix("."), 1)
     again = workspace.promote_if_better(D, window.fingerprint, name, Wish("never", actor="by hand"))
-    assert (again.outcome, again.promoted) == (decided.outcome, False), "what was decided stands"
+    assert (again.outcome, again.promoted) == (decided.outcome, False), "what was decided is unchanged"
     workspace.write_report(D, window.fingerprint, name, Wish(actor="by hand"))
     assert b"log entry 1" in store.get(kinds.PAGE.key(day=D, number=1))
 
@@ -757,7 +757,7 @@ def test_versions_differ_in_what_was_changed(copied: Copied) -> None:
     assert version_differences(store, first, first) == {}
 
 
-def test_training_goes_on_from_the_champion_of_an_earlier_day_and_of_no_other(copied: Copied, inject: Inject) -> None:
+def test_training_starts_from_the_champion_of_an_earlier_day_and_of_no_other(copied: Copied, inject: Inject) -> None:
     store, settings, of = copied
     inject(d05=0.5, d06=0.6)
     warm = settings.model_copy(update={"training": settings.training.model_copy(update={"warm_start": "parent"})})
@@ -788,7 +788,7 @@ def test_what_a_model_and_its_ancestors_were_trained_on_ends_before_its_validati
     assert len(family) == 2
 
 
-def test_training_starts_afresh_where_the_parent_is_damaged_or_of_another_shape(
+def test_training_starts_from_scratch_where_the_parent_is_damaged_or_of_another_shape(
     copied: Copied, inject: Inject, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store, settings, of = copied
@@ -992,10 +992,10 @@ def test_mlflow_that_writes_to_where_the_store_was_before_is_warned_of(
 ) -> None:
     store, settings, _ = copied
     MlflowProjection(store, settings)
-    assert "was the store moved?" not in caplog.text
+    assert "If the store was moved" not in caplog.text
     moved = settings.mlflow.model_copy(update={"artifact_root": str(tmp_path / "elsewhere")})
     MlflowProjection(store, settings.model_copy(update={"mlflow": moved}))
-    assert f"and not to {tmp_path}/elsewhere as the settings say: was the store moved?" in caplog.text
+    assert f"but the settings say {tmp_path}/elsewhere. If the store was moved" in caplog.text
 
 
 def test_shop_gets_the_champion_even_if_mlflow_is_out_of_reach(
@@ -1024,7 +1024,7 @@ def test_secret_of_the_tracking_uri_is_not_shown(copied: Copied, caplog: pytest.
     assert caught.value.__suppress_context__
 
 
-def test_promotion_that_can_not_be_served_says_that_it_stands(
+def test_promotion_that_can_not_be_served_says_that_it_was_recorded(
     copied: Copied, inject: Inject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, settings, of = copied

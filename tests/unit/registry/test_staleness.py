@@ -88,13 +88,13 @@ def test_late_clicks_that_a_run_takes_make_the_model_stale(shop: tuple[Path, Set
 
 
 def child_of(store: Store, parent: ModelVersion, name: str) -> None:
-    """A version of the same window's later days that went on from another one."""
+    """A version of the same window's later days whose training started from another one."""
     kept = {day: rev for day, rev in parent.lineage.revisions.items() if day != LATE}
     child = version_record_of(name, parent=parent.name, revisions=kept, window_days=3)
     store.create_record(f"models/{name}/manifest.json", child.as_dict())
 
 
-def test_version_that_went_on_from_a_stale_one_names_it(
+def test_version_trained_from_a_stale_one_names_it(
     shop: tuple[Path, Settings, Window, ModelVersion], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, settings, _, version = shop

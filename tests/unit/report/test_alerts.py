@@ -1,4 +1,4 @@
-"""What people are told, and when."""
+"""Which alerts are sent, and when."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def history(*outcomes: Outcome, first: date = D) -> list[Entry]:
 
 
 def streaks(entries: list[Entry], days: int) -> list[int]:
-    """The numbers of the log entries at which a streak of `days` is told."""
+    """The numbers of the log entries at which a streak of `days` is reported."""
     told = []
     for n, entry in enumerate(entries, start=1):
         if isinstance(entry, Decision) and streak_alert(entries[:n], entry, days=days, page="p", link=LINK):
@@ -71,7 +71,7 @@ def streaks(entries: list[Entry], days: int) -> list[int]:
     return told
 
 
-def test_promotion_is_told_with_its_numbers_and_both_links() -> None:
+def test_promotion_alert_has_its_numbers_and_both_links() -> None:
     entries: list[Entry] = []
     decision(entries, D, Outcome.FIRST_CHAMPION)
     promoted = decision(entries, D + timedelta(days=1), Outcome.PROMOTE)
@@ -104,7 +104,7 @@ def test_message_shows_what_records_say_and_never_runs_it() -> None:
         (None, "Its process ended without an error message: it was killed, or its machine went down."),
     ],
 )
-def test_failure_is_told_in_the_words_of_the_error(error: BaseException | None, line: str) -> None:
+def test_failure_alert_has_the_words_of_the_error(error: BaseException | None, line: str) -> None:
     assert line in failure_alert(dag="d", task="t", run="r", attempt=1, error=error, link=LINK).lines
 
 
@@ -115,7 +115,7 @@ def test_subject_is_one_short_line() -> None:
     assert len(subject) == 160
 
 
-def test_streak_is_told_once_it_is_long_enough_and_again_after_as_many_days() -> None:
+def test_streak_alert_is_sent_once_it_is_long_enough_and_again_after_as_many_days() -> None:
     keep = Outcome.KEEP_CHAMPION
     assert streaks(history(Outcome.FIRST_CHAMPION, *[keep] * 7), 3) == [4, 7]
     assert streaks(history(Outcome.FIRST_CHAMPION, keep, keep, Outcome.PROMOTE, keep, keep, Outcome.BELOW_BASELINE), 3) == [7]
@@ -146,7 +146,7 @@ def test_streak_counts_from_the_first_decision_while_there_is_no_champion() -> N
     assert streaks(history(*[Outcome.TOO_FEW_EVENTS] * 5), 2) == [2, 4]
 
 
-def test_streak_begins_anew_after_a_rollback() -> None:
+def test_streak_restarts_after_a_rollback() -> None:
     entries = history(Outcome.FIRST_CHAMPION, Outcome.PROMOTE)
     first, second = entries
     entries.append(
@@ -165,7 +165,7 @@ def test_streak_begins_anew_after_a_rollback() -> None:
     assert streaks(entries, 3) == [6]
 
 
-def test_rollback_is_told_with_its_reason() -> None:
+def test_rollback_alert_has_its_reason() -> None:
     alert = rollback_alert(
         Rollback(
             number=3, version="a", day=D, before="b", reason="empty shelves", actor="ann@shop", at="2020-06-12T00:00:00+00:00"
@@ -198,7 +198,7 @@ def test_only_the_run_that_decided_tells_of_it(settings: Settings) -> None:
     assert due_after_success(settings, replace(ENDED, task="write_report")) == []
 
 
-def test_rejection_is_told_only_as_a_streak(settings: Settings) -> None:
+def test_rejection_is_reported_only_as_a_streak(settings: Settings) -> None:
     entries = history(Outcome.FIRST_CHAMPION)
     decision(entries, D + timedelta(days=1), Outcome.KEEP_CHAMPION, run="run-2")
     commit(settings, entries)
@@ -210,7 +210,7 @@ def test_rejection_is_told_only_as_a_streak(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("on", ["[]", '["quarantine"]'])
-def test_what_nobody_asked_for_is_not_told(tmp_path: Path, on: str) -> None:
+def test_alert_that_is_off_is_not_sent(tmp_path: Path, on: str) -> None:
     settings = parquet_settings(tmp_path, f"alerts.on={on}", 'alerts.recipients=["a@b"]')
     commit(settings, history(Outcome.FIRST_CHAMPION))
     assert due_after_success(settings, ENDED) == []
@@ -227,7 +227,7 @@ RUN: dict[str, Any] = {
 }
 
 
-def test_late_run_is_told_with_its_state_unless_it_is_of_a_backfill(settings: Settings) -> None:
+def test_late_run_is_reported_with_its_state_unless_it_is_of_a_backfill(settings: Settings) -> None:
     (alert,) = due_at_deadline(settings, RUN, "2020-06-11T06:00:00Z", link=LINK)
     assert alert.subject == "daily_retrain: scheduled__2020-06-10 is late and still running"
     assert alert.numbers == {"state": "running", "queued at": "2020-06-11T00:00:00Z", "deadline": "2020-06-11T06:00:00Z"}
@@ -236,7 +236,7 @@ def test_late_run_is_told_with_its_state_unless_it_is_of_a_backfill(settings: Se
     assert failed.subject == "daily_retrain: scheduled__2020-06-10 failed before its deadline"
 
 
-def test_quarantine_is_told_once_with_what_the_run_failed_of(settings: Settings, tmp_path: Path) -> None:
+def test_quarantine_is_reported_once_with_why_the_run_failed(settings: Settings, tmp_path: Path) -> None:
     write_parquet(tmp_path / "in" / "bad.parquet", [(None, 1, at(D, 1)), (2, 2, at(D, 2))])
     began = datetime.now(UTC)
     store = Store.open(settings)

@@ -152,9 +152,7 @@ def test_damaged_log_entry_is_named(store: Store) -> None:
         overview(store, TODAY)
 
 
-def test_open_store_reads_only_new_entries_and_those_that_were_written_anew(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_open_store_reads_only_new_entries_and_those_that_were_rewritten(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings({"store": store.url})
     shared = shared_store(settings)
     assert shared_store(settings) is shared

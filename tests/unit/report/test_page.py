@@ -1,4 +1,4 @@
-"""The page of a run: what stands on it after each kind of decision, and where it is kept."""
+"""The page of a run: what it says after each kind of decision, and where it is kept."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def shop(trained: Trained, tmp_path: Path) -> tuple[Store, Settings]:
 
 
 class Projection:
-    """Stands for an MLflow that knows every version by the same number."""
+    """A stub of an MLflow that knows every version by the same number."""
 
     def __init__(self, *_: object) -> None:
         """Connects to nothing."""
@@ -262,14 +262,14 @@ def test_page_is_written_even_if_mlflow_is_out_of_reach(shop: tuple[Store, Setti
 
 
 @pytest.mark.usefixtures("no_mlflow")
-def test_last_decision_of_the_day_is_told_and_compared_with_the_one_before(
+def test_last_decision_of_the_day_is_shown_and_compared_with_the_one_before(
     shop: tuple[Store, Settings], decide: Decide
 ) -> None:
     decide(BEFORE, Outcome.FIRST_CHAMPION)
     decide(D, Outcome.KEEP_CHAMPION)
     forced = decide(D, Outcome.FORCED, "Forced regardless of the metrics: a test.")
     report = publish_page(*shop, D)
-    assert report.promotion == forced
+    assert report.decision == forced
     page = Page(shop[0].get(report.key).decode())
     assert f"Promoted by force: {forced.version}" in page.text
     assert f"Previous run: {day_in_words(BEFORE)}" in page.text  # not the decision before it on the same version
@@ -302,7 +302,7 @@ def test_day_without_decision_is_a_sentence_that_tells_what_is_known(shop: tuple
         publish_page(store, settings, bad)
 
 
-def test_command_prints_where_the_page_lies(
+def test_command_prints_where_the_page_is(
     shop: tuple[Store, Settings],
     decide: Decide,
     command_line: Callable[..., tuple[int, str, str]],

@@ -17,7 +17,7 @@ from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.recommend import recommend_items
 from sbr_tasks.report.overview import overview
 from sbr_tasks.report.render import Live, Query, overview_html, with_session
-from sbr_tasks.report.session import MOST_ITEMS, parse_session, side_by_side
+from sbr_tasks.report.session import MAX_ITEMS, parse_session, side_by_side
 from sbr_tasks.settings import ModelSettings
 from sbr_tasks.store import Store
 from sbr_tasks.window.sessions import ItemIndex
@@ -100,8 +100,8 @@ def test_nothing_is_recommended_without_a_champion_or_items(shop: tuple[Store, s
 
 def test_ids_of_a_session_are_between_commas_or_blanks() -> None:
     assert parse_session(" 1,2;3\n4  5 ") == ["1", "2", "3", "4", "5"]
-    with pytest.raises(RegistryError, match=f"found {MOST_ITEMS + 1}"):
-        parse_session("1 " * (MOST_ITEMS + 1))
+    with pytest.raises(RegistryError, match=f"found {MAX_ITEMS + 1}"):
+        parse_session("1 " * (MAX_ITEMS + 1))
 
 
 def test_pages_are_made_without_tensorflow(shop: tuple[Store, str]) -> None:

@@ -36,7 +36,7 @@ def store(shop: Path, tmp_path: Path, settings: Settings) -> Store:
 def s3_settings(
     tmp_path: Path, s3_options: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Settings:
-    """The settings of a shop whose store lies in a bucket; the keys to it come from the environment."""
+    """The settings of a shop whose store is in a bucket; the keys to it come from the environment."""
     options = dict(s3_options)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", options.pop("access_key_id"))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", options.pop("secret_access_key"))

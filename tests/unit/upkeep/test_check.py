@@ -117,7 +117,7 @@ def test_checkpoint_is_verified_by_the_hash_that_it_begins_with(store: Store) ->
     assert (fault.kind, fault.key) == ("damaged", "checkpoints/0123456789abcdef.npz")
 
 
-def test_champion_without_its_serving_copy_is_told_of(store: Store, tmp_path: Path) -> None:
+def test_champion_without_its_serving_copy_is_reported(store: Store, tmp_path: Path) -> None:
     number = PromotionLog(store).state().champion_entry
     for file in (tmp_path / "store" / "serving").rglob("*"):
         if file.is_file():

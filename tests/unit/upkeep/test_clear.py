@@ -145,7 +145,7 @@ def test_window_is_never_made_smaller_by_a_clearing(store: Store, settings: Sett
         window_for_day(store, settings, half_removed)
 
 
-def test_run_that_looked_before_a_removal_and_reads_after_it_is_told(store: Store, settings: Settings) -> None:
+def test_run_that_looked_before_a_removal_and_reads_after_it_fails(store: Store, settings: Settings) -> None:
     catalog = ClickCatalog(store)
     revision = catalog.days()[DAYS[4]].accepted
     assert revision is not None
@@ -362,7 +362,7 @@ def test_day_of_a_wrong_clock_does_not_make_the_real_days_old(store: Store, sett
 def test_more_than_half_of_the_accepted_days_go_only_if_a_person_confirms(store: Store, settings: Settings) -> None:
     before, commits = content(store), store.keys("commits")
     dry = clear(store, settings, 2, dry_run=True)
-    assert cleared_table(dry).splitlines()[-2] == "13 of 19 accepted days would go: without --yes this is refused."
+    assert cleared_table(dry).splitlines()[-2] == "13 of 19 accepted days would be removed, which needs --yes."
     with pytest.raises(DayError, match=r"13 of 19 accepted days would be removed .* --keep-days 2 --yes`") as caught:
         clear(store, settings, 2)
     assert "2020-06-12 to 2020-06-24" in str(caught.value)

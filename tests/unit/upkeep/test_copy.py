@@ -161,7 +161,7 @@ def test_records_come_after_what_they_name(store: Store, target: Store, monkeypa
 
 @pytest.mark.parametrize("harm", ["deleted", "changed"])
 @pytest.mark.parametrize("pattern", ["models/*/*/weights.*.npz", "validation/*/*/data_docs.*.html", "reports/*/*.html"])
-def test_damaged_source_is_refused_in_a_sentence_and_the_copy_goes_on_once_it_is_mended(
+def test_damaged_source_is_refused_in_a_sentence_and_the_copy_resumes_once_it_is_fixed(
     store: Store, target: Store, tmp_path: Path, harm: str, pattern: str
 ) -> None:
     file = one(tmp_path, pattern)
@@ -257,7 +257,7 @@ def champion_whose_serving_copy_went(store: Store, settings: Settings, folder: P
 
 
 @pytest.mark.parametrize("history", [clicks_that_came_and_went, champion_whose_serving_copy_went])
-def test_copy_that_is_stopped_where_it_lacks_what_went_since_is_no_store_until_it_goes_on(
+def test_copy_that_is_stopped_where_it_lacks_what_went_since_is_no_store_until_it_resumes(
     store: Store,
     settings: Settings,
     target: Store,
@@ -386,7 +386,7 @@ def test_store_that_never_comes_to_rest_ends_the_copy(store: Store, target: Stor
         return get(key)
 
     monkeypatch.setattr(store, "get", listed_and_gone)
-    with pytest.raises(StoreError, match=r"each time something had come or gone meanwhile, validation/.* Run the same command"):
+    with pytest.raises(StoreError, match=r"it changed each time, the last time validation/.* Run the same command"):
         copy_objects(store, target)
 
 
@@ -410,8 +410,8 @@ def files_without_a_log(store: Store) -> None:
 @pytest.mark.parametrize(
     ("content", "is_copy", "sentence"),
     [
-        (other_shop, False, "another store, or a copy that went on by itself. Copy to an empty place"),
-        (copy_that_went_on, True, "another store, or a copy that went on by itself. Copy to an empty place"),
+        (other_shop, False, "another store, or a copy that was used on its own. Copy to an empty place"),
+        (copy_that_went_on, True, "another store, or a copy that was used on its own. Copy to an empty place"),
         (stopped_copy_of_another, False, "the copy of another store, which was stopped. Copy to an empty place"),
         (files_without_a_log, False, "holds files of a store and none of its logs. Copy to an empty place"),
     ],
@@ -510,7 +510,7 @@ def test_command_copies_to_a_bucket_with_keys_from_the_environment(
     assert_is_copy(store, Store("s3://clicks/copies/command", s3_options))
 
 
-def test_killed_copy_is_no_store_and_goes_on(store: Store, tmp_path: Path) -> None:
+def test_killed_copy_is_no_store_and_resumes(store: Store, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SBR_")} | {"SBR_STORE": store.url}
     command = [sys.executable, "-m", "sbr_tasks", "store", "copy", str(tmp_path / "copy")]
     n_refused, expected = 0, log_rows(store)

@@ -210,7 +210,7 @@ def _again(tmp_path: Path, *overrides: str) -> tuple[Store, Settings]:
 
 
 class TestSessionsThatRestart:
-    """Session ids that start again every day, and sessions that merely go on over midnight."""
+    """Session ids that start again every day, and sessions that merely span midnight."""
 
     def test_ids_that_start_again_every_day_are_warned_about(self, tmp_path: Path) -> None:
         days = {D + timedelta(days=i): with_ids_of(D, plain_day(D + timedelta(days=i))) for i in range(3)}

@@ -45,7 +45,7 @@ def test_facts_of_a_day_made_by_hand() -> None:
     )
 
 
-def test_repeated_clicks_and_ties_are_told_apart() -> None:
+def test_repeated_clicks_and_ties_are_distinguished() -> None:
     clicks: list[Click] = [(1, 7, at(D, 0)), (1, 7, at(D, 0)), (1, 8, at(D, 0)), (2, 7, at(D, 0)), (None, 7, at(D, 0))]
     facts = measure(table([*clicks, (None, 7, at(D, 0)), (1, None, at(D, 0)), (1, 8, at(D, 1))]), D, load_settings().zone)
     assert (facts.repeated, facts.tied) == (1 / 8, 1 / 8)

@@ -81,7 +81,7 @@ def test_released_clicks_that_are_ingested_again_stay_released(store: Store, set
     assert state.released is not None
 
 
-def test_other_clicks_of_a_released_day_are_judged_anew(tmp_path: Path, store: Store, settings: Settings) -> None:
+def test_other_clicks_of_a_released_day_are_judged_again(tmp_path: Path, store: Store, settings: Settings) -> None:
     released = commit_release(store, settings, D, reason="looked at", by="ann")
     ingest_days(tmp_path, {D: [*plain_day(D), *plain_day(D)[:2]]}, STRICT)
     validate_pending(store, settings)

@@ -39,7 +39,7 @@ def stored(tmp_path: Path, clicks: list[Click], *overrides: str) -> tuple[Store,
 
 
 def shop(name: Callable[[int], object] = int) -> list[Click]:
-    """A session of two clicks on each day, and one that goes on over the last midnight."""
+    """A session of two clicks on each day, and one that spans the last midnight."""
     clicks: list[Click] = [(name(10 + i), name(1 + j), at(day, 100 * j)) for i, day in enumerate(DAYS) for j in range(2)]
     clicks += [(name(50), name(7), at(D, -60)), (name(50), name(1), at(D, 60)), (name(50), name(9), at(D, 61))]
     return clicks

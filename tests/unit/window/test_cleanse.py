@@ -21,7 +21,7 @@ def rows(part: nw.DataFrame[pd.DataFrame]) -> Clicks:
     return [tuple(row) for row in part.select("session", "item", "clicked_at").rows()]  # type: ignore[misc]
 
 
-def test_cleansing_goes_on_until_nothing_changes() -> None:
+def test_cleansing_continues_until_nothing_changes() -> None:
     # Item 3 has one click. Without it session 3 is short, without session 3 item 2 has one click, without it session 2 is.
     clicks = [(1, 1, 0), (1, 1, 1), (2, 1, 2), (2, 2, 3), (3, 2, 4), (3, 3, 5)]
     kept, passes = cleanse(frame(clicks), shortest=2, least_click=2)

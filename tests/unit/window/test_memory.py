@@ -29,7 +29,7 @@ def of(clicks: Clicks) -> CodedClicks:
     return coded(table(clicks, pa.int64()))
 
 
-def test_cleansing_goes_on_until_nothing_changes() -> None:
+def test_cleansing_continues_until_nothing_changes() -> None:
     # Item 3 has one click. Without it session 3 is short, without session 3 item 2 has one click, without it session 2 is.
     clicks = of([(1, 1, 0), (1, 1, 1), (2, 1, 2), (2, 2, 3), (3, 2, 4), (3, 3, 5)])
     kept, passes = cleanse_coded(clicks, shortest=2, least_click=2)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SHORT_LIVED = "-XX:TieredStopAtLevel=1"
-"""What Java is told so that it starts sooner and compiles less than it does for long work."""
+"""Java's option to start sooner and compile less than it does for long work."""
 
 pytestmark = [
     pytest.mark.slow,
