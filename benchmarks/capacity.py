@@ -10,9 +10,9 @@ the rows `first import` and `first validation`, and a champion, trained for one 
 file of its own: the functions that the tasks call, each in a process of its own, so that imports and the start of Python
 count. Not counted is what Airflow itself takes for a task.
 
-A window of millions of clicks a day trains for hours on two cores. What is measured instead is told, never extrapolated: the
-window is built of `--window-days`, then what follows works on a window of the last `--training-days` (a number for each
-size), for `n_epochs` of 1 unless `--set` says otherwise; both stand in the table. `--until` names the last step of each size.
+A window of millions of clicks a day trains for hours on two cores. What is measured instead is reported, never extrapolated:
+the window is built of `--window-days`, then what follows works on a window of the last `--training-days` (a number for each
+size), for `n_epochs` of 1 unless `--set` says otherwise; the table shows both. `--until` names the last step of each size.
 `--stop-training-after` shows what memory a training takes that isn't waited for; nothing follows it.
 
 CPU is user and system time of the process and its children. The peak of memory is that of the process, or the sum over it and

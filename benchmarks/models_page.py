@@ -5,7 +5,7 @@
 The store is a local folder with a decision a day, as many versions, two commits of clicks a day and a rollback. In turns:
 
 - `page`: one request for it as the plugin answers it, log and HTML, in a process that has answered before;
-- `store read anew`: the same in a process that keeps nothing, so that every log entry is read from the store each time;
+- `store read again`: the same in a process that caches nothing, so every log entry is read from the store each time;
 - `first request`: the same in a new process, with the imports;
 - `drawn`: from the start of the navigation until the page shows champion, charts and table, in headless Chromium (`CHROMIUM`,
   or `chromium` on the PATH; left out where there is none). A plain server answers, without Airflow and its login;
@@ -77,7 +77,7 @@ def main() -> None:
         size = len(answer(settings))
         contenders: dict[str, Callable[[], float]] = {
             "page": lambda: milliseconds(lambda: answer(settings)),
-            "store read anew": lambda: milliseconds(lambda: answer(settings, is_anew=True)),
+            "store read again": lambda: milliseconds(lambda: answer(settings, is_anew=True)),
             "first request": lambda: first_request(settings),
         }
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(settings))

@@ -4,13 +4,13 @@
 
 The services of `docker-compose.yaml` run as local processes (`tools/local_stack/`), and clicks are synthetic
 (`sbr demo-clicks`): a shop whose items drift. Each day the day's file arrives, and Airflow runs `daily_retrain` for it; a
-training goes on from the champion of an earlier day. Every seventh day ends with `store_upkeep`, which keeps three days.
+training starts from the champion of an earlier day. Every seventh day ends with `store_upkeep`, which keeps three days.
 Besides:
 
-- On the days 3 and 8 the training worker is killed (SIGKILL to all its processes) after an epoch: the training must be tried
-  again by the worker that replaces it, and go on after that epoch.
+- On the days 3 and 8 the training worker is killed (SIGKILL to all its processes) after an epoch: the worker that
+  replaces it must retry the training and resume after that epoch.
 - The file of day 5 arrives after the run of day 7. The runs of the days 5 and 6 must fail and say that day 5 has no clicks;
-  that of day 7 does without it. Then both are cleared and must succeed, and the version of day 7 must be told as stale.
+  that of day 7 does without it. Then both are cleared and must succeed, and the version of day 7 must be shown as stale.
 
 After each day, when no run is at work, memory (by service, its processes together, shared pages divided among them) and disk
 are sampled. `benchmarks/soak_checks.py` says what is allowed. Exit code 1, with sentences, if a day isn't decided exactly once,
@@ -144,7 +144,7 @@ class Soak:
         write_demo_clicks(out, end=day, days=1, sessions_per_day=self.sessions_per_day)
 
     def deliver_late(self) -> None:
-        """Delivers the day that is late, clears the runs that failed for want of it, and looks whether staleness is told."""
+        """Delivers the day that is late, clears the runs that failed for want of it, and checks that staleness is shown."""
         late, following = day_of(LATE), day_of(DELIVERED)
         self.deliver(late)
         for number in range(LATE, DELIVERED):
@@ -188,13 +188,13 @@ class Soak:
         self.running.stack.kill("training-worker")
 
     def require_resumed(self, run_id: str) -> None:
-        """Notes a fault unless the training was tried twice and the second try went on from the first."""
+        """Notes a fault unless the training was tried twice and the second try resumed the first."""
         tries = self.running.tasks(run_id)[TRAIN]["try_number"]
-        went_on = "Going on after epoch" in self.running.log_of(run_id, TRAIN, tries)
-        if tries != 2 or not went_on:
+        is_resumed = "Going on after epoch" in self.running.log_of(run_id, TRAIN, tries)
+        if tries != 2 or not is_resumed:
             self.faults.append(
-                f"After the kill, the second try of the training of {run_id} must go on from the first; it took {tries} tries, "
-                f"and the last one {'went on' if went_on else 'started afresh'}."
+                f"After the kill, the second try of the training of {run_id} must resume the first; it took {tries} tries, "
+                f"and the last one {'resumed' if is_resumed else 'started from scratch'}."
             )
 
     def trigger(self, dag: str, conf: Json, logical_date: str | None = None) -> str:
@@ -213,7 +213,7 @@ class Soak:
             tasks = self.running.tasks(run_id, dag)
             raise SoakError(
                 f"Expected the run {run_id} of {dag} to end as {state}, found {found}: "
-                f"{ {name: task['state'] for name, task in tasks.items()} }. The logs lie in {self.running.stack.folder}."
+                f"{ {name: task['state'] for name, task in tasks.items()} }. The logs are in {self.running.stack.folder}."
             )
 
     def wait_until_idle(self) -> None:

@@ -38,7 +38,7 @@ def decision_faults(decided: Sequence[date], expected: Collection[date]) -> list
     """A sentence for each day that isn't decided exactly once.
 
     Args:
-        decided: The day of each decision of the log; a day that was decided twice stands there twice.
+        decided: The day of each decision of the log; a day that was decided twice is there twice.
         expected: The days that were run.
     """
     counts = Counter(decided)

@@ -6,7 +6,7 @@ Contenders take turns, each in a process of its own; the median of the rounds co
 the same with UUIDs and SKUs in place of integers. `notebook` is pandas: groupby/size and isin until nothing changes, a split
 by groupby/max and isin, an item index by `Series.map`, a sort by session and time, the parts as Parquet. Reading means files to
 columns, for `window` with the files' hashes verified; its sort is part of `encode` and `split`. Memory is touched before the
-clock starts: a virtual machine's host may hand it out anew at seconds a gigabyte. The clicks are synthetic, over 30 days.
+clock starts: a virtual machine's host may hand it out again, at seconds a gigabyte. The clicks are synthetic, over 30 days.
 Generated days are kept in the cache, by default below the system's folder for temporary files.
 """
 

@@ -1,7 +1,7 @@
 """Looks up every package of `requirements.lock` in a feed of known vulnerabilities: `make audit`.
 
-It needs such a feed: OSV's, or that of PyPI, asked by `pip-audit`, which uv runs apart from the packages of the lock. Where
-neither can be reached it says so. Exit code 1: something is vulnerable; 2: nothing was audited, or not all.
+It queries OSV's feed, or PyPI's, with `pip-audit`, which uv runs apart from the packages of the lock. Exit code 1: something is
+vulnerable; 2: no feed could be reached, or not all packages were audited.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ def main() -> int:
     first = re.split(r"\n(?=\S)", lock)[0]
     reasons = []
     for feed in FEEDS:
-        # One package first: an answer shows that the feed is there, and a feed that isn't isn't asked for hundreds.
+        # One package first: its answer shows that the feed works before hundreds are looked up.
         _, reason = vulnerable(first, feed)
         if reason is None:
             return report(*vulnerable(lock, feed), feed)
         reasons.append(f"{feed}: {reason}")
     sys.stderr.write(
-        f"Nothing was audited: no feed of vulnerabilities can be reached from here ({'; '.join(reasons)}). "
-        "Run `make audit` where one can.\n"
+        f"Nothing was audited: no feed of vulnerabilities can be reached ({'; '.join(reasons)}). "
+        "Run `make audit` with access to one.\n"
     )
     return 2
 
 
 def vulnerable(requirements: str, feed: str) -> tuple[list[str], str | None]:
-    """Each vulnerability that a feed knows of the packages, in a line; and why it couldn't be asked about all, if so."""
+    """A line for each known vulnerability of the packages; and why not all could be looked up, if so."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "requirements.txt"
         file.write_text(requirements, encoding="utf-8")
@@ -53,7 +53,7 @@ def vulnerable(requirements: str, feed: str) -> tuple[list[str], str | None]:
         return [], (done.stderr.strip().splitlines() or ["no answer"])[-1].partition(":")[0]
     skipped = [package for package in packages if "skip_reason" in package]
     found = [
-        f"{package['name']} {package['version']}: {known['id']}, mended in {', '.join(known['fix_versions']) or 'no release'}"
+        f"{package['name']} {package['version']}: {known['id']}, fixed in {', '.join(known['fix_versions']) or 'no release'}"
         for package in packages
         for known in package.get("vulns", [])
     ]

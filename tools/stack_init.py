@@ -1,6 +1,6 @@
-"""Makes the production stack ready: databases, Airflow's tables, pools, connections and the first admin.
+"""Prepares the production stack: databases, Airflow's tables, pools, connections and the first admin.
 
-The service `init` of `docker-compose.yaml` runs it before all else. It may run again at any time: what is there stays as it is,
+The service `init` of `docker-compose.yaml` runs it before all else. It may run again at any time: what exists stays as it is,
 so that a pool's size or the admin's password can be changed in Airflow. Passwords of the databases follow the environment.
 """
 
@@ -25,7 +25,7 @@ _log = logging.getLogger("stack_init")
 
 
 class StackError(Exception):
-    """The stack can't be made ready; the text is meant for people."""
+    """The stack can't be prepared; the text is meant for people."""
 
 
 def main() -> int:
@@ -62,17 +62,17 @@ def secrets_of(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def require_secrets(environment: Mapping[str, str]) -> None:
-    """Refuses to go on with a secret that is absent, can be guessed, is used twice, or would break a URL.
+    """Rejects a secret that is absent, can be guessed, is used twice, or would break a URL.
 
     Raises:
-        StackError: Says which, and how to make better ones; never a value.
+        StackError: Names them and how to generate better ones; never a value.
     """
     found = secrets_of(environment)
     faults = [f"{name} {fault}" for name, value in sorted(found.items()) if (fault := _fault(name, value, found))]
     if faults:
         raise StackError(
             f"The stack doesn't start with these secrets: {'; '.join(faults)}. Take such lines out of .env and run `python3 "
-            "tools/stack_secrets.py`, which makes what is missing (docs/production.md#secrets)."
+            "tools/stack_secrets.py`, which generates what is missing (docs/production.md#secrets)."
         )
 
 
@@ -80,7 +80,7 @@ def _fault(name: str, value: str, found: Mapping[str, str]) -> str | None:
     if not value:
         return "is not set"
     if name == "FERNET_KEY":
-        # Several keys with commas between them: while what the old key encrypted is encrypted anew.
+        # Several keys with commas between them: while what the old key encrypted is being re-encrypted.
         return (
             None
             if all(_is_fernet_key(key) for key in value.split(","))
@@ -89,7 +89,7 @@ def _fault(name: str, value: str, found: Mapping[str, str]) -> str | None:
     if name != "AIRFLOW_ADMIN_PASSWORD" and not all(
         letter.isascii() and (letter.isalnum() or letter in "-_.~") for letter in value
     ):
-        return "has characters other than letters, digits and -_.~, which can't stand in a URL"
+        return "has characters other than letters, digits and -_.~, which a URL can't contain"
     if len(value) < SHORTEST or len(set(value)) < FEWEST_LETTERS:
         return f"can be guessed (expected {SHORTEST} random characters or more)"
     same = [other for other, its in found.items() if its == value and other != name]
@@ -104,7 +104,7 @@ def _is_fernet_key(value: str) -> bool:
 
 
 def _password(url: str) -> str:
-    """What stands for the password in a URL, even if it has characters that can't stand there."""
+    """The password in a URL, even if it has characters that a URL can't contain."""
     before, _, _ = url.rpartition("@")
     return before.partition("://")[2].partition(":")[2]
 
@@ -145,16 +145,16 @@ def create_databases(environment: Mapping[str, str]) -> None:
             if not cursor.fetchone():
                 cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
                 _log.info("Created the database %s.", name)
-            # Each time: a run that was killed may have created the database and not come to this.
+            # Each time: a killed run may have created the database without doing this.
             cursor.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(role))
     connection.close()
 
 
 def migrate() -> None:
-    """Brings Airflow's tables to its release.
+    """Migrates Airflow's tables to its release.
 
     Raises:
-        StackError: The migration failed; it has said why.
+        StackError: The migration failed; its output says why.
     """
     done = subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=False)
     if done.returncode:
@@ -162,19 +162,19 @@ def migrate() -> None:
 
 
 def create_pools() -> None:
-    """Creates the pools that are not there."""
+    """Creates the missing pools."""
     for pool in create_missing(SLOTS):
         _log.info("Created the pool %s with %d slot.", pool.name, pool.slots)
 
 
 def create_connections(text: str) -> None:
-    """Creates the connections that are not there; their passwords and extras are encrypted with the Fernet key.
+    """Creates the missing connections; their passwords and extras are encrypted with the Fernet key.
 
     Args:
         text: A JSON object with a URI for each connection id.
 
     Raises:
-        StackError: It isn't that.
+        StackError: It is something else.
     """
     from airflow.exceptions import AirflowException
     from airflow.models.connection import Connection
@@ -189,7 +189,7 @@ def create_connections(text: str) -> None:
             try:
                 session.add(Connection(conn_id=name, uri=uri))
             except (ValueError, AirflowException):
-                # What was raised may quote the password.
+                # The original error may quote the password.
                 raise StackError(
                     f"The connection {name} in AIRFLOW_CONNECTIONS is not a URI such as smtp://user:password@host:587; in user "
                     "and password, characters other than letters, digits and -_.~ are written as %XX."

@@ -1,8 +1,8 @@
-"""Makes the secrets of the production stack: `python3 tools/stack_secrets.py [FILE]`.
+"""Generates the secrets of the production stack: `python3 tools/stack_secrets.py [FILE]`.
 
 They go into `.env` beside `docker-compose.yaml`, which compose reads, unless another file is named (then: `docker compose
 --env-file FILE up`). Only its owner can read the file. What it holds already stays; what is missing is added. No value is
-printed. Any Python runs this, nothing has to be installed.
+printed. Any Python 3 can run this; nothing has to be installed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FILE = Path(__file__).resolve().parents[1] / ".env"
 
 
 def new_secrets() -> dict[str, str]:
-    """A fresh value for each secret that `docker-compose.yaml` asks for; all can stand in a URL as they are."""
+    """A fresh value for each secret that `docker-compose.yaml` asks for; a URL can contain each as it is."""
     return {
         "AIRFLOW_ADMIN_PASSWORD": secrets.token_urlsafe(24),
         "AIRFLOW_DB_PASSWORD": secrets.token_urlsafe(32),
@@ -34,7 +34,7 @@ def new_secrets() -> dict[str, str]:
 def add_missing(file: Path) -> list[str]:
     """Adds the secrets that a file of `NAME=value` lines lacks, or has empty; returns their names.
 
-    The file is replaced as a whole, so that there is never a moment at which others could read it, or a half of it.
+    The file is replaced atomically, so others can never read it, or see half of it.
     """
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     made = new_secrets()

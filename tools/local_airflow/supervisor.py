@@ -110,7 +110,7 @@ def stop(folder: Path) -> bool:
 
 def _members(processes: list[Process]) -> set[int]:
     """All running processes of the components' sessions. Tasks are in other process groups, but in the same session."""
-    # A number isn't given anew while a session goes by it: if another process has a leader's number, the session is over.
+    # A process id isn't reused while a session has it: if another process has a leader's id, the session is over.
     return members_of({process.pid for process in processes if process.is_alive() or not _exists(process.pid)})
 
 

@@ -1,6 +1,6 @@
 """Runs the services of `docker-compose.yaml` as processes of this machine, for tests where there is no container engine.
 
-What it proves: the commands, the variables, the health checks and the order of the services, as they stand in the file. What it
+What it proves: the commands, the variables, the health checks and the order of the services, as they are in the file. What it
 can't prove: images, users, memory limits and networks. How the two differ:
 
 - Each service's ports become free ports on loopback: `redis:6379` and the like in commands, variables and checks,
@@ -8,11 +8,11 @@ can't prove: images, users, memory limits and networks. How the two differ:
 - Paths of volumes, of the checkout (/opt/sbr) and of Airflow's home (/opt/airflow) become folders of this machine.
 - A container's name (`%h`, $HOSTNAME) is the service's. A process sees the service's variables, what a test adds to them, HOME,
   LANG, PATH and OPENBLAS_*, and no others.
-- PostgreSQL and Redis are Debian's. PostgreSQL's image has a start script that is stood in for here; it doesn't wait for the
+- PostgreSQL and Redis are Debian's. The start script of PostgreSQL's image is replaced here; it doesn't wait for the
   disk.
 - A health check counts only until it first passes, and comes every three seconds or more often; retries, start periods and the
   grace of a stop are the runner's own.
-- The restart policy is stood in for: once all are up, a service that ends is started again about a second later.
+- The restart policy is simulated: once all are up, a service that ends is started again about a second later.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ COMPLETED, HEALTHY = "service_completed_successfully", "service_healthy"
 
 
 def missing_programs() -> list[str]:
-    """What a stack needs of this machine and doesn't find."""
+    """What a stack needs and this machine lacks."""
     missing = [name for name in ("redis-server", "redis-cli", "curl", "pg_isready") if shutil.which(name) is None]
     return missing + ([] if any(_postgres_programs()) else ["initdb"])
 
@@ -57,10 +57,10 @@ class StackError(Exception):
 
 
 class Stack:
-    """One stack; what it writes lies in `folder`, except PostgreSQL's files, which belong to a user of their own."""
+    """One stack; what it writes is in `folder`, except PostgreSQL's files, which belong to a user of their own."""
 
     def __init__(self, folder: Path, variables: Mapping[str, str], extra: Mapping[str, str] | None = None) -> None:
-        """Describes it; nothing is started.
+        """Describes the stack without starting it.
 
         Args:
             folder: Volumes, logs (`<service>.log`) and what containers would hold.
@@ -79,7 +79,7 @@ class Stack:
         self._postgres = Path(tempfile.mkdtemp(prefix="sbr-postgres-"))
 
     def port(self, name: str, port: int) -> int:
-        """The port of this machine that stands for one of a service."""
+        """The port of this machine that replaces one of a service."""
         return self._ports[name, port]
 
     def log(self, name: str) -> Path:
@@ -87,7 +87,7 @@ class Stack:
         return self.folder / f"{name}.log"
 
     def volume(self, name: str) -> Path:
-        """Where a volume lies."""
+        """The folder of a volume."""
         return self._postgres / "data" if name == "postgres" else self.folder / "volumes" / name
 
     def processes(self, name: str) -> set[int]:
@@ -221,7 +221,7 @@ class Stack:
         return _printed(program, done)
 
     def stop(self) -> None:
-        """Ends all that was started, with all descendants, and removes PostgreSQL's files; what doesn't end is killed."""
+        """Stops everything that was started, with all descendants, and removes PostgreSQL's files; kills what doesn't stop."""
         self._is_over.set()
         if self._restarts.is_alive():
             self._restarts.join()
@@ -248,7 +248,7 @@ class Stack:
         """The sessions in which a service's processes are: its own, and those that descendants made, as PostgreSQL's do."""
         leader = self._running[name]
         if leader.poll() is not None:
-            # A number isn't given anew while a session goes by it: if another process has it, the session is over.
+            # A process id isn't reused while a session has it: if another process has it, the session is over.
             return set() if psutil.pid_exists(leader.pid) else {leader.pid}
         sessions = {leader.pid}
         with suppress(psutil.NoSuchProcess):
@@ -258,8 +258,8 @@ class Stack:
         return sessions
 
     def _kill(self, sessions: set[int]) -> None:
-        while left := self._alive(sessions):
-            for pid in left:
+        while alive := self._alive(sessions):
+            for pid in alive:
                 send_signal(pid, signal.SIGKILL)
             time.sleep(0.05)
 
@@ -290,7 +290,7 @@ class Stack:
         err: int | IO[bytes] = subprocess.PIPE,
         timeout_s: float | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """A command, run to its end as one in a service's container is."""
+        """Runs a command to its end, as in a service's container."""
         return subprocess.run(
             [self._here(service, word) for word in words],
             env=self._environment(service),
@@ -317,7 +317,7 @@ class Stack:
         return kept | outside | given | self._extra
 
     def _here(self, service: Service, text: str) -> str:
-        """A text of the compose file, with the hosts, ports and paths that stand for it on this machine."""
+        """A text of the compose file, with the hosts, ports and paths of this machine."""
         ports: dict[str, int] = {}
         for (name, port), local in self._ports.items():
             ports[f"{name}:{port}"] = local
@@ -336,7 +336,7 @@ class Stack:
         return re.sub(rf"(?:(?<![\w/.:-])|(?<=[@/]))(?:{pattern})(?![\w.-])", lambda match: found[match[0]], text)
 
     def _postgres_command(self, service: Service) -> tuple[list[str], str | None]:
-        """What the image's start script does: makes the files of the database with the password, then becomes the server."""
+        """What the image's start script does: creates the database's files with the password, then becomes the server."""
         user = "postgres" if os.geteuid() == 0 else None
         programs = _newest_postgres()
         data = self.volume("postgres")

@@ -1,4 +1,4 @@
-"""A production stack that is up: how it is made from settings and clicks, its users, and what is asked of it."""
+"""A running production stack: how it is built from settings and clicks, its users, and requests to it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class RunningStack:
         return Api(self.url, self.passwords, user)
 
     def token(self, user: str) -> str:
-        """What a user who logged in shows with each request."""
+        """The headers that a logged-in user sends with each request."""
         api = self.api(user)
         return str(api.post("/auth/token", {"username": user, "password": api.password()})["access_token"])
 
@@ -80,13 +80,13 @@ class RunningStack:
             return error.code
 
     def page(self, path: str, token: str) -> str:
-        """What GET `path` answers to a user."""
+        """The response to GET `path` for a user."""
         request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {token}"})  # noqa: S310
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
             return str(answer.read().decode())
 
     def leaks(self) -> list[tuple[str, str]]:
-        """(name, where) of each secret that lies in something that the stack wrote until now."""
+        """(name, where) of each secret found in something that the stack wrote until now."""
         folders = [self.stack.folder, self.stack.volume("postgres")]
         return leaks(self.secrets, chain(files_below(folders, without=frozenset({self.passwords})), self.rows()))
 
@@ -138,7 +138,7 @@ def prepared(
     """The stack as `.env` and two folders describe it, with secrets of its own; it isn't started yet.
 
     Args:
-        folder: All that it writes lies there, except PostgreSQL's files.
+        folder: Where it writes everything except PostgreSQL's files.
         clicks: The folder of the source.
         settings_text: What `sbr.toml` holds.
         more: What else `.env` holds.
@@ -189,7 +189,7 @@ def wait_for_the_dag(running: RunningStack) -> None:
 
 
 def create_users(running: RunningStack) -> None:
-    """Creates all `USERS` but the admin, whom the initialisation made."""
+    """Creates all `USERS` but the admin, whom `init` created."""
     passwords = json.loads(running.passwords.read_text(encoding="utf-8"))
     for name in USERS.keys() - {"admin"}:
         create_user(running, name, passwords[name], role=USERS[name])
