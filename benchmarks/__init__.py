@@ -1,1 +1,1 @@
-"""Measurements, each against a peer in the same run. See README.md for what was measured."""
+"""Measurements, each against a peer in the same run. README.md has the figures."""

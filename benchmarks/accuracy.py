@@ -1,9 +1,9 @@
-"""How accurate GRU4Rec is with settings whose figures are known, over several seeds.
+"""Accuracy of GRU4Rec with settings whose figures are published, over several seeds.
 
     python -m benchmarks.accuracy --train FILE --test FILE [--seeds 5] [--only "batch 64,bpr-max"] [--set KEY=VALUE]
 
-Under the protocol of `sbr evaluate`; files are in GRU4Rec's format, several `--test` are one set. `--set` changes all settings
-alike. `--only given` measures the settings in force and `--set`.
+Under the protocol of `sbr evaluate`; files are in GRU4Rec's format; several `--test` form one set. `--set` applies to every
+setting. `--only given` measures the current settings with `--set`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PUBLISHED = {
         "model.momentum=0.1", "model.sample_alpha=0.2", "model.bpreg=0.5", "model.elu_param=0.5",
     ],
 }  # fmt: skip
-"""The settings whose figures are known, on top of `_COMMON`."""
+"""The settings with published figures, on top of `_COMMON`."""
 
 
 def main() -> None:

@@ -1,22 +1,22 @@
-"""What each task of a daily run costs: processor, memory and time, by clicks a day.
+"""The cost of each task of a daily run: processor time, memory and time, by clicks a day.
 
     python -m benchmarks.capacity [--clicks-per-day 200000,1000000,5000000] [--window-days 30] [--training-days 30,7,3]
                                   [--until STEP,STEP,STEP] [--without-champion] [--stop-training-after SECONDS]
                                   [--set KEY=VALUE ...] [--cache FOLDER]
 
-For each number of clicks a day a shop gets a history of all days of the window but the last, whose import and validation are
-the rows `first import` and `first validation`, and a champion, trained for one epoch on three days, which isn't measured;
-`--without-champion` spares it, and then `evaluate_models` scores one model less. Then comes the day that is measured, in a
-file of its own: the functions that the tasks call, each in a process of its own, so that imports and the start of Python
-count. Not counted is what Airflow itself takes for a task.
+For each number of clicks a day, a shop gets a history of all days of the window except the last, whose import and validation
+are the rows `first import` and `first validation`. It also gets a champion, trained for one epoch on three days and not
+measured; with `--without-champion` there is none, and `evaluate_models` scores one model less. Then the last day is measured,
+in a file of its own: the functions that the tasks call, each in its own process, including imports and the start of Python,
+without Airflow's overhead.
 
 A window of millions of clicks a day trains for hours on two cores. What is measured instead is reported, never extrapolated:
 the window is built of `--window-days`, then what follows works on a window of the last `--training-days` (a number for each
 size), for `n_epochs` of 1 unless `--set` says otherwise; the table shows both. `--until` names the last step of each size.
-`--stop-training-after` shows what memory a training takes that isn't waited for; nothing follows it.
+`--stop-training-after` measures the memory of a training that is stopped early; later steps are left out.
 
 CPU is user and system time of the process and its children. The peak of memory is that of the process, or the sum over it and
-its children if that was more when it was looked at, 20 times a second. The clicks are synthetic; the catalogue grows with them
+its children (sampled 20 times a second) if that is more. The clicks are synthetic; the catalogue grows with them
 (`sbr demo-clicks`). Files of clicks are kept in the cache, by default below the system's folder for temporary files.
 """
 
@@ -83,7 +83,7 @@ class _Shop:
 
 
 def main() -> None:
-    """Measures and prints a table a size, as soon as it is there."""
+    """Measures, and prints a table for each size as soon as it is complete."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clicks-per-day", type=_numbers, default=(200_000, 1_000_000, 5_000_000))
     parser.add_argument("--window-days", type=int, default=30, help="4 or more")
@@ -207,7 +207,7 @@ def _run(shop: _Shop, step: str, overrides: Sequence[str], *names: str) -> Cost:
     """What a step costs in a process of its own.
 
     Raises:
-        SystemExit: It failed, or was killed for want of memory.
+        SystemExit: It failed, or was killed because memory ran out.
     """
     used, started = _cpu_s(), time.perf_counter()
     command = [sys.executable, "-c", _STEP, step, json.dumps(list(overrides)), *names]

@@ -23,10 +23,10 @@ def run_contender(benchmark: str, *words: str) -> dict[str, Any]:
 
 
 def touch_memory(gigabytes: float) -> None:
-    """Uses so much memory and gives it back; `peak_mb` counts from here on.
+    """Uses this much memory and gives it back; `peak_mb` counts from here on.
 
-    The host of a virtual machine may take free memory back and hand it out again at a second or two a gigabyte. What is
-    timed after this call finds it at hand, as it would on a machine of its own.
+    The host of a virtual machine may take free memory back and hand it out again at a second or two a gigabyte. Work that is
+    timed after this call has the memory at hand, as on a machine of its own.
     """
     np.empty(int(gigabytes * 2**30), np.uint8)[:: os.sysconf("SC_PAGE_SIZE")] = 1
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

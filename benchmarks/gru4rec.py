@@ -1,4 +1,4 @@
-"""How fast GRU4Rec is trained and evaluated, against the usual notebook and against what the machine can do.
+"""Speed of GRU4Rec's training and evaluation, compared with the usual notebook and with the machine's limit.
 
     python -m benchmarks.gru4rec [--train FILE] [--rounds 3] [--only speed,evaluation,validation,memory,growth]
 
@@ -12,8 +12,8 @@ Contenders take turns, each in a process of its own; the median of the rounds co
   operations an event.
 
 Evaluation takes turns with its product within one process. Validation scores the last thirtieth of the sessions after an epoch
-over all of them: a day of a 30-day window. Growth is that of a first epoch without its first chunk, which
-compiles; `total s` is all of it, from making the clicks on.
+over all of them: a day of a 30-day window. Growth is measured on a first epoch without its first chunk, which
+compiles; `total s` is everything, including the generation of the clicks.
 
 The clicks are synthetic (as many items and transitions as `bolcom-serenade`) unless `--train` names a file in GRU4Rec's
 format.
@@ -265,7 +265,7 @@ def sgemm(batch: int, clicks: dict[str, Any]) -> dict[str, float]:
                 for a, d, kernel in ends
                 for product in (a @ kernel, tf.matmul(d, kernel, transpose_b=True), tf.matmul(a, d, transpose_a=True))
             ]
-            # One number of each product is used, or TensorFlow would leave it out.
+            # One number of each product is used, or TensorFlow would optimise it away.
             used += tf.add_n([product[0, 0] for product in of_scores + of_layer])
             return t + 1, x, used
 

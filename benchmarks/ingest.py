@@ -1,9 +1,9 @@
-"""How fast a file of clicks is imported, against reading alone and against the usual notebook.
+"""Speed of importing a file of clicks, compared with reading alone and with the usual notebook.
 
     python -m benchmarks.ingest [--clicks 1000000,4000000,33000000] [--rounds 3]
 
 Contenders take turns, each in a process of its own; the median of the rounds counts. `stream` reads the file with Arrow's CSV
-reader and throws the blocks away. `notebook` is `pandas.read_csv` with parsed dates and a sort, and writes nothing. `ingest` is
+reader and discards the blocks. `notebook` is `pandas.read_csv` with parsed dates and a sort, and writes nothing. `ingest` is
 `sbr_tasks.clicks.ingest`, with Parquet written. The clicks are synthetic and in random order. The last rows are a day of
 200,000 clicks. Imports of modules aren't counted.
 """

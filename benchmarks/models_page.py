@@ -1,4 +1,4 @@
-"""What the Models page takes, from a synthetic log of many versions.
+"""Response time of the Models page, with a synthetic log of many versions.
 
     python -m benchmarks.models_page [--versions 1000] [--rounds 9] [--airflow]
 
@@ -115,7 +115,7 @@ def first_request(settings: Settings) -> float:
 
 
 def handler_of(settings: Settings) -> type[BaseHTTPRequestHandler]:
-    """Answers as the plugin does, to anybody."""
+    """Responds as the plugin does, without a login."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -147,8 +147,8 @@ def drawn_by_airflow(program: str, settings: Settings, rounds: int) -> dict[str,
     """The same inside an Airflow that is started for it and works on that store; no DAG runs."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        given = {"SBR_STORE": settings.store, "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True"}
-        airflow = LocalAirflow(folder, folder / "home", ROOT, free_port(), given)
+        environment = {"SBR_STORE": settings.store, "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True"}
+        airflow = LocalAirflow(folder, folder / "home", ROOT, free_port(), environment)
         airflow.start(lambda line: print(line, file=sys.stderr))
         try:
             password = json.loads((folder / "passwords.json").read_text(encoding="utf-8"))["admin"]

@@ -1,11 +1,11 @@
-"""What cleansing the test day does to a gate, and what is left of a version's score the next morning.
+"""How cleansing the test day affects the gate, and how much of a version's score remains the next morning.
 
     python -m benchmarks.next_morning [--clicks GLOB --format gru4rec] [--days 7] [--set KEY=VALUE]
 
 Without `--clicks`, clicks are synthetic (`sbr demo-clicks`). A version is trained for each of the last days of the clicks and
 for the day before them, in three ways:
 
-    window      cleanse = window, least_click = 5: the window is cleansed as a whole and split afterwards, as notebooks do it
+    window      cleanse = window, least_click = 5: the whole window is cleansed before the split, as in notebooks
     training    cleanse = training, least_click = 5: what is trained on is cleansed, the test keeps all its sessions
     all items   cleanse = training, least_click = 1: every item of the training days is known
 
@@ -49,7 +49,7 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Way:
-    """Versions that were trained in one way.
+    """The versions of one way.
 
     Attributes:
         store: Where they are.

@@ -1,4 +1,4 @@
-"""A soak: simulated days through the production stack, one after the other, with faults, and what they leave behind.
+"""A soak: simulated days on the production stack, one after the other, with faults, and the growth that they cause.
 
     python -m benchmarks.soak [--days 14] [--sessions-per-day 1500] [--json FILE] [--keep FOLDER]
 
@@ -12,10 +12,10 @@ Besides:
 - The file of day 5 arrives after the run of day 7. The runs of the days 5 and 6 must fail and say that day 5 has no clicks;
   that of day 7 does without it. Then both are cleared and must succeed, and the version of day 7 must be shown as stale.
 
-After each day, when no run is at work, memory (by service, its processes together, shared pages divided among them) and disk
-are sampled. `benchmarks/soak_checks.py` says what is allowed. Exit code 1, with sentences, if a day isn't decided exactly once,
-the store isn't whole, log, MLflow's alias and serving copy differ, a run is left failed or unfinished, memory grows or disk
-grows faster than that, or `store_upkeep` leaves clicks that no kept run needs.
+After each day, when no run is active, memory (by service, its processes together, shared pages divided among them) and disk
+are sampled. `benchmarks/soak_checks.py` says what is allowed. Exit code 1, with explanations, if a day isn't decided exactly
+once, the store is damaged, log, MLflow's alias and serving copy differ, a run remains failed or unfinished, memory grows or
+disk grows faster than that, or `store_upkeep` leaves clicks that no kept run needs.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ _log = logging.getLogger("soak")
 
 
 class SoakError(Exception):
-    """Something didn't happen as it has to; the text says what."""
+    """Something didn't happen as it should; the text says what."""
 
 
 FAILURES = (SoakError, SbrError, ApiError, StackError, TimeoutError, psycopg2.Error, redis.RedisError, OSError)
@@ -98,7 +98,7 @@ class Soak:
         samples: What was held after each day.
         seconds: How long each day took.
         runs: The id of each day's run.
-        faults: What wasn't as it has to be.
+        faults: What wasn't as it should be.
     """
 
     running: RunningStack
@@ -110,7 +110,7 @@ class Soak:
     faults: list[str] = field(default_factory=list)
 
     def do(self, number: int) -> None:
-        """Lives through a day, the first of which is 1."""
+        """Runs a day; the first is day 1."""
         began, day = time.monotonic(), day_of(number)
         notes = []
         if number != LATE:
@@ -144,7 +144,7 @@ class Soak:
         write_demo_clicks(out, end=day, days=1, sessions_per_day=self.sessions_per_day)
 
     def deliver_late(self) -> None:
-        """Delivers the day that is late, clears the runs that failed for want of it, and checks that staleness is shown."""
+        """Delivers the day that is late, clears the runs that failed without it, and checks that staleness is shown."""
         late, following = day_of(LATE), day_of(DELIVERED)
         self.deliver(late)
         for number in range(LATE, DELIVERED):
@@ -156,7 +156,7 @@ class Soak:
         stale = [row["stale"] for row in rows if row["day"] == str(following)]
         if stale != [[str(late)]]:
             self.faults.append(
-                f"`sbr models` must tell that the version of {following} is stale by {late}, which came later; found {stale}."
+                f"`sbr models` must say that the version of {following} is stale because {late} came later; found {stale}."
             )
 
     def require_named_lateness(self, run_id: str) -> None:
@@ -217,7 +217,7 @@ class Soak:
             )
 
     def wait_until_idle(self) -> None:
-        """Returns when no run of any DAG is at work, those that follow a promotion included."""
+        """Returns when no run of any DAG is active, including those that follow a promotion."""
         api = self.running.api("admin")
         wait_for(lambda: not api.get("dags/~/dagRuns", state=["queued", "running"], limit=1)["total_entries"])
 
@@ -233,7 +233,7 @@ class Soak:
         )
 
     def check(self) -> list[str]:
-        """All that isn't as it has to be at the end, in sentences."""
+        """Everything that isn't as it should be at the end, in sentences."""
         settings = self.running.settings()
         store, api = Store.open(settings), self.running.api("admin")
         decided = [date.fromisoformat(row["day"]) for row in sbr(self.running, "log")["entries"]]
@@ -358,12 +358,12 @@ def _folder(kept: Path | None) -> Iterator[Path]:
 
 
 def main() -> int:
-    """Runs the days, prints the figures, and returns 1 if something isn't as it has to be."""
+    """Runs the days, prints the figures, and returns 1 if something isn't as it should be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=int, default=2 * WEEK, help="At least 8, so that all faults happen; growth needs 14.")
     parser.add_argument("--sessions-per-day", type=int, default=1_500)
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write the figures there as well.")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="Work in this new folder, and leave it.")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="Work in this new folder, and keep it.")
     options = parser.parse_args()
     if options.days < max(KILLS):
         parser.error(f"--days must be at least {max(KILLS)}, the day of the last fault; got {options.days}.")
@@ -382,15 +382,15 @@ def main() -> int:
                 for number in range(1, options.days + 1):
                     soak.do(number)
             except FAILURES as error:
-                _log.exception("Day %d could not be lived through:", len(soak.samples) + 1)
+                _log.exception("Day %d failed:", len(soak.samples) + 1)
                 soak.faults.append(f"Day {len(soak.samples) + 1} ended with {type(error).__name__}: {error}")
             except KeyboardInterrupt:
                 soak.faults.append(f"Interrupted after {len(soak.samples)} of {options.days} days.")
             try:
                 faults = soak.check()
             except FAILURES as error:
-                _log.exception("What the days left could not be checked:")
-                faults = [*soak.faults, f"What the days left could not be checked: {type(error).__name__}: {error}"]
+                _log.exception("The final state could not be checked:")
+                faults = [*soak.faults, f"The final state could not be checked: {type(error).__name__}: {error}"]
             figures = soak.figures() | {"faults": faults, "took_s": round(time.monotonic() - began)}
     print(f"\n{table(soak)}\n")
     if options.json:

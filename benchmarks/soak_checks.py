@@ -1,4 +1,4 @@
-"""What a soak must show, as functions of what it saw: decisions in the log, and samples of memory and disk after each day."""
+"""What a soak must show, as functions of its samples: decisions in the log, and samples of memory and disk after each day."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AT_AN_END = 3
 
 @dataclass(frozen=True)
 class Sample:
-    """What was held after a day, when nothing was at work.
+    """What was held after a day, when nothing was active.
 
     Attributes:
         memory: Bytes by service, its processes together; a page that several share is divided among them.

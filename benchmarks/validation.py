@@ -1,10 +1,10 @@
-"""How long a day's validation takes and how much memory, and what Great Expectations costs a day.
+"""Time and memory of a day's validation, and Great Expectations' cost per day.
 
     python -m benchmarks.validation [--rounds 3]
 
 Each run is a process of its own; the median of the rounds counts. `validate` is `sbr_tasks.validation.checkpoint` with facts,
 result and Data Docs written to the store, on one day of clicks and on 30 small days at once. `pandas` checks the same rows by
-hand and writes nothing. Seconds are without imports, which are given apart; peak memory is that of the process, imports
+hand and writes nothing. Seconds exclude imports, which are shown separately; peak memory is that of the process, imports
 included. The clicks are synthetic.
 """
 

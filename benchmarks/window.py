@@ -1,4 +1,4 @@
-"""How fast a window is made of the days in the store, against the usual notebook on the same Parquet files.
+"""Speed of building a window from the days in the store, compared with the usual notebook on the same Parquet files.
 
     python -m benchmarks.window [--clicks 5500000] [--rounds 3] [--growth 33000000] [--cache FOLDER]
 
@@ -108,7 +108,7 @@ def _generated(cache: Path, clicks: int, *, with_strings: bool = True) -> tuple[
 
 
 def _fill(store: Path, source: dict[str, str]) -> None:
-    """Makes a store of accepted days; it appears whole or not at all."""
+    """Creates a store of accepted days, atomically."""
     from sbr_tasks.clicks.catalog import ClickCatalog
     from sbr_tasks.clicks.commits import Judgement
     from sbr_tasks.clicks.ingest import ingest

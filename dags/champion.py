@@ -1,4 +1,4 @@
-"""The DAGs `rollback_champion` and `pin_champion`, with which people choose the champion."""
+"""The DAGs `rollback_champion` and `pin_champion`, with which people change or keep the champion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web app of the Models page and of versions' pages: routes, rights and headers. `sbr_tasks.report` makes the pages.
+"""The web app of the Models page and of versions' pages: routes, rights and headers. `sbr_tasks.report` renders the pages.
 
 Every route needs the right to read the DAG `daily_retrain`, whose results it shows. Rolling back and pinning aren't routes: the
 page triggers the DAGs `rollback_champion` and `pin_champion` through Airflow's own API, which checks the right to do so and
@@ -37,13 +37,13 @@ from sbr_tasks.store import Store
 
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
-# A page loads its own files only. What Great Expectations wrote may show and script itself, but apart from Airflow's login.
+# A page loads its own files only. Great Expectations' pages may run their own scripts, but isolated from Airflow's login.
 OWN = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-ancestors 'self'"
 WRITTEN = "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 
 
 def may_trigger(dag: str) -> Callable[[Request, GetUserDep], bool]:
-    """Whether Airflow's API will let the user trigger a DAG: it asks the same."""
+    """Whether Airflow's API will let the user trigger a DAG, by the same check."""
     require = requires_access_dag(method="POST", access_entity=DagAccessEntity.RUN, param_dag_id=dag)
 
     def may(request: Request, user: GetUserDep) -> bool:
@@ -78,13 +78,13 @@ app = FastAPI(dependencies=[Depends(may_read)], docs_url=None, redoc_url=None, o
 
 
 def html(content: str | bytes, policy: str = OWN, status: int = 200) -> Response:
-    """A page under a content security policy; it is never kept by the browser."""
+    """A page under a content security policy; browsers don't cache it."""
     return HTMLResponse(content, status, headers={"Content-Security-Policy": policy, "Cache-Control": "no-store"})
 
 
 @app.exception_handler(SbrError)
 def say_why(request: Request, error: SbrError) -> Response:
-    """The sentence in place of the page."""
+    """A page with the error's message."""
     is_below = request.url.path.rpartition("/")[0].endswith("/data-docs")
     status = 404 if isinstance(error, RegistryError | DayError) else 500
     return html(error_html(str(error), root="../" if is_below else ""), status=status)

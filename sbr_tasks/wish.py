@@ -48,7 +48,7 @@ class Wish:
 
 
 def require_reason(reason: str | None, what: str) -> str:
-    """The reason without surrounding blanks, so that whoever reads the log later knows why.
+    """The reason without surrounding spaces.
 
     Raises:
         RegistryError: It is absent or blank.

@@ -65,7 +65,7 @@ _OF_THE_MODEL = ("window", "model", "training", "gate")
 class Workspace:
     """Settings and the store that they name, with a method for each step of a run.
 
-    Days are given as dates or as `YYYY-MM-DD`; windows and versions by their names, as the step before returned them.
+    Days are given as dates or as `YYYY-MM-DD`; windows and versions by their names, as earlier steps return them.
 
     Examples:
         >>> from sbr_tasks.workspace import Workspace
@@ -83,8 +83,8 @@ class Workspace:
         `workspace.retrain("2014-09-30")` does all of it.
 
     Attributes:
-        settings: The settings in force.
-        overrides: Those of them that were given to `open`, by dotted name.
+        settings: The current settings.
+        overrides: Those that were passed to `open`, by dotted name.
     """
 
     def __init__(self, settings: Settings, store: Store | None = None, overrides: Mapping[str, Any] | None = None) -> None:
@@ -226,7 +226,7 @@ class Workspace:
     def evaluate_models(self, day: date | str, window: str, model_version: str) -> Scores:
         """Scores the challenger, its opponent and the baselines on the same events of `day`.
 
-        An opponent that can't be used is left out: what follows from that is decided by `promote_if_better`.
+        An opponent that can't be used is left out; `promote_if_better` decides what follows from that.
         """
         opponent = self.log.state().opponent_for(as_day(day))
         challenger = self._window(day, window), model_version
@@ -242,8 +242,8 @@ class Workspace:
             day: The day of the run.
             window: Fingerprint of the window that ends with it.
             model_version: The challenger.
-            wish: Who decides, and whether the gate's word counts. Where nothing is to be promoted, the gate's verdict is
-                returned and nothing is recorded.
+            wish: Who decides, and whether the gate does. If nothing is to be promoted, the gate's verdict is returned and
+                nothing is recorded.
 
         Raises:
             RegistryError: Nothing can be decided, or a retired version is forced.
@@ -307,7 +307,7 @@ class Workspace:
         Args:
             day: The day whose clicks are new.
             wish: Whether the version is to be promoted, and who says so.
-            holds_back: As of `ingest_clicks`.
+            holds_back: See `ingest_clicks`.
         """
         ingested = self.ingest_clicks(day, holds_back=holds_back)
         validated = self.validate_clicks(day)
@@ -367,7 +367,7 @@ class Workspace:
         version, file = recommend.write_next_items(self.store)
         return PublishedItems(model_version=version, file=self.store.where(file.key))
 
-    # What there is
+    # Lists and details
 
     def list_runs(self, days: Sequence[date | str] | None = None) -> list[runs.RunRow]:
         """A row a day, oldest first; without `days`, every day that a decision was made on."""
@@ -443,7 +443,7 @@ class Workspace:
         )
 
     def list_quarantine(self) -> list[Json]:
-        """The days in quarantine, and why they are."""
+        """The days in quarantine, each with its failures."""
         return quarantine.quarantine_rows(self.store)
 
     def show_quarantine(self, day: date | str) -> Json:
@@ -498,12 +498,12 @@ class Workspace:
         """Removes what no retained run and no log entry needs.
 
         Args:
-            keep_days: Days before the newest decided one that are kept; None takes the setting `upkeep.keep_days`.
-            dry_run: Whether only to say what would go.
+            keep_days: Days before the newest decided one that are kept; None: the setting `upkeep.keep_days`.
+            dry_run: Whether only to report what would be removed.
             is_confirmed: Whether a person agrees to the removal of more than half of the accepted days.
 
         Raises:
-            DayError: More than half of the accepted days would go, and nobody confirmed that (`sbr store gc --yes`).
+            DayError: More than half of the accepted days would be removed, and nobody confirmed that (`sbr store gc --yes`).
         """
         days = self.settings.upkeep.keep_days if keep_days is None else keep_days
         now = datetime.now(UTC)

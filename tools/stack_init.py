@@ -67,8 +67,8 @@ def require_secrets(environment: Mapping[str, str]) -> None:
     Raises:
         StackError: Names them and how to generate better ones; never a value.
     """
-    found = secrets_of(environment)
-    faults = [f"{name} {fault}" for name, value in sorted(found.items()) if (fault := _fault(name, value, found))]
+    secrets = secrets_of(environment)
+    faults = [f"{name} {fault}" for name, value in sorted(secrets.items()) if (fault := _fault(name, value, secrets))]
     if faults:
         raise StackError(
             f"The stack doesn't start with these secrets: {'; '.join(faults)}. Take such lines out of .env and run `python3 "
@@ -76,7 +76,7 @@ def require_secrets(environment: Mapping[str, str]) -> None:
         )
 
 
-def _fault(name: str, value: str, found: Mapping[str, str]) -> str | None:
+def _fault(name: str, value: str, secrets: Mapping[str, str]) -> str | None:
     if not value:
         return "is not set"
     if name == "FERNET_KEY":
@@ -92,7 +92,7 @@ def _fault(name: str, value: str, found: Mapping[str, str]) -> str | None:
         return "has characters other than letters, digits and -_.~, which a URL can't contain"
     if len(value) < SHORTEST or len(set(value)) < FEWEST_LETTERS:
         return f"can be guessed (expected {SHORTEST} random characters or more)"
-    same = [other for other, its in found.items() if its == value and other != name]
+    same = [other for other, its in secrets.items() if its == value and other != name]
     return f"is the same as {same[0]}" if same else None
 
 
@@ -119,13 +119,13 @@ def create_databases(environment: Mapping[str, str]) -> None:
     from psycopg2 import sql
 
     url = urlsplit(environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
-    found = secrets_of(environment)
+    secrets = secrets_of(environment)
     try:
         connection = psycopg2.connect(
             host=url.hostname,
             port=url.port,
             user="postgres",
-            password=found["POSTGRES_PASSWORD"],
+            password=secrets["POSTGRES_PASSWORD"],
             dbname="postgres",
             connect_timeout=30,
         )
@@ -136,7 +136,7 @@ def create_databases(environment: Mapping[str, str]) -> None:
         ) from None
     connection.autocommit = True
     with connection.cursor() as cursor:
-        for name, password in (("airflow", found["AIRFLOW_DB_PASSWORD"]), ("mlflow", found["MLFLOW_DB_PASSWORD"])):
+        for name, password in (("airflow", secrets["AIRFLOW_DB_PASSWORD"]), ("mlflow", secrets["MLFLOW_DB_PASSWORD"])):
             role = sql.Identifier(name)
             cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name])
             verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
@@ -182,9 +182,9 @@ def create_connections(text: str) -> None:
     from sqlalchemy import select
 
     with create_session() as session:
-        there = set(session.scalars(select(Connection.conn_id)))
+        existing = set(session.scalars(select(Connection.conn_id)))
         for name, uri in wanted_connections(text).items():
-            if name in there:
+            if name in existing:
                 continue
             try:
                 session.add(Connection(conn_id=name, uri=uri))
@@ -204,14 +204,14 @@ def wanted_connections(text: str) -> dict[str, str]:
         StackError: The text is no JSON object of texts.
     """
     try:
-        found = json.loads(text)
+        uris = json.loads(text)
     except ValueError:
-        found = None
-    if not isinstance(found, dict) or not all(isinstance(uri, str) for uri in found.values()):
+        uris = None
+    if not isinstance(uris, dict) or not all(isinstance(uri, str) for uri in uris.values()):
         raise StackError(
             'AIRFLOW_CONNECTIONS is not a JSON object of URIs, such as {"smtp_default": "smtp://user:password@host:587"}.'
         )
-    return found
+    return uris
 
 
 def create_admin(name: str, password: str) -> None:

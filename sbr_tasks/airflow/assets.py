@@ -13,11 +13,11 @@ CHAMPION = Asset("champion")
 
 
 def announce(event: Mapping[str, Any] | None, otherwise: str = "") -> dict[str, Any]:
-    """Adds what is known of the new champion to the event of the current task, whose outlet is the asset.
+    """Adds facts about the new champion to the event of the current task, whose outlet is the asset.
 
     Args:
-        event: What the event's extra is to hold; None if there is no new champion.
-        otherwise: Why there is none.
+        event: The extra of the event; None if there is no new champion.
+        otherwise: Why there is no new champion.
 
     Raises:
         AirflowSkipException: There is no new champion, so the asset must not be updated.

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def polling(source: SourceSettings) -> dict[str, timedelta]:
-    """How often a sensor looks for clicks, and when it gives up."""
+    """How often a sensor checks for clicks, and its time limit."""
     return {
         "poke_interval": timedelta(minutes=source.check_every_minutes),
         "timeout": timedelta(minutes=source.wait_minutes),
@@ -32,7 +32,7 @@ def wait_for_clicks(day: str, source: SourceSettings, ingest: Callable[[], Any])
         if not is_scheduled or not source.wait_minutes:
             raise
         logger.warning(
-            "Waiting for the clicks of %s: %s Looking again every %g minutes, for up to %d minutes after the first attempt.",
+            "Waiting for the clicks of %s: %s Checking every %g minutes, for up to %d minutes after the first attempt.",
             day, error, source.check_every_minutes, source.wait_minutes,
         )  # fmt: skip
         return PokeReturnValue(False)

@@ -1,4 +1,4 @@
-"""The champion: what was decided on it, and a person's say."""
+"""The champion: the log of decisions, rollback, pin and repair."""
 
 from __future__ import annotations
 

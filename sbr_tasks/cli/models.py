@@ -70,7 +70,7 @@ def recommend(
     ] = None,
     items: Annotated[
         list[str] | None,
-        typer.Option("--item", metavar="ID", help="One item id, also with commas or blanks. Repeatable, oldest first."),
+        typer.Option("--item", metavar="ID", help="One item id, also with commas or spaces. Repeatable, oldest first."),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of items.")] = 20,
     model: Annotated[str | None, typer.Option("--model", help="A version other than the champion.")] = None,

@@ -39,7 +39,7 @@ def open_workspace(
 
 
 def holds_back(workspace: Workspace) -> bool:
-    """Whether files that may be half written wait: not if the source was named for this command alone, by a person who knows
-    that the file is complete.
+    """Whether to leave files that may be half written for later; not if the command itself names the source, because then a
+    person knows that it is complete.
     """
     return "source.path" not in workspace.overrides

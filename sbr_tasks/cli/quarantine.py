@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Days whose clicks failed validatio
 
 @app.command("list")
 def list_quarantine(overrides: Set = None, as_json: AsJson = False) -> None:
-    """List the days in quarantine, and why they are."""
+    """List the days in quarantine, and why."""
     rows = open_workspace(overrides).list_quarantine()
     cells = [{**row, "failures": "\n".join(row["failures"])} for row in rows]
     table = tabulate(cells, headers="keys", intfmt=",", missingval="-", maxcolwidths=[None, None, None, 72, None])

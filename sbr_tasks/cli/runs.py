@@ -1,4 +1,4 @@
-"""A day's run, and what came of it."""
+"""A day's run and its results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def retrain(
     source: From = None,
     format_name: Format = None,
     force: Annotated[
-        str | None, typer.Option("--force", metavar="REASON", help="Promote the model whatever it scores, for this reason.")
+        str | None,
+        typer.Option("--force", metavar="REASON", help="Promote the model regardless of its scores, for this reason."),
     ] = None,
     promote: Annotated[
         Literal["gate", "never"], typer.Option("--promote", help="never: train, score and report; nothing is promoted.")
@@ -64,6 +65,6 @@ def list_runs(
 
 
 def report(day: RunDay, overrides: Set = None, as_json: AsJson = False) -> None:
-    """Write the page of a day's run again, keep it with the version in MLflow, and print its path."""
+    """Rewrite the page of a day's run, add it to the version in MLflow, and print its path."""
     written = open_workspace(overrides).write_report(day)
     show(written, written.report, as_json=as_json)

@@ -8,5 +8,5 @@ from sbr_tasks.plain_text import masked
 
 
 def show_settings(overrides: Set = None) -> None:
-    """Print the settings in force, as JSON, with secrets masked."""
+    """Print the current settings as JSON, with secrets masked."""
     show_tree(masked(open_workspace(overrides).settings.model_dump(mode="json")), as_json=False)

@@ -21,9 +21,9 @@ def model_rows(store: Store) -> list[Json]:
     """
     state = PromotionLog(store).state()
     rows = []
-    kept = version_names(store)
-    stale = staleness(store, kept, ClickCatalog(store).days())
-    for name in sorted({*kept, *state.days}):
+    stored = version_names(store)
+    stale = staleness(store, stored, ClickCatalog(store).days())
+    for name in sorted({*stored, *state.days}):
         decision = state.decisions.get(name)
         metrics = decision.challenger_metrics if decision else {}
         rows.append(
@@ -37,7 +37,7 @@ def model_rows(store: Store) -> list[Json]:
                 "champion": name == state.champion,
                 "pinned": name == state.champion and state.pin is not None,
                 "retired": name in state.retired,
-                "lost": name not in kept,
+                "lost": name not in stored,
                 **_stale(stale.get(name)),
             }
         )

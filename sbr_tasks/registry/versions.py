@@ -218,7 +218,7 @@ def load_version(store: Store, name: str) -> ModelVersion:
     if not store.exists(key):
         raise RegistryError(
             f"There is no model version {name!r}: {store.where(key)} is missing. If it was lost, restore models/{name}/ from a "
-            f"backup, or run {name[:10]} again with the settings of then. `sbr models` lists the others."
+            f"backup, or run {name[:10]} again with its settings. `sbr models` lists the others."
         )
     return store.get_record(key, ModelVersion)
 

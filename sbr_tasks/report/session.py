@@ -16,10 +16,10 @@ _SEPARATORS = re.compile(r"[\s,;]+")
 
 @dataclass(frozen=True)
 class Column:
-    """What one version recommends; or, where it can't be asked (it is unknown, its files are lost), the sentence `fault`."""
+    """What one version recommends; or, if it can't be used (unknown, or its files are lost), why: `fault`."""
 
     version: str
-    found: Recommendation | None
+    recommendation: Recommendation | None
     fault: str = ""
 
 
@@ -28,7 +28,7 @@ def side_by_side(store: Store, text: str, other: str | None, *, k: int) -> list[
 
     Args:
         store: Has the models.
-        text: Item ids, oldest first, between commas or blanks.
+        text: Item ids, oldest first, separated by commas or spaces.
         other: The version beside the champion; None or the champion itself: the champion alone.
         k: Items of each.
 
@@ -40,7 +40,7 @@ def side_by_side(store: Store, text: str, other: str | None, *, k: int) -> list[
     if champion is None:
         raise RegistryError("There is no champion yet. The first version that passes the gate becomes champion.")
     names = [champion] if other in (None, "", champion) else [champion, str(other)]
-    return [_ask(store, session, name, k) for name in names]
+    return [_column(store, session, name, k) for name in names]
 
 
 def parse_session(text: str) -> list[str]:
@@ -55,7 +55,7 @@ def parse_session(text: str) -> list[str]:
     return session
 
 
-def _ask(store: Store, session: list[str], name: str, k: int) -> Column:
+def _column(store: Store, session: list[str], name: str, k: int) -> Column:
     try:
         return Column(name, recommend_items(store, session, k=k, name=name))
     except SbrError as error:

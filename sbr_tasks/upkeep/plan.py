@@ -109,9 +109,11 @@ def plan_days(commits: Sequence[Commit], inventory: Inventory, plan: Plan) -> di
         for rev, roles in revisions.items():
             is_needed = (day >= plan.kept.first_day and rev in last) or (day, rev) in used
             superseded = roles["incoming"] - roles["decided"] if rev in state.decided else set()
-            wanted = superseded if is_needed else roles["incoming"] | roles["decided"]
-            if wanted and all(key not in inventory.stats or inventory.stats[key].modified < plan.kept.before for key in wanted):
-                files |= wanted
+            removable = superseded if is_needed else roles["incoming"] | roles["decided"]
+            if removable and all(
+                key not in inventory.stats or inventory.stats[key].modified < plan.kept.before for key in removable
+            ):
+                files |= removable
                 gone |= set() if is_needed else {rev}
         if files or gone:
             removed[day] = Removed(revisions=frozenset(gone), files=frozenset(files))

@@ -57,7 +57,7 @@ class Api:
         return str(json.loads(self._passwords.read_text(encoding="utf-8"))[self._user])
 
     def _call(self, method: str, path: str, body: Json | None, *, login: bool = True, attempts: int = 5) -> Json:
-        for left in reversed(range(attempts)):
+        for attempts_left in reversed(range(attempts)):
             try:
                 if login and self._token is None:
                     credentials = {"username": self._user, "password": self.password()}
@@ -68,7 +68,7 @@ class Api:
                     self._token = None  # expired; the next attempt logs in again
                 elif error.status not in _NOT_NOW and not (error.status in (0, 500) and method == "GET"):
                     raise
-                if not left:
+                if not attempts_left:
                     raise
             time.sleep(RETRY_S)
         raise AssertionError("unreachable")

@@ -86,11 +86,11 @@ def create(api: Api, body: dict[str, Any]) -> None:
     """
     api.patch(f"dags/{DAG}", {"is_paused": True})
     try:
-        for left in reversed(range(START_ATTEMPTS)):
+        for attempts_left in reversed(range(START_ATTEMPTS)):
             try:
                 api.post("backfills", {"dag_id": DAG, "reprocess_behavior": "completed", **body})
             except ApiError as error:
-                if error.status < 500 or not left:
+                if error.status < 500 or not attempts_left:
                     raise
             else:
                 return

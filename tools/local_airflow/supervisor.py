@@ -97,8 +97,8 @@ def stop(folder: Path) -> bool:
     deadline = time.time() + STOP_GRACE_S
     while _members(processes) and time.time() < deadline:
         time.sleep(0.1)
-    while left := _members(processes):
-        for pid in left:
+    while remaining := _members(processes):
+        for pid in remaining:
             send_signal(pid, signal.SIGKILL)
         time.sleep(0.1)
     for process in processes:
@@ -115,13 +115,13 @@ def _members(processes: list[Process]) -> set[int]:
 
 
 def members_of(sessions: set[int]) -> set[int]:
-    """All running processes of sessions, which are named by the numbers of their leaders."""
-    found = set()
+    """All running processes of sessions, which are identified by their leaders' process ids."""
+    members = set()
     for pid in psutil.pids():
         with suppress(OSError, psutil.NoSuchProcess):
             if os.getsid(pid) in sessions and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                found.add(pid)
-    return found
+                members.add(pid)
+    return members
 
 
 def _exists(pid: int) -> bool:

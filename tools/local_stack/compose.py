@@ -50,11 +50,11 @@ def services(file: Path, variables: Mapping[str, str], profiles: frozenset[str] 
     Raises:
         ComposeError: A variable that must be set isn't.
     """
-    found = read(file, variables)["services"]
+    definitions = read(file, variables)["services"]
     return {
-        name: _service(name, given, variables)
-        for name, given in found.items()
-        if not given.get("profiles") or profiles & set(given["profiles"])
+        name: _service(name, definition, variables)
+        for name, definition in definitions.items()
+        if not definition.get("profiles") or profiles & set(definition["profiles"])
     }
 
 

@@ -103,7 +103,7 @@ class Stack:
         Raises:
             StackError: A service ended or wasn't healthy in time; then nothing is left running.
         """
-        wanted = {name: service for name, service in self.services.items() if names is None or name in names}
+        selected = {name: service for name, service in self.services.items() if names is None or name in names}
         deadline = time.monotonic() + UP_TIMEOUT_S
         up: dict[str, Future[None]] = {}
         reached = threading.Event()
@@ -120,8 +120,8 @@ class Stack:
             self._wait_until_up(service, deadline)
 
         try:
-            with ThreadPoolExecutor(len(wanted)) as pool:
-                for name, service in wanted.items():
+            with ThreadPoolExecutor(len(selected)) as pool:
+                for name, service in selected.items():
                     up[name] = pool.submit(bring_up, service)
                 reached.set()
                 try:
@@ -306,15 +306,15 @@ class Stack:
         return self.folder / "containers" / name
 
     def _environment(self, service: Service) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name.startswith("OPENBLAS_")}
+        inherited = {name: value for name, value in os.environ.items() if name.startswith("OPENBLAS_")}
         outside = {
             "HOME": str(self._home(service.name)),
             "HOSTNAME": service.name,
             "LANG": "C.UTF-8",
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         }
-        given = {name: self._here(service, value) for name, value in service.environment.items()}
-        return kept | outside | given | self._extra
+        own = {name: self._here(service, value) for name, value in service.environment.items()}
+        return inherited | outside | own | self._extra
 
     def _here(self, service: Service, text: str) -> str:
         """A text of the compose file, with the hosts, ports and paths of this machine."""
@@ -329,11 +329,11 @@ class Stack:
         paths = {"/opt/sbr": str(ROOT), "/opt/airflow": str(self._home(service.name) / "airflow")}
         for path, volume in service.volumes.items():
             paths[path] = str(self.volume(volume)) if not volume.startswith((".", "/")) else str((ROOT / volume).resolve())
-        found = {place: f"127.0.0.1:{port}" for place, port in ports.items()}
-        found |= {port: str(local) for port, local in own.items()} | paths
-        found |= {"0.0.0.0": "127.0.0.1", "%h": service.name}  # noqa: S104 - what is replaced
-        pattern = "|".join(re.escape(known) for known in sorted(found, key=len, reverse=True))
-        return re.sub(rf"(?:(?<![\w/.:-])|(?<=[@/]))(?:{pattern})(?![\w.-])", lambda match: found[match[0]], text)
+        replacements = {place: f"127.0.0.1:{port}" for place, port in ports.items()}
+        replacements |= {port: str(local) for port, local in own.items()} | paths
+        replacements |= {"0.0.0.0": "127.0.0.1", "%h": service.name}  # noqa: S104 - what is replaced
+        pattern = "|".join(re.escape(original) for original in sorted(replacements, key=len, reverse=True))
+        return re.sub(rf"(?:(?<![\w/.:-])|(?<=[@/]))(?:{pattern})(?![\w.-])", lambda match: replacements[match[0]], text)
 
     def _postgres_command(self, service: Service) -> tuple[list[str], str | None]:
         """What the image's start script does: creates the database's files with the password, then becomes the server."""

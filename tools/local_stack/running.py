@@ -114,8 +114,8 @@ class RunningStack:
 
     def tasks(self, run_id: str, dag: str = DAG) -> dict[str, Json]:
         """The task instances of a run, by task."""
-        found = self.api("admin").get(f"dags/{dag}/dagRuns/{run_id}/taskInstances")["task_instances"]
-        return {task["task_id"]: task for task in found}
+        instances = self.api("admin").get(f"dags/{dag}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        return {task["task_id"]: task for task in instances}
 
     def log_of(self, run_id: str, task: str, attempt: int) -> str:
         """The log of one attempt of a task, from 1, as plain lines."""

@@ -188,8 +188,8 @@ def profile_table(profile: Profile) -> str:
     table = tabulate(list(shown.items()), disable_numparse=True, tablefmt="plain")
     if numbers.cleansing is None:
         return table
-    kept = tabulate(cleansing_rows(numbers), headers=CLEANSING_HEADERS, disable_numparse=True, stralign="right")
-    return f"{table}\n\nClicks and items to train on that cleansing keeps, by window.least_click:\n\n{kept}"
+    cleansing = tabulate(cleansing_rows(numbers), headers=CLEANSING_HEADERS, disable_numparse=True, stralign="right")
+    return f"{table}\n\nClicks and items to train on that cleansing keeps, by window.least_click:\n\n{cleansing}"
 
 
 CLEANSING_HEADERS = ("least_click", "clicks", "", "items", "")

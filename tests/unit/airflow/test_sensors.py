@@ -37,7 +37,7 @@ def test_sensor_is_done_once_the_clicks_are_ingested() -> None:
 def test_scheduled_run_waits_for_clicks_that_have_not_arrived(caplog: pytest.LogCaptureFixture) -> None:
     assert not poke("scheduled", WAITS, NotArrivedError("No such file.")).is_done
     assert caplog.messages == [
-        "Waiting for the clicks of 2020-06-30: No such file. Looking again every 0.5 minutes, for up to 90 minutes after the "
+        "Waiting for the clicks of 2020-06-30: No such file. Checking every 0.5 minutes, for up to 90 minutes after the "
         "first attempt."
     ]
 
