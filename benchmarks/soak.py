@@ -190,11 +190,11 @@ class Soak:
     def require_resumed(self, run_id: str) -> None:
         """Notes a fault unless the training was tried twice and the second try resumed the first."""
         tries = self.running.tasks(run_id)[TRAIN]["try_number"]
-        is_resumed = "Going on after epoch" in self.running.log_of(run_id, TRAIN, tries)
-        if tries != 2 or not is_resumed:
+        resumed = "Resuming from the checkpoint after epoch" in self.running.log_of(run_id, TRAIN, tries)
+        if tries != 2 or not resumed:
             self.faults.append(
                 f"After the kill, the second try of the training of {run_id} must resume the first; it took {tries} tries, "
-                f"and the last one {'resumed' if is_resumed else 'started from scratch'}."
+                f"and the last one {'resumed' if resumed else 'started from scratch'}."
             )
 
     def trigger(self, dag: str, conf: Json, logical_date: str | None = None) -> str:

@@ -21,13 +21,13 @@ _INSTEAD = {
     r"\b(?:made|make|makes|making) again\b": "rebuild",
     r"\bmend(?:s|ed|ing)?\b": "repair, fix",
     r"\banew\b": "again",
-    r"\bafresh\b": "again, from scratch",
+    r"\bas_of\b": "day",
     r"\bever after\b": "from then on",
     r"\b(?:stands|stood)\b": "is, is current",
     r"\blies\b": "is",
     r"\bno substitute\b": "doesn't replace",
     r"\bthe then champion\b": "the champion as of that day",
-    r"(?<=[\d}]) %(?![\w(}]| \d)": "no space before %",
+    r"(?<=[\d}]) %(?![\w(}]|\.\d| \d)": "no space before %",
     r"\bgive up after so many\b": "time limit",
 }
 _TERMS = {re.compile(pattern.replace(" ", r"\s+"), re.IGNORECASE): instead for pattern, instead in _INSTEAD.items()}

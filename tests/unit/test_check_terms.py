@@ -13,6 +13,7 @@ from tools.check_terms import find_terms
         ("The run continues.\nThen it goes\non.\n", ["2: 'goes on': write continue, resume"]),
         ("Recall is up 28 %.", ["1: '%': write no space before %"]),
         ("All files lie here; the standard is 28%.", []),
+        ("Recall@20 %.4f of %d events", []),
         ("{% set rows = 100 %}{{ '#%d of 5' % rank }}", []),
     ],
 )
