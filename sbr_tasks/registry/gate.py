@@ -21,7 +21,7 @@ COMPARED = ("recall_at_20", "mrr_at_20")
 _ROUNDING = 1e-12  # the same fractions, summed in another order, differ by less
 _MAX_DIGITS = 12
 _KNOWLEDGE_GAP = 0.02
-"""Contenders whose shares of known targets differ by more differ in what they know, not only in how well they rank it."""
+"""Contenders whose shares of known targets differ by more than this differ in knowledge, not only in ranking."""
 
 
 class Outcome(StrEnum):
@@ -102,8 +102,8 @@ def decide(
         baselines: What each baseline scores on the same events, by name; the challenger must be above all of them.
         live_day: Day of the version that is champion now; a challenger of an earlier day never replaces it.
         settings: Margin, confidence and floors.
-        force: Why a person wants the challenger whatever its metrics; it still never replaces a champion of a newer day, or a
-            pinned one.
+        force: Why a person promotes the challenger regardless of its metrics; it still never replaces a champion of a newer
+            day, or a pinned one.
         pin: By whom and why the champion is pinned, for a sentence; None where it isn't.
 
     Raises:
@@ -233,7 +233,7 @@ def _decisive(difference: Difference, settings: GateSettings) -> float:
 
 
 def _knowledge_gap(challenger: Metrics, opponent: Metrics) -> tuple[str, ...]:
-    """That the two know different shares of the targets, where they do."""
+    """A sentence if the two know different shares of the targets."""
     new, old = challenger.get(KNOWN_TARGETS), opponent.get(KNOWN_TARGETS)
     if new is None or old is None or abs(new - old) <= _KNOWLEDGE_GAP + _ROUNDING:
         return ()
@@ -249,7 +249,7 @@ def _change(difference: Difference, old: float) -> str:
 
 
 def _confidence(difference: Difference, settings: GateSettings, *, is_close: bool) -> str:
-    """How sure the difference is, and what it would take where it is not enough."""
+    """How certain the difference is, and the required margin if it isn't enough."""
     lower, upper = _signed(difference.lower, difference.upper)
     share = share_of_resamples(difference.probability)
     parts = [f"95% interval {lower} to {upper}", f"better in {share} of resamples"]
@@ -262,7 +262,7 @@ def _confidence(difference: Difference, settings: GateSettings, *, is_close: boo
 
 
 def share_of_resamples(probability: float) -> str:
-    """Such as `93%`; neither 0% nor 100%, which resampling can't show."""
+    """Such as `93%`; never 0% or 100%, which resampling can't show."""
     if probability > 0.99:
         return "over 99%"
     return "under 1%" if probability < 0.01 else f"{100 * probability:.0f}%"
@@ -283,7 +283,7 @@ def _apart(new: float, old: float) -> tuple[str, str]:
 
 
 def _signed(*values: float) -> tuple[str, ...]:
-    """All with as many decimals, at least 2: two digits of the largest one, and never a zero that is none."""
+    """All with as many decimals, at least 2: two digits of the largest one, and no nonzero value shown as zero."""
     digits, largest = 2, max(map(abs, values))
     while digits < _MAX_DIGITS and (
         (largest > 0 and round(largest * 10**digits) < 10)

@@ -211,7 +211,7 @@ class MlflowProjection:
         raise AssertionError("unreachable")
 
     def _number_of(self, name: str) -> str | None:
-        """MLflow's number of a version; None where it isn't registered, or the run that it belongs to is gone for good."""
+        """MLflow's number of a version; None where it isn't registered, or its run was deleted permanently."""
         model = self._settings.mlflow.model_name
         registered_versions = self._client.search_model_versions(f"name = '{model}' and tag.`{_NAME_TAG}` = '{name}'")
         for registered in sorted(registered_versions, key=lambda one: int(one.version)):
@@ -221,7 +221,7 @@ class MlflowProjection:
         return None
 
     def _has_run(self, run_id: str) -> bool:
-        """Whether a run is there, once one that somebody deleted is restored and one that was cut off is ended."""
+        """Whether a run is there, after restoring one that somebody deleted and ending one that was interrupted."""
         from mlflow.exceptions import MlflowException
 
         try:

@@ -32,7 +32,7 @@ def data_docs_of(store: Store, day: str, rev: str | None = None) -> bytes:
         rev: The revision of its clicks; None: the one that was validated last.
 
     Raises:
-        DayError: `day` is none, or no page of such a validation is kept.
+        DayError: `day` isn't a day, or there is no such page.
     """
     state = ClickCatalog(store).days().get(parse_day(day), DayState())
     last = state.quarantined or state.accepted

@@ -34,7 +34,7 @@ class VersionPage:
         entries: The promotion log.
         decision: The last decision on it, or the verdict of a run that wasn't to promote; None where there is neither.
         version: Its record; None where it can't be read.
-        fault: Why not.
+        fault: Why it can't be read.
         window: The window that it was trained and decided on; None where its record is lost.
         days: What the catalog knows of each day.
         profile: The data profile of its window; None where there is none.
@@ -42,7 +42,7 @@ class VersionPage:
         before: The decision that it is compared with; None where there is no earlier one.
         changes: What changed since then.
         ledger: What became of the lines that its run read, where that is worth showing.
-        stale: Which clicks changed since it was trained; None where nobody looked.
+        stale: Which clicks changed since it was trained; None if that wasn't checked.
     """
 
     name: str
@@ -86,7 +86,7 @@ class VersionPage:
 
     @property
     def settings(self) -> dict[str, Mapping[str, Json]]:
-        """The settings that it was made with, by section."""
+        """Its settings, by section."""
         if self.version is None:
             return {}
         made = {
@@ -143,7 +143,7 @@ def version_page(store: Store, name: str, *, decision: Decision | None = None, i
         store: Has the records.
         name: The version.
         decision: The decision to show; None: the last one, or the verdict of a run that wasn't to promote.
-        is_written: Whether this is the page that the run writes: then a profile is made if there is none, and late clicks
+        is_written: Whether this is the page that the run writes: then a missing profile is built, and late clicks
             are looked for. Both may take seconds.
 
     Raises:
@@ -209,7 +209,7 @@ def _window_of(store: Store, version: ModelVersion | None, decision: Decision | 
 
 
 def _profile(store: Store, window: Window, *, is_made: bool) -> Profile | None:
-    """The profile of the window's clicks; None where they are gone, as may be of an old run."""
+    """The profile of the window's clicks; None if they were removed, as for an old run."""
     try:
         if is_made:
             return profile_of_window(store, window)
