@@ -56,7 +56,7 @@ def assert_projections_follow(store: Store, settings: Settings) -> None:
     assert served(store) == ((state.champion_entry, state.champion) if state.champion else None)
 
 
-def told(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+def contents_of(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """What the entries say, without who wrote them and when."""
     return [{name: value for name, value in entry.as_dict().items() if name not in ("run", "at")} for entry in entries]
 

@@ -23,12 +23,12 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
 
     @contextmanager
     def started(*statuses: int) -> Iterator[tuple[Api, list[str]]]:
-        asked = list[str]()
+        methods = list[str]()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                asked.append(self.command)
-                self.send_response(statuses[len(asked) - 1])
+                methods.append(self.command)
+                self.send_response(statuses[len(methods) - 1])
                 self.end_headers()
                 self.wfile.write(b"{}")
 
@@ -42,7 +42,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
         api = Api(f"http://127.0.0.1:{server.server_port}", Path("no passwords"))
         api._token = "token"  # noqa: S105 - nobody checks it
         try:
-            yield api, asked
+            yield api, methods
         finally:
             server.shutdown()
             server.server_close()
@@ -51,19 +51,19 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
 
 
 def test_reading_is_repeated_while_the_server_fails(serve: Serve) -> None:
-    with serve(500, 503, 200) as (api, asked):
+    with serve(500, 503, 200) as (api, methods):
         assert api.get("assets/events") == {}
-    assert asked == ["GET"] * 3
+    assert methods == ["GET"] * 3
 
 
 @pytest.mark.parametrize("statuses", [(404,), (500, 500)])
 def test_reading_ends_with_a_refusal_or_the_last_failure(statuses: tuple[int, ...], serve: Serve) -> None:
-    with serve(*statuses) as (api, asked), pytest.raises(ApiError, match=str(statuses[0])):
+    with serve(*statuses) as (api, methods), pytest.raises(ApiError, match=str(statuses[0])):
         api.get("assets/events", attempts=2)
-    assert len(asked) == len(statuses)
+    assert len(methods) == len(statuses)
 
 
 def test_writing_is_never_repeated(serve: Serve) -> None:
-    with serve(500) as (api, asked), pytest.raises(ApiError, match="500"):
+    with serve(500) as (api, methods), pytest.raises(ApiError, match="500"):
         api.post("backfills", {})
-    assert asked == ["POST"]
+    assert methods == ["POST"]

@@ -21,7 +21,7 @@ from sbr_tasks.window.record import load_window
 from tools.wait import wait_for
 
 from .conftest import Json, Platform
-from .history import assert_explained, assert_projections_follow, entries_of, store_of, told
+from .history import assert_explained, assert_projections_follow, contents_of, entries_of, store_of
 from .shops import new_shop, run_days
 
 LAST = date(2014, 9, 24)
@@ -60,7 +60,7 @@ class Story:
     Attributes:
         shop: Its folder.
         runs: The runs of the backfill, by day.
-        log: The log after the backfill, as `told`.
+        log: The log after the backfill, as `contents_of`.
         announced: What the events of the asset `champion` said after the backfill.
         again: The log after the newest day, by hand, and the oldest one, by a backfill, were run again.
         announced_again: What the events said then.
@@ -90,11 +90,11 @@ def story(
         assert platform.backfill(days[0], days[-1]) == []
         for run in platform.runs(run_type="backfill", logical_date_gte=at(days[0]), logical_date_lte=at(days[-1])):
             found.runs[datetime.fromisoformat(run["logical_date"]).date()] = run["dag_run_id"]
-        found.log, found.announced = told(entries_of(found.shop)), announced(platform)[n_events:]
+        found.log, found.announced = contents_of(entries_of(found.shop)), announced(platform)[n_events:]
         newest = platform.trigger("daily_retrain", {"day": str(days[-1])})
         assert platform.backfill(days[0], days[0]) == []
         assert platform.finished(newest)["state"] == "success"
-        found.again, found.announced_again = told(entries_of(found.shop)), announced(platform)[n_events:]
+        found.again, found.announced_again = contents_of(entries_of(found.shop)), announced(platform)[n_events:]
         yield found
 
 
@@ -115,7 +115,7 @@ def rollback(story: Story, platform: Platform) -> tuple[LogState, RollbackRun]:
 
 
 def test_backfill_in_order_gives_the_log_of_daily_runs(story: Story, daily: Daily, days: list[date]) -> None:
-    assert story.log == told(entries_of(daily(days).result()))
+    assert story.log == contents_of(entries_of(daily(days).result()))
     assert [entry["day"] for entry in story.log] == [str(day) for day in days]
     assert story.log[0]["outcome"] == Outcome.FIRST_CHAMPION
     assert_follows(story.shop)
@@ -189,7 +189,7 @@ def test_other_orders_give_the_same_models_and_a_log_that_explains_itself(
         entries = entries_of(shop)
         for day in (FIVE[-1], FIVE[0]):
             assert platform.finished(platform.trigger("daily_retrain", {"day": str(day)}))["state"] == "success"
-    assert told(entries_of(shop)) == told(entries)
+    assert contents_of(entries_of(shop)) == contents_of(entries)
     assert sorted(entry.day for entry in entries) == FIVE
     if backwards:
         assert [entry.day for entry in entries] == FIVE[::-1]

@@ -27,7 +27,7 @@ from tools.demo_shop import environment
 from tools.wait import wait_for
 
 from .conftest import NEW, Json, Platform
-from .history import digests, entries_of, store_of, told
+from .history import contents_of, digests, entries_of, store_of
 from .shops import new_shop, run_days
 
 TRAINED = re.compile(r"/models/\S+ exists already: it was made before from the same inputs")
@@ -68,7 +68,7 @@ def state_of(shop: Path) -> Json:
     """All that must not depend on whether somebody was killed."""
     store, settings = store_of(shop), load_settings(cwd=shop)
     return {
-        "log": told(PromotionLog(store).entries()),
+        "log": contents_of(PromotionLog(store).entries()),
         "served": served(store),
         "serving": digests(shop / "store" / "serving"),
         "evaluations": digests(shop / "store" / "evaluations"),
@@ -104,7 +104,7 @@ def test_run_killed_after_training_and_repeated_leaves_what_an_undisturbed_one_d
     time.sleep(moment * took_s)
     kill(killed)
     entries = entries_of(shop)
-    assert told(entries) == expected["log"][: len(entries)]
+    assert contents_of(entries) == expected["log"][: len(entries)]
     assert len(entries) >= 1
     assert_champion_is_usable(shop)
     again = retrain(shop)
@@ -134,7 +134,7 @@ def test_training_killed_and_repeated_resumes_after_its_last_epoch_to_the_same_w
     assert re.search(r"Going on after epoch [1-9] of 10", messages)
     assert load_version(store, name).files == files
     assert not list(checkpoints.glob("*.npz"))
-    assert told(entries_of(shop)) == undisturbed[0]["log"]
+    assert contents_of(entries_of(shop)) == undisturbed[0]["log"]
 
 
 @pytest.mark.long

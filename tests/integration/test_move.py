@@ -65,7 +65,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def told(shop: Path, **variables: str) -> dict[str, Json]:
+def answers_of(shop: Path, **variables: str) -> dict[str, Json]:
     """What the shop's commands answer: history, versions, the champion's recommendations."""
     commands = (["log"], ["models"], ["runs"])
     item = sbr(shop, "recommend", "--session", "0", **variables)["items"][0]
@@ -100,10 +100,10 @@ def test_shop_moves_from_a_folder_and_sqlite_to_a_bucket_and_a_server_with_its_h
     copied = sbr(old, "store", "copy", "s3://clicks/moved", *given, **keys)
     repaired = sbr(new, "repair", **keys)
 
-    before = told(old)
+    before = answers_of(old)
     assert (copied["champion"], copied["log_entries"]) == (before["models"]["champion"], 2)
     assert repaired == {"versions": 2, "log_entries": 2, "champion": copied["champion"], "faults": []}
-    assert told(new, **keys) == before
+    assert answers_of(new, **keys) == before
     for name, value in keys.items():
         monkeypatch.setenv(name, value)
     settings = {shop: load_settings(cwd=shop) for shop in (old, new)}
@@ -112,4 +112,4 @@ def test_shop_moves_from_a_folder_and_sqlite_to_a_bucket_and_a_server_with_its_h
     assert_projections_follow(Store.open(settings[new]), settings[new])
     assert sbr(new, "store", "check", **keys)["orphaned"]["files"] == 0
     run_days(new, retrain=[NEW])  # the same day again: known, in the new place too
-    assert told(new, **keys) == before
+    assert answers_of(new, **keys) == before

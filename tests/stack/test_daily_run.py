@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.store import Store
-from tests.integration.history import entries_of, told
+from tests.integration.history import contents_of, entries_of
 from tools.local_stack.running import RunningStack
 
 from .conftest import DAY
@@ -37,5 +37,5 @@ def test_the_champion_is_the_one_that_the_commands_give_without_airflow(
     del daily_run
     [first, *_] = PromotionLog(Store.open(running.settings())).entries()
     [undisturbed, *_] = entries_of(without_airflow(DAY))
-    assert told([first]) == told([undisturbed])
+    assert contents_of([first]) == contents_of([undisturbed])
     assert first.champion

@@ -14,7 +14,7 @@ from sbr_tasks.registry.versions import load_version
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.upkeep.check import verify_store
-from tests.integration.history import assert_explained, assert_projections_follow, store_of, told
+from tests.integration.history import assert_explained, assert_projections_follow, contents_of, store_of
 from tests.mlflow_view import all_shown
 from tools.local_stack.running import RunningStack
 from tools.wait import wait_for
@@ -36,7 +36,7 @@ def assert_as_if_undisturbed(running: RunningStack, run_id: str, day: date, retr
     """The run came to what an undisturbed one comes to after the same days: the decision with all that it rests on."""
     decision, undisturbed = decided_on_the_same_model(running, run_id, day, retrain)
     # The number in the log isn't that of the other shop, where the week of the backfill wasn't done.
-    assert told([replace(decision, number=undisturbed.number)]) == told([undisturbed])
+    assert contents_of([replace(decision, number=undisturbed.number)]) == contents_of([undisturbed])
 
 
 def decided_on_the_same_model(

@@ -100,11 +100,11 @@ def test_run_with_a_setting_of_its_own_that_promotes_nothing(platform: Platform,
     run_id = unquote(submit(form))
     assert platform.finished(run_id)["state"] == "success"
 
-    told = platform.returned(run_id, "promote_if_better")
-    assert (told["outcome"], told["promoted"], told["log_entry"]) == ("not_asked", False, None)
-    assert told["reasons"][-1] == "Settings for this run only: model.n_epochs=2."
+    result = platform.returned(run_id, "promote_if_better")
+    assert (result["outcome"], result["promoted"], result["log_entry"]) == ("not_asked", False, None)
+    assert result["reasons"][-1] == "Settings for this run only: model.n_epochs=2."
     assert entries_of(shop) == before, "nothing was written to the promotion log"
-    version = load_version(store_of(shop), told["model_version"])
+    version = load_version(store_of(shop), result["model_version"])
     assert len(version.curve) == version.inputs.model.n_epochs == 2
     assert platform.tasks(run_id)["announce_champion"]["state"] == "skipped"
     for task_id in ("resolve_day", "ingest_clicks", "validate_clicks", "build_window", "train_gru4rec", "write_report"):
@@ -160,11 +160,11 @@ def test_forced_promotion_with_a_reason_is_unchanged_when_the_task_is_repeated(p
     run_id = platform.trigger("daily_retrain", {"day": str(NEW), "promote": "force", "reason": "new season"})
     assert platform.finished(run_id)["state"] == "success"
     forced = entries_of(shop)[-1]
-    told = platform.returned(run_id, "promote_if_better")
-    assert (told["outcome"], told["promoted"], told["log_entry"]) == ("forced", True, forced.number)
-    assert told["reasons"][0] == "Forced regardless of the metrics: new season."
+    result = platform.returned(run_id, "promote_if_better")
+    assert (result["outcome"], result["promoted"], result["log_entry"]) == ("forced", True, forced.number)
+    assert result["reasons"][0] == "Forced regardless of the metrics: new season."
     body = {"dag_run_id": run_id, "dry_run": False, "only_failed": False, "task_ids": ["promote_if_better"]}
     platform.airflow.api.post("dags/daily_retrain/clearTaskInstances", body)
     assert platform.finished(run_id)["state"] == "success"
     assert entries_of(shop)[-1] == forced
-    assert json.dumps(platform.returned(run_id, "promote_if_better")) == json.dumps(told)
+    assert json.dumps(platform.returned(run_id, "promote_if_better")) == json.dumps(result)

@@ -282,17 +282,21 @@ def test_confidence_is_shown_as_it_was_set(confidence: float, text: str) -> None
     assert reason.endswith(f"; lower bound +0.040 at {text} confidence).")
 
 
-@pytest.mark.parametrize(("old_share", "is_told"), [(0.62, True), (0.88, True), (0.89, False), (0.92, False), (None, False)])
-def test_reasons_say_when_the_contenders_know_different_shares_of_the_targets(old_share: float | None, is_told: bool) -> None:
+@pytest.mark.parametrize(
+    ("old_share", "is_reported"), [(0.62, True), (0.88, True), (0.89, False), (0.92, False), (None, False)]
+)
+def test_reasons_say_when_the_contenders_know_different_shares_of_the_targets(
+    old_share: float | None, is_reported: bool
+) -> None:
     new = metrics(0.55, 0.35) | {"known_targets": 0.91}
     old = champion(new, 0.50, 0.30)
     old = replace(old, metrics=old.metrics | ({} if old_share is None else {"known_targets": old_share}))
     decision = ask(new, old)
     assert decision.outcome is Outcome.PROMOTE
-    told = [reason for reason in decision.reasons if "knows the target item" in reason]
-    assert bool(told) is is_told
+    sentences = [reason for reason in decision.reasons if "knows the target item" in reason]
+    assert bool(sentences) is is_reported
     if old_share == 0.62:
-        assert told == ["The challenger knows the target item of 91% of the test events, the champion 62%."]
+        assert sentences == ["The challenger knows the target item of 91% of the test events, the champion 62%."]
 
 
 def test_gate_with_a_confidence_refuses_a_difference_without_its_bound() -> None:

@@ -523,10 +523,10 @@ def test_run_that_is_not_asked_to_promote_tells_the_verdict_and_writes_none(
     workspace = Workspace(settings, store)
     monkeypatch.setattr(promotion_module, "check_serving", lambda *_: None)
     window, name = of(D)
-    told = workspace.promote_if_better(D, window.fingerprint, name, Wish("never", actor="by hand"))
-    assert (told.outcome, told.champion, told.log_entry, told.promoted) == ("not_asked", None, None, False)
-    verdict = told.reasons[0].rsplit(" ", 1)[1]
-    assert told.reasons[0].startswith("This run only trained and scored the version (promote: never)")
+    result = workspace.promote_if_better(D, window.fingerprint, name, Wish("never", actor="by hand"))
+    assert (result.outcome, result.champion, result.log_entry, result.promoted) == ("not_asked", None, None, False)
+    verdict = result.reasons[0].rsplit(" ", 1)[1]
+    assert result.reasons[0].startswith("This run only trained and scored the version (promote: never)")
     assert PromotionLog(store).entries() == []
     workspace.write_report(D, window.fingerprint, name, Wish("never", actor="by hand"))
     page = store.get(kinds.UNDECIDED_PAGE.key(day=D, version=name)).decode()
@@ -547,8 +547,8 @@ def test_page_of_a_run_whose_decision_is_lacking_says_so(copied: Copied, inject:
     workspace = Workspace(settings, store)
     inject(d06=0.6)
     window, name = of(D)
-    told = workspace.write_report(D, window.fingerprint, name, Wish(actor="scheduled__1"))
-    assert (told.outcome, told.log_entry) == ("undecided", 0)
+    result = workspace.write_report(D, window.fingerprint, name, Wish(actor="scheduled__1"))
+    assert (result.outcome, result.log_entry) == ("undecided", 0)
     page = store.get(kinds.UNDECIDED_PAGE.key(day=D, version=name)).decode()
     assert f"Not decided: the promotion log has no decision on {name}." in page
     assert "the task promote_if_better was marked as successful by hand" in page and "verdict: first_champion." in page
@@ -1180,17 +1180,17 @@ def test_step_that_is_repeated_tells_the_champion_of_now_and_promotes_nothing_tw
     workspace = Workspace(settings, store)
     (older, old), (newer, new) = of(D - timedelta(days=1)), of(D)
 
-    def told(window: Window, name: str, run: str | None = None) -> tuple[object, object]:
+    def announced(window: Window, name: str, run: str | None = None) -> tuple[object, object]:
         found = workspace.promote_if_better(window.day, window.fingerprint, name, Wish(actor=run))
         return found.promoted, found.champion
 
-    assert told(older, old) == (True, old)
-    assert told(older, old) == (False, old)
-    assert told(newer, new, run="scheduled") == (True, new)
-    assert told(newer, new, run="scheduled") == (True, new), "another attempt of the same run tells the same"
-    assert told(newer, new, run="by hand") == (False, new)
+    assert announced(older, old) == (True, old)
+    assert announced(older, old) == (False, old)
+    assert announced(newer, new, run="scheduled") == (True, new)
+    assert announced(newer, new, run="scheduled") == (True, new), "another attempt of the same run tells the same"
+    assert announced(newer, new, run="by hand") == (False, new)
     commit_rollback(store, settings, old, reason="worse", actor="x")
-    assert told(newer, new, run="scheduled") == (False, old)
+    assert announced(newer, new, run="scheduled") == (False, old)
     assert PromotionLog(store).entries()[0].actor == current_user()
     (row,) = run_rows(store, [D])
     assert row.is_retired

@@ -64,11 +64,11 @@ def history(*outcomes: Outcome, first: date = D) -> list[Entry]:
 
 def streaks(entries: list[Entry], days: int) -> list[int]:
     """The numbers of the log entries at which a streak of `days` is reported."""
-    told = []
+    numbers = []
     for n, entry in enumerate(entries, start=1):
         if isinstance(entry, Decision) and streak_alert(entries[:n], entry, days=days, page="p", link=LINK):
-            told.append(entry.number)
-    return told
+            numbers.append(entry.number)
+    return numbers
 
 
 def test_promotion_alert_has_its_numbers_and_both_links() -> None:
