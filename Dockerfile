@@ -1,4 +1,4 @@
-# The platform on the official Airflow image of the locked version. The services' whole commands stand in docker-compose.yaml.
+# The platform on the official Airflow image of the locked version. The services' full commands are in docker-compose.yaml.
 # With `--build-arg SPARK=1` it can also build windows on Spark: PySpark, and Java, which Spark runs in.
 FROM apache/airflow:3.3.2-python3.11
 ARG SPARK=
@@ -12,7 +12,7 @@ USER airflow
 
 WORKDIR /opt/sbr
 COPY --chown=airflow:0 requirements.lock pyproject.toml README.md LICENSE ./
-# What production needs and no more, in the versions and with the hashes of the lock, which holds the tools of developers too.
+# Only what production needs, in the versions and with the hashes of the lock, which also contains developers' tools.
 RUN uv pip install --no-cache --require-hashes --constraints requirements.lock -r pyproject.toml --extra stack ${SPARK:+--extra spark}
 COPY --chown=airflow:0 sbr_tasks sbr_tasks
 COPY --chown=airflow:0 dags dags

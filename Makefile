@@ -1,5 +1,5 @@
-# `make run` and `make test` set everything up by themselves: the packages of requirements.lock go into .venv, all else that
-# is written goes into var/.
+# `make run` and `make test` set everything up by themselves: the packages of requirements.lock go into .venv, everything else
+# goes into var/.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -8,9 +8,9 @@ SHELL := /bin/sh
 UV_VERSION := 0.13.9
 PY := .venv/bin/python
 export PYTHONUTF8 := 1
-# The commands below are never those of another Airflow or project.
+# Keep the environment of another Airflow or project out of the commands below.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
-# Each task of Airflow is a new process: without bytecode it compiles TensorFlow and the rest again, for longer than it works.
+# Each Airflow task is a new process: without bytecode, it spends more time compiling TensorFlow and the rest than working.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup run stop lint docs check test test-long test-stack soak format lock audit bench bench-gru4rec clean
