@@ -181,7 +181,7 @@ def commit_rollback(store: Store, settings: Settings, to: str, *, reason: str, a
 
 
 def commit_pin(store: Store, *, reason: str, actor: str) -> Pin | Rollback:
-    """Pins the champion: until `unpin_champion`, decisions are recorded as what they would be, and the champion stays.
+    """Pins the champion: until `commit_unpin`, decisions are recorded as what they would be, and the champion stays.
 
     Returns:
         The entry that pinned the champion: an earlier one where it is pinned for the same reason already.

@@ -50,7 +50,7 @@ def test_page_holds_what_is_known_of_a_version(store: Store, settings: Settings)
     assert page.decision == decision and page.other_entries == []
     assert page.settings["model and training"]["layers"] == [100] and page.settings["window"]["days"] == 30
     assert [length for length, _ in page.by_length] == ["2", "3-5", "6+"]
-    assert page.warnings == {"2026-11-13": ["volume: 180,000 clicks are far from the median of 120,000"]}
+    assert page.warnings == {date(2026, 11, 13): ("volume: 180,000 clicks are far from the median of 120,000",)}
     assert len(page.data_docs) == 30
     shown = page_of(store, settings, decision.version)
     assert shown.headings == [
