@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.records import source_record_of, version_record_of
 from sbr_tasks.clicks.commits import Import, Judgement, Revision, Validation
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.gru4rec.curve import Epoch
@@ -15,7 +16,6 @@ from sbr_tasks.registry.gate import COMPARED, Contender, Metrics, Opponent, deci
 from sbr_tasks.registry.log import Decision, Entry, LogState, PromotionLog, Rollback, fold
 from sbr_tasks.settings import GateSettings, ModelSettings, load_settings
 from sbr_tasks.store import FileRecord, NumberedLog, Store, kinds
-from tests.records import source_record_of, version_record_of
 
 WINDOW_DAYS = 30
 SETTINGS = GateSettings(confidence=0.95)

@@ -56,6 +56,12 @@ class StoreError(SbrError):
     is_transient = True
 
 
+class FormatError(StoreError):
+    """Another release wrote the store, and its records are of another form."""
+
+    is_transient = False
+
+
 class AlreadyExistsError(StoreError):
     """Somebody else created the key first."""
 

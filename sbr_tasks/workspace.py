@@ -524,12 +524,16 @@ class Workspace:
 
         Raises:
             StoreError: There is no store, or one of them is out of reach.
+            FormatError: Another release wrote one of them.
         """
         source, target = (absolute_place(place, Path.cwd()) for place in (source or self.settings.store, to))
         if not is_url(source) and not Path(source).is_dir():
             raise StoreError(f"Expected a store in {source}, found no such folder. Nothing was copied.")
         own_options = self.settings.store_options
-        return copy.copy_objects(Store(source, own_options), Store(target, own_options if options is None else options))
+        stores = Store(source, own_options), Store(target, own_options if options is None else options)
+        for store in stores:
+            store.require_format()
+        return copy.copy_objects(*stores)
 
     # Experiments
 

@@ -22,7 +22,7 @@ def show_log(overrides: Set = None, as_json: AsJson = False) -> None:
 
 def _entry(row: Json) -> str:
     moved = f"{row['from'] or 'none'} -> {row['to'] or 'none'}"
-    first = f"{row['entry']:>4}  {row['at']}  {row['version']}  {row['outcome']}  ({moved}, {row['run']})"
+    first = f"{row['entry']:>4}  {row['at']}  {row['version']}  {row['outcome']}  ({moved}, {row['actor']})"
     return "\n".join([first, *(indent(reason, " " * 6) for reason in row["reasons"])])
 
 

@@ -40,7 +40,7 @@ def _table(rows: list[Json], pin: Json | None) -> str:
     if not pin:
         return table
     why = pin["reasons"][0].removesuffix(".")
-    return f"{table}\n\n{pin['version']} was pinned at {pin['at']} by {pin['run']}: {why}. `sbr unpin` removes the pin."
+    return f"{table}\n\n{pin['version']} was pinned at {pin['at']} by {pin['actor']}: {why}. `sbr unpin` removes the pin."
 
 
 @app.command("show")

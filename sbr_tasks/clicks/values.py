@@ -82,7 +82,7 @@ class Values:
     Attributes:
         table: session_id, item_id, clicked_at and category; what a wrong row holds means nothing.
         is_bad: One flag a row.
-        is_bad_session, is_bad_item, is_bad_time, is_impossible: Why: the time doesn't parse, or it does and is out of bounds.
+        is_bad_session, is_bad_item, is_bad_time: Why: the value doesn't parse. Where none is set, the time is out of bounds.
         at_us: Times in microseconds since 1970.
     """
 
@@ -91,7 +91,6 @@ class Values:
     is_bad_session: Mask
     is_bad_item: Mask
     is_bad_time: Mask
-    is_impossible: Mask
     at_us: npt.NDArray[np.int64]
 
 
@@ -132,7 +131,7 @@ def to_values(columns: dict[str, pa.Array], layout: Layout, schema: pa.Schema, l
     category = pa.repeat("", len(at_us)) if layout.category is None else as_texts(columns[layout.category])
     table = pa.table([sessions, items, clicked_at, category], schema=schema)
     bad = bad_session | bad_item | bad_time | impossible
-    return Values(table, bad, bad_session, bad_item, bad_time, impossible, at_us)
+    return Values(table, bad, bad_session, bad_item, bad_time, at_us)
 
 
 def as_texts(column: pa.Array) -> pa.Array:

@@ -25,8 +25,14 @@ def _open(url: str, options: tuple[tuple[str, str], ...]) -> Store:
 
 
 def shared_store(settings: Settings) -> Store:
-    """The store that the settings name, opened once a process: it reads each log entry once."""
-    return _open(settings.store, tuple(sorted(settings.store_options.items())))
+    """The store that the settings name, opened once a process: it reads each log entry once.
+
+    Raises:
+        FormatError: Another release wrote it.
+    """
+    store = _open(settings.store, tuple(sorted(settings.store_options.items())))
+    store.require_format()
+    return store
 
 
 @dataclass(frozen=True)

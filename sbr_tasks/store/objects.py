@@ -19,7 +19,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, from_url
 from pydantic import ValidationError
 
-from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError, first_line
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, FormatError, StoreError, first_line
 from sbr_tasks.settings import Settings, is_url
 from sbr_tasks.store import kinds
 from sbr_tasks.store.records import REMEDY, FileRecord, Json, Record, first_problem, seal, unseal
@@ -123,20 +123,26 @@ class Store:
         """The store that the settings name.
 
         Raises:
-            StoreError: It can't be opened, or a release that writes other records wrote it.
+            StoreError: It can't be opened.
+            FormatError: A release that writes other records wrote it.
         """
         store = cls(settings.store, settings.store_options)
-        store._require_format()
+        store.require_format()
         return store
 
-    def _require_format(self) -> None:
+    def require_format(self) -> None:
+        """Checks that this release can read what the store holds.
+
+        Raises:
+            FormatError: Another release wrote it.
+        """
         key = kinds.FORMAT.key()
         if self.exists(key):
             found = self.get_record(key, StoreFormat).format
         else:
             found = 1 if self.exists(kinds.COMMIT.key(number=1)) else FORMAT
         if found != FORMAT:
-            raise StoreError(
+            raise FormatError(
                 f"Expected a store of format {FORMAT} in {self.url}, found format {found}, which another release of sbr-tasks "
                 "wrote. Use that release, or name an empty place (setting store) and ingest the clicks again."
             )
@@ -145,12 +151,12 @@ class Store:
         """Records the format, before the first entry of a log.
 
         Raises:
-            StoreError: Another release wrote here.
+            FormatError: Another release wrote here.
         """
         try:
             self.create_record(kinds.FORMAT.key(), StoreFormat(format=FORMAT).as_dict())
         except AlreadyExistsError:
-            self._require_format()
+            self.require_format()
 
     def put_new(self, key: str, data: bytes) -> None:
         """Creates `key` atomically.

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import date
 from multiprocessing.synchronize import Barrier
 
+from benchmarks.records import version_record_of, window_record_of
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion
 from sbr_tasks.registry.gate import COMPARED, Metrics
@@ -17,7 +18,6 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Store
 from sbr_tasks.window.record import Window
 from sbr_tasks.wish import Wish
-from tests.records import version_record_of, window_record_of
 
 WAIT_S = 120
 FIRST_DAY = date(2020, 1, 1)

@@ -16,7 +16,7 @@ from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.registry.log import Decision, Entry, LogState, Rollback, fold
 from sbr_tasks.registry.versions import load_version, version_names
 from sbr_tasks.settings import load_settings
-from sbr_tasks.store import FileRecord, Store
+from sbr_tasks.store import Store
 from sbr_tasks.window.record import load_window
 from tools.wait import wait_for
 
@@ -235,7 +235,7 @@ def last_training_click(store: Store, name: str) -> date:
     """The UTC day of the last click that a version, or one that its training started from, was trained on."""
     version = load_version(store, name)
     part = load_window(store, version.day, version.window).parts["train"]
-    clicked_at = store.read_table(FileRecord.model_validate(part["file"])).column("clicked_at")
+    clicked_at = store.read_table(part.file).column("clicked_at")
     last: datetime = pc.max(clicked_at).as_py()
     parent = version.inputs.parent
     return max(last.date(), last_training_click(store, parent)) if parent else last.date()
@@ -245,7 +245,7 @@ def weights_of(shop: Path) -> dict[str, dict[str, str]]:
     """The hash of each file of each version."""
     store = store_of(shop)
     versions = {name: load_version(store, name).files for name in version_names(store)}
-    return {name: {file: record["sha256"] for file, record in files.items()} for name, files in versions.items()}
+    return {name: {file: record.sha256 for file, record in files.items()} for name, files in versions.items()}
 
 
 def challenger_scores(entries: Sequence[Entry]) -> dict[str, Json]:

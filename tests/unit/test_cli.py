@@ -4,12 +4,17 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from benchmarks.seeded_history import seed_history
 from sbr_tasks.__main__ import main as start
+from sbr_tasks.registry.log import outcome_of
+from sbr_tasks.registry.promotion import commit_pin
 from sbr_tasks.settings import ModelSettings
+from sbr_tasks.store import Store
 
 
 @dataclass(frozen=True)
@@ -196,6 +201,20 @@ def test_validation_is_reported_in_sentences(sbr: Sbr, clicks: Path) -> None:
         "session, item and time): broken by 1 of 7 clicks, such as session 3, item 10 at 2014-09-24 12:00:00+00:00\n"
     )
     assert sbr("validate").out == "Accepted: no day.\n"
+
+
+def test_log_and_models_show_every_kind_of_entry(sbr: Sbr, tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    entries = seed_history(store, date(2026, 11, 27), 30)
+    pinned = commit_pin(store, reason="sale", actor="ann")
+    log = sbr("log").out
+    assert {type(entry).__name__ for entry in entries} == {"Decision", "Rollback"}
+    assert all(f"{entry.version}  {outcome_of(entry)}" in log and entry.actor in log for entry in [*entries, pinned])
+    models = sbr("models").out
+    assert f"{pinned.version} was pinned" in models
+    assert "by ann: sale" in models
+    rows = json.loads(sbr("log", "--json").out)["entries"]
+    assert [row["actor"] for row in rows] == [entry.actor for entry in [*entries, pinned]]
 
 
 def test_session_without_ids_is_refused(sbr: Sbr) -> None:

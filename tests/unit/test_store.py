@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, FormatError, StoreError
+from sbr_tasks.report.overview import shared_store
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import (
     FileRecord,
@@ -25,6 +26,7 @@ from sbr_tasks.store import (
 )
 from sbr_tasks.store.kinds import Kind
 from sbr_tasks.store.objects import FORMAT
+from sbr_tasks.workspace import Workspace
 
 LOG = Kind("log/{number:08d}.json", "")
 
@@ -314,6 +316,18 @@ def test_store_of_another_format_is_refused(tmp_path: Path) -> None:
     Store(str(tmp_path / "store")).create_record("commits/format.json", {"format": FORMAT + 1})
     with pytest.raises(StoreError, match=f"found format {FORMAT + 1}"):
         Store.open(settings)
+
+
+def test_store_of_another_format_is_refused_by_pages_and_copies_too(tmp_path: Path) -> None:
+    other, new = str(tmp_path / "other"), str(tmp_path / "new")
+    Store(other).create_record("commits/format.json", {"format": FORMAT + 1})
+    with pytest.raises(FormatError):
+        shared_store(load_settings({"store": other}))
+    workspace = Workspace.open({"store": new})
+    (tmp_path / "new").mkdir()
+    for source, target in ((other, new), (new, other)):
+        with pytest.raises(FormatError):
+            workspace.copy_store(target, source=source)
 
 
 def test_store_of_another_format_is_not_written_to(tmp_path: Path) -> None:

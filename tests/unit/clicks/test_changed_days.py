@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from benchmarks.records import source_record_of
 from sbr_tasks.clicks.catalog import ClickCatalog, OvertakenError
 from sbr_tasks.clicks.changed import Difference, difference
 from sbr_tasks.clicks.commits import Judgement, Revision
@@ -21,7 +22,6 @@ from sbr_tasks.settings import IngestSettings, Settings, load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.workspace import Workspace
-from tests.records import source_record_of
 from tests.unit.clicks.conftest import WriteSource
 
 from .test_ledger import BEFORE, DAY, HISTORY, lines

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.records import window_record_of
 from sbr_tasks.errors import EvaluationError, SettingsError, TrainingError
 from sbr_tasks.experiments import search as search_module
 from sbr_tasks.experiments.search import Search, changes, search, search_table, write_settings
@@ -18,7 +19,6 @@ from sbr_tasks.gru4rec.curve import Epoch
 from sbr_tasks.settings import ModelSettings, load_settings
 from sbr_tasks.window.data import WindowData
 from sbr_tasks.window.sessions import ItemIndex, Sessions
-from tests.records import window_record_of
 
 pytestmark = pytest.mark.slow
 

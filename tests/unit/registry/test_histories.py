@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.records import version_record_of, window_record_of
 from sbr_tasks.errors import DamagedError, RegistryError
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
@@ -23,7 +24,6 @@ from sbr_tasks.settings import GateSettings, Settings
 from sbr_tasks.store import FileRecord, Store
 from sbr_tasks.window.record import Window
 from sbr_tasks.wish import Wish
-from tests.records import version_record_of, window_record_of
 
 pytestmark = pytest.mark.slow
 

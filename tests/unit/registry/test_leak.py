@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.records import accepted_unseen
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.registry.versions import train_version
 from sbr_tasks.store import Store
 from sbr_tasks.window.build import window_for_day
-from tests.records import accepted_unseen
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
 pytestmark = pytest.mark.slow

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.records import version_record_of
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.ingest import ingest, ingest_missing
 from sbr_tasks.registry.listing import describe_version, model_rows, staleness_in_words
@@ -16,7 +17,6 @@ from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.record import Window
-from tests.records import version_record_of
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
 pytestmark = pytest.mark.slow

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pytest
 
+from benchmarks.records import window_record_of
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.errors import DamagedError, DayError
 from sbr_tasks.report.profile import build
@@ -28,7 +29,6 @@ from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.closing import commit_closing
 from sbr_tasks.window.build import window_for_day
-from tests.records import window_record_of
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
 pytestmark = pytest.mark.slow

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from benchmarks.records import profile_record_of, version_record_of
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.commits import Judgement
 from sbr_tasks.clicks.ingest import ingest_missing
@@ -18,7 +19,6 @@ from sbr_tasks.settings import Settings, TrainingSettings
 from sbr_tasks.store import Store, fingerprint, to_json
 from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.record import Window
-from tests.records import profile_record_of, version_record_of
 from tests.unit.days import at, parquet_settings, write_parquet
 
 LAST = date(2020, 6, 30)

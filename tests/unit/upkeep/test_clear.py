@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.records import source_record_of
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.commits import Judgement
 from sbr_tasks.clicks.ingest import ingest, ingest_missing
@@ -23,7 +24,6 @@ from sbr_tasks.upkeep.clear import Cleared, cleared_table, remove_day, remove_un
 from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.data import read_window
 from sbr_tasks.workspace import Workspace
-from tests.records import source_record_of
 from tests.unit.days import at, write_parquet
 
 from .shop import (

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from benchmarks.records import accepted_unseen, source_record_of
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.errors import DayError, SettingsError
@@ -18,7 +19,6 @@ from sbr_tasks.validation import checkpoint
 from sbr_tasks.validation.checkpoint import DaysOfWindow, require_days, validate_pending
 from sbr_tasks.validation.closing import commit_closing
 from sbr_tasks.validation.quarantine import commit_release, describe_quarantined
-from tests.records import accepted_unseen, source_record_of
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
 pytestmark = pytest.mark.slow

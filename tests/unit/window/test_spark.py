@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.records import accepted_unseen
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.demo import write_demo_clicks
@@ -31,7 +32,6 @@ from sbr_tasks.window.data import read_window
 from sbr_tasks.window.memory import cleanse_coded, in_order_coded, limit_coded, split_coded
 from sbr_tasks.window.record import Window
 from sbr_tasks.window.spark import keep_on, spark_session
-from tests.records import accepted_unseen
 from tests.unit.days import at, parquet_settings, write_parquet
 from tests.unit.window.test_build import DAYS, OVERRIDES, D, shop
 from tests.unit.window.test_coded import Clicks, coded, rows, small_clicks, table
