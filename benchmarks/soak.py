@@ -190,11 +190,11 @@ class Soak:
     def require_resumed(self, run_id: str) -> None:
         """Notes a fault unless the training was tried twice and the second try went on from the first."""
         tries = self.running.tasks(run_id)[TRAIN]["try_number"]
-        went_on = "Going on after epoch" in self.running.log_of(run_id, TRAIN, tries)
-        if tries != 2 or not went_on:
+        resumed = "Resuming from the checkpoint after epoch" in self.running.log_of(run_id, TRAIN, tries)
+        if tries != 2 or not resumed:
             self.faults.append(
                 f"After the kill, the second try of the training of {run_id} must go on from the first; it took {tries} tries, "
-                f"and the last one {'went on' if went_on else 'started afresh'}."
+                f"and the last one {'resumed' if resumed else 'started afresh'}."
             )
 
     def trigger(self, dag: str, conf: Json, logical_date: str | None = None) -> str:
