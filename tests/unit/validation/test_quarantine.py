@@ -58,7 +58,7 @@ def test_day_in_quarantine_is_shown_with_facts_examples_and_files(store: Store) 
 def test_released_day_is_read_by_windows_and_says_so_for_ever(store: Store, settings: Settings) -> None:
     released = commit_release(store, settings, D, reason="  the shop counts double clicks ", by="ann@shop")
     state = ClickCatalog(store).days()[D]
-    assert (state.status, state.quarantined, state.failures, state.accepted) == ("accepted", None, [], released)
+    assert (state.status, state.quarantined, state.failures, state.accepted) == ("accepted", None, (), released)
     assert released.file.key.startswith(f"clicks/day={D}/rev=")
     assert ClickCatalog(store).read(released).num_rows == 13
     assert state.released is not None
@@ -66,7 +66,7 @@ def test_released_day_is_read_by_windows_and_says_so_for_ever(store: Store, sett
     day = datetime.fromisoformat(state.released.at).date()
     sentence = f"released from quarantine by ann@shop on {day}: the shop counts double clicks; failed: {FAILURE}"
     assert state.warnings == (sentence,)
-    assert state.warnings_of(released.rev) == [sentence]
+    assert state.warnings_of(released.rev) == (sentence,)
     assert {row.day: row.validation for row in run_rows(store, [D])} == {str(D): "accepted, released"}
     assert describe_quarantined(store, D)["status"] == "released"
     assert quarantine_rows(store) == []
