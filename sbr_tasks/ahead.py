@@ -1,4 +1,4 @@
-"""Making the next piece of work while the present one is worked on."""
+"""Prefetching: the next item is prepared in a thread while the current one is processed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def one_ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each made in a thread of its own while the one before it is in use. None of them may be None."""
+def prefetch(items: Iterator[T]) -> Iterator[T]:
+    """Yields the same items in the same order, and prepares each in a background thread while the previous one is in use.
+
+    What preparing an item raises is raised where that item would have come.
+
+    Args:
+        items: None of them may be None.
+    """
     with ThreadPoolExecutor(1) as thread:
         upcoming = thread.submit(next, items, None)
         while (item := upcoming.result()) is not None:

@@ -1,7 +1,7 @@
 """The day a run is for, and half-open UTC intervals of days.
 
 A day is a calendar day of one time zone (UTC unless the `timezone` setting names another). Instants are microseconds since
-1970 in UTC, as the Parquet files hold them.
+1970 in UTC, as in the Parquet files.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import numpy.typing as npt
 
 from sbr_tasks.errors import DayError
 
-_DAY = re.compile(r"(19[7-9]\d|2[01]\d\d)-\d\d-\d\d")  # clicks lie between 1970 and 2200
+_DAY = re.compile(r"(19[7-9]\d|2[01]\d\d)-\d\d-\d\d")  # clicks are between 1970 and 2199
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INTERVAL_RUNS = frozenset({"scheduled", "backfill"})
 
 
 def parse_day(text: str) -> date:
-    """Reads `YYYY-MM-DD`.
+    """Parses a day from `YYYY-MM-DD`.
 
     Raises:
-        DayError: `text` is not a calendar day in that form.
+        DayError: `text` isn't a calendar day in that form.
     """
     try:
         if not _DAY.fullmatch(text):
@@ -35,10 +35,10 @@ def parse_day(text: str) -> date:
 
 
 def as_day(day: date | str) -> date:
-    """A day that is given as a date or as `YYYY-MM-DD`.
+    """Converts a date or `YYYY-MM-DD` to a date.
 
     Raises:
-        DayError: A text isn't a calendar day in that form.
+        DayError: The text isn't a calendar day in that form.
     """
     return day if isinstance(day, date) else parse_day(day)
 
@@ -47,14 +47,14 @@ def resolve_day(*, day: str | None, run_type: str, interval_start: datetime | No
     """The day whose clicks are new to a run.
 
     Args:
-        day: The run's `day` parameter; it wins where it is given, but each run of a backfill is for its own day.
+        day: The run's `day` parameter. It takes precedence, except in a backfill, where each run has its own day.
         run_type: Airflow's run type ("scheduled", "backfill", "manual", ...).
         interval_start: Start of the run's data interval, with a zone.
         zone: The zone whose midnights separate days.
 
     Raises:
-        DayError: The run has no day: it was started by hand without `day`, or has no data interval. Or it has two: all runs
-            of a backfill were given the same `day`.
+        DayError: The run has no day: it is a manual run without `day`, or has no data interval. Or it has two days: all runs
+            of a backfill got the same `day`.
     """
     own = interval_start.astimezone(zone).date() if interval_start else None
     if day and run_type == "backfill" and own and parse_day(day) != own:
@@ -75,7 +75,7 @@ def resolve_day(*, day: str | None, run_type: str, interval_start: datetime | No
 
 
 def days_between(first: date, last: date) -> list[date]:
-    """All days from `first` to `last`, both included; empty when `last` is earlier."""
+    """All days from `first` to `last`, both included; empty if `last` is earlier."""
     return [first + timedelta(days=i) for i in range((last - first).days + 1)]
 
 
@@ -90,7 +90,7 @@ def day_start(day: date, zone: tzinfo) -> datetime:
 
 
 def to_us(instant: datetime) -> int:
-    """Microseconds since 1970 of an instant that carries a zone."""
+    """Microseconds since 1970 of an instant with a zone."""
     return (instant - _EPOCH) // timedelta(microseconds=1)
 
 
@@ -140,7 +140,7 @@ def day_in_words(day: date) -> str:
 
 
 def day_ranges(days: Iterable[date]) -> list[tuple[date, date]]:
-    """The first and the last day of each run of neighbours, oldest first; empty for no day."""
+    """The first and last day of each run of consecutive days, oldest first; empty without days."""
     ranges: list[tuple[date, date]] = []
     for day in sorted(days):
         if ranges and day - ranges[-1][1] == timedelta(days=1):
@@ -151,25 +151,29 @@ def day_ranges(days: Iterable[date]) -> list[tuple[date, date]]:
 
 
 def as_intervals(days: Iterable[date]) -> list[str]:
-    """Days for records: a day, or the first and the last one of a run of neighbours, as in `2020-06-01/2020-06-03`."""
+    """Days for records: single days, and runs of consecutive days as `2020-06-01/2020-06-03`."""
     return [str(first) if first == last else f"{first}/{last}" for first, last in day_ranges(days)]
 
 
 def days_of_intervals(intervals: Iterable[str]) -> Iterator[date]:
-    """The days that `as_intervals` wrote."""
+    """The days of intervals as `as_intervals` returns them."""
     for text in intervals:
         first, _, last = text.partition("/")
         yield from days_between(date.fromisoformat(first), date.fromisoformat(last or first))
 
 
 def describe_days(days: Sequence[date], most: int = 6) -> str:
-    """A short list of days for messages: runs of neighbours are folded, as in `2020-06-01 to 2020-06-03, 2020-06-07`.
+    """A short list of days for messages.
 
     Args:
         days: The days, in any order.
-        most: Runs that are named; of the rest only the number of days is.
+        most: Maximum number of runs of consecutive days to name; the others are counted.
+
+    Example:
+        >>> describe_days([date(2020, 6, 7), date(2020, 6, 1), date(2020, 6, 2)])
+        '2020-06-01 to 2020-06-02, 2020-06-07'
     """
     ranges = day_ranges(days)
     named = [str(first) if first == last else f"{first} to {last}" for first, last in ranges[:most]]
-    left = sum((last - first).days + 1 for first, last in ranges[most:])
-    return ", ".join(named) + (f" and {left} more days" if left else "")
+    n_others = sum((last - first).days + 1 for first, last in ranges[most:])
+    return ", ".join(named) + (f" and {n_others} more days" if n_others else "")

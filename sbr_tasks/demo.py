@@ -1,11 +1,11 @@
-"""Synthetic clicks of a shop that doesn't exist, for demos, tests and benchmarks.
+"""Generates synthetic clicks of a fictional shop, for demos, tests and benchmarks.
 
-The shop is made so that a sequence model has something to learn, and has to keep learning:
+The shop is designed so that a sequence model has something to learn, and has to keep learning:
 
-- Items lie on the rings of a few dozen clusters. A visitor mostly walks a ring forwards, at a pace that is the visitor's own,
-  so the next item depends on the last two clicks and their order, and not only on the last one.
-- A session is about a pair of clusters. The partner of the first cluster is one of a few, so where a visitor leaves a ring for
-  is told by the clicks before. Partners change every few weeks.
+- Items are arranged in rings, one for each of a few dozen clusters. A visitor mostly walks a ring forwards, each at a pace of
+  their own, so the next item depends on the last two clicks and their order, and not only on the last one.
+- A session is about a pair of clusters. The partner of the first cluster is one of a few, so earlier clicks predict where a
+  visitor goes from a ring. Partners change every few weeks.
 - Items appear every day, draw most clicks while they are new, and fade at their own speed. Clusters come and go in fashion.
 - Popularity is Zipf-like, session lengths have a long tail, evenings are busier than nights and Mondays than Saturdays.
 
@@ -36,7 +36,7 @@ Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
 DEMO_DAYS = 33
-"""Days of a demo: a window of 30 for each of the last 4 days."""
+"""Days of a demo: enough for a window of 30 days that ends on any of the last 4 days."""
 
 DEMO_SESSIONS_PER_DAY = 1_500
 
@@ -46,9 +46,9 @@ _ITEM_IDS = 1_000_000
 _LINES_AT_ONCE = 500_000
 
 # A session: ceil(lognormal) clicks, which has the median 2 and the mean 3.6 that YooChoose shows; lognormal pauses.
-_MEDIAN_CLICKS, _SPREAD_OF_CLICKS, _MOST_CLICKS = 1.9, 1.0, 200
+_MEDIAN_CLICKS, _SPREAD_OF_CLICKS, _MAX_CLICKS = 1.9, 1.0, 200
 _MEDIAN_PAUSE_MS, _SPREAD_OF_PAUSES = 55_000, 1.1
-_LEAST_PAUSE_MS, _MOST_PAUSE_MS = 1_000, 25 * 60_000
+_MIN_PAUSE_MS, _MAX_PAUSE_MS = 1_000, 25 * 60_000
 
 # Share of sessions that start in each hour (UTC), and on each weekday from Monday, in hundredths of the mean.
 _HOURS = (22, 12, 7, 5, 5, 8, 18, 34, 52, 66, 74, 76, 72, 70, 70, 72, 78, 88, 100, 112, 116, 102, 72, 42)
@@ -57,12 +57,12 @@ _WEEKDAYS = (112, 98, 96, 97, 93, 94, 110)
 # Items: appeal ~ quantile ** -_ZIPF, faded by exp(-age / fade), sold out at the age of _FADES_SOLD fades.
 _ZIPF = 0.8
 _ITEMS = 2_500
-_SHORTEST_FADE, _LONGEST_FADE = 5.0, 40.0
+_MIN_FADE, _MAX_FADE = 5.0, 40.0
 _FADES_SOLD = 4
-_MAX_AGE = int(_FADES_SOLD * _LONGEST_FADE)
+_MAX_AGE = int(_FADES_SOLD * _MAX_FADE)
 _ITEMS_PER_CLUSTER = 40
 
-# Where the next click of a session goes; what remains after these shares is any item of the shop.
+# Shares of where the next click of a session goes; the rest goes to any item of the shop.
 _SAME, _BACK, _ALONG_RING, _OTHER_CLUSTER, _SAME_CLUSTER = 0.04, 0.12, 0.44, 0.26, 0.06
 _PACES = (1, 5, 9)
 _STEP_WIDTH = 3
@@ -75,13 +75,13 @@ _NO_CATEGORY, _SPECIAL_OFFER = 0.5, 0.1
 
 @dataclass(frozen=True)
 class DemoSummary:
-    """What a file of demo clicks holds.
+    """Summary of a file of demo clicks.
 
     Attributes:
         path: The file.
-        clicks: Lines.
-        sessions: Distinct session ids.
-        items: Distinct item ids.
+        clicks: Number of lines.
+        sessions: Number of distinct sessions.
+        items: Number of distinct items.
         first: Earliest instant, UTC.
         last: Latest instant, UTC.
     """
@@ -114,7 +114,7 @@ class DemoClicks:
         return len(self.session_id)
 
     def take(self, rows: slice | npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> DemoClicks:
-        """The clicks of these rows, in their order."""
+        """The clicks of these rows, in the given order."""
         return DemoClicks(self.session_id[rows], self.clicked_at_ms[rows], self.item_id[rows], self.category[rows])
 
 
@@ -147,8 +147,8 @@ class _Catalogue:
 
     def draw(self, low: Floats | float, high: Floats | float, u: Floats) -> Ints:
         """Positions of items, drawn by attraction between two values of `reach` with `u` uniform in [0, 1)."""
-        found = np.searchsorted(self.reach, low + u * (high - low), side="right") - 1
-        return np.minimum(found, len(self.ids) - 1)
+        positions = np.searchsorted(self.reach, low + u * (high - low), side="right") - 1
+        return np.minimum(positions, len(self.ids) - 1)
 
     def draw_in(self, cluster: Ints, u: Floats) -> Ints:
         """Positions of items, drawn by attraction inside each of the clusters."""
@@ -157,12 +157,15 @@ class _Catalogue:
 
 @dataclass(frozen=True)
 class DemoShop:
-    """A shop whose every day can be drawn by itself.
+    """A shop whose days can be drawn independently.
+
+    Example:
+        >>> clicks = DemoShop(seed=7, sessions_per_day=100).clicks_of(date(2020, 6, 30))
 
     Attributes:
-        seed: Everything is drawn from it; 0 or more.
+        seed: Random seed; 0 or more.
         sessions_per_day: Mean over a week; a day has 93% to 112% of it.
-        n_items: Items on sale on a day, about; none: 2,500 for 1,500 sessions a day and more for more (31,000 for 100,000).
+        n_items: Approximate number of items on sale on a day. None: 2,500 for 1,500 sessions a day, 31,000 for 100,000.
     """
 
     seed: int = 42
@@ -176,7 +179,7 @@ class DemoShop:
     @cached_property
     def _births_per_day(self) -> int:
         n_items = self.n_items or _ITEMS * (self.sessions_per_day / DEMO_SESSIONS_PER_DAY) ** 0.6
-        mean_fade = (_LONGEST_FADE - _SHORTEST_FADE) / np.log(_LONGEST_FADE / _SHORTEST_FADE)
+        mean_fade = (_MAX_FADE - _MIN_FADE) / np.log(_MAX_FADE / _MIN_FADE)
         return max(1, round(float(n_items / (_FADES_SOLD * mean_fade))))
 
     @cached_property
@@ -198,10 +201,10 @@ class DemoShop:
         return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
     def clicks_of(self, day: date) -> DemoClicks:
-        """The clicks of all sessions that start on a day, session by session; the last ones may lie on the next day.
+        """The clicks of all sessions that start on a day, session by session; the last ones may be on the next day.
 
         Raises:
-            ValueError: `day` lies before 1970.
+            ValueError: `day` is before 1970.
         """
         number = _day_number(day)
         sessions = self._sessions(number)
@@ -217,7 +220,7 @@ class DemoShop:
         return DemoClicks(session_id, sessions.at_ms, catalogue.ids[position], category)
 
     def count_clicks(self, first: int, days: int) -> int:
-        """Clicks of `days` days from day `first` (days since 1970) on that lie before the end of the last one."""
+        """Clicks of sessions that start on `days` days from day `first` (days since 1970), up to the end of the last day."""
         end_ms = (first + days) * _DAY_MS
         return sum(int((self._sessions(number).at_ms < end_ms).sum()) for number in range(first, first + days))
 
@@ -229,9 +232,9 @@ class DemoShop:
         start_ms = np.interp(rng.random(n_sessions), share, np.linspace(0, _DAY_MS, len(share)))
         start_ms = np.sort(start_ms.astype(np.int64).clip(0, _DAY_MS - 1)) + number * _DAY_MS
         drawn = np.ceil(_MEDIAN_CLICKS * np.exp(_SPREAD_OF_CLICKS * rng.standard_normal(n_sessions)))
-        offsets = np.concatenate([[0], np.cumsum(drawn.clip(1, _MOST_CLICKS).astype(np.int64))])
+        offsets = np.concatenate([[0], np.cumsum(drawn.clip(1, _MAX_CLICKS).astype(np.int64))])
         pauses = _MEDIAN_PAUSE_MS * np.exp(_SPREAD_OF_PAUSES * rng.standard_normal(offsets[-1]))
-        since = np.cumsum(pauses.clip(_LEAST_PAUSE_MS, _MOST_PAUSE_MS).astype(np.int64))
+        since = np.cumsum(pauses.clip(_MIN_PAUSE_MS, _MAX_PAUSE_MS).astype(np.int64))
         at_ms = since + np.repeat(start_ms - since[offsets[:-1]], np.diff(offsets))
         return _Sessions(before + 1, offsets, at_ms)
 
@@ -239,7 +242,7 @@ class DemoShop:
         births, n_clusters = self._births_per_day, self._n_clusters
         item = np.arange((number - _MAX_AGE) * births, (number + 1) * births) + 1
         age = number - (item - 1) // births
-        fade = _SHORTEST_FADE * (_LONGEST_FADE / _SHORTEST_FADE) ** self._uniform(0, item)
+        fade = _MIN_FADE * (_MAX_FADE / _MIN_FADE) ** self._uniform(0, item)
         on_sale = age < _FADES_SOLD * fade
         item, age, fade = item[on_sale], age[on_sale], fade[on_sale]
         place = self._uniform(1, item) * n_clusters
@@ -264,7 +267,7 @@ class DemoShop:
 
 
 def _walk(shop: _Catalogue, sessions: _Sessions, rng: np.random.Generator) -> Ints:
-    """Catalogue positions of all clicks: all sessions take their next step at once, the longest ones come first."""
+    """Catalogue positions of all clicks; all sessions take their next step at once, sorted by decreasing length."""
     lengths = np.diff(sessions.offsets)
     order = np.argsort(-lengths, kind="stable")
     starts, lengths = sessions.offsets[:-1][order], lengths[order]
@@ -299,7 +302,7 @@ def _walk(shop: _Catalogue, sessions: _Sessions, rng: np.random.Generator) -> In
 
 
 def _along_ring(shop: _Catalogue, position: Ints, pace: Ints, u: Floats) -> Ints:
-    """One of the `_STEP_WIDTH` items that lie `pace` places ahead on the ring, drawn by attraction."""
+    """One of the `_STEP_WIDTH` items `pace` places ahead on the ring, drawn by attraction."""
     cluster = shop.cluster[position]
     first, end = shop.bounds[cluster], shop.bounds[cluster + 1]
     nearest = first + (position - first + pace) % (end - first)
@@ -336,17 +339,17 @@ def write_demo_clicks(
 ) -> DemoSummary:
     """Writes demo clicks in YooChoose's format: `SessionId,Timestamp,ItemId,Category`, no header, one file.
 
-    Sessions start on the `days` days that end with `end`. The file stops where the day `end` stops, as a nightly export does.
+    Sessions start on the `days` days that end with `end`. Like a nightly export, the file has no clicks after the day `end`.
     The same arguments give the same bytes.
 
     Args:
-        out: The file; an existing one is replaced. It appears whole or not at all.
+        out: The file; an existing one is replaced atomically.
         end: The last day, UTC.
         days: Number of days, at least 1.
         sessions_per_day: Mean over a week; by default as many as `clicks` needs, or 1,500.
         seed: 0 or more.
-        clicks: Exact number of lines. What was drawn beyond it is left out at the start of the first days.
-        shuffle: The lines come in random order instead of session by session; all are held in memory (about 50 bytes each).
+        clicks: Exact number of lines; excess clicks are dropped from the start of the first days.
+        shuffle: Whether lines are in random order instead of by session; it needs about 50 bytes of memory per line.
         on_progress: Called with the number of lines written so far, every 500,000 lines or more often.
 
     Raises:
@@ -372,7 +375,7 @@ def write_demo_clicks(
 
 def _sessions_for(clicks: int, first: int, days: int, seed: int) -> int:
     """Sessions a day that give at least `clicks` clicks, and not many more."""
-    longer_than = [_share_longer_than(n) for n in range(_MOST_CLICKS)]
+    longer_than = [_share_longer_than(n) for n in range(_MAX_CLICKS)]
     mean = sum(longer_than)
     variance = sum((2 * n + 1) * share for n, share in enumerate(longer_than)) - mean**2
     wanted = clicks - 2 * math.sqrt(variance * clicks / mean)
@@ -400,7 +403,7 @@ def _by_day(shop: DemoShop, first: int, days: int, excess: int) -> Iterator[Demo
 
 
 def _without_first(clicks: DemoClicks, n: int) -> DemoClicks:
-    """Drops whole sessions from the first on; of the one that is dropped in part, the first clicks stay."""
+    """Drops the first `n` clicks as whole sessions; the last of these sessions may keep its first clicks."""
     if n in (0, len(clicks)):
         return clicks.take(slice(n, None))
     start, end = np.searchsorted(clicks.session_id, [clicks.session_id[n], clicks.session_id[n] + 1]).tolist()
@@ -469,7 +472,7 @@ def _replacing(out: Path) -> Iterator[BinaryIO]:
 
 
 def _lines(clicks: DemoClicks) -> bytes:
-    """The clicks as text: all lines are laid out in one matrix of bytes, without the bytes that a shorter line lacks."""
+    """The clicks as text, built as one matrix of bytes in which 0 marks the unused bytes of shorter lines."""
     days, in_day = np.divmod(clicks.clicked_at_ms, _DAY_MS)
     seconds, milliseconds = np.divmod(in_day, 1000)
     first_day = int(days.min())
@@ -494,7 +497,7 @@ def _lines(clicks: DemoClicks) -> bytes:
 
 
 def _digits(numbers: npt.NDArray[np.integer], pad: int = 1) -> Bytes:
-    """Decimal digits, shape `(n, width)`; 0 stands in place of leading zeros beyond `pad` digits."""
+    """Decimal digits, shape `(n, width)`; leading zeros beyond `pad` digits are 0 bytes."""
     width = max(pad, len(str(int(numbers.max()))))
     digits = np.empty((len(numbers), width), np.uint8)
     rest = numbers

@@ -1,4 +1,4 @@
-"""The errors a person may meet. Each message says what was expected, what was found, where, and what to do."""
+"""The errors that people may see. Each message says what was expected, what was found, where, and what to do next."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ INTERRUPTED = 130
 
 
 class SbrError(Exception):
-    """Base of every error that this package raises on purpose; its text is one line for people, without secrets."""
+    """Base of all errors that this package raises on purpose; the text is one line for people, without secrets."""
 
     is_transient: ClassVar[bool] = False
-    """Whether a retry may succeed without anybody fixing something first."""
+    """Whether a retry may succeed without anyone fixing something first."""
 
     def __init__(self, text: str) -> None:
         super().__init__(in_one_line(text))
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without the dump of internals that some libraries add."""
+    """The first line of an error's text, without the internals that some libraries append."""
     return str(error).strip().split("\n", 1)[0]
 
 
 def system_error(error: OSError) -> str:
-    """What the system refused, in words and without its number: the place, and why."""
+    """The path and the reason of an `OSError`, without its number."""
     if error.strerror is None:
         return first_line(error)
     why = error.strerror[0].lower() + error.strerror[1:]
-    place = error.filename2 or error.filename  # of a copy, the second one is where it goes
+    place = error.filename2 or error.filename  # of a copy, the second one is the target
     return f"{place}: {why}" if place else why
 
 
@@ -39,11 +39,11 @@ class SettingsError(SbrError):
 
 
 class SourceError(SbrError):
-    """Clicks could not be read: a file that is absent, empty, or whose lines don't parse."""
+    """Clicks can't be read: a file is missing or empty, or its lines don't parse."""
 
 
 class NotArrivedError(SourceError):
-    """Clicks that a run needs aren't in the source, and may still come."""
+    """Clicks that a run needs aren't in the source yet."""
 
 
 class DayError(SbrError):
@@ -51,7 +51,7 @@ class DayError(SbrError):
 
 
 class StoreError(SbrError):
-    """What lies in the store is not what its records say, or could not be written."""
+    """The store can't be read or written, or its content doesn't match its records."""
 
     is_transient = True
 
@@ -63,23 +63,23 @@ class FormatError(StoreError):
 
 
 class AlreadyExistsError(StoreError):
-    """Somebody else created the key first."""
+    """The key exists: another writer created it first."""
 
 
 class DamagedError(StoreError):
-    """A file that a record names is missing, or isn't what the record says."""
+    """A file is missing or damaged: its content doesn't match its record."""
 
     is_transient = False
 
 
 class TrackingError(SbrError):
-    """MLflow is out of reach, or refuses. It only shows what the store says, so nothing is lost."""
+    """MLflow can't be reached or rejects a request. It only mirrors the store, so nothing is lost."""
 
     is_transient = True
 
 
 class SparkError(SbrError):
-    """Spark is out of reach, or failed at its work. Nothing was stored."""
+    """Spark can't be reached, or failed. Nothing was stored."""
 
     is_transient = True
 
@@ -89,16 +89,16 @@ class WindowError(SbrError):
 
 
 class TrainingError(SbrError):
-    """Training can't go on, for example because the loss is no longer finite."""
+    """Training can't continue, for example because the loss is no longer finite."""
 
 
 class EvaluationError(SbrError):
-    """Models can't be compared on the given sessions: nothing is left to train or to test on."""
+    """Models can't be compared on the given sessions: nothing remains to train or test on."""
 
 
 class StepError(SbrError):
-    """A step of a run needs the result of an earlier one, and there is none: somebody marked that one as done."""
+    """A step of a run needs the result of an earlier step that has none, because somebody marked it as done."""
 
 
 class RegistryError(SbrError):
-    """A model version is unknown, its files are damaged, or nothing can be decided on it."""
+    """A model version is unknown, its files are damaged, or no decision about it is possible."""

@@ -1,4 +1,4 @@
-"""Text that may be shown anywhere: without secrets, and without characters that a terminal would obey."""
+"""Text that is safe to show: without secrets, and without characters that control a terminal."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import re
 from typing import Any
 
 _CREDENTIALS = re.compile(r"""(?<=://)(?:[^\s/@:'"]*(?!:\d+[/\s,'"]):[^\r\n'"]*|[^\s/@'"]+)@""")
-"""User and password of a URL. A password may hold `/`, `:`, `@` and blanks, which people forget to write as %2F and so on."""
+"""User and password of a URL. Passwords may have `/`, `:`, `@` and spaces, because people forget to escape them."""
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""Controls but tab and line feed, and what turns the direction of writing around."""
+"""Control characters except tab and line feed, and characters that change the writing direction."""
 _SENSITIVE = r"(?:secret|password|passwd|token|key|sas|credential|connection_string|auth|signature|\bsig\b)"
 _SECRET_NAMES = re.compile(_SENSITIVE, re.IGNORECASE)
 _SECRET_PARAMETERS = re.compile(rf"""([?&][^=&\s'"]*{_SENSITIVE}[^=&\s'"]*=)[^&\s'"]+""", re.IGNORECASE)
 _LINE_BREAKS = re.compile(r"\s*[\r\n]+\s*")
 _OPTIONS = ("store_options", "options")
-"""Settings whose fields are options of an object store."""
+"""Settings with options of an object store."""
 MASK = "***"
 
 
 def without_credentials(text: str) -> str:
-    """The text with its URLs as they are without user and password, and with secret parameters masked.
+    """The text with user and password removed from URLs, and with secret URL parameters masked.
 
     Example:
         >>> without_credentials("postgresql://sbr:p@ss/word@db:5432/mlflow")
@@ -30,13 +30,13 @@ def without_credentials(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""The text with control characters written out as in JSON: an id can't move the cursor, nor colour the terminal.
+    r"""The text with control characters escaped as in JSON, so that it can't move the cursor or colour the terminal.
 
     Example:
         >>> printable("item \x1b[31m7")
         'item \\u001b[31m7'
     """
-    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def in_one_line(text: str) -> str:
@@ -45,11 +45,11 @@ def in_one_line(text: str) -> str:
 
 
 def masked(values: Any, *, is_options: bool = False) -> Any:
-    """Settings as JSON values, with what is secret masked: options that are named like it, and credentials in URLs.
+    """Settings with secrets masked: options with a secret's name, and credentials in URLs.
 
     Args:
         values: A JSON value.
-        is_options: Whether it holds the options of an object store.
+        is_options: Whether these are options of an object store.
     """
     if isinstance(values, dict):
         return {
@@ -66,7 +66,7 @@ def masked(values: Any, *, is_options: bool = False) -> Any:
 def percent(share: float, limit: float | None = None) -> str:
     """A share as people write it: `28%`, `3.2%`, `less than 0.1%`, `over 99%`.
 
-    With a limit, it has as many digits as it takes to see that it isn't the limit.
+    With a limit, it has enough digits to differ from the limit.
     """
     if limit is not None and share != limit and percent(share) == percent(limit):
         several = (f"{100 * share:.{digits}g}%" for digits in range(3, 16))

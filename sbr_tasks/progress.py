@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in a terminal, a log line every few seconds elsewhere, and numbers for whoever watches."""
+"""Progress of long work: a bar in a terminal, log lines elsewhere, and numbers for a watcher."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tqdm import tqdm
 LOG_EVERY_S = 5.0
 
 Watcher = Callable[[Mapping[str, float]], None]
-"""Is told how far a piece of work is, by name: `events_done`, `events_total`, `events_per_second`, `seconds_left`, and what the
-work tells of itself (`epoch`, `step`, `loss`); what isn't known is left out."""
+"""Receives the progress of a piece of work by name: `events_done`, `events_total`, `events_per_second`, `seconds_left`, and the
+numbers that the work adds (`epoch`, `step`, `loss`). Unknown numbers are missing."""
 
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 
 @contextmanager
 def watched_by(watcher: Watcher) -> Iterator[None]:
-    """Tells `watcher` of all work that starts within: every few seconds, and once more when it ends."""
+    """Reports all work that starts in the `with` block to `watcher`: every few seconds, and once more at the end."""
     before = _watcher.set(watcher)
     try:
         yield
@@ -32,15 +32,21 @@ def watched_by(watcher: Watcher) -> Iterator[None]:
 
 
 class Progress:
-    """Counts units of work towards a total and shows them."""
+    """Counts finished units of work and shows them.
+
+    Example:
+        with Progress("Reading clicks.dat", size, "B", logger) as progress:
+            for block in blocks:
+                progress.advance(len(block))
+    """
 
     def __init__(self, what: str, total: float | None, unit: str, logger: logging.Logger) -> None:
         """
         Args:
-            what: What is being done, as a noun phrase ("reading clicks.dat").
-            total: Units of the whole work; None when unknown.
+            what: What is being done ("Reading clicks.dat").
+            total: Units of the whole work; None if unknown.
             unit: Name of the unit ("B", "events").
-            logger: Receives the lines when standard error isn't a terminal.
+            logger: Receives the log lines if standard error isn't a terminal.
         """
         self._what = what
         self._unit = unit
@@ -62,10 +68,10 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._bar is not None:
             self._bar.close()
-        self._tell(time.monotonic())
+        self._report(time.monotonic())
 
     def advance(self, units: float, note: str = "", numbers: Mapping[str, float] | None = None) -> None:
-        """Adds finished units; `note` and `numbers` say more, for example the loss so far, to people and to the watcher."""
+        """Adds finished units; `note` adds text for people and `numbers` values for the watcher, such as the loss."""
         self._done += units
         self._numbers = numbers or {}
         if self._bar is not None:
@@ -76,7 +82,7 @@ class Progress:
         if now - self._logged < LOG_EVERY_S:
             return
         self._logged = now
-        self._tell(now)
+        self._report(now)
         if self._bar is None:
             self._log(now, note)
 
@@ -92,18 +98,18 @@ class Progress:
             done = _amount(self._done, self._unit)
             self._logger.info("%s: %s (%s/s) %s", self._what, done, _amount(rate, self._unit), note)
 
-    def _tell(self, now: float) -> None:
+    def _report(self, now: float) -> None:
         if self._watcher is None:
             return
         unit, took_s = "bytes" if self._unit == "B" else self._unit, now - self._started
-        found = {f"{unit}_done": self._done}
+        numbers = {f"{unit}_done": self._done}
         if took_s and self._done:
-            found[f"{unit}_per_second"] = self._done / took_s
+            numbers[f"{unit}_per_second"] = self._done / took_s
         if self._total:
-            found[f"{unit}_total"] = self._total
+            numbers[f"{unit}_total"] = self._total
             if took_s and self._done:
-                found["seconds_left"] = self._left_s(self._done / took_s)
-        self._watcher({**found, **self._numbers})
+                numbers["seconds_left"] = self._left_s(self._done / took_s)
+        self._watcher({**numbers, **self._numbers})
 
     def _left_s(self, rate: float) -> float:
         return max((self._total or 0) - self._done, 0) / rate if rate else float("inf")

@@ -1,6 +1,6 @@
-"""Temporary folders below the setting `scratch`, each named after its machine and process.
+"""Temporary folders inside the setting `scratch`, named after machine and process.
 
-So what a killed process left is found and removed, and what a process of another machine or container uses is left alone.
+So the folders of killed processes can be removed, without touching those of other machines and containers.
 """
 
 from __future__ import annotations
@@ -22,29 +22,31 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def machine() -> str:
-    """What tells this machine or container, and so the numbers of its processes, from others that share the folder."""
+    """An id of this machine or container, because process ids are unique only within it."""
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 @contextmanager
 def scratch_folder(settings: Settings, purpose: str) -> Iterator[Path]:
-    """A folder `<purpose>-<machine>-<process>-...`, gone afterwards; what killed processes of this machine left goes first.
+    """Yields a new folder `<purpose>-<machine>-<process>-...` and removes it afterwards.
+
+    First, it removes folders for the same purpose that killed processes of this machine left behind.
 
     Args:
-        settings: `scratch` counts.
+        settings: `scratch` is used.
         purpose: A word without a dash.
 
     Raises:
-        StoreError: The folder can't be created, or what is written inside finds no space.
+        StoreError: The folder can't be created, or the disk is full.
     """
     parent = Path(settings.scratch or tempfile.gettempdir())
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        own = f"{purpose}-{machine()}-"
-        for left in parent.glob(f"{own}*"):
-            if not Path(f"/proc/{left.name.removeprefix(own).split('-')[0]}").exists():
-                shutil.rmtree(left, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{own}{os.getpid()}-", dir=parent))
+        prefix = f"{purpose}-{machine()}-"
+        for folder in parent.glob(f"{prefix}*"):
+            if not Path(f"/proc/{folder.name.removeprefix(prefix).split('-')[0]}").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent))
     except OSError as error:
         raise StoreError(
             f"The scratch folder {parent} can't be used ({system_error(error)}). Name another one (setting scratch)."
@@ -63,6 +65,6 @@ def scratch_folder(settings: Settings, purpose: str) -> Iterator[Path]:
 
 
 def _is_inside(folder: Path, error: OSError) -> bool:
-    """Whether a system's error is about a folder, as far as it says: a copy to a full disk elsewhere isn't."""
+    """Whether an error is about files in a folder, and not, for example, about a copy to a full disk elsewhere."""
     names = (name for name in (error.filename, error.filename2) if isinstance(name, str | os.PathLike))
     return all(Path(name).is_relative_to(folder) for name in names)

@@ -580,7 +580,7 @@ class Workspace:
         lines = [
             search.search_table(result),
             f"Trials: {result.n_trials}, {result.n_pruned} of them stopped early. Written to {out}.",
-            *([f"None beat the present settings, so {out} repeats them."] if best.is_start else []),
+            *([f"None beat the current settings, so {out} repeats them."] if best.is_start else []),
         ]
         return Tuned(
             file=str(out),

@@ -1,7 +1,7 @@
 """The catalog of days: which revision of each day's clicks is incoming, accepted or in quarantine.
 
-Its one record is a numbered log of commits. An import commits all its days at once, and so does a validation; what no commit
-names isn't there. A removal is committed before files are deleted: a revision that was removed isn't there any more.
+Its only record is a numbered log of commits. Imports and validations commit all their days at once; a revision that no commit
+names doesn't exist. A removal is committed before its files are deleted, and ends the revision.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ C = TypeVar("C", bound=CommitBase)
 
 
 class OvertakenError(StoreError):
-    """Somebody else committed a day since an import began to read; it reads again, so that no person meets this."""
+    """Another process committed a day while an import was reading. The import reads again, so people never see this error."""
 
 
 class Closed(Record):
@@ -56,26 +56,26 @@ class Closed(Record):
 
 @dataclass
 class DayState:
-    """What is known of one day.
+    """The state of one day.
 
     Attributes:
-        source: Fingerprint of the source that the day was last asked of.
-        timezone: Zone whose midnights it was cut at then.
-        id_type: Type of the ids of its last import (setting source.id_type); empty of a day that was never imported.
-        empty: The source held no click of the day, and none was ever accepted or put into quarantine.
-        removed: All its revisions were removed (`sbr store gc` or `forget`); a run that needs the day ingests it again.
-            A day that `gc` removed stays so while the source holds fewer clicks of it than the store did.
-        removed_clicks: How many clicks `gc` removed; 0 of a day in quarantine.
-        forgotten: It was `sbr store forget` that removed it: a person gave it up, so it may be empty in future.
-        differs: The value of `ingest.changed_days` under which the source's clicks, which differ from those that are stored,
-            weren't taken; empty where they don't differ.
-        closed: Who said that the day will never have clicks; clicks that come reopen it.
+        source: Fingerprint of the source at the last import that covered the day.
+        timezone: Time zone of the day at that import.
+        id_type: Type of the ids at its last import (setting source.id_type); empty if it was never imported.
+        empty: Whether the source had no clicks of the day, and none were ever accepted or put into quarantine.
+        removed: Whether all revisions were removed (`sbr store gc` or `forget`); a run that needs the day ingests it again.
+            A day that `gc` removed stays removed while the source has fewer clicks of it than the store had.
+        removed_clicks: Clicks that `gc` removed; 0 for a day in quarantine.
+        forgotten: Whether `sbr store forget` removed the day: a person gave it up, so it may become empty.
+        differs: The value of `ingest.changed_days` with which differing clicks of the source weren't taken; empty if they don't
+            differ.
+        closed: Who closed the day; clicks that arrive later reopen it.
         incoming: The revision that was imported last.
         accepted: The revision that windows read.
-        quarantined: The revision that failed validation, when that is the last word on the day.
+        quarantined: The revision that failed validation, if no later revision replaced it.
         failures: Sentences on why it failed.
-        warnings: Sentences on what the last validation found odd.
-        decided: Revisions that were validated, whether they were accepted, and if by whom they were released from quarantine.
+        warnings: Sentences on what the last validation found unusual.
+        decided: The decisions on validated revisions, by revision, with their release from quarantine if there was one.
     """
 
     source: str = ""
@@ -96,38 +96,38 @@ class DayState:
 
     @property
     def pending(self) -> Revision | None:
-        """The imported revision that wasn't validated yet."""
+        """The imported revision that isn't validated yet."""
         return self.incoming if self.incoming and self.incoming.rev not in self.decided else None
 
     @property
     def stored(self) -> Revision | None:
-        """The revision that a source may not shrink: the one that waits for validation, else the accepted one."""
+        """The revision that new clicks are compared with: the one pending validation, else the accepted one."""
         return self.pending or self.accepted
 
     @property
     def last(self) -> Revision | None:
-        """The revision that is the last word on the day, accepted or not."""
+        """The newest revision, accepted or not."""
         return self.pending or self.quarantined or self.accepted
 
     @property
     def released(self) -> Override | None:
-        """The release of the accepted revision, if it was once in quarantine."""
+        """The release of the accepted revision from quarantine, if there was one."""
         judged = self.decided.get(self.accepted.rev) if self.accepted else None
         return judged.released if judged else None
 
     def warnings_of(self, rev: str) -> tuple[str, ...]:
-        """What was found odd about one revision, whichever is current now."""
+        """The warnings of a revision, which needn't be the current one."""
         judged = self.decided.get(rev)
         return judged.warnings if judged else ()
 
     @property
     def why_closed(self) -> str:
-        """Who closed the day, when and why; empty where nobody did."""
+        """Who closed the day, when and why; empty if it isn't closed."""
         return f"{self.closed.actor} on {self.closed.at[:10]}: {self.closed.reason}" if self.closed else ""
 
     @property
     def status(self) -> str:
-        """`unknown`, `empty`, `closed`, `incoming`, `accepted`, `quarantined` or `removed`: the last word on the day."""
+        """`unknown`, `empty`, `closed`, `incoming`, `accepted`, `quarantined` or `removed`."""
         if self.pending:
             return "incoming"
         if self.quarantined:
@@ -158,22 +158,22 @@ class ClickCatalog:
         return fold(self.commits())
 
     def look(self) -> tuple[int, dict[date, DayState]]:
-        """The number of commits so far, and the state of every day after them."""
+        """The number of commits, and the state of every day after them."""
         commits = self.commits()
         return len(commits), fold(commits)
 
     def ledger_of(self, day: date) -> Ledger | None:
-        """The ledger of the last import that the run of a day made, or that stored the day or found other clicks of it.
+        """The ledger of the last import that was made for the run of a day, stored the day, or found other clicks of it.
 
-        None where none is on record.
+        None if there is none.
         """
-        found = self._last_import(day)
-        return found.source.ledger if found else None
+        last = self._last_import(day)
+        return last.source.ledger if last else None
 
     def days_of_source(self, day: date) -> list[date]:
-        """The days of which the source held clicks when it was last asked for a day, oldest first."""
-        found = self._last_import(day)
-        return sorted({*found.days}.union(*found.source.ledger.left_out.values())) if found else []
+        """The days with clicks in the source at the last import of a day (see `ledger_of`), oldest first."""
+        last = self._last_import(day)
+        return sorted({*last.days}.union(*last.source.ledger.left_out.values())) if last else []
 
     def _last_import(self, day: date) -> Import | None:
         for commit in reversed(self.commits()):
@@ -184,7 +184,7 @@ class ClickCatalog:
         return None
 
     def validated_since(self, at: datetime) -> set[date]:
-        """The days that a validation of that second or a later one decided on."""
+        """The days that were validated in that second or later."""
         first = at.replace(microsecond=0)
         validations = [commit for commit in self.commits() if isinstance(commit, Validation)]
         return {day for one in validations if datetime.fromisoformat(one.at) >= first for day in one.days}
@@ -193,7 +193,7 @@ class ClickCatalog:
         return [read_commit(entry, f"Commit {entry.number} of {self._where}") for entry in entries]
 
     def _append(self, build: Callable[[Sequence[Commit]], C | None]) -> C | None:
-        """Appends the commit that `build` makes of those so far, and asks it again whenever another one came first."""
+        """Appends the commit that `build` returns for those so far; calls it again if another commit came first."""
         made: C | None = None
 
         def body(entries: Sequence[LogEntry]) -> Json | None:
@@ -218,12 +218,11 @@ class ClickCatalog:
 
         Args:
             revisions: One per imported day.
-            empty: Days that the source was asked for and holds no click of.
+            empty: Days in the scope of the import without clicks in the source.
             source: What was read, and how.
             at: When it was committed, ISO-8601.
-            kept: Days that the source was asked for and whose stored revision stays, and whether the source holds other
-                clicks of them.
-            since: The number of commits when the import began to read; None: nothing can have come between.
+            kept: Days in the scope of the import whose stored revision is kept, and whether the source has other clicks.
+            since: The number of commits when the import began to read; None skips the check for later ones.
 
         Raises:
             OvertakenError: A later commit named one of the days; nothing was committed.
@@ -253,10 +252,10 @@ class ClickCatalog:
         self._append(build)
 
     def commit_validation(self, decisions: Mapping[date, Judgement], *, at: str) -> None:
-        """Records what was decided on the pending revisions of some days, all at once.
+        """Records the decisions on the pending revisions of some days, all at once.
 
         Args:
-            decisions: By day.
+            decisions: Decisions by day.
             at: When it was committed, ISO-8601.
         """
         commit = Validation(at=at, days=decisions)
@@ -268,13 +267,13 @@ class ClickCatalog:
         """Records which revisions and files are removed, before anything is deleted.
 
         Args:
-            build: What to remove, by day, given the commits so far; asked again when another commit comes first.
-            why: For whoever reads the log later.
+            build: Returns what to remove, by day, for the commits so far; called again if another commit comes first.
+            why: The reason, kept in the log.
             at: When, ISO-8601.
-            forgets: A person gave the days up, rather than a clearing that counted them as old.
+            forgets: Whether a person gave the days up; else they were removed because of their age.
 
         Returns:
-            The commit; None when `build` names nothing.
+            The commit; None if `build` returned nothing.
         """
 
         def removal(commits: Sequence[Commit]) -> Removal | None:
@@ -284,16 +283,16 @@ class ClickCatalog:
         return self._append(removal)
 
     def commit_release(self, revision: Revision, *, by: str, reason: str, at: str) -> None:
-        """Accepts the revision of a day that is in quarantine, for ever marked as released.
+        """Accepts the quarantined revision of a day, and marks it as released.
 
         Args:
-            revision: The revision, with its file where windows may read it.
-            by: Who decided it.
+            revision: The revision, with its file in the place that windows read.
+            by: Who released it.
             reason: Why.
             at: When it was committed, ISO-8601.
 
         Raises:
-            DayError: The revision isn't in quarantine, or not any more.
+            DayError: The revision isn't in quarantine (any more).
         """
         commit = Release(at=at, days={revision.day: ReleasedRevision(revision=revision, by=by, reason=reason)})
 
@@ -310,7 +309,7 @@ class ClickCatalog:
 
         Args:
             day: The day; it may be in the future.
-            actor: Who says so.
+            actor: Who closes it.
             reason: Why.
             at: When it was committed, ISO-8601.
 
@@ -356,19 +355,19 @@ class ClickCatalog:
         Raises:
             DamagedError: The file is missing or damaged, or was removed since the record was read.
         """
-        with self._known_if_removed(revision):
+        with self._explaining_damage(revision):
             return self.store.read_table(revision.file, columns, dictionaries)
 
     def local_file(self, revision: Revision, folder: Path) -> Path:
-        """A Parquet file of this machine with the clicks of a revision: the store's own, or a copy in `folder`.
+        """A local Parquet file with the clicks of a revision: the store's own file, or a copy in `folder`.
 
         See `read` for the errors.
         """
-        with self._known_if_removed(revision):
+        with self._explaining_damage(revision):
             return self.store.local_file(revision.file, folder)
 
     @contextmanager
-    def _known_if_removed(self, revision: Revision) -> Iterator[None]:
+    def _explaining_damage(self, revision: Revision) -> Iterator[None]:
         try:
             yield
         except DamagedError as error:
@@ -384,7 +383,7 @@ class ClickCatalog:
 
 
 def fold(commits: Sequence[Commit]) -> dict[date, DayState]:
-    """The state of days after some commits."""
+    """The state of all days after some commits, oldest day first."""
     days: dict[date, DayState] = {}
     for commit in commits:
         if isinstance(commit, Import):
@@ -411,9 +410,9 @@ def _apply_import(days: dict[date, DayState], commit: Import) -> None:
         if state.removed and not state.forgotten:
             continue
         state.empty, state.removed = state.incoming is None, False
-    for day, found in commit.kept.items():
+    for day, content in commit.kept.items():
         state = days.setdefault(day, DayState())
-        state.source, state.differs = source.fingerprint, source.changed_days if found == "different" else ""
+        state.source, state.differs = source.fingerprint, source.changed_days if content == "different" else ""
     for day, revision in commit.days.items():
         state = days.setdefault(day, DayState())
         state.source, state.timezone, state.id_type = source.fingerprint, source.timezone, source.id_type
@@ -427,14 +426,14 @@ def _apply_validation(days: dict[date, DayState], commit: Validation) -> None:
     for day, judged in commit.days.items():
         state = days.setdefault(day, DayState())
         earlier = state.decided.get(judged.revision.rev)
-        # A person may have released these clicks while another validation of them was at work: that decision is kept.
+        # A person may have released these clicks while another validation of them was running: keep that decision.
         if earlier is None or not earlier.released:
             state.decided[judged.revision.rev] = judged
         _decide(state, state.decided[judged.revision.rev])
 
 
 def _apply_removal(days: dict[date, DayState], commit: Removal) -> None:
-    """A revision that is removed was never decided on: the same clicks are validated again when they come back."""
+    """Forgets the decisions on removed revisions, so that the same clicks are validated again if they come back."""
     for day, removed in commit.days.items():
         state = days.setdefault(day, DayState())
         gone, stored = removed.revisions, state.stored
@@ -445,12 +444,12 @@ def _apply_removal(days: dict[date, DayState], commit: Removal) -> None:
                 setattr(state, name, None)
         if state.incoming is state.accepted is state.quarantined is None and not state.empty:
             n_clicks = 0 if commit.forgets else stored.rows if stored else state.removed_clicks
-            # As if the source was never asked: the next run that needs the day asks it.
+            # Without a source, so that the next run that needs the day ingests it.
             days[day] = DayState(removed=True, removed_clicks=n_clicks, forgotten=commit.forgets)
 
 
 def removed_files(commits: Sequence[Commit]) -> set[str]:
-    """Keys of files that a commit removed and no later one names again."""
+    """Keys of files that were removed and that no later commit names."""
     removed = set[str]()
     for commit in commits:
         if isinstance(commit, Removal):

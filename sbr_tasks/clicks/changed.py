@@ -1,4 +1,4 @@
-"""What a source that was read again holds of a day whose clicks are stored: the same clicks, more, or others."""
+"""Compares the clicks of a day in a source with the stored ones: the same, more, or others."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from sbr_tasks.settings import ChangedDays, Settings, SourceSettings
 
 @dataclass(frozen=True)
 class Difference:
-    """How the clicks of a source differ from those that are stored, as multisets of session, item, time and category.
+    """How clicks of a source differ from the stored ones, as multisets of session, item, time and category.
 
     Attributes:
-        missing: Stored clicks that the source doesn't hold.
-        added: Clicks of the source that aren't stored.
-        is_recut: Only the sessions differ, into which the clicks of users were cut.
+        missing: Number of stored clicks that aren't in the source.
+        added: Number of clicks of the source that aren't stored.
+        is_recut: Whether only the sessions differ, into which the clicks of users were cut.
     """
 
     missing: int
@@ -41,24 +41,24 @@ class Difference:
 
 
 def difference(stored: pa.Table, offered: pa.Table, *, is_cut: bool = False) -> Difference:
-    """Compares clicks; ids of different types by their text.
+    """Compares clicks; ids of different types are compared as text.
 
     Args:
         stored: The clicks of a revision, sorted by session and time.
-        offered: The clicks that a source holds of its day, sorted likewise.
-        is_cut: Whether the sessions were cut out of users' clicks (`source.session_gap`). The id of such a session depends on
-            clicks of the day before and on late ones, so it is compared as its user and its first click on the day; where
-            that differs, clicks are compared by user.
+        offered: The clicks of the same day in a source, sorted in the same way.
+        is_cut: Whether users' clicks were cut into sessions (`source.session_gap`). The id of such a session depends on clicks
+            of the day before and on late clicks, so sessions are compared by their user and first click on the day and, if
+            these differ, clicks are compared by user.
     """
     if not (is_cut and is_cut_session(stored.column(Columns.SESSION))):
         return _difference(stored, offered)
-    found = _difference(_by_first_click(stored), _by_first_click(offered))
-    if not found.missing:
-        return found
+    by_session = _difference(_by_first_click(stored), _by_first_click(offered))
+    if not by_session.missing:
+        return by_session
     by_user = _difference(_by_user(stored), _by_user(offered))
     if by_user.missing:
-        return found
-    return by_user or replace(found, is_recut=True)
+        return by_session
+    return by_user or replace(by_session, is_recut=True)
 
 
 def _difference(stored: pa.Table, offered: pa.Table) -> Difference:
@@ -94,11 +94,11 @@ def _ids_as_text(table: pa.Table) -> pa.Table:
 
 
 def take_command(settings: Settings, day: date | None = None, *words: str) -> str:
-    """The command that imports a day of a source as some settings read it, from any folder and environment.
+    """The command that imports a day of a source with some settings, in any folder and environment.
 
     Args:
-        settings: Those of the import.
-        day: The day; None leaves it open, as `DAY`.
+        settings: The settings of the import.
+        day: The day; None writes the placeholder `DAY`.
         words: More options.
     """
     source = settings.source
@@ -107,15 +107,15 @@ def take_command(settings: Settings, day: date | None = None, *words: str) -> st
 
 
 def _changed_settings(settings: Settings) -> Iterator[str]:
-    """Those settings of an import that aren't the defaults, as options; without `source.options`, which may hold secrets."""
+    """The non-default settings of an import as options, without `source.options`, which may have secrets."""
     yield from ("--set", f"store={settings.store}")
     values = {"timezone": settings.timezone, "ingest.max_rejected": settings.ingest.max_rejected}
     defaults: dict[str, Any] = {"timezone": "UTC", "ingest.max_rejected": 0.0}
-    for source, found in ((settings.source, values), (SourceSettings(format=settings.source.format), defaults)):
+    for source, target in ((settings.source, values), (SourceSettings(format=settings.source.format), defaults)):
         fields = source.model_dump(mode="json", exclude=_NOT_AS_OPTIONS)
         columns = fields.pop("columns")
-        found |= {f"source.{name}": value for name, value in fields.items()}
-        found |= {f"source.columns.{name}": value for name, value in columns.items()}
+        target |= {f"source.{name}": value for name, value in fields.items()}
+        target |= {f"source.columns.{name}": value for name, value in columns.items()}
     for name, value in values.items():
         if value != defaults[name]:
             text = value if isinstance(value, str) and value.isprintable() else json.dumps(value)

@@ -13,5 +13,5 @@ class Columns:
 
     IDS = (SESSION, ITEM)
     CLICK = (SESSION, ITEM, TIME)
-    """What makes a click: none of them is ever missing."""
+    """The columns that every click has a value in."""
     ALL = (*CLICK, CATEGORY)

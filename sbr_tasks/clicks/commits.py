@@ -1,4 +1,4 @@
-"""Commits: the entries of the log that says which clicks of each day there are, and what was decided on them."""
+"""Commits: the entries of the log of imported days and of the decisions on them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from sbr_tasks.store import FileRecord, LogEntry, Record, file_records, first_pr
 
 
 class Revision(Record):
-    """One content of a day's clicks.
+    """One version of a day's clicks.
 
     Attributes:
         day: The day; in a commit it is the key of the revision.
         rev: Hash of the rows.
-        file: The Parquet file that holds them.
-        rows: Clicks.
-        sessions: Distinct sessions.
-        items: Distinct items.
+        file: The Parquet file of the clicks.
+        rows: Number of clicks.
+        sessions: Number of distinct sessions.
+        items: Number of distinct items.
         first: Time of the first click, ISO-8601.
         last: Time of the last click, ISO-8601.
     """
@@ -40,7 +40,7 @@ class Revision(Record):
 
 
 class RejectsFile(Record):
-    """The file of rejected lines, and how many of them it holds."""
+    """The file of rejected lines, and the number of lines in it."""
 
     file: FileRecord
     count: int
@@ -50,18 +50,18 @@ class ImportSource(Record):
     """What an import read, and how.
 
     Attributes:
-        path: Where the clicks were.
+        path: The setting `source.path`.
         format: The setting `source.format`.
         fingerprint: Identifies the source's files.
         settings: Fingerprint of the settings of the source.
         timezone: Zone whose midnights separate the days.
         id_type: The setting `source.id_type`.
         changed_days: The setting `ingest.changed_days`.
-        for_day: The day whose run imported; None without a run.
-        ledger: What became of every line.
+        for_day: The day of the run that imported; None without a run.
+        ledger: Accounts for every line.
         rows: Clicks that were stored.
-        rejected: Lines that don't parse.
-        rejects: Where they are kept; None where there are none.
+        rejected: Lines that were rejected.
+        rejects: The file of rejected lines; None if there are none.
     """
 
     path: str
@@ -79,7 +79,7 @@ class ImportSource(Record):
 
 
 class Override(Record):
-    """Who accepted a day in quarantine, when and why, and the failures that this overrode."""
+    """Who released a day from quarantine, when and why, and the failures that this overrode."""
 
     by: str
     at: str
@@ -88,20 +88,20 @@ class Override(Record):
 
 
 class Judgement(Record):
-    """What was decided on one revision.
+    """The decision on one revision.
 
     Attributes:
-        revision: With the place that its file has since.
+        revision: The revision, with the place of its file after the decision.
         accepted: Whether windows may read it.
         failures: Sentences on why it failed.
-        warnings: Sentences on what is odd.
+        warnings: Sentences on what is unusual.
         failed: Names of the expectations that failed.
-        facts: What was measured, by name.
+        facts: The day's facts, by name.
         result: Key of Great Expectations' result.
         data_docs: Key of the page that shows it.
-        items: The day's items, for later days to compare with; None where they weren't measured.
-        sessions: The day's sessions, likewise.
-        released: How it came out of quarantine; of a release that was committed later, so not part of a commit.
+        items: The day's items, for later days to compare with; None if they weren't measured.
+        sessions: The day's sessions, for the same purpose.
+        released: The release from quarantine. It was committed later, so it isn't stored with the decision.
     """
 
     revision: Revision
@@ -124,7 +124,7 @@ class Judgement(Record):
 
 
 class ReleasedRevision(Record):
-    """A revision that comes out of quarantine, with the place that its file has since, who decided that, and why."""
+    """A revision released from quarantine, with the new place of its file, who released it, and why."""
 
     revision: Revision
     by: str
@@ -136,7 +136,7 @@ def _sorted(keys: frozenset[str]) -> list[str]:
 
 
 class Removed(Record):
-    """What a removal takes away of a day: revisions that are not known any more, and keys of files."""
+    """What a removal deletes of a day: revisions, and keys of files."""
 
     revisions: Annotated[frozenset[str], PlainSerializer(_sorted)]
     files: Annotated[frozenset[str], PlainSerializer(_sorted)]
@@ -165,20 +165,20 @@ def _with_day(day: Any, record: Any) -> Any:
 
 
 class CommitBase(Record):
-    """What all commits have in common: their number, which the log's key holds, and when they were made (ISO-8601)."""
+    """Base of all commits: their number, which is in the key of the log entry, and their time (ISO-8601)."""
 
     number: int = Field(0, exclude=True)
     at: str
 
 
 class Import(CommitBase):
-    """Days of one pass over a source.
+    """The days of one pass over a source.
 
     Attributes:
         source: What was read, and how.
-        days: The revision that is imported, by day.
-        empty: Intervals of days that the source was asked for and holds no click of.
-        kept: Days that the source was asked for and whose stored revision stays, and whether the source holds other clicks.
+        days: The imported revisions, by day.
+        empty: Intervals of days in the scope of the import without clicks in the source.
+        kept: Days in the scope of the import whose stored revision is kept, and whether the source has other clicks.
     """
 
     kind: Literal["import"] = "import"
@@ -194,26 +194,26 @@ class Import(CommitBase):
 
 
 class Validation(CommitBase):
-    """What a validation decided, by day."""
+    """The decisions of a validation, by day."""
 
     kind: Literal["validation"] = "validation"
     days: Annotated[Mapping[date, Judgement], BeforeValidator(_with_days)]
 
 
 class Release(CommitBase):
-    """Days that come out of quarantine."""
+    """Days released from quarantine."""
 
     kind: Literal["release"] = "release"
     days: Annotated[Mapping[date, ReleasedRevision], BeforeValidator(_with_days)]
 
 
 class Removal(CommitBase):
-    """Revisions and files that go.
+    """Revisions and files that are removed.
 
     Attributes:
-        why: For whoever reads the log later.
-        forgets: A person gave the days up, rather than a clearing that counted them as old.
-        days: What goes, by day.
+        why: The reason, for readers of the log.
+        forgets: Whether a person gave the days up; else they were removed because of their age.
+        days: What is removed, by day.
     """
 
     kind: Literal["removal"] = "removal"
@@ -241,10 +241,10 @@ _COMMIT: TypeAdapter[Commit] = TypeAdapter(Annotated[Commit, Field(discriminator
 
 
 def read_commit(entry: LogEntry, where: str) -> Commit:
-    """The commit that is in the log; `where` names it in messages.
+    """Parses a log entry as a commit; `where` names it in messages.
 
     Raises:
-        DamagedError: It isn't what a commit of its kind is.
+        DamagedError: The entry isn't a valid commit.
     """
     try:
         return _COMMIT.validate_python({**entry.body, "number": entry.number})
@@ -256,7 +256,7 @@ def read_commit(entry: LogEntry, where: str) -> Commit:
 
 
 def named_files(commit: Commit) -> dict[str, FileRecord | None]:
-    """Files that a commit makes part of the store, by key; None where it gives no size and hash."""
+    """Files that a commit names, by key; None if the commit has no size and hash of a file."""
     if isinstance(commit, Removal):
         return {}
     files: dict[str, FileRecord | None] = {file.key: file for file in file_records(commit.as_dict())}

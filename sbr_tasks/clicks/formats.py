@@ -1,7 +1,7 @@
-"""The formats that clicks arrive in, each turned into one table layout block by block.
+"""Reads clicks in all formats, block by block, into tables with the same columns.
 
-Arrow parses the lines of a block together; ids and times are then checked column by column. A line that is wrong is left out
-and reported with the column, what was expected and what was found. Its fate depends on that line alone.
+Arrow parses the lines of a block together; then ids and times are checked column by column. An invalid line is rejected, and
+reported with the column, what was expected and what was found. Whether it is rejected depends on that line alone.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from sbr_tasks.settings import SourceSettings
 BLOCK_BYTES = 16 << 20
 _MAX_LINE_BYTES = 16 << 20
 _LINES_TO_GUESS = 20
-"""Of a file that isn't laid out as its format says, to find the format as which it is."""
+"""Lines that are tried in other formats, if a file doesn't fit its own."""
 
 _MIN_LINE_BYTES = 8
-"""No line of a click is shorter: two ids, a time and what separates them."""
-_MAX_PACKED = 1_032
-"""What a byte of gzip unpacks to at most."""
+"""The shortest line of a click: two ids, a time and separators."""
+_MAX_GZIP_RATIO = 1_032
+"""Maximum number of bytes that one byte of gzip unpacks to."""
 
 _PACKED = {
     b"\x1f\x8b": "is a gzip file; give it a name that ends with .gz",
@@ -48,11 +48,11 @@ _PACKED = {
     b"\xff\xfe": "is UTF-16 text; save it as UTF-8",
     b"\xfe\xff": "is UTF-16 text; save it as UTF-8",
 }
-"""What a file is that begins with these bytes, and holds no lines of UTF-8."""
+"""What a file that isn't UTF-8 text is, by its first bytes."""
 
 
 def click_schema(id_type: str) -> pa.Schema:
-    """Columns of clicks everywhere: session_id, item_id (int64 or string), clicked_at (us, UTC), category (string)."""
+    """The schema of clicks: session_id, item_id (int64 or string), clicked_at (us, UTC), category (string)."""
     ids = pa.int64() if id_type == "integer" else pa.string()
     return pa.schema(
         [
@@ -65,22 +65,22 @@ def click_schema(id_type: str) -> pa.Schema:
 
 
 def is_click_schema(schema: pa.Schema) -> bool:
-    """Whether these are the columns of clicks, with ids of either type."""
+    """Whether a schema is that of clicks, with ids of either type."""
     return schema.remove_metadata() in (click_schema("integer"), click_schema("string"))
 
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a file that was parsed.
+    """A parsed block of a file.
 
     Attributes:
         table: Its clicks, in the order of the file.
-        bytes_read: Bytes of the file that had been read by then.
-        lines: Its lines, but for headers and blank ones; `len(table) + filtered + len(rejects)`. A JSON line with a list of
-            clicks counts once for each of them.
-        rejects: Those that are wrong.
-        filtered: Those that `source.where` leaves out.
-        max_lines_left: An upper bound of the lines that follow in the file.
+        bytes_read: Bytes of the file read so far.
+        lines: Number of lines, without headers and blank lines: `len(table) + filtered + len(rejects)`. A JSON line with a list
+            of clicks counts once for each of them.
+        rejects: The rejected lines.
+        filtered: Number of lines that `source.where` leaves out.
+        max_lines_left: Upper bound of the lines that follow in the file.
     """
 
     table: pa.Table
@@ -94,17 +94,16 @@ class Block:
 def read_blocks(file: SourceFile, source: SourceSettings, now: datetime | None = None) -> Iterator[Block]:
     """Parses a file block by block, in the order of the file.
 
-    Where `source.session_gap` is set, the column session_id holds the user; sessions are cut later
-    (`sbr_tasks.clicks.sessions`).
+    If `source.session_gap` is set, the column session_id has the user; `sbr_tasks.clicks.sessions` cuts sessions later.
 
     Args:
-        file: Which exists.
+        file: An existing file.
         source: How its lines are laid out.
-        now: The clock: clicks more than a day later, or before `source.earliest`, are rejected. None: any time from 1970 to
-            2199 will do, as in the files of experiments.
+        now: The current time: clicks more than a day later, or before `source.earliest`, are rejected. None: any time from
+            1970 to 2199 is valid, as in the files of experiments.
 
     Raises:
-        SourceError: The file can't be read, is empty or damaged, or is laid out in another way, so that no line parses.
+        SourceError: The file can't be read, is empty or damaged, or has another layout, so that no line parses.
     """
     limits = Limits.between(source.earliest, now) if now else Limits.any_time()
     read = _read_parquet if source.line_format == "parquet" else _read_lines
@@ -114,7 +113,7 @@ def read_blocks(file: SourceFile, source: SourceSettings, now: datetime | None =
 
 @contextmanager
 def _readable(file: SourceFile) -> Iterator[None]:
-    """One sentence for whatever a damaged file makes of zlib, Arrow or Python; the cause stays in the chain of errors."""
+    """Turns any error of zlib, Arrow or Python on a damaged file into a `SourceError`."""
     try:
         yield
     except (SbrError, MemoryError):
@@ -137,7 +136,7 @@ def _max_lines(file: SourceFile, source: SourceSettings) -> int:
     if source.line_format == "parquet":
         with _readable(file):
             return count_rows(file)
-    return size_of(file) * (_MAX_PACKED if file.suffix == ".gz" else 1) // _MIN_LINE_BYTES
+    return size_of(file) * (_MAX_GZIP_RATIO if file.suffix == ".gz" else 1) // _MIN_LINE_BYTES
 
 
 def _read_lines(file: SourceFile, source: SourceSettings, limits: Limits) -> Iterator[Block]:
@@ -174,13 +173,13 @@ class _LineReader:
         self._click = _ClickMaker(layout, limits)
         self._parser = CsvParser(layout) if layout.delimiter else JsonParser(layout)
         self._is_first = True
-        self._max_unpacked = _MAX_PACKED if file.suffix == ".gz" else 1
+        self._max_unpacked = _MAX_GZIP_RATIO if file.suffix == ".gz" else 1
 
     def read(self, data: bytes, first_line_number: int, bytes_read: int) -> Block:
         """The clicks of some whole lines.
 
         Raises:
-            SourceError: These are the first lines, and all of them are wrong; a single one is just a wrong line.
+            SourceError: These are the first lines, there are several, and all of them are invalid.
         """
         made = self._click.make(self._parser.parse(data))
         faults = made.faults
@@ -212,7 +211,7 @@ class _LineReader:
 
 @dataclass(frozen=True)
 class _Made:
-    """Clicks of a block, how many `source.where` left out, and what is wrong with lines, by their number in the block."""
+    """Clicks of a block, the number that `source.where` left out, and the faults of lines, by their number in the block."""
 
     table: pa.Table
     filtered: int
@@ -220,7 +219,7 @@ class _Made:
 
 
 class _ClickMaker:
-    """Makes clicks of columns of raw values."""
+    """Converts columns of raw values to clicks."""
 
     def __init__(self, layout: Layout, limits: Limits, *, allow_null: bool = False) -> None:
         self._layout = layout
@@ -230,10 +229,10 @@ class _ClickMaker:
         self._allow_null = allow_null
 
     def make(self, parsed: Parsed) -> _Made:
-        """The clicks that are wanted and right, in their order.
+        """The valid clicks that `source.where` selects, in order.
 
         Raises:
-            SourceError: A column is of a type that can't hold what is read from it.
+            SourceError: A column has the wrong type for its values.
         """
         parsed, filtered = self._filter(parsed)
         self._reasons.count(len(parsed.columns[self._layout.item_id]))
@@ -261,7 +260,7 @@ class _ClickMaker:
         ):
             faults.setdefault(line, reason)
         keep = ~values.is_bad
-        if self._layout.list_key is not None and parsed.line_of is not None:  # a line is taken whole or not at all
+        if self._layout.list_key is not None and parsed.line_of is not None:  # a line is taken as a whole or not at all
             keep &= ~np.isin(parsed.line_of, parsed.line_of[rows])
         return _Made(values.table.filter(pa.array(keep)), filtered, faults)
 
@@ -299,7 +298,7 @@ def _require_text(start: bytes, file: SourceFile) -> None:
 
 
 def _other_format(head: list[bytes], source: SourceSettings, file: SourceFile) -> str:
-    """A sentence on the format that a file with these first lines seems to have; empty where it is the one set or none."""
+    """A sentence on the format that these first lines seem to have; empty if it is the one set, or unknown."""
     limits = Limits.any_time()
     for name in ("yoochoose", "gru4rec", "movielens", "csv", "jsonl"):
         with suppress(SourceError, UnicodeDecodeError):
@@ -312,7 +311,7 @@ def _other_format(head: list[bytes], source: SourceSettings, file: SourceFile) -
 
 
 def _other_separator(line: bytes, layout: Layout) -> str:
-    """A sentence on what seems to separate the fields of a line that doesn't hold the delimiter of its layout."""
+    """A sentence on the probable delimiter of a line without the one of its layout; empty if unknown."""
     other = other_delimiter(line.decode("utf-8", "replace"), layout.delimiter) if layout.delimiter else None
     if other is None:
         return ""
@@ -327,9 +326,9 @@ def _unpacked(raw: IO[bytes], file: SourceFile) -> AbstractContextManager[IO[byt
 
 
 def _read_parquet(file: SourceFile, source: SourceSettings, limits: Limits) -> Iterator[Block]:
-    """Parses a Parquet file; missing and negative ids pass, so that the validation of their day can show them.
+    """Parses a Parquet file; null and negative ids pass, so that the validation of their day shows them.
 
-    Where users are cut into sessions they are wrong rows: no session id can be made of such a user.
+    If users' clicks are cut into sessions, such rows are rejected, because these users can't have session ids.
     """
     parquet = ParquetSource(file, source)
     maker = _ClickMaker(parquet.layout, limits, allow_null=source.session_gap is None)

@@ -1,7 +1,7 @@
-"""Ingest: one streaming pass over a source, in any order of lines, into one Parquet file a day.
+"""Ingests a source: reads it in one streaming pass, with lines in any order, and writes one Parquet file per day.
 
-Blocks of lines are split by day and spilled to a scratch folder, while the next block is parsed; then each day is sorted
-and published, a few at a time, unless the store holds its clicks already. Memory is bounded by the blocks and days in hand. All
+Blocks of lines are split by day and spilled to a scratch folder while the next block is parsed. Then days are sorted and
+published, a few at a time, unless the store already has their clicks. Memory is bounded by the blocks and days in progress. All
 days become current in one commit, with a ledger that accounts for every line.
 """
 
@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sbr_tasks.ahead import one_ahead
+from sbr_tasks.ahead import prefetch
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, OvertakenError
 from sbr_tasks.clicks.changed import Difference, difference, take_command
 from sbr_tasks.clicks.columns import Columns
@@ -46,20 +46,20 @@ logger = logging.getLogger(__name__)
 
 _TAKE = ("--set", "ingest.changed_days=take")
 _AT_ONCE = 2
-"""Days that are sorted and written at the same time."""
+"""Days that are sorted and written in parallel."""
 
 
 @dataclass(frozen=True)
 class DayRead:
-    """What a source holds of one day, and what became of it.
+    """The clicks of one day in a source, and what was done with them.
 
     Attributes:
         day: The day.
-        clicks: Its clicks in the source.
-        revision: The new revision that they are; None where the stored one stays.
-        stored: The revision that they were compared with, or that they replace; None where there was none.
-        difference: How they differ from it; None where they weren't compared with anything.
-        removed_clicks: How many clicks `sbr store gc` removed, where the source holds fewer; else 0.
+        clicks: Number of clicks in the source.
+        revision: The new revision; None if the stored one is kept.
+        stored: The revision that they were compared with, or replace; None if there was none.
+        difference: How they differ from `stored`; None if they weren't compared.
+        removed_clicks: Clicks that `sbr store gc` removed, if the source has fewer; else 0.
     """
 
     day: date
@@ -71,7 +71,7 @@ class DayRead:
 
     @property
     def reason(self) -> Reason | None:
-        """Why the clicks were left out; None where they were stored."""
+        """Why the clicks were left out; None if they were stored."""
         if self.revision:
             return None
         return "different" if self.difference or self.removed_clicks else "same"
@@ -79,15 +79,15 @@ class DayRead:
 
 @dataclass(frozen=True)
 class Ingested:
-    """What an import did.
+    """The result of an import.
 
     Attributes:
-        ledger: What became of each line that was read.
-        rejects: The file in the store that holds the lines that don't parse; None when there are none.
+        ledger: Accounts for each line that was read.
+        rejects: The file in the store with the rejected lines; None if there are none.
         revisions: One per day whose clicks were stored.
-        empty: Days that were asked for, or between the first and the last one found, that have no click in the source and
-            none in the store.
-        warnings: Sentences on days of which the source holds other clicks than are stored, and on closed days with clicks.
+        empty: Days without clicks in the source and in the store: of the requested days, or else of those from the first to the
+            last day in the source.
+        warnings: Sentences on days whose clicks in the source differ from the stored ones, and on closed days with clicks.
     """
 
     ledger: Ledger
@@ -103,7 +103,7 @@ class Ingested:
 
     @property
     def rejected(self) -> int:
-        """Lines that were left out because they don't parse."""
+        """Lines that were rejected because they don't parse."""
         return self.ledger.rejected
 
     @property
@@ -118,19 +118,19 @@ class Ingested:
 
 
 def ingest_missing(store: Store, settings: Settings, day: date, *, holds_back: bool = False) -> Ingested | None:
-    """Ingests what the run of `day` needs and the store doesn't hold, in one pass over the source.
+    """Ingests the days that the run of `day` needs and the store doesn't have, in one pass over the source.
 
-    That is: days of the window that were never ingested, and, if the source or the way it is read changed since, all of them:
-    what becomes of clicks that differ from the stored ones is up to `ingest.changed_days`.
+    These are the days of the window that were never ingested or, if the source or how it is read has changed, all days of the
+    window. `ingest.changed_days` decides what happens to clicks that differ from the stored ones.
 
     Args:
-        store: Where the days go.
-        settings: `source` says what to read; `timezone` where days begin; `window.days` how many are needed.
+        store: The store for the days.
+        settings: `source`, `ingest`, `timezone`, `window.days` and `scratch` are used.
         day: The day of the run.
-        holds_back: Whether files that may be half written (`source.settle_seconds`) aren't read; if not, the log names them.
+        holds_back: Whether to reject files that may be half written (`source.settle_seconds`); if not, the log names them.
 
     Returns:
-        What was ingested; None when everything is there, or when no source is set and `day` is there.
+        The import; None if nothing is missing, or if no source is set and the store has `day`.
 
     Raises:
         NotArrivedError: There is no file, or one may be half written.
@@ -150,15 +150,15 @@ def ingest_missing(store: Store, settings: Settings, day: date, *, holds_back: b
 
 
 def _wanted_days(store: Store, settings: Settings, day: date) -> list[date]:
-    """The days of the window that the run of `day` has to read."""
-    known = ClickCatalog(store).days()
+    """The days of the window that the run of `day` must read from the source."""
+    stored_days = ClickCatalog(store).days()
     window = window_days(day, settings.window.days)
-    _require_same_zone(known, settings)
-    if settings.source.path is None and day in known:
-        logger.info("No source is set (source.path), so the window is made of what was ingested before.")
+    _require_same_zone(stored_days, settings)
+    if settings.source.path is None and day in stored_days:
+        logger.info("No source is set (source.path); using the days in the store.")
         return []
     source = source_fingerprint(files_of(settings.source), settings)
-    states = {day: state for day in window if (state := known.get(day, DayState())).status != "closed"}
+    states = {day: state for day in window if (state := stored_days.get(day, DayState())).status != "closed"}
     wanted = [
         day
         for day, state in states.items()
@@ -169,11 +169,11 @@ def _wanted_days(store: Store, settings: Settings, day: date) -> list[date]:
     differing = [day for day, state in states.items() if state.differs and day not in wanted]
     if wanted:
         return sorted([*wanted, *differing])
-    logger.info("All %d days up to %s were ingested before; the source is unchanged.", len(window), day)
+    logger.info("All %d days up to %s are ingested already, and the source is unchanged.", len(window), day)
     if differing:
         logger.warning(
-            "The source still holds other clicks of %s than are stored. The log of the import that compared them has the "
-            "counts; %s takes the source's.",
+            "The source still has other clicks of %s than the store. The log of the import that compared them has the "
+            "counts; %s takes the clicks of the source.",
             describe_days(differing),
             take_command(settings, differing[0] if len(differing) == 1 else None, *_TAKE),
         )
@@ -190,14 +190,14 @@ def ingest(
 ) -> Ingested:
     """Reads a source once and makes its days' clicks current, all at once.
 
-    A day whose clicks are stored already gets a new revision only if `ingest.changed_days` takes what the source holds.
+    A day with stored clicks gets a new revision only if they differ and `ingest.changed_days` takes those of the source.
 
     Args:
-        store: Where the days go.
-        settings: `source` says what to read; `timezone` where days begin.
-        days: The days to keep; None keeps all.
-        holds_back: Whether files that may be half written (`source.settle_seconds`) aren't read; if not, the log names them.
-        now: The clock: clicks more than a day later, or before `source.earliest`, are rejected. None: that of the system.
+        store: The store for the days.
+        settings: `source`, `ingest`, `timezone` and `scratch` are used.
+        days: The days to ingest; None ingests all.
+        holds_back: Whether to reject files that may be half written (`source.settle_seconds`); if not, the log names them.
+        now: The current time; None reads the clock. Clicks more than a day later, or before `source.earliest`, are rejected.
 
     Raises:
         NotArrivedError: There is no file, or one may be half written.
@@ -227,7 +227,7 @@ def _import(
     source = source_fingerprint(files, settings)
     rejects = Rejects(settings.ingest.max_rejected)
     with scratch_folder(settings, "ingest") as scratch, _Spill(scratch, settings, days) as spill:
-        for clicks in one_ahead(read_files(files, settings.source, rejects, now or datetime.now(UTC))):
+        for clicks in prefetch(read_files(files, settings.source, rejects, now or datetime.now(UTC))):
             spill.add(clicks)
         if not spill.rows_read:
             raise SourceError(no_clicks_at_all(settings.source, rejects))
@@ -293,7 +293,7 @@ def _ledger(
         state = known.get(day, DayState())
         if day in closed:
             left_out["closed"][day] = clicks
-        elif state.last and state.source == source:  # it was read before, from this very source
+        elif state.last and state.source == source:  # read before, from the same source
             left_out["different" if state.differs else "same"][day] = clicks
         else:
             left_out["outside_window"][day] = clicks
@@ -352,7 +352,9 @@ def _log_import(
     logger.info("Ledger: %s.", ingested.ledger.in_words())
     for one in read:
         if one.revision and one.stored:
-            logger.warning("The source's clicks of %s were taken: %d, in place of %d.", one.day, one.clicks, one.stored.rows)
+            logger.warning(
+                "Replaced the clicks of %s by those of the source: %d instead of %d.", one.day, one.clicks, one.stored.rows
+            )
     for sentence in ingested.warnings:
         logger.warning("%s", sentence)
     removed = [day for day in ingested.empty if known.get(day, DayState()).removed]
@@ -370,7 +372,7 @@ def _log_import(
 
 
 def no_clicks_at_all(source: SourceSettings, rejects: Rejects) -> str:
-    """That a source holds no click, and why."""
+    """The message that a source has no clicks, and why."""
     if rejects.filtered:
         why = f"source.where={source.where!r} leaves out {rejects.filtered:,} of its {rejects.lines:,} lines"
         return f"Expected clicks in {source.path}, found none: {why}. Check the condition."
@@ -378,7 +380,7 @@ def no_clicks_at_all(source: SourceSettings, rejects: Rejects) -> str:
 
 
 def removed_and_absent(days: Sequence[date], settings: Settings) -> str:
-    """That the clicks of some days are neither in the store nor in the source, and what to do."""
+    """The message that the clicks of some days are neither in the store nor in the source, and what to do."""
     place = f"{settings.source.path} no longer holds all of them" if settings.source.path else "no source is set (source.path)"
     return (
         f"The clicks of {describe_days(days)} were removed from the store (`sbr store gc` or `forget`), and {place}. "
@@ -388,31 +390,31 @@ def removed_and_absent(days: Sequence[date], settings: Settings) -> str:
 
 
 def no_clicks_of(day: date, held: Sequence[date], settings: Settings) -> str:
-    """That the source has no clicks of a day, which days it does hold, and what to do.
+    """The message that the source has no clicks of a day, which days it has, and what to do.
 
     Args:
         day: The day.
-        held: The days of which the source holds clicks; empty where that isn't known.
-        settings: `source` says how it was read.
+        held: The days with clicks in the source; empty if unknown.
+        settings: `source` is used.
     """
-    said = f"{day} has no clicks in {settings.source.path}"
+    message = f"{day} has no clicks in {settings.source.path}"
     if not held:
-        return f"{said}. Check that the day's file was delivered, then run the day again."
-    said += f": it holds clicks of {describe_days(held)}."
+        return f"{message}. Check that the day's file was delivered, then run the day again."
+    message += f": it holds clicks of {describe_days(held)}."
     unit = fitting_unit(held, settings.source.time_unit)
     if unit:
         return (
-            f"{said} All of them are in January 1970, so the times are probably in another unit than "
+            f"{message} All of them are in January 1970, so the times are probably in another unit than "
             f"source.time_unit={settings.source.time_unit}. Try source.time_unit={unit}."
         )
-    return f"{said} Check that the day's file was delivered, then run the day again."
+    return f"{message} Check that the day's file was delivered, then run the day again."
 
 
 def fitting_unit(days: Sequence[date], time_unit: str) -> str | None:
-    """The likelier unit of times that `time_unit` puts in January 1970; None if there is none.
+    """The probable unit of times that `time_unit` puts in January 1970; None if there is none.
 
-    Times of 2001 to 2038 that are read as a thousand times smaller ones fall on 12 to 25 January 1970, and on 1 January
-    1970 if they are read as a million times smaller ones.
+    Times from 2001 to 2038 fall on 12 to 25 January 1970 if the unit is 1,000 times too small, and on 1 January 1970 if it is
+    1,000,000 times too small.
     """
     if not days or max(days) >= date(1970, 2, 1):
         return None
@@ -424,7 +426,7 @@ def fitting_unit(days: Sequence[date], time_unit: str) -> str | None:
 
 
 def _require_same_zone(known: Mapping[date, DayState], settings: Settings) -> None:
-    """Days that were cut at other midnights overlap, so that clicks would be missing or count twice."""
+    """Days of different time zones overlap, so clicks would be missing or count twice."""
     others = {day: state.timezone for day, state in known.items() if state.last and state.timezone != settings.timezone}
     if others:
         (zone, *_), newest = sorted(set(others.values())), max(others)
@@ -436,7 +438,7 @@ def _require_same_zone(known: Mapping[date, DayState], settings: Settings) -> No
 
 
 def _require_one_id_type(known: Mapping[date, DayState], replaced: Collection[date], settings: Settings) -> None:
-    """A window can't mix ids of two types, so an import changes the type of all days that it was asked for, or none."""
+    """A window can't mix two types of ids, so an import must change the type of all days in its scope, or of none."""
     id_type = settings.source.id_type
     if not replaced:
         return
@@ -452,13 +454,13 @@ def _require_one_id_type(known: Mapping[date, DayState], replaced: Collection[da
 
 
 def _require_settled(files: Sequence[SourceFile], settings: Settings, holds_back: bool) -> None:
-    """Files that somebody may be writing aren't read; objects of a bucket appear when they are whole.
+    """Checks that no local file is still being written; objects in a bucket appear only when they are complete.
 
     Raises:
-        NotArrivedError: A file changed within `source.settle_seconds`, and the caller holds back.
+        NotArrivedError: A file changed within `source.settle_seconds`, and `holds_back` is set.
     """
     now, settle_seconds = time.time(), settings.source.settle_seconds
-    # Another machine's clock may be ahead: a file of the far future counts as settled, as waiting for it wouldn't end.
+    # Another machine's clock may be ahead. A file of the far future counts as settled, or the run would wait forever.
     ages = {str(file): now - file.stat().st_mtime for file in files if isinstance(file, Path)}
     young = {name: age for name, age in ages.items() if abs(age) < settle_seconds}
     if not young:
@@ -466,13 +468,13 @@ def _require_settled(files: Sequence[SourceFile], settings: Settings, holds_back
     name = min(young, key=lambda one: young[one])
     others = len(young) - 1
     more = f" and {others} more file{'s' if others > 1 else ''}" if others else ""
-    said = f"{name}{more} changed {max(young[name], 0):.0f} s ago, so {'they' if others else 'it'} may be half written"
+    message = f"{name}{more} changed {max(young[name], 0):.0f} s ago, so {'they' if others else 'it'} may be half written"
     if not holds_back:
-        logger.info("%s. Reading now, because the source was named for this import alone (source.settle_seconds).", said)
+        logger.info("%s. Reading now, because the source was named for this import alone (source.settle_seconds).", message)
         return
     raise NotArrivedError(
-        f"{said}. Nothing was read. Run this again once no file has changed for {settle_seconds:g} s (source.settle_seconds; 0 "
-        "reads at once, and so does `sbr` with --from)."
+        f"{message}. Nothing was read. Run this again once no file has changed for {settle_seconds:g} s "
+        "(source.settle_seconds; 0 reads at once, and so does `sbr` with --from)."
     )
 
 
@@ -488,16 +490,16 @@ def read_source(source: SourceSettings, rejects: Rejects | None = None) -> Itera
 def read_files(
     files: list[SourceFile], source: SourceSettings, rejects: Rejects | None = None, now: datetime | None = None
 ) -> Iterator[pa.Table]:
-    """All clicks of some files, block by block, with sessions; users are cut into sessions where the format knows users only.
+    """All clicks of some files, block by block, with sessions; `source.session_gap` cuts users' clicks into sessions.
 
     Args:
-        files: Which exist.
-        source: How they are laid out; its path doesn't count.
-        rejects: Collects the lines that don't parse, and says how many there may be; by default none.
-        now: The clock: clicks more than a day later, or before `source.earliest`, are rejected. None: any time is possible.
+        files: Existing files.
+        source: How they are laid out; its path is ignored.
+        rejects: Collects the rejected lines, and limits their number; by default none may be rejected.
+        now: The current time: clicks more than a day later, or before `source.earliest`, are rejected. None: any time is valid.
 
     Raises:
-        SourceError: A file is empty, or, once all were read, too many lines don't parse.
+        SourceError: A file is empty or too many lines don't parse.
     """
     blocks = _read_blocks(files, source, rejects or Rejects(), now)
     if source.session_gap is not None:
@@ -540,7 +542,7 @@ def _leaving_out(files: list[SourceFile]) -> Iterator[None]:
 
 
 def _leave_out(files: list[SourceFile]) -> str:
-    """How a file that holds no clicks is left out, where there are several."""
+    """How to leave out a file, if there are several."""
     if len(files) == 1:
         return ""
     return (
@@ -550,7 +552,7 @@ def _leave_out(files: list[SourceFile]) -> str:
 
 
 class _Spill:
-    """Clicks split by day in one Arrow file on disk, in batches of one day each; the clicks of other days are counted."""
+    """Clicks split by day in one Arrow file on disk, in batches of one day each; clicks of other days are only counted."""
 
     def __init__(self, folder: Path, settings: Settings, days: Collection[date] | None) -> None:
         self._file = str(folder / "clicks.arrow")
@@ -572,11 +574,11 @@ class _Spill:
 
     @property
     def n_days(self) -> int:
-        """Days with clicks so far."""
+        """Number of days with clicks so far."""
         return len(self._batches)
 
     def add(self, table: pa.Table) -> None:
-        """Appends a block's clicks to their days; clicks of days that nobody asked for are left out."""
+        """Appends a block's clicks to their days; clicks of days that weren't requested are counted and left out."""
         self.rows_read += len(table)
         clicked_at = table.column(Columns.TIME)
         if clicked_at.null_count:
@@ -602,11 +604,11 @@ class _Spill:
                 self._n_batches += 1
 
     def outside(self) -> dict[date, int]:
-        """Clicks of days that nobody asked for, by day."""
+        """Number of clicks of days that weren't requested, by day."""
         return {number_to_day(number): self._outside[number] for number in sorted(self._outside)}
 
     def drain(self) -> Iterator[tuple[date, pa.Table]]:
-        """Yields the clicks of each day, oldest day first, in the order in which they were added. Nothing can follow."""
+        """Yields the clicks of each day, oldest day first, in the order they were added; no clicks can be added afterwards."""
         self._writer.close()
         self._sink.close()
         with pa.OSFile(self._file, "rb") as stream:
@@ -616,18 +618,17 @@ class _Spill:
 
 
 def _order_of_days(numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """The stable order by day; NumPy sorts numbers of 16 bits by radix."""
+    """The stable order by day; NumPy uses the faster radix sort for 16-bit numbers."""
     first, last = int(numbers.min()), int(numbers.max())
     keys = (numbers - first).astype(np.uint16) if last - first < 1 << 16 else numbers
     return np.argsort(keys, kind="stable")
 
 
 def sort_clicks(clicks: pa.Table) -> pa.Table:
-    """The same clicks in the order of session and time, in one chunk; clicks with equal times stay in the order they came in.
+    """Sorts clicks by session and time, into one chunk; clicks of a session with equal times keep their order.
 
-    Sessions and times that are numbers without gaps and fit together into 64 bits are sorted as one number, which is ten times
-    faster than column after column. The fast sort isn't stable, so clicks of one session at the same instant are then put back
-    into their order.
+    Integer sessions and times that fit into 64 bits together are sorted as one number, which is ten times faster than by two
+    columns. That sort isn't stable, so clicks of a session with equal times are put back into their order afterwards.
     """
     key = _session_and_time(clicks)
     if key is None:
@@ -643,7 +644,7 @@ def sort_clicks(clicks: pa.Table) -> pa.Table:
 
 
 def _session_and_time(clicks: pa.Table) -> npt.NDArray[np.int64] | None:
-    """One number a click that orders by session and time; None when there is none."""
+    """One number per click that orders by session and time; None if 64 bits aren't enough or ids aren't integers."""
     sessions = clicks.column(Columns.SESSION)
     if not pa.types.is_integer(sessions.type) or sessions.null_count:
         return None
@@ -658,12 +659,12 @@ def _session_and_time(clicks: pa.Table) -> npt.NDArray[np.int64] | None:
 
 
 def _publish_days(store: Store, settings: Settings, spill: _Spill, known: Mapping[date, DayState]) -> tuple[DayRead, ...]:
-    """Publishes new days, a few at a time: one is read from disk while others are sorted, packed and written."""
+    """Publishes new days, a few at a time: one is read from disk while others are sorted, compressed and written."""
     read: list[DayRead] = []
-    going: deque[Future[DayRead]] = deque()
+    in_progress: deque[Future[DayRead]] = deque()
 
     def finish_one() -> None:
-        read.append(going.popleft().result())
+        read.append(in_progress.popleft().result())
         progress.advance(read[-1].clicks, f"{len(read)} of {spill.n_days} days")
 
     with (
@@ -671,16 +672,16 @@ def _publish_days(store: Store, settings: Settings, spill: _Spill, known: Mappin
         ThreadPoolExecutor(_AT_ONCE) as pool,
     ):
         for day, clicks in spill.drain():
-            going.append(pool.submit(_publish_day, store, day, clicks, known.get(day, DayState()), settings))
-            if len(going) > _AT_ONCE:
+            in_progress.append(pool.submit(_publish_day, store, day, clicks, known.get(day, DayState()), settings))
+            if len(in_progress) > _AT_ONCE:
                 finish_one()
-        while going:
+        while in_progress:
             finish_one()
     return tuple(read)
 
 
 def _publish_day(store: Store, day: date, unsorted: pa.Table, state: DayState, settings: Settings) -> DayRead:
-    """Stores a day's clicks, unless the same or others are stored and `ingest.changed_days` doesn't take these."""
+    """Stores a day's clicks, unless the same are stored, or others that `ingest.changed_days` keeps."""
     clicks = sort_clicks(unsorted)
     rev = content_hash(clicks)
     last, stored = state.last, state.stored
@@ -688,20 +689,20 @@ def _publish_day(store: Store, day: date, unsorted: pa.Table, state: DayState, s
         return DayRead(day, len(clicks), stored=last)
     if len(clicks) < state.removed_clicks and settings.ingest.changed_days != "take":
         return DayRead(day, len(clicks), removed_clicks=state.removed_clicks)
-    if stored is None or stored.rev == rev:  # new, or in place of clicks in quarantine
+    if stored is None or stored.rev == rev:  # a new day, or one that replaces clicks in quarantine
         return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks), state.quarantined)
-    if settings.ingest.changed_days == "take":  # whatever is stored, even a damaged file
+    if settings.ingest.changed_days == "take":  # even if the stored file is damaged
         return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks), stored)
     before = ClickCatalog(store).read(stored)
-    found = difference(before, clicks, is_cut=settings.source.session_gap is not None)
-    is_converted = not found and before.schema.field(Columns.ITEM).type != clicks.schema.field(Columns.ITEM).type
-    if is_converted or found.is_taken(settings.ingest.changed_days):
-        return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks), stored, found)
-    return DayRead(day, len(clicks), stored=stored, difference=found)
+    differing = difference(before, clicks, is_cut=settings.source.session_gap is not None)
+    is_converted = not differing and before.schema.field(Columns.ITEM).type != clicks.schema.field(Columns.ITEM).type
+    if is_converted or differing.is_taken(settings.ingest.changed_days):
+        return DayRead(day, len(clicks), _publish_revision(store, day, rev, clicks), stored, differing)
+    return DayRead(day, len(clicks), stored=stored, difference=differing)
 
 
 def _publish_revision(store: Store, day: date, rev: str, clicks: pa.Table) -> Revision:
-    # Sorted sessions and times are nearly all different, so a dictionary of them costs time and space.
+    # Sorted sessions and times hardly repeat, so a dictionary of them would cost time and space.
     texts = [field.name for field in clicks.schema if pa.types.is_string(field.type)]
     encodings = {field.name: "DELTA_BINARY_PACKED" for field in clicks.schema if field.name not in texts}
     parquet = to_parquet(clicks, use_dictionary=texts, column_encoding=encodings)

@@ -1,4 +1,4 @@
-"""How the lines of one file are laid out: told by its settings and, where there is one, by its header."""
+"""The layout of the lines of a file, from the settings and, if there is one, its header."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from sbr_tasks.errors import SourceError
 from sbr_tasks.settings import OTHER_NAMES, Condition, SourceSettings, parse_where
 
 _MAX_LINES_TO_GUESS = 1_000
-"""Lines that may tell the layout of a file without a header, as the first ones may be wrong."""
+"""Lines that are tried to find the layout of a file without a header, because the first ones may be invalid."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the lines of one file are laid out.
+    """The layout of the lines of a file.
 
     Attributes:
         columns: All columns of a line, in order; of JSON and Parquet only those that are needed.
-        session_id: Name of the column that holds the session, or the user that is cut into sessions.
-        delimiter: What separates the fields; empty where lines are JSON.
-        timezone: Zone of times that name none; None where such times are rejected.
-        where: What must hold of a line that is a click.
+        session_id: Column of the session, or of the user whose clicks are cut into sessions.
+        delimiter: Separator of the fields; empty for JSON and Parquet.
+        timezone: Zone of times that name none; None if such times are rejected.
+        where: Conditions that a line must meet to be a click.
     """
 
     columns: tuple[str, ...]
@@ -46,23 +46,23 @@ class Layout:
 
     @property
     def unit_is_set(self) -> bool:
-        """Whether source.time_unit says what times count; other formats have a unit of their own."""
+        """Whether source.time_unit is used; other formats have a fixed unit."""
         return self.is_quoted
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """The columns that are read, each once."""
+        """The distinct columns that are read."""
         names = (self.session_id, self.item_id, self.clicked_at, self.category, self.time_offset)
         return tuple(dict.fromkeys([*(name for name in names if name), *(condition.column for condition in self.where)]))
 
     @property
     def list_key(self) -> str | None:
-        """The key of the JSON list whose objects are clicks; None where each line is one click."""
+        """The key of the JSON list whose objects are clicks; None if each line is one click."""
         return next((name.partition("[].")[0] for name in self.needed if "[]." in name), None)
 
 
 def find_layout(data: bytes, source: SourceSettings, file: SourceFile) -> Layout:
-    """The layout by the first line, or, where lines without a header are described by any of them, by one that is right.
+    """The layout of a file, from its first line or, for formats without a header, from the first valid line.
 
     Raises:
         SourceError: The first lines belong to another format, or a column is missing or ambiguous.
@@ -80,12 +80,12 @@ def find_layout(data: bytes, source: SourceSettings, file: SourceFile) -> Layout
 
 
 def other_delimiter(line: str, delimiter: str) -> str | None:
-    """What seems to separate the fields of a line in which `delimiter` doesn't occur, as `source.delimiter` takes it."""
+    """The probable delimiter of a line without `delimiter`, as `source.delimiter` takes it; None if unknown."""
     if delimiter in line or line.lstrip().startswith(("{", "[")):
         return None
     counts = {other: line.count(other) for other in ",;\t|"}
-    most = max(counts, key=lambda other: counts[other])
-    return None if counts[most] < 2 else most.replace("\t", "\\t")
+    likeliest = max(counts, key=lambda other: counts[other])
+    return None if counts[likeliest] < 2 else likeliest.replace("\t", "\\t")
 
 
 def _first_lines(data: bytes) -> Iterator[str]:
@@ -149,7 +149,7 @@ def _fixed_layout(
     has_header: bool,
     double_colon: bool = False,
 ) -> Layout:
-    """The layout of a format whose column names are its own."""
+    """The layout of a format with fixed column names."""
     layout = Layout(
         names,
         *needed,
@@ -174,18 +174,18 @@ def _csv_layout(first_line: str, source: SourceSettings, file: SourceFile) -> La
 
 def _jsonl_layout(first_line: str, source: SourceSettings, file: SourceFile) -> Layout:
     try:
-        found = json.loads(first_line)
+        fields = json.loads(first_line)
     except (ValueError, RecursionError):
-        found = None
-    names = list(found) if isinstance(found, dict) else []
+        fields = None
+    names = list(fields) if isinstance(fields, dict) else []
     for name in list(names):
-        clicks = found[name] if isinstance(found[name], list) else []
+        clicks = fields[name] if isinstance(fields[name], list) else []
         names += [f"{name}[].{key}" for click in clicks[:1] if isinstance(click, dict) for key in click]
     return mapped_layout(tuple(names), source, file, "a JSON object per line", "")
 
 
 def mapped_layout(names: tuple[str, ...], source: SourceSettings, file: SourceFile, what: str, delimiter: str) -> Layout:
-    """The layout of a file whose columns are named in the settings; `delimiter` is empty where there are no CSV lines.
+    """The layout of a file whose columns are named in the settings; `delimiter` is empty for JSON and Parquet.
 
     Raises:
         SourceError: A column is missing, or named twice.
@@ -223,7 +223,7 @@ def mapped_layout(names: tuple[str, ...], source: SourceSettings, file: SourceFi
 
 
 def printable(text: str) -> str:
-    """A text of a file for a message: control characters become question marks."""
+    """A text from a file, for messages: control characters become question marks."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 

@@ -1,4 +1,4 @@
-"""What became of every line that an import read: stored, rejected, or left out for a reason."""
+"""The ledger of an import: every line that was read is stored, rejected, or left out for a reason."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Ledger(Record):
         stored: Clicks that became part of a new revision.
         rejected: Lines that don't parse.
         filtered: Lines that `source.where` leaves out.
-        left_out: Clicks that weren't stored, by reason and day; reasons without clicks are absent.
+        left_out: Number of clicks that weren't stored, by reason and day; without reasons that have none.
     """
 
     read: int
@@ -53,12 +53,12 @@ class Ledger(Record):
 
     @property
     def n_left_out(self) -> int:
-        """Clicks that were left out, whatever the reason."""
+        """Clicks that were left out, for any reason."""
         return sum(sum(days.values()) for days in self.left_out.values())
 
     @property
     def is_worth_showing(self) -> bool:
-        """Whether anything was left out that isn't stored already."""
+        """Whether clicks were left out that aren't already stored."""
         return any(reason != "same" for reason in self.left_out)
 
     def in_words(self) -> str:
@@ -73,7 +73,7 @@ class Ledger(Record):
         )
 
     def rows(self) -> list[tuple[date, str, int]]:
-        """What was left out as day, reason in words, and clicks: one row a day and reason, but for what is stored already."""
+        """Day, reason in words, and number of clicks left out, without clicks that are already stored."""
         return sorted(
             (day, _WORDS[reason], clicks)
             for reason, days in self.left_out.items()

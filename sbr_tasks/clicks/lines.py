@@ -1,7 +1,7 @@
-"""Lines of text turned into columns of raw values, by Arrow wherever a line is right.
+"""Parses lines of text into columns of raw values, with Arrow if lines are valid.
 
-Lines that are known to be wrong never reach Arrow's parsers: they would end the process (a JSON line `null`) or take other
-lines with them (a quote that isn't closed). They are found by looking at the bytes of a whole block at once.
+Lines that are known to be invalid never reach Arrow's parsers: they would crash the process (a JSON line `null`) or affect
+other lines (an unclosed quote). They are found by checking the bytes of a whole block at once.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from sbr_tasks.clicks.values import one_chunk
 from sbr_tasks.errors import first_line
 
 _PIECE_LINES = 2_000
-"""Lines that are gone through one by one where Arrow refuses them together."""
+"""Lines that are parsed one by one if Arrow rejects them together."""
 
 _FEW_BYTES = 1 << 16
-"""Python decodes as many faster than Arrow looks at them."""
+"""Below this size, decoding in Python is faster than validating with Arrow."""
 _MAX_DEPTH = 500
-"""A JSON line with more objects and lists is read by Python, which refuses deep ones: Arrow knows no limit."""
+"""A JSON line with more objects and lists is parsed by Python, which rejects deep nesting; Arrow has no limit."""
 _MAX_ODD_SHARE = 0.5
-"""Lines of a block that are read one by one for their values; if there are more, numbers and texts are at home there."""
+"""Maximum share of a block's lines to parse one by one because of their types; above it, mixed types are normal."""
 _MAX_REFUSED = 3
-"""Pieces that Arrow may refuse, beyond as many as it took, before it is asked no more."""
+"""Pieces that Arrow may reject, more than it accepted, before the remaining lines are parsed one by one."""
 
 Indices = npt.NDArray[np.int64]
 
@@ -44,9 +44,9 @@ class Parsed:
     """Columns of some lines.
 
     Attributes:
-        columns: Raw values by name, one a click, in the order of the lines.
-        line_of: The line of each click, from 0; None where the n-th click is the n-th line.
-        faults: What is wrong with lines that give no click, by their number.
+        columns: Raw values by name, one per click, in the order of the lines.
+        line_of: The line of each click, from 0; None if the n-th click is the n-th line.
+        faults: What is wrong with lines that aren't clicks, by line number.
     """
 
     columns: dict[str, pa.Array]
@@ -59,7 +59,7 @@ class Parsed:
 
 
 class Lines:
-    """A block of whole lines, and where each begins and ends."""
+    """A block of whole lines, with the start and end of each."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -72,11 +72,11 @@ class Lines:
         return len(self.ends)
 
     def __getitem__(self, i: int) -> bytes:
-        """A line without its end."""
+        """A line without its line end."""
         return self.data[self.starts[i] : self.ends[i]].removesuffix(b"\r")
 
     def pick(self, numbers: Indices) -> list[bytes]:
-        """Some lines without their ends; many times faster than one after the other."""
+        """Some lines without their line ends; many times faster than one by one."""
         data, starts, ends = self.data, self.starts[numbers].tolist(), self.ends[numbers].tolist()
         return [data[start:end].removesuffix(b"\r") for start, end in zip(starts, ends, strict=True)]
 
@@ -87,20 +87,20 @@ class Lines:
         return data[start:].removesuffix(b"\n").removesuffix(b"\r")
 
     def of(self, places: Indices) -> Indices:
-        """The lines in which some bytes are, each once."""
+        """The distinct lines of the bytes at these positions."""
         return np.unique(np.searchsorted(self.ends, places))
 
     def as_array(self) -> pa.Array:
-        """The lines with their ends as texts, without a copy; which may not be UTF-8."""
+        """The lines with their line ends as an Arrow string array, without copying; they may not be UTF-8."""
         offsets = np.append(self.starts, len(self.data)).astype(np.int32)
         return pa.Array.from_buffers(pa.string(), len(self), [None, pa.py_buffer(offsets), pa.py_buffer(self.data)])
 
     def find(self, byte: str) -> Indices:
-        """Where a byte occurs."""
+        """The positions of a byte."""
         return np.flatnonzero(self.bytes == ord(byte))
 
     def with_lone_return(self) -> Indices:
-        """The lines that hold a carriage return before their end, which Arrow takes for the end of a line."""
+        """The lines with a carriage return inside, which Arrow would read as a line end."""
         returns = self.find("\r")
         if not len(returns):
             return returns
@@ -129,7 +129,7 @@ class Lines:
 
 
 def is_utf8(data: bytes) -> bool:
-    """Whether bytes are UTF-8; Arrow looks without making a copy."""
+    """Whether bytes are UTF-8; Arrow validates them without a copy."""
     if len(data) < _FEW_BYTES:
         try:
             data.decode()
@@ -145,12 +145,12 @@ def is_utf8(data: bytes) -> bool:
 
 
 def count_lines(data: bytes) -> int:
-    """Lines, also the last one if its end is missing."""
+    """The number of lines, including a last one without a line end."""
     return data.count(b"\n") + (not data.endswith(b"\n"))
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, on one line and in characters that can be printed, without a full stop at its end."""
+    """The first line of an error's text, printable and without a final full stop."""
     return printable(first_line(error)[:300].rstrip(". ")) or type(error).__name__
 
 
@@ -161,7 +161,7 @@ def shown(line: bytes) -> str:
 
 
 class CsvParser:
-    """Reads the lines of one file with separated fields; ids and other texts stay texts."""
+    """Parses lines with separated fields; ids and other values remain texts."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -178,15 +178,15 @@ class CsvParser:
         parsed = self._parse_clean(data) if self._is_clean else None
         if parsed is not None:
             return parsed
-        self._is_clean = False  # the next blocks will hold wrong lines too, so looking first is faster
+        self._is_clean = False  # later blocks probably have invalid lines too, so checking first is faster
         return self._parse_checked(Lines(data))
 
     def _parse_clean(self, data: bytes) -> Parsed | None:
-        """All lines, if each is right; else None."""
+        """All lines if each is valid; else None."""
         if data.count(b"\r") != data.count(b"\r\n") or not (data.isascii() or is_utf8(data)):
             return None
         if self._line is not None and not self._line[1].fullmatch(Lines.last_of(data)):
-            return None  # Arrow closes a quote itself at the end of its input
+            return None  # Arrow accepts an unclosed quote at the end of its input
         columns = self._read(data, 1 << 20)
         if columns is None or len(columns[self._layout.item_id]) != count_lines(data):
             return None
@@ -197,13 +197,13 @@ class CsvParser:
         wrong = np.array(sorted(faults), np.int64)
         data, numbers = lines.without(np.union1d(wrong, self._blank(lines)))
         columns = self._read(data, 1 << 20) or self._read(data, len(data) + 1)
-        found = {i: fault for i, fault in faults.items() if fault}
+        reported = {i: fault for i, fault in faults.items() if fault}
         if columns is not None and len(columns[self._layout.item_id]) == len(numbers):
-            return Parsed(columns, numbers, found)
-        return self._parse_each(lines, numbers, found)
+            return Parsed(columns, numbers, reported)
+        return self._parse_each(lines, numbers, reported)
 
     def _parse_each(self, lines: Lines, numbers: Indices, faults: dict[int, str]) -> Parsed:
-        """Line by line: Arrow refuses lines in which nothing is wrong that is known here."""
+        """Parses line by line, because Arrow rejects lines without a fault that is known here."""
         parts, kept = [], []
         for i in numbers.tolist():
             columns = self._read(lines[i] + b"\n", len(lines[i]) + 2)
@@ -216,7 +216,7 @@ class CsvParser:
         return Parsed(joined, np.array(kept, np.int64), faults)
 
     def _read(self, data: bytes, block_size: int) -> dict[str, pa.Array] | None:
-        """The needed columns, or None where Arrow refuses a line."""
+        """The needed columns; None if Arrow rejects a line."""
         if not data:
             return {name: pa.array([], kind) for name, kind in self._types.items()}
         layout = self._layout
@@ -234,7 +234,7 @@ class CsvParser:
                 )
             except pa.ArrowInvalid:
                 continue
-            self._types[clicked_at] = kind  # a file that once held times of another kind may do so again
+            self._types[clicked_at] = kind  # a file with times of another kind probably has more of them
             return {name: one_chunk(table.column(name)) for name in types}
         return None
 
@@ -242,7 +242,7 @@ class CsvParser:
         return np.array([i for i in np.flatnonzero(lines.ends - lines.starts <= 1) if not lines[int(i)]], np.int64)
 
     def _faults(self, lines: Lines) -> dict[int, str]:
-        """What is wrong with the lines that Arrow must not see; empty for those that are blank."""
+        """The faults of lines that Arrow must not see, by line number; empty for blank lines."""
         layout = self._layout
         faults: dict[int, str] = {}
         n_delimiters = np.bincount(np.searchsorted(lines.ends, lines.find(layout.delimiter)), minlength=len(lines))
@@ -281,7 +281,7 @@ class CsvParser:
 
 
 def _line_pattern(layout: Layout) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """A field, and a line, as Arrow reads them: a quote opens a field, is doubled in it, and means nothing after it."""
+    """Patterns of a field and of a line, as Arrow parses quotes: one at the start of a field opens it, two inside are one."""
     other = rb"[^" + re.escape(layout.delimiter.encode()) + rb"]*"
     one = rb'(?:"(?:[^"]|"")*+"' + other + rb'|(?!")' + other + rb")"
     rest = rb"(?:" + re.escape(layout.delimiter.encode()) + one + rb"){" + str(len(layout.columns) - 1).encode() + rb"}"
@@ -295,18 +295,18 @@ class _Number(str):
 
 
 class _Constant(float):
-    """NaN or an infinity, which isn't JSON and no value of a click, but may be written for what isn't read."""
+    """NaN or an infinity: not valid JSON and no value of a click, but accepted in fields that aren't read."""
 
 
 _decode: Callable[[str], tuple[Any, int]] = json.JSONDecoder(
     parse_int=_Number, parse_float=_Number, parse_constant=_Constant, object_pairs_hook=tuple
 ).raw_decode
-"""The first value of a text and where it ends; objects are tuples of pairs, so that keys which occur twice are seen."""
+"""Decodes the first value of a text, and returns its end; objects are tuples of pairs, to detect repeated keys."""
 _PLAIN = frozenset([str, _Number, type(None)])
 
 
 def _with_texts(kind: Any) -> Any:
-    """A schema, or a type, with texts in place of numbers."""
+    """A schema or a type with strings instead of numbers."""
     if isinstance(kind, pa.Schema):
         return pa.schema([(field.name, _with_texts(field.type)) for field in kind])
     if pa.types.is_list(kind):
@@ -317,7 +317,7 @@ def _with_texts(kind: Any) -> Any:
 
 
 def _escaped(key: str) -> bytes:
-    """A pattern of a key as it is written in JSON, without its quotes."""
+    """A pattern for a key as written in JSON, without its quotes."""
     return re.escape(json.dumps(key, ensure_ascii=False)[1:-1].encode())
 
 
@@ -326,7 +326,7 @@ class _LineError(Exception):
 
 
 class JsonParser:
-    """Reads the lines of one file with a JSON object a line, by value: texts and numbers may stand for the same id."""
+    """Parses lines with one JSON object each; a text and a number may be the same id."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -356,34 +356,34 @@ class JsonParser:
         return self._in_order(parts)
 
     def _suspects(self, lines: Lines) -> Indices:
-        """Lines that may be something else than one JSON object, which Arrow would crash on or cut into two."""
+        """Lines that may not be exactly one JSON object, on which Arrow would crash, or which it would split."""
         padded = np.append(lines.bytes, ord("\n"))
         ends = lines.ends - (padded[np.maximum(lines.ends - 1, 0)] == ord("\r"))
         is_object = (padded[lines.starts] == ord("{")) & (padded[np.maximum(ends - 1, 0)] == ord("}"))
         closed = lines.find("}")
         follows = padded[closed + 1]
-        goes_on = closed[~np.isin(follows, np.frombuffer(b",}]\r\n", np.uint8))]
-        parts = [np.flatnonzero(~is_object), lines.of(goes_on), lines.with_lone_return(), lines.not_utf8()]
+        continues = closed[~np.isin(follows, np.frombuffer(b",}]\r\n", np.uint8))]
+        parts = [np.flatnonzero(~is_object), lines.of(continues), lines.with_lone_return(), lines.not_utf8()]
         if b"\0" in lines.data:
             parts.append(lines.of(lines.find("\0")))
-        if any(start in lines.data for start in (b":-0", b" -0", b"\t-0")):  # which is 0 to Arrow
+        if any(start in lines.data for start in (b":-0", b" -0", b"\t-0")):  # which Arrow reads as 0
             parts.append(lines.of(np.array([match.start() for match in _MINUS_ZERO.finditer(lines.data)], np.int64)))
-        if b"NaN" in lines.data or b"Inf" in lines.data:  # Arrow knows more of them than JSON writers
+        if b"NaN" in lines.data or b"Inf" in lines.data:  # Arrow accepts more of them than JSON writers use
             parts.append(lines.of(np.array([match.start() for match in _CONSTANT.finditer(lines.data)], np.int64)))
         long = np.flatnonzero(lines.ends - lines.starts > 2 * _MAX_DEPTH)
         openers = (line.count(b"[") + line.count(b"{") for line in lines.pick(long))
         parts.append(long[np.fromiter(openers, np.int64, len(long)) > _MAX_DEPTH])
-        found: Indices = np.unique(np.concatenate(parts)).astype(np.int64)
-        return found
+        suspects: Indices = np.unique(np.concatenate(parts)).astype(np.int64)
+        return suspects
 
     def _guess(self, lines: Lines, numbers: Indices) -> pa.Schema:
-        """The types of the first lines' values; where others are of another type, their lines are read one by one."""
+        """The types of values in the first lines. Lines with other types are parsed one by one."""
         examples: dict[str, Any] = {}
         for i in numbers[:20].tolist():
             with suppress(_LineError):
                 for click in self._clicks_of(lines[i])[:1]:
-                    known = [(name, value) for name, value in zip(self._names, click, strict=True) if value is not None]
-                    examples = {**dict(known), **examples}
+                    present = {name: value for name, value in zip(self._names, click, strict=True) if value is not None}
+                    examples = {**present, **examples}
         self._kinds = {name: self._type_of(name, examples.get(name)) for name in self._names}
         fields = list(self._kinds.items())
         if self._list_key is None:
@@ -400,7 +400,7 @@ class JsonParser:
         return pa.bool_() if isinstance(example, bool) and name not in self._required else pa.string()
 
     def _without_odd(self, lines: Lines, suspects: Indices, numbers: Indices) -> Iterator[Parsed]:
-        """Lines that Arrow refuses together: those that seem to be why one by one, if they are few, and the others together."""
+        """Parses lines that Arrow rejects together: the probable causes one by one, if they are few, the others together."""
         odd = np.intersect1d(self._odd(lines), numbers)
         if 0 < len(odd) <= _MAX_ODD_SHARE * len(numbers):
             rest, others = lines.without(np.union1d(suspects, odd))
@@ -412,7 +412,7 @@ class JsonParser:
         yield from self._in_pieces(lines, numbers)
 
     def _odd(self, lines: Lines) -> Indices:
-        """Lines with a needed key twice, or with a value of another type than the first lines have."""
+        """Lines with a repeated needed key, or with a value of another type than in the first lines."""
         texts = lines.as_array()
         misfits = []
         is_odd = np.zeros(len(lines), np.bool_)
@@ -426,7 +426,7 @@ class JsonParser:
         return np.flatnonzero(is_odd)
 
     def _in_pieces(self, lines: Lines, numbers: Indices) -> Iterator[Parsed]:
-        """Lines that Arrow refuses together: the pieces that it takes, and the lines of the others one by one."""
+        """Parses lines that Arrow rejects together in pieces, and the lines of rejected pieces one by one."""
         n_refused = n_taken = 0
         for piece in np.array_split(numbers, -(-len(numbers) // _PIECE_LINES)):
             parsed = None
@@ -436,11 +436,11 @@ class JsonParser:
             yield parsed if parsed is not None else self._parse_each(lines, piece)
 
     def _read_alike(self, data: bytes, numbers: Indices) -> Parsed | None:
-        """The columns of lines that Arrow takes, if need be with numbers as texts; else None."""
+        """The columns of lines that Arrow accepts, if needed with numbers as texts; else None."""
         parsed = None if self._is_mixed else self._read(data, numbers, self._schema)
         if parsed is None:
             parsed = self._read(self._number.sub(rb'\1"\2"', data), numbers, _with_texts(self._schema))
-            self._is_mixed = self._is_mixed or parsed is not None  # the next blocks will hold both too
+            self._is_mixed = self._is_mixed or parsed is not None  # later blocks probably have both too
         return parsed
 
     def _read(self, data: bytes, numbers: Indices, schema: pa.Schema) -> Parsed | None:
@@ -468,7 +468,7 @@ class JsonParser:
         return Parsed(flat, numbers[row_of.to_numpy()])
 
     def _in_order(self, parts: Sequence[Parsed]) -> Parsed:
-        """Parts as one, in the order of the lines; columns of unequal types become texts."""
+        """Joins parts in the order of the lines; columns with different types become texts."""
         if len(parts) == 1:
             return parts[0]
         columns = {}
@@ -487,7 +487,7 @@ class JsonParser:
         return Parsed(columns, line_of, faults)
 
     def _parse_each(self, lines: Lines, numbers: Indices) -> Parsed:
-        """Lines one by one, each by its own content alone."""
+        """Parses lines one by one, independently of each other."""
         rows: list[list[str | None]] = []
         line_of: list[int] = []
         faults: dict[int, str] = {}
@@ -506,10 +506,10 @@ class JsonParser:
         return Parsed(columns, np.array(line_of, np.int64), faults)
 
     def _clicks_of(self, line: bytes) -> list[list[Any]]:
-        """The needed values of each click of a line, in the order of `Layout.needed`; None where one is missing."""
+        """The needed values of each click of a line, in the order of `Layout.needed`; None for missing ones."""
         try:
             text = line.decode().strip(" \t")
-            found, end = _decode(text)
+            pairs, end = _decode(text)
         except UnicodeDecodeError:
             raise _LineError(f"expected UTF-8 text, found {shown(line)}") from None
         except RecursionError:
@@ -518,7 +518,7 @@ class JsonParser:
             raise _LineError(f"expected a JSON object, found {shown(line)} ({error})") from None
         if end != len(text):
             raise _LineError(f"expected one JSON object, found more after it: {shown(line)}")
-        outer = self._values(found, line)
+        outer = self._values(pairs, line)
         if self._list_key is None:
             return [[outer.get(key) for key in self._keys]]
         clicks = outer.get(self._list_key)
@@ -547,7 +547,7 @@ class JsonParser:
             value_of = dict(zip(self._names, click, strict=True))
             compared = {one.column: self._text_of(one.column, value_of[one.column], line) for one in self._layout.where}
             if any((compared[one.column] == one.value) != one.is_equal for one in self._layout.where):
-                return [compared.get(name) for name in self._names]  # it is left out, whatever else it holds
+                return [compared.get(name) for name in self._names]  # left out, whatever its other values
         return [self._text_of(name, value, line) for name, value in zip(self._names, click, strict=True)]
 
     def _text_of(self, name: str, value: Any, line: bytes) -> str | None:
@@ -572,7 +572,7 @@ _MISFIT = {
     pa.string(): r'[^"\sn]',
     pa.bool_(): r"[^tf\sn]",
 }
-"""How what isn't a value of a type, or null, begins."""
+"""The beginning of a value that is neither of a type nor null."""
 _MIXED_MISFIT = r'[^-\s0-9"n]'
 _CONSTANT = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
 _MINUS_ZERO = re.compile(rb":\s*-0")

@@ -1,4 +1,4 @@
-"""Clicks of a Parquet file, batch by batch."""
+"""Reads clicks from a Parquet file, batch by batch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class ParquetSource:
     """A Parquet file of clicks.
 
     Attributes:
-        layout: Which columns are read.
-        n_rows: Its rows.
+        layout: The columns to read.
+        n_rows: Number of rows.
     """
 
     def __init__(self, file: SourceFile, source: SourceSettings) -> None:
         """
         Raises:
-            SourceError: It is no Parquet file, or a column is missing or ambiguous.
+            SourceError: The file isn't Parquet, or a column is missing or ambiguous.
         """
         try:
             # INT96 is read as microseconds: as nanoseconds, times after 2262 would wrap around.
@@ -50,7 +50,7 @@ class ParquetSource:
         self._group_ends = ends.astype(np.int64)
 
     def batches(self) -> Iterator[Parsed]:
-        """The needed columns, some thousand rows at a time."""
+        """The needed columns, in batches of some thousand rows."""
         for batch in self._parquet.iter_batches(columns=list(self.layout.needed)):
             columns: dict[str, pa.Array] = {}
             faults: dict[int, str] = {}
@@ -71,13 +71,13 @@ class ParquetSource:
 
 
 def count_rows(file: SourceFile) -> int:
-    """Rows of a Parquet file, as its end says."""
+    """The number of rows of a Parquet file, from its footer."""
     with open_file(file) as stream:
         return int(pq.ParquetFile(stream).metadata.num_rows)
 
 
 def _plain(column: pa.Array) -> tuple[pa.Array, list[tuple[int, bytes]]]:
-    """A column without dictionaries or views, its texts as UTF-8; and the rows whose texts aren't, with these."""
+    """A column as plain values with UTF-8 texts; and the rows and bytes of texts that aren't UTF-8."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = column.type

@@ -1,4 +1,4 @@
-"""Lines of a source that are wrong: counted all, kept up to a bound, and refused above a share."""
+"""Rejected lines of a source: all are counted, the first ones are kept, and too many raise an error."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _SHOWN = 10
 
 
 class Reject(NamedTuple):
-    """A line that is wrong.
+    """A rejected line.
 
     Attributes:
-        file: The file that holds it.
-        line: Its number there, from 1; of a Parquet file, its row.
+        file: Its file.
+        line: Its number in the file, from 1; for Parquet, the row.
         reason: The column, what was expected, and what was found.
-        text: The line without its end; what isn't UTF-8 is replaced. Empty for Parquet.
+        text: The line without its line end; bytes that aren't UTF-8 are replaced. Empty for Parquet.
         row_group: The row group of a Parquet file, from 0; None for lines.
     """
 
@@ -32,11 +32,11 @@ class Reject(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where it is in its file."""
+        """Its place in the file, for messages."""
         return f"line {self.line}" if self.row_group is None else f"row {self.line} (row group {self.row_group})"
 
     def to_json(self) -> str:
-        """One JSON object. Its keys are known, and `json.dumps` takes longer than all else that a rejected line costs."""
+        """The line as a JSON object. Written by hand, because `json.dumps` takes longer than all the rest."""
         group = "" if self.row_group is None else f', "row_group": {self.row_group}'
         file, reason, text = map(encode_basestring, (self.file, self.reason, self.text))
         return f'{{"file": {file}, "line": {self.line}, "reason": {reason}, "text": {text}{group}}}'
@@ -59,15 +59,15 @@ class Rejects:
         self.kept = 0
 
     def add(self, lines: int, rejects: tuple[Reject, ...], max_lines_left: int) -> None:
-        """Counts the lines of a block, and keeps those of them that were rejected.
+        """Counts the lines of a block, and keeps the rejected ones.
 
         Args:
-            lines: All lines of the block but headers and blank ones.
-            rejects: Those that are wrong.
-            max_lines_left: An upper bound of the lines that follow in the source; it counts only where lines are rejected.
+            lines: Number of lines of the block, without headers and blank lines.
+            rejects: The rejected lines.
+            max_lines_left: Upper bound of the lines that follow in the source; used only if there are rejects.
 
         Raises:
-            SourceError: More lines were rejected than `ingest.max_rejected` allows, however many right ones follow.
+            SourceError: More lines are rejected than `ingest.max_rejected` allows, even if all lines that follow are valid.
         """
         self.lines += lines
         self.rejected += len(rejects)
@@ -81,10 +81,10 @@ class Rejects:
             self.kept += 1
 
     def require_few(self) -> None:
-        """Checks the share once the source was read to its end.
+        """Checks the share of rejected lines at the end of the source.
 
         Raises:
-            SourceError: More lines than `ingest.max_rejected` allows are wrong; the first ten are shown.
+            SourceError: More lines are rejected than `ingest.max_rejected` allows; the message shows the first ten.
         """
         if self._is_above_share(self.lines):
             raise SourceError(self._too_many(""))
@@ -104,7 +104,7 @@ class Rejects:
         )
 
     def to_jsonl(self) -> bytes:
-        """The kept lines, one JSON object a line with `file`, `line`, `reason` and `text`, in the order of the source."""
+        """The kept lines, one JSON object per line with `file`, `line`, `reason` and `text`, in the order of the source."""
         return bytes(self._kept)
 
 
@@ -112,7 +112,7 @@ _PARTS = re.compile(r"(.*?, found )(.*?)( \([^()]*\))?", re.DOTALL)
 
 
 def _in_short(rejects: list[Reject]) -> str:
-    """Places and reasons of rejected lines; what a reason has in common with the one before it isn't repeated."""
+    """Places and reasons of rejected lines, without repeating what a reason has in common with the previous one."""
     texts: list[str] = []
     before: tuple[str | Any, ...] = ("", "", "")
     for reject in rejects:

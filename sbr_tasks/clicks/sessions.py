@@ -1,4 +1,4 @@
-"""Cutting the clicks of users into sessions, for sources that know users only."""
+"""Cuts users' clicks into sessions, for sources without session ids."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.errors import SourceError
 
 _FIRST_SECOND = 946_684_800
-"""2000 began: no session of the user 0 has a smaller id."""
+"""Start of 2000: no session of user 0 has a smaller id."""
 
 
 def cut_sessions(clicks: pa.Table, gap_minutes: float) -> pa.Table:
-    """Gives each run of a user's clicks without a gap of more than `gap_minutes` a session id of its own.
+    """Starts a new session wherever two clicks of a user are more than `gap_minutes` apart.
 
-    The id is made of the user and the second in which the session starts, so it is the same whichever other days are read:
-    for integer users `user * 2**32 + seconds`, for string users `user@seconds`.
+    The session id consists of the user and the second in which the session starts, so it doesn't depend on which other days are
+    read: `user * 2**32 + seconds` for integer users, `user@seconds` for string users.
 
     Args:
-        clicks: Clicks of whole histories whose column session_id holds the user.
-        gap_minutes: Inactivity in minutes after which a new session starts.
+        clicks: Clicks of whole histories, with the user in the column session_id.
+        gap_minutes: Minutes without a click after which a new session starts.
 
     Returns:
-        The same clicks, sorted by user and time, with session ids; those of one user at one time keep their order. Empty for
+        The same clicks with session ids, sorted by user and time; clicks of a user with equal times keep their order. Empty for
         empty input.
 
     Raises:
@@ -56,12 +56,12 @@ def cut_sessions(clicks: pa.Table, gap_minutes: float) -> pa.Table:
 
 
 def is_cut_session(ids: pa.ChunkedArray) -> bool:
-    """Whether all ids are such as `cut_sessions` makes."""
+    """Whether all ids look like those of `cut_sessions`."""
     if pa.types.is_integer(ids.type):
         return bool(pc.min(ids).as_py() >= _FIRST_SECOND)
     return bool(pc.all(pc.match_substring_regex(ids, r"@\d+$")).as_py())
 
 
 def users_of(ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The users whose clicks were cut into sessions with these ids."""
+    """The users of session ids that `cut_sessions` made."""
     return pc.shift_right(ids, 32) if pa.types.is_integer(ids.type) else pc.replace_substring_regex(ids, r"@\d+$", "")

@@ -1,4 +1,4 @@
-"""Finding the files of a source, on this machine or in object storage, and telling whether they changed."""
+"""Finds the files of a source, local or in object storage, and detects whether they changed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from sbr_tasks.store import fingerprint, open_backend
 
 _WILDCARD = re.compile(r"[*?[]")
 _UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".tmp", ".temp", ".swp", ".crc", "~")
-"""Ends of names that programs give to files which they are still writing, or keep beside them."""
+"""Suffixes of files that a program is still writing, and of its auxiliary files."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """An object of a bucket.
+    """An object in a bucket.
 
     Attributes:
         url: Its full name, for messages.
         key: Its name in the bucket.
-        size: Bytes.
-        version: Changes with its content: the ETag, or the time of its last change.
+        size: Size in bytes.
+        version: Changes with the content: the ETag, or the modification time.
         backend: The bucket.
     """
 
@@ -54,7 +54,7 @@ class RemoteFile:
 
 
 SourceFile = Path | RemoteFile
-"""What clicks are read from; see `open_file` and `size_of`."""
+"""A file to read clicks from; see `open_file` and `size_of`."""
 
 
 def find_files(
@@ -63,11 +63,11 @@ def find_files(
     """The files of a source, sorted by name.
 
     Args:
-        path: A file, a folder, or a glob; or the same as s3://, gs:// or az:// URL. Of a folder these are its files and those
-            in its partitions (folders such as `day=2020-01-01`). Hidden files, and those whose names show that they are still
-            written, are skipped, unless a glob's last part has such a beginning or end itself.
-        options: Options of the object store that a URL names.
-        named_by: What a person sets the path with, for the error.
+        path: A file, a folder or a glob; or one of these as an s3://, gs:// or az:// URL. A folder's files include those in its
+            partitions (subfolders such as `day=2020-01-01`). Hidden files, and files whose names show that they are still being
+            written, are skipped, unless the last part of a glob has the same prefix or suffix.
+        options: Options of the object store of a URL.
+        named_by: The setting or option of the path, for errors.
 
     Raises:
         SourceError: No path is set, or a file's name isn't UTF-8.
@@ -93,10 +93,10 @@ def find_files(
             )
         return _require_utf8(files)
     names = glob.glob(path, recursive=True)  # noqa: PTH207 (absolute globs)
-    found = sorted(file for file in map(Path, names) if file.is_file() and not _is_passed_over(file.as_posix(), path))
-    if not found:
+    files = sorted(file for file in map(Path, names) if file.is_file() and not _is_passed_over(file.as_posix(), path))
+    if not files:
         raise NotArrivedError(f"Expected clicks in {path}, but there is no such file. Check the path ({named_by}).")
-    return _require_utf8(found)
+    return _require_utf8(files)
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
@@ -111,7 +111,7 @@ def _files_in(folder: Path) -> Iterator[Path]:
 
 
 def _require_utf8(files: list[Path]) -> list[SourceFile]:
-    """The files; a name that isn't UTF-8 could be written to no log or record."""
+    """The same files, checked: names that aren't UTF-8 can't be written to logs and records."""
     for file in files:
         try:
             str(file).encode()
@@ -123,16 +123,16 @@ def _require_utf8(files: list[Path]) -> list[SourceFile]:
 
 
 def files_of(source: SourceSettings) -> list[SourceFile]:
-    """The files that the settings name; see `find_files`."""
+    """The files of the settings' source; see `find_files`."""
     return find_files(source.path, source.options)
 
 
 def open_file(file: SourceFile) -> IO[bytes]:
-    """The content of a file, as a stream in which one can seek.
+    """Opens a file as a seekable stream.
 
     Raises:
-        OSError: It can't be read.
-        StoreError: The object store can't be read; so does reading from the stream.
+        OSError: A local file can't be read.
+        StoreError: The object store can't be read; reading from the stream may raise it as well.
     """
     if isinstance(file, Path):
         return file.open("rb")
@@ -143,7 +143,7 @@ def open_file(file: SourceFile) -> IO[bytes]:
 
 
 def size_of(file: SourceFile) -> int:
-    """Bytes of a file."""
+    """Size of a file in bytes."""
     return file.stat().st_size if isinstance(file, Path) else file.size
 
 
@@ -151,14 +151,14 @@ _NOT_HOW_IT_IS_READ = {"path", "options", "wait_minutes", "check_every_minutes",
 
 
 def source_fingerprint(files: list[SourceFile], settings: Settings) -> str:
-    """Stands for the files as they are now (names, sizes, versions or modification times), and for how they are read."""
-    seen = {str(file): [size_of(file), file.stat().st_mtime_ns if isinstance(file, Path) else file.version] for file in files}
+    """Identifies the files in their current state (names, sizes, versions or modification times), and how they are read."""
+    state = {str(file): [size_of(file), file.stat().st_mtime_ns if isinstance(file, Path) else file.version] for file in files}
     how = settings.source.model_dump(mode="json", exclude=_NOT_HOW_IT_IS_READ)
-    return fingerprint({"files": seen, "how": how, "timezone": settings.timezone})
+    return fingerprint({"files": state, "how": how, "timezone": settings.timezone})
 
 
 class _RemoteStream(io.RawIOBase):
-    """obstore's reader as a stream of Python's."""
+    """obstore's reader as a Python stream."""
 
     def __init__(self, url: str, reader: Any) -> None:
         self._url = url
@@ -202,7 +202,7 @@ def _find_remote(path: str, options: Mapping[str, str], named_by: str) -> list[S
         raise StoreError(
             f"{root} can't be listed: {first_line(error)}. Check source.path, source.options and the credentials."
         ) from error
-    found = [
+    files = [
         RemoteFile(
             f"{root}/{entry['path']}",
             entry["path"],
@@ -213,13 +213,13 @@ def _find_remote(path: str, options: Mapping[str, str], named_by: str) -> list[S
         for entry in listed
         if (_is_asked_for(entry["path"], pattern) if wildcard else _is_in(entry["path"], pattern))
     ]
-    if not found:
+    if not files:
         raise NotArrivedError(f"Expected clicks in {path}, but there is no such object. Check the path ({named_by}).")
-    return sorted(found, key=str)
+    return sorted(files, key=str)
 
 
 def _is_in(key: str, folder: str) -> bool:
-    """Whether a key is the one named, or a file in the folder that is named or in its partitions."""
+    """Whether a key is `folder` itself, or a file in it or in its partitions."""
     inside = key.removeprefix(f"{folder.rstrip('/')}/" if folder else "")
     is_inside = inside != key or not folder
     *folders, name = inside.split("/")
@@ -228,12 +228,12 @@ def _is_in(key: str, folder: str) -> bool:
 
 
 def _is_asked_for(key: str, pattern: str) -> bool:
-    """Whether a glob means this key."""
+    """Whether a glob selects a key."""
     return _matches(key, pattern) and not _is_passed_over(key, pattern)
 
 
 def _is_passed_over(name: str, pattern: str) -> bool:
-    """Whether a glob's wildcards would find a file that is hidden, still written, or in a hidden folder."""
+    """Whether a glob must skip a file, because it is hidden, still being written, or in a hidden folder."""
     named = pattern.split("/")
     *folders, last = name.split("/")
     hidden = any(folder.startswith((".", "_")) and folder not in named for folder in folders)
@@ -241,7 +241,7 @@ def _is_passed_over(name: str, pattern: str) -> bool:
 
 
 def _matches(key: str, pattern: str) -> bool:
-    """As a shell's glob does: only ** crosses folders."""
+    """Whether a key matches a glob as in a shell: only ** crosses folders."""
     parts, patterns = key.split("/"), pattern.split("/")
     if "**" in patterns:
         at = patterns.index("**")
@@ -252,6 +252,6 @@ def _matches(key: str, pattern: str) -> bool:
 
 
 def _is_skipped(name: str, pattern: str = "") -> bool:
-    """Whether a file is hidden or still written, and no pattern asks for such files."""
+    """Whether a file is hidden or still being written, and the pattern doesn't ask for such files."""
     is_hidden = name.startswith((".", "_")) and not pattern.startswith((".", "_"))
     return is_hidden or (name.lower().endswith(_UNFINISHED) and not pattern.lower().endswith(_UNFINISHED))

@@ -1,7 +1,7 @@
-"""Ids and times of clicks: what is taken, column by column, and what is said of a value that isn't.
+"""Converts ids and times of clicks, column by column, and explains why a value is rejected.
 
-Nothing is changed silently. An integer id is a canonical decimal, and a time is unambiguous. What a value becomes depends on
-that value alone, whether Arrow converts a whole column or a few values of it.
+Nothing is changed silently: an integer id must be in canonical decimal form, and a time must be unambiguous. The result depends
+on the value alone, whether Arrow converts a whole column or a few values.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "iso"
 _UTC_US, _NAIVE_US = pa.timestamp("us", tz="UTC"), pa.timestamp("us")
 _MAX_INT64 = str(2**63 - 1)
 _MAX_EXACT = {64: 2**53, 32: 2**24, 16: 2**11}
-"""The largest whole number up to which floating-point numbers of so many bits hold each one."""
+"""The largest number up to which floating-point numbers of this many bits represent all integers."""
 _DAY_US = 86_400_000_000
 _MAX_OFFSET_US = 14 * 3_600_000_000
-"""No zone is further from UTC."""
+"""The largest offset of a zone from UTC."""
 
 _DATE = (
     r"(?:\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|1\d|2[0-8]))"
@@ -44,7 +44,7 @@ _ZONE = r"(?:Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)"
 _ZONED = f"^{_DATE}{_TIME}{_ZONE}$"
 _NAMED_UTC = f"^{_DATE}(?:{_TIME})? UTC$"
 _NO_ZONE = f"^{_DATE}(?:{_TIME})?$"
-"""What Arrow takes for a time, to the letter."""
+"""Exactly the times that Arrow accepts."""
 _IS_NO_ZONE = re.compile(_NO_ZONE)
 _NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _IS_NUMBER = re.compile(_NUMBER)
@@ -54,20 +54,20 @@ _EXAMPLE = "a time such as 2014-09-24T09:58:32.124Z"
 
 @dataclass(frozen=True)
 class Limits:
-    """The times between which a click is possible, in microseconds since 1970; the end is exclusive."""
+    """The half-open interval of possible times of clicks, in microseconds since 1970."""
 
     first_us: int
     end_us: int
 
     @classmethod
     def between(cls, earliest: date, now: datetime) -> Limits:
-        """From midnight UTC of a day until a day after a clock's time."""
+        """From midnight UTC of `earliest` to one day after `now`."""
         first = datetime(earliest.year, earliest.month, earliest.day, tzinfo=UTC)
         return cls(to_us(first), to_us(now + timedelta(days=1)) + 1)
 
     @classmethod
     def any_time(cls) -> Limits:
-        """From 1970 to 2199."""
+        """From 1970 to the end of 2199."""
         return cls(0, to_us(datetime(2200, 1, 1, tzinfo=UTC)))
 
     def hold(self, us: int) -> bool:
@@ -77,11 +77,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Values:
-    """The columns of clicks, and which rows of them are wrong.
+    """The columns of clicks, and which rows are invalid.
 
     Attributes:
-        table: session_id, item_id, clicked_at and category; what a wrong row holds means nothing.
-        is_bad: One flag a row.
+        table: session_id, item_id, clicked_at and category; the values of invalid rows are undefined.
+        is_bad: Whether a row is invalid.
         is_bad_session, is_bad_item, is_bad_time: Why: the value doesn't parse. Where none is set, the time is out of bounds.
         at_us: Times in microseconds since 1970.
     """
@@ -98,7 +98,7 @@ def one_chunk(column: Any) -> pa.Array:
     """A column as one array of plain values: no chunks, dictionaries or views, and no large strings."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-        if isinstance(column, pa.ChunkedArray):  # Arrow splits what doesn't fit into one array, and keeps no chunk of no rows
+        if isinstance(column, pa.ChunkedArray):  # Arrow splits what doesn't fit into one array, and has no chunk for no rows
             column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -108,17 +108,17 @@ def one_chunk(column: Any) -> pa.Array:
 
 
 def to_values(columns: dict[str, pa.Array], layout: Layout, schema: pa.Schema, limits: Limits, *, allow_null: bool) -> Values:
-    """Turns columns as they were read into those of clicks.
+    """Converts raw columns to those of clicks.
 
     Args:
-        columns: By name, texts or typed values; those that `layout` needs.
-        layout: Which column is what, and how ids and times are written.
-        schema: The columns of clicks.
-        limits: The times that are possible.
-        allow_null: Null and negative ids pass, so that the validation of their day can show them.
+        columns: The columns that `layout` needs, by name; texts or typed values.
+        layout: The meaning of columns, and the form of ids and times.
+        schema: The schema of clicks.
+        limits: The possible times.
+        allow_null: Whether null and negative ids pass, so that the validation of their day shows them.
 
     Raises:
-        SourceError: A column is of a type that can't hold ids or times.
+        SourceError: The type of a column doesn't fit ids or times.
     """
     sessions, bad_session = _ids(layout.session_id, columns, layout, allow_null)
     items, bad_item = _ids(layout.item_id, columns, layout, allow_null)
@@ -135,14 +135,14 @@ def to_values(columns: dict[str, pa.Array], layout: Layout, schema: pa.Schema, l
 
 
 def as_texts(column: pa.Array) -> pa.Array:
-    """Scalars of any type as texts; a null is empty."""
+    """Scalars of any type as texts; null becomes the empty text."""
     if pa.types.is_binary(column.type) or not pa.types.is_string(column.type):
         column = column.cast(pa.string())
     return column.fill_null("") if column.null_count else column
 
 
 def is_scalar(kind: pa.DataType) -> bool:
-    """Whether values of a type can be written as texts."""
+    """Whether a type isn't nested."""
     return not pa.types.is_nested(kind)
 
 
@@ -182,7 +182,7 @@ def _text_ids(column: pa.Array, nulls: Mask, wants_numbers: bool, allow_null: bo
 
 
 def _whole_numbers(column: pa.Array) -> tuple[pa.Array, Mask]:
-    """Numbers of any type as int64, and which of them have no exact one."""
+    """Numbers of any type as int64, and which of them have no exact int64."""
     if pa.types.is_decimal(column.type):
         texts, bad = _whole_texts(column.fill_null(0))
         values, is_out = decimals(pc.replace_substring_regex(texts, "^-", ""))
@@ -223,9 +223,9 @@ def _lengths(texts: pa.Array) -> npt.NDArray[np.int32]:
 
 
 def decimals(texts: pa.Array) -> tuple[pa.Array, Mask]:
-    """Texts as int64, and which of them aren't written as Python writes a number from 0 to 2**63 - 1.
+    """Texts as int64, and which of them aren't numbers from 0 to 2**63 - 1 in canonical decimal form.
 
-    Looking at bytes is many times faster than a regular expression, and Arrow alone takes hex and leading zeros.
+    Checking bytes is many times faster than a regular expression; Arrow alone would accept hex and leading zeros.
     """
     if not len(texts):
         return pa.array([], pa.int64()), np.zeros(0, np.bool_)
@@ -281,20 +281,20 @@ def _typed_times(column: pa.Array, layout: Layout) -> tuple[npt.NDArray[np.int64
 
 
 def iso_times(texts: pa.Array, timezone: str | None) -> tuple[npt.NDArray[np.int64], Mask]:
-    """ISO-8601 texts as microseconds since 1970, and which of them aren't times, or have no zone where none is set."""
+    """ISO-8601 texts as microseconds since 1970, and which of them aren't times, or have no zone although none is set."""
     for convert in (_zoned, _named_utc, lambda some: _no_zone(some, timezone)):
         try:
             return convert(texts)
         except pa.ArrowInvalid:
             continue
-    texts = pc.utf8_trim(texts, " \t")  # as Arrow's CSV reader does with what it converts to times itself
+    texts = pc.utf8_trim(texts, " \t")  # like Arrow's CSV reader with the times that it converts
     at_us, bad = np.zeros(len(texts), np.int64), np.ones(len(texts), np.bool_)
     for convert, pattern in ((_zoned, _ZONED), (_named_utc, _NAMED_UTC), (lambda some: _no_zone(some, timezone), _NO_ZONE)):
-        left = np.flatnonzero(bad)
-        rest = texts.take(pa.array(left)) if len(left) < len(texts) else texts
+        remaining = np.flatnonzero(bad)
+        rest = texts.take(pa.array(remaining)) if len(remaining) < len(texts) else texts
         rows = np.flatnonzero(pc.match_substring_regex(rest, pattern).to_numpy(zero_copy_only=False))
         if len(rows) and (pattern is not _NO_ZONE or timezone):
-            at_us[left[rows]], bad[left[rows]] = convert(rest.take(pa.array(rows)))
+            at_us[remaining[rows]], bad[remaining[rows]] = convert(rest.take(pa.array(rows)))
     return at_us, bad
 
 
@@ -316,14 +316,14 @@ def _no_zone(texts: pa.Array, timezone: str | None) -> tuple[npt.NDArray[np.int6
 
 
 def _in_zone(naive: pa.Array, timezone: str) -> tuple[npt.NDArray[np.int64], Mask]:
-    """Local times as microseconds since 1970; of an hour that occurs twice it is the first, and one that is skipped is bad."""
+    """Local times as microseconds since 1970, and which of them clocks skip; a time that occurs twice is the first one."""
     zoned = pc.assume_timezone(naive, timezone, ambiguous="earliest", nonexistent="earliest")
     skipped = pc.not_equal(pc.local_timestamp(zoned), naive).to_numpy(zero_copy_only=False)
     return zoned.cast(pa.int64()).to_numpy(), skipped
 
 
 def _numbers(column: pa.Array, unit: str) -> tuple[npt.NDArray[np.int64], Mask]:
-    """Numbers of a unit as microseconds, rounded, and which values are none."""
+    """Numbers in a unit as rounded microseconds, and which values aren't numbers."""
     nulls = column.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_null(column.type):
         return np.zeros(len(column), np.int64), nulls
@@ -364,7 +364,7 @@ def _rounded(numbers: npt.NDArray[np.float64], factor: int) -> tuple[npt.NDArray
 
 
 class Reasons:
-    """Says what is wrong with the values of a click: the column, what was expected there, and what was found."""
+    """Explains what is wrong with the values of a click: the column, what was expected, and what was found."""
 
     def __init__(self, layout: Layout, limits: Limits) -> None:
         self._layout = layout
@@ -373,7 +373,7 @@ class Reasons:
         self._n_rows = self._n_wrong = 0
 
     def of_rows(self, values: Values, columns: dict[str, pa.Array], rows: npt.NDArray[np.int64]) -> Iterable[str]:
-        """One reason for each of the wrong rows; it depends on whether most rows so far were wrong."""
+        """The reason for each invalid row; hints depend on whether most rows so far were invalid."""
         layout, chosen = self._layout, pa.array(rows)
         self._n_wrong += len(rows)
         names = (layout.session_id, layout.item_id, layout.clicked_at)
@@ -393,7 +393,7 @@ class Reasons:
                 yield self._of_impossible(time, us)
 
     def count(self, n_rows: int) -> None:
-        """Counts rows, right and wrong ones, before `of_rows` names the wrong ones among them."""
+        """Counts rows, valid or not; called before `of_rows` explains the invalid ones among them."""
         self._n_rows += n_rows
 
     def of_id(self, name: str, value: Any) -> str:
@@ -430,7 +430,7 @@ class Reasons:
         return f"{place} expected {expected}, found {_shown(value)}{self._unit_hint(text)}"
 
     def _unit_hint(self, text: str) -> str:
-        """What makes a time of a text that isn't one in the unit that is set."""
+        """A hint on the unit in which a text would be a time."""
         if self._layout.time_unit != "iso":
             return self._other_unit("iso", "it is ISO-8601") if re.match(r"\d{4}-\d\d-\d\d", text) else ""
         if _IS_NUMBER.match(text):
@@ -442,12 +442,12 @@ class Reasons:
 
     def _of_impossible(self, value: Any, us: int) -> str:
         text = str(value)
-        way_out = self._way_out(text, us)
-        day = "" if way_out or text.startswith(_day(us)) else f", which is {_day(us)}"
-        return f"column {self._layout.clicked_at!r}: expected {self._possible}, found {_shown(value)}{day}{way_out}"
+        hint = self._hint(text, us)
+        day = "" if hint or text.startswith(_day(us)) else f", which is {_day(us)}"
+        return f"column {self._layout.clicked_at!r}: expected {self._possible}, found {_shown(value)}{day}{hint}"
 
-    def _way_out(self, text: str, us: int) -> str:
-        """The unit or zone with which a time would be possible."""
+    def _hint(self, text: str, us: int) -> str:
+        """A hint on the unit or zone with which a time would be possible."""
         if self._layout.time_unit != "iso" and _IS_NUMBER.match(text):
             return self._unit_of(text)
         if 0 <= us - self._limits.end_us < _MAX_OFFSET_US:
@@ -464,7 +464,7 @@ class Reasons:
         return ""
 
     def _other_unit(self, unit: str, what: str) -> str:
-        """What to do about a time of another unit than the one set."""
+        """A hint on what to do about a time in another unit than the one set."""
         if not self._layout.unit_is_set:
             return f" ({what}; this format fixes the unit)"
         if self._n_wrong * 2 < self._n_rows:
@@ -473,19 +473,19 @@ class Reasons:
 
 
 def _to_python(column: pa.Array) -> list[Any]:
-    """Values for messages; times as texts, because calendars of Python end earlier than Arrow's."""
+    """Values for messages; times as texts, because Python's dates end earlier than Arrow's."""
     values: list[Any] = (column.cast(pa.string()) if pa.types.is_temporal(column.type) else column).to_pylist()
     return values
 
 
 def _shown(value: Any) -> str:
-    """A value for a message: in quotes, without control characters, and not too long."""
+    """A value for messages: in quotes, without control characters, and cut to 80 characters."""
     text = str(value)
     return repr(text if len(text) <= 80 else f"{text[:80]}...")
 
 
 def _day(us: int) -> str:
-    """The UTC day of a time, if calendars reach it."""
+    """The UTC day of a time, for messages."""
     return _day_name(us // _DAY_US)
 
 

@@ -1,4 +1,4 @@
-"""Models without training that every trained model must beat."""
+"""Baselines that count clicks: every trained model must beat them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from sbr_tasks.window.sessions import UNKNOWN, ItemIndex, Sessions
 
 
 class Popularity:
-    """Ranks by the number of clicks in training, whatever the session."""
+    """Ranks items by their number of clicks in training, whatever the session."""
 
     def __init__(self, index: ItemIndex) -> None:
         self.index = index
         self._scores = index.support.astype(np.float32)
 
     def start(self, n_sessions: int) -> None:
-        """Nothing is remembered."""
+        """Returns None: the model has no state."""
 
     def advance(self, state: None, items: Indices, rows: Rows) -> None:
-        """Nothing is remembered."""
+        """Does nothing: the model has no state."""
 
     def scores(self, state: None, rows: Rows) -> Scores:
         """Each item's support, shape `(len(rows), n_items)`; a read-only view."""
@@ -28,16 +28,16 @@ class Popularity:
 
 
 class Markov(LastItemState):
-    """First-order Markov chain: ranks by how often an item directly followed the last known one in training.
+    """First-order Markov chain: ranks items by how often they directly followed the last known item in training.
 
-    Equal counts are told apart by support, which keeps the ties (most counts are 1, or 0) from making the baseline weaker than
-    it is.
+    Equal counts are ordered by support: most counts are 0 or 1, and ties count against a model, so the baseline would look
+    weaker than it is.
     """
 
     def __init__(self, sessions: Sessions, index: ItemIndex) -> None:
         """
         Args:
-            sessions: The training sessions. Transitions from or to items that the index doesn't hold are left out.
+            sessions: The training sessions. Transitions from or to items that aren't in the index are ignored.
             index: The items to rank.
         """
         self.index = index
@@ -49,17 +49,18 @@ class Markov(LastItemState):
         transitions, counts = np.unique(pairs[0] * len(index) + pairs[1], return_counts=True)
         source, self._followers = np.divmod(transitions, max(1, len(index)))
         self._counts = counts.astype(np.float32)
-        self._tie_break = (index.support / (index.support.sum() + 1)).astype(np.float32)  # below 1, a count's least step
+        # Below 1, the smallest difference of counts.
+        self._tie_break = (index.support / (index.support.sum() + 1)).astype(np.float32)
         # Followers of item i: `[first[i], first[i + 1])`, as in a sparse row matrix.
         self._first = np.searchsorted(source, np.arange(len(index) + 1))
 
     def scores(self, state: Indices, rows: Rows) -> Scores:
         """Number of times each item followed the last one, plus its share of all clicks; shape `(len(rows), n_items)`."""
         last = state[rows]
-        known = last >= 0
-        first, end = self._first[last], np.where(known, self._first[last + 1], self._first[last])
+        is_known = last >= 0
+        first, end = self._first[last], np.where(is_known, self._first[last + 1], self._first[last])
         n = end - first
-        found = np.tile(self._tie_break, (len(rows), 1))
+        scores = np.tile(self._tie_break, (len(rows), 1))
         entries = rows_of_runs(first, n)
-        found[np.repeat(np.arange(len(rows)), n), self._followers[entries]] += self._counts[entries]
-        return found
+        scores[np.repeat(np.arange(len(rows)), n), self._followers[entries]] += self._counts[entries]
+        return scores

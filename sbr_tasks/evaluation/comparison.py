@@ -1,6 +1,6 @@
-"""Whether one model is better than another on the same events, beyond chance: the paired bootstrap over sessions.
+"""Paired bootstrap over sessions: is one model better than another on the same events, beyond chance?
 
-Events of a session hang together, so sessions are drawn, not events; and both models are scored on the same drawn sessions
+Events of a session are correlated, so sessions are drawn, not events, and both models are scored on the same draw
 (Efron & Tibshirani 1993, *An Introduction to the Bootstrap*, chapters 6, 13 and 16; Sakai 2006, for rankings).
 """
 
@@ -24,11 +24,11 @@ class Difference:
     """By how much the challenger is better than the champion in one metric.
 
     Attributes:
-        value: The difference on all events.
+        value: The difference on all events; positive if the challenger is better.
         lower: Lower end of the two-sided 95% interval (`INTERVAL`): the quantile 0.025 of the resampled differences.
         upper: Its upper end, the quantile 0.975.
         probability: Share of the resamples in which the challenger is better; equal ones count half.
-        gate_bound: The one-sided lower bound that `gate.confidence` asks for: the quantile 1 - confidence. None: not asked for.
+        gate_bound: The one-sided lower bound for `gate.confidence`: the quantile 1 - confidence. None if that isn't set.
     """
 
     value: float
@@ -38,7 +38,7 @@ class Difference:
     gate_bound: float | None = None
 
     def as_dict(self) -> dict[str, float]:
-        """The numbers by name, without the bound that wasn't asked for."""
+        """The numbers by name, without `gate_bound` if it is None."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -55,17 +55,17 @@ def compare(
 
     Args:
         challenger: Ranks of the new model.
-        champion: Ranks of the old one, event by event the same.
+        champion: Ranks of the model to compare with, for the same events in the same order.
         k: Cut-off of both metrics.
-        confidence: Of the gate's one-sided bound, above 0.5 and below 1; None: without it.
-        seed: Of the draws; the same arguments give the same numbers.
-        n_resamples: How many times sessions are drawn.
+        confidence: Level of the gate's one-sided bound, above 0.5 and below 1; None leaves it out.
+        seed: Random seed; the same arguments give the same numbers.
+        n_resamples: Number of resamples.
 
     Returns:
         `recall_at_K` and `mrr_at_K`; empty without events.
 
     Raises:
-        ValueError: The two don't have the same events.
+        ValueError: The evaluations are of different events.
     """
     if not np.array_equal(challenger.session, champion.session):
         raise ValueError(

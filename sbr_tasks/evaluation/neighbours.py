@@ -1,4 +1,4 @@
-"""Session-based nearest neighbours: the items of the past sessions that are most like the current one."""
+"""Session-based nearest neighbours: recommends items of the past sessions that are most similar to the current one."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _US_PER_DAY = 24 * 60 * 60 * 1_000_000
 
 @dataclass(frozen=True)
 class _Matches:
-    """Past sessions that share an item with the current one, from the least to the most recent; all of shape `(n,)`.
+    """Past sessions that share an item with the current one, oldest first; all arrays have shape `(n,)`.
 
     Attributes:
         session: Number of the past session.
-        similarity: Of the past session to the current one.
+        similarity: Similarity of the past session to the current one.
         back: Clicks from the most recent shared item to the current session's last click; 0 if it is the last click.
-        click: Where that item was clicked in the past session.
+        click: Position of that item's click in the past session.
     """
 
     session: Ints
@@ -42,15 +42,15 @@ class _Matches:
 
 
 class _PastSessions:
-    """Training sessions as sets of items, numbered from the least to the most recent; an item is where it was clicked last.
+    """Training sessions as sets of items, numbered from the oldest to the newest. Of an item's clicks, the last one counts.
 
-    Recent is what ended late or, where times are not known, began late. Clicks are those on known items, numbered through all
-    sessions.
+    Sessions are ordered by their end or, if times are unknown, by their start. Clicks on unknown items are ignored; the others
+    are numbered across all sessions.
 
     Attributes:
-        ended_us: Shape `(n_sessions,)`: the time of each session's last click, or None.
-        n_clicks: Shape `(n_sessions,)`: clicks of each.
-        idf: Shape `(n_items,)`: log(sessions / sessions that hold the item).
+        ended_us: Shape `(n_sessions,)`; time of each session's last click in microseconds since 1970, or None.
+        n_clicks: Shape `(n_sessions,)`; clicks of each session.
+        idf: Shape `(n_items,)`; log(sessions / sessions with the item).
     """
 
     def __init__(self, sessions: Sessions, index: ItemIndex) -> None:
@@ -65,8 +65,8 @@ class _PastSessions:
         self.ended_us = ended_us
 
         items = index.encode(sessions.item_ids)
-        known = items >= 0
-        items, session = items[known], np.repeat(recency, sessions.lengths)[known]
+        is_known = items >= 0
+        items, session = items[is_known], np.repeat(recency, sessions.lengths)[is_known]
         self.n_clicks = np.bincount(session, minlength=sessions.n_sessions)
         _, from_end = np.unique((session * max(1, len(index)) + items)[::-1], return_index=True)
         clicks = len(items) - 1 - from_end
@@ -76,41 +76,41 @@ class _PastSessions:
         n_holding = np.diff(self._by_item.indptr)
         self.idf: Floats = np.log(max(1, sessions.n_sessions) / np.maximum(1, n_holding))
 
-    def matches(self, items: Ints, back: Ints, weights: Floats, at_most: int) -> _Matches:
-        """The most recent sessions that hold one of some items, with the sum of the weights of those that they hold.
+    def matches(self, items: Ints, back: Ints, weights: Floats, max_sessions: int) -> _Matches:
+        """The most recent sessions with at least one of the items; their similarity is the sum of the weights of shared items.
 
         Args:
             items: Shape `(n,)`, distinct, at least one; the most recent last.
-            back: Shape `(n,)`, falling; clicks since each item.
+            back: Shape `(n,)`, decreasing; clicks since each item.
             weights: Shape `(n,)`.
-            at_most: Most sessions.
+            max_sessions: Maximum number of sessions.
         """
         first, end = self._by_item.indptr[items], self._by_item.indptr[items + 1]
         # The most recent sessions with any of the items are among the most recent ones with each.
-        first = np.maximum(first, end - at_most)
+        first = np.maximum(first, end - max_sessions)
         entries, nth = _ranges(first, end)
         session, which = np.unique(self._by_item.indices[entries], return_inverse=True)
         similarity: Floats = np.bincount(which, weights[nth], len(session)).astype(np.float64)
         match = np.empty(len(session), np.intp)
-        match[which] = np.arange(len(which))  # of a session's shared items, the last write stays: the most recent one
-        found = _Matches(session, similarity, back[nth[match]], self._by_item.data[entries[match]])
-        return found.at(slice(max(0, len(session) - at_most), None))
+        match[which] = np.arange(len(which))  # the last write wins: the most recent of the shared items
+        matches = _Matches(session, similarity, back[nth[match]], self._by_item.data[entries[match]])
+        return matches.at(slice(max(0, len(session) - max_sessions), None))
 
     def items_of(self, sessions: Ints) -> tuple[Ints, Ints, Ints]:
-        """All items of some sessions laid end to end, the click on each, and which of the sessions it is of."""
+        """All items of some sessions, concatenated; the click on each; and the position of its session in `sessions`."""
         entries, nth = _ranges(self._by_session.indptr[sessions], self._by_session.indptr[sessions + 1])
         return self._by_session.indices[entries], self._by_session.data[entries], nth
 
 
 class _SessionKNN(ABC):
-    """What the nearest-neighbour models share.
+    """Base of the nearest-neighbour models.
 
-    score(i | s) = idf(i) * (sum of sim(s, n) * weight(i | s, n) over the neighbours n that hold i)
-    sim(s, n) = factor(n) * (sum of weight(j | s) over the items j that both hold) / sqrt(clicks of n)
+    score(i | s) = idf(i) * (sum of sim(s, n) * weight(i | s, n) over the neighbours n with item i)
+    sim(s, n) = factor(n) * (sum of weight(j | s) over the shared items j) / sqrt(clicks of n)
 
-    A session is the set of its items, an item is where it was clicked last. Neighbours of s are the `k` most similar of the
-    `sample_size` most recent training sessions that hold one of its items; of equally similar ones, the more recent. What no
-    neighbour holds ranks below all else, by support.
+    A session is the set of its items; of an item's clicks, the last one counts. The neighbours of s are the `k` most similar of
+    the `sample_size` most recent training sessions that share an item with s; of equally similar ones, the more recent. Items
+    that no neighbour has rank below all others, by support.
     """
 
     def __init__(self, sessions: Sessions, index: ItemIndex, k: int, sample_size: int) -> None:
@@ -123,33 +123,33 @@ class _SessionKNN(ABC):
 
     @abstractmethod
     def _click_weights(self, back: Ints) -> Floats:
-        """Weights of the current session's items that were clicked `back` clicks ago; an item of weight 0 isn't looked up."""
+        """Weights of the current session's items, which were clicked `back` clicks ago; items of weight 0 are ignored."""
 
     @abstractmethod
     def _factors(self, sessions: Ints) -> Floats | float:
-        """What the similarity to each past session is multiplied by; sessions from the least to the most recent."""
+        """Factors for the similarity to each past session; sessions are sorted oldest first."""
 
     @abstractmethod
     def _item_weights(self, neighbours: _Matches, clicks: Ints, nth: Ints) -> Floats:
-        """Weights of items in neighbours: what was clicked at `clicks` in the neighbours `nth`, all of one shape."""
+        """Weights of the items clicked at `clicks` in the neighbours `nth`; all arrays have the same shape."""
 
     def start(self, n_sessions: int) -> list[Clicks]:
-        """Sessions without a click."""
+        """Empty lists, one per session."""
         return [[] for _ in range(n_sessions)]
 
     def advance(self, state: list[Clicks], items: Indices, rows: Rows) -> None:
-        """Appends the items that are known."""
+        """Appends the known items."""
         items, rows = known_only(items, rows)
         for item, row in zip(items.tolist(), rows.tolist(), strict=True):
             state[row].append(item)
 
     def scores(self, state: list[Clicks], rows: Rows) -> Scores:
         """The score of each item, shape `(len(rows), n_items)`."""
-        found = np.tile(self._faint_popularity, (len(rows), 1))
-        for scores, row in zip(found, rows.tolist(), strict=True):
+        scores = np.tile(self._faint_popularity, (len(rows), 1))
+        for session_scores, row in zip(scores, rows.tolist(), strict=True):
             if state[row]:
-                np.maximum(scores, self._scores_of(state[row]), out=scores, casting="same_kind")
-        return found
+                np.maximum(session_scores, self._scores_of(state[row]), out=session_scores, casting="same_kind")
+        return scores
 
     def _scores_of(self, clicks: Clicks) -> Floats:
         neighbours = self._neighbours(clicks)
@@ -162,8 +162,8 @@ class _SessionKNN(ABC):
         items = np.array(sorted(last, key=last.__getitem__))
         back = len(clicks) - 1 - np.array(sorted(last.values()))
         weights = self._click_weights(back)
-        looked_up = weights > 0
-        matches = self._past.matches(items[looked_up], back[looked_up], weights[looked_up], self._sample_size)
+        counts = weights > 0
+        matches = self._past.matches(items[counts], back[counts], weights[counts], self._sample_size)
         similarity = matches.similarity * self._factors(matches.session) / np.sqrt(self._past.n_clicks[matches.session])
         return replace(matches, similarity=similarity).at(np.lexsort((-matches.session, -similarity))[: self._k])
 
@@ -171,18 +171,18 @@ class _SessionKNN(ABC):
 class VSkNN(_SessionKNN):
     """V-SkNN, vector multiplication session-based kNN.
 
-    score(i | s) = idf(i) * (sum of sim(s, n) * decay(b_n) over the neighbours n that hold i)
-    sim(s, n) = (sum of decay(b_j) over the items j of both s and n) / sqrt(clicks of n)
-    decay(b) = max(0, 1 - b / 10), idf(i) = log(training sessions / training sessions that hold i)
+    score(i | s) = idf(i) * (sum of sim(s, n) * decay(b_n) over the neighbours n with i)
+    sim(s, n) = (sum of decay(b_j) over the items j in both s and n) / sqrt(clicks of n)
+    decay(b) = max(0, 1 - b / 10), idf(i) = log(training sessions / training sessions with i)
 
-    b_j is the number of clicks from item j to the last click of s, b_n that of the most recent item of both s and n.
+    b_j is the number of clicks from item j to the last click of s, b_n that of the most recent item in both s and n.
 
-    V-SkNN is of Ludewig & Jannach 2018, *Evaluation of Session-based Recommendation Algorithms*: a similarity with weights that
-    fall linearly from the last click. The paper leaves the slope open and has neither divisor, b_n nor idf. This is the variant
-    that grew of it, which Ludewig et al. 2021, *Empirical Analysis of Session-based Recommendation Algorithms*, compare: b_n is
-    S-SkNN's of the paper of 2018; the slope and the idf are those of Kersbergen et al. 2022, *Serenade*; the divisor is the
-    cosine's of SkNN (Jannach & Ludewig 2017, *When Recurrent Neural Networks meet the Neighborhood*), with lengths as in STAN.
-    What is the same for all neighbours of s, such as its own length, is left out.
+    Ludewig & Jannach 2018, *Evaluation of Session-based Recommendation Algorithms*, define V-SkNN by a similarity with weights
+    that decrease linearly from the last click. The paper leaves the slope open, and has no divisor, b_n or idf. This is the
+    later variant that Ludewig et al. 2021, *Empirical Analysis of Session-based Recommendation Algorithms*, compare: b_n is
+    from S-SkNN in the paper of 2018; slope and idf are from Kersbergen et al. 2022, *Serenade*; the divisor is that of the
+    cosine in SkNN (Jannach & Ludewig 2017, *When Recurrent Neural Networks meet the Neighborhood*), with lengths as in STAN.
+    Factors that are equal for all neighbours of s, such as its own length, are left out.
 
     Neighbours and ties: see `_SessionKNN`.
     """
@@ -190,10 +190,10 @@ class VSkNN(_SessionKNN):
     def __init__(self, sessions: Sessions, index: ItemIndex, *, k: int = 500, sample_size: int = 1000) -> None:
         """
         Args:
-            sessions: The training sessions. Items that the index doesn't hold are left out.
+            sessions: The training sessions. Items that aren't in the index are ignored.
             index: The items to rank.
-            k: Most neighbours.
-            sample_size: Most recent sessions among which they are looked for.
+            k: Maximum number of neighbours.
+            sample_size: Number of most recent sessions from which they are chosen.
         """
         super().__init__(sessions, index, k, sample_size)
 
@@ -209,16 +209,16 @@ class VSkNN(_SessionKNN):
 
 @dataclass(frozen=True)
 class VSTANParameters:
-    """Parameters of VSTAN, under the names of session-rec, the framework of Ludewig et al.; the lambdas' and `sample_size`'s
-    defaults are the framework's as well.
+    """Parameters of VSTAN, named as in session-rec, the framework of Ludewig et al. The defaults are session-rec's too, except
+    that of `k`.
 
     For YooChoose, Ludewig et al. found by search, for Recall: k 2000, sample_size 10000, lambda_spw 4, lambda_snh 20,
     lambda_inh 0.5, lambda_ipw 1, lambda_idf 2; for MRR: 1500, 10000, 0.5, 5, 2, 2, 2 (session-rec,
     `conf/save/rsc15/window/window_rsc15_vstan.yml`).
 
     Attributes:
-        k: Most neighbours; session-rec has no default and searches 100 to 2000.
-        sample_size: Most recent sessions among which they are looked for.
+        k: Maximum number of neighbours; session-rec has no default and searches 100 to 2000.
+        sample_size: Number of most recent sessions from which they are chosen.
         lambda_spw: Decay of an item's weight in the similarity, in clicks before the last one of the current session (STAN's
             lambda 1).
         lambda_snh: Decay of a past session's weight, in days before the most recent one (STAN's lambda 2).
@@ -240,18 +240,18 @@ class VSTANParameters:
 class VSTAN(_SessionKNN):
     """VSTAN: STAN with the weighted scores and the idf of V-SkNN.
 
-    score(i | s) = (1 + lambda_idf * log(training sessions / training sessions that hold i))
-        * (sum of sim(s, n) * exp(-b_n / lambda_ipw) * exp(-d(i, n) / lambda_inh) over the neighbours n that hold i)
-    sim(s, n) = exp(-age(n) / lambda_snh) * (sum of exp(-b_j / lambda_spw) over the items j of both s and n) / sqrt(clicks of n)
+    score(i | s) = (1 + lambda_idf * log(training sessions / training sessions with i))
+        * (sum of sim(s, n) * exp(-b_n / lambda_ipw) * exp(-d(i, n) / lambda_inh) over the neighbours n with i)
+    sim(s, n) = exp(-age(n) / lambda_snh) * (sum of exp(-b_j / lambda_spw) over the items j in both s and n) / sqrt(clicks of n)
 
-    b_j is the number of clicks from item j to the last click of s, and b_n that of the match, the most recent item of both; d
+    b_j is the number of clicks from item j to the last click of s, and b_n that of the match, the most recent shared item; d
     is the number of clicks between item i and the match in n.
 
     VSTAN is of Ludewig, Mauro, Latifi & Jannach 2021, *Empirical Analysis of Session-based Recommendation Algorithms*; STAN of
-    Garg et al. 2019, *Sequence and Time Aware Neighborhood for Session-based Recommendations: STAN*. STAN counts the age of n's
-    last click from the last click of s. A scorer isn't told the time of that, so it is counted from the end of the most recent
-    of the sessions compared: all scores of s change by the same factor, and their order is STAN's. Training sessions without
-    times are all of age 0.
+    Garg et al. 2019, *Sequence and Time Aware Neighborhood for Session-based Recommendations: STAN*. STAN measures the age of n
+    from the last click of s. A scorer doesn't know when that was, so age is measured from the end of the most recent of the
+    compared sessions: this multiplies all scores of s by the same factor and keeps their order. Without times, the age of every
+    training session is 0.
 
     Neighbours and ties: see `_SessionKNN`.
     """
@@ -259,9 +259,9 @@ class VSTAN(_SessionKNN):
     def __init__(self, sessions: Sessions, index: ItemIndex, parameters: VSTANParameters | None = None) -> None:
         """
         Args:
-            sessions: The training sessions. Items that the index doesn't hold are left out.
+            sessions: The training sessions. Items that aren't in the index are ignored.
             index: The items to rank.
-            parameters: The defaults if None.
+            parameters: None uses the defaults.
         """
         self.parameters = parameters or VSTANParameters()
         super().__init__(sessions, index, self.parameters.k, self.parameters.sample_size)
@@ -286,6 +286,6 @@ class VSTAN(_SessionKNN):
 
 
 def _ranges(first: Ints, end: Ints) -> tuple[Ints, Ints]:
-    """The numbers of the ranges `[first, end)` laid end to end, and which of the ranges each is of."""
+    """The numbers of the ranges `[first, end)`, concatenated, and the position of the range that each one belongs to."""
     n = end - first
     return rows_of_runs(first, n).astype(np.intp), np.repeat(np.arange(len(n)), n)

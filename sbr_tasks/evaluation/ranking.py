@@ -1,8 +1,8 @@
-"""Full ranking: every step of every session, against all items, ties counted against the model.
+"""Full ranking: the target of every event is ranked among all items, and ties count against the model.
 
-Sampled candidates reorder models and optimistic ties make a collapsed model look perfect (Hidasi & Czapp 2023,
-*Widespread Flaws in Offline Evaluation of Recommender Systems*), so nothing is decided by either here. The other ways of
-counting ties are there for comparison with papers: `evaluate_ties`.
+Sampled candidates change the order of models, and optimistic ties make a collapsed model look perfect (Hidasi & Czapp 2023,
+*Widespread Flaws in Offline Evaluation of Recommender Systems*), so no decision relies on either.
+`evaluate_ties` counts ties in other ways too, for comparison with papers.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ TIE_MODES = ("conservative", "standard", "median")
 _Bools = npt.NDArray[np.bool_]
 _Counts = npt.NDArray[np.int32]
 _Count = Callable[[Scores, Indices], _Counts]
-"""Counts what is in the way of one item in each row of scores; shape `(n,)` or `(n, n_counts)`."""
+"""Ranks one item in each row of scores; returns shape `(n,)`, or `(n, n_counts)` if it counts ties as well."""
 
 _SCORES_AT_ONCE = 8_000_000
-"""Cells of a score matrix, 32 MB: bounds the memory, whatever the catalogue. An array of more than 32 MiB would come from the
-system anew for each piece, which costs a tenth of the time; fewer rows make the matrix product slower."""
+"""Cells of a score matrix (32 MB), to bound memory for any number of items. Above 32 MiB the allocator asks the system for new
+memory each time, which takes 10% longer; fewer rows make the matrix product slower."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The rank of every event's target.
 
-    Events lie as the sessions and their clicks lie, so the events of two models over the same sessions line up.
+    Events are in the order of the sessions and their clicks, so evaluations of the same sessions can be compared row by row.
 
     Attributes:
-        ranks: Shape `(n_events,)`; 1 is best, `UNRANKED` where the target can't be ranked. int32, but float64 in the tie mode
-            `median`, whose ranks may be halves.
+        ranks: Shape `(n_events,)`; 1 is best, `UNRANKED` if the target can't be ranked. int32, or float64
+            in the tie mode `median`, where ranks may be halves.
         session: Shape `(n_events,)`, int64; the session of each event.
         knows_target: Shape `(n_events,)`, bool; whether the scorer knows the target. None: not recorded.
         knows_input: Shape `(n_events,)`, bool; whether it knows the click just before the target. None: not recorded.
@@ -75,11 +75,11 @@ class Evaluation:
         return mrr_at(self.ranks, k)
 
     def metrics(self) -> dict[str, float]:
-        """Returns the metrics by name; NaN where there are no events to average.
+        """Metrics by name; NaN if there are no events to average.
 
         Returns:
-            `recall_at_K` and `mrr_at_K` for K = 1, 5, 10, 20; `n_events` and `n_sessions`; and, where it is recorded what the
-            scorer knows, the names of `metrics.KNOWLEDGE`.
+            `recall_at_K` and `mrr_at_K` for K = 1, 5, 10, 20; `n_events` and `n_sessions`; and `metrics.KNOWLEDGE`, if
+            `knows_target` and `knows_input` are recorded.
         """
         recalls = {f"recall_at_{k}": self.recall_at(k) for k in CUT_OFFS}
         mrrs = {f"mrr_at_{k}": self.mrr_at(k) for k in CUT_OFFS}
@@ -100,15 +100,15 @@ def evaluate(
 ) -> Evaluation:
     """Ranks the target of every event among all items of the scorer.
 
-    An event is a transition whose target click has `is_target`. Earlier clicks only warm the state up. Nothing is left out
-    because the scorer doesn't know it: an unknown target is `UNRANKED`, an unknown input is skipped, and before a session's
-    first known input every target is `UNRANKED`.
+    An event is a transition whose target click has `is_target`. Earlier clicks only warm up the state. No event is dropped
+    because of an item that the scorer doesn't know: an unknown target is `UNRANKED`, an unknown input is skipped, and before a
+    session's first known input every target is `UNRANKED`.
 
     Args:
-        scorer: The model; it starts afresh for every session.
-        sessions: What is predicted.
-        batch_size: Sessions scored side by side; bounds the memory, doesn't change the ranks.
-        on_progress: Called with the number of events that were just ranked.
+        scorer: The model; every session starts from a fresh state.
+        sessions: The sessions to predict.
+        batch_size: Sessions scored in parallel; it bounds memory and doesn't change the ranks.
+        on_progress: Called with the number of events ranked since the last call.
     """
     return Evaluation(*_count_events(scorer, sessions, batch_size, conservative_ranks, UNRANKED, on_progress))
 
@@ -116,22 +116,22 @@ def evaluate(
 def evaluate_ties(
     scorer: Scorer, sessions: Sessions, *, batch_size: int, on_progress: Callable[[int], None] | None = None
 ) -> dict[str, Evaluation]:
-    """As `evaluate`, but with the ranks of all tie modes, from one pass over the scores.
+    """Like `evaluate`, but for all tie modes, from one pass over the scores.
 
     Args:
-        scorer: The model; it starts afresh for every session.
-        sessions: What is predicted.
-        batch_size: Sessions scored side by side.
-        on_progress: Called with the number of events that were just ranked.
+        scorer: The model; every session starts from a fresh state.
+        sessions: The sessions to predict.
+        batch_size: Sessions scored in parallel.
+        on_progress: Called with the number of events ranked since the last call.
 
     Returns:
-        By name in `TIE_MODES`, with other items that have the target's score counted before it (`conservative`, what
-        `evaluate` gives), after it (`standard`), or half of them before it (`median`). NaN counts against the model in each.
+        An evaluation for each of `TIE_MODES`. Other items with the target's score rank before it (`conservative`, as in
+            `evaluate`), after it (`standard`), or half of them before it (`median`). NaN counts against the model in each.
     """
     counts, session, *_ = _count_events(scorer, sessions, batch_size, _ranks_and_ties, (UNRANKED, 0), on_progress)
     ranks, ties = counts[:, 0], counts[:, 1]
-    found: dict[str, Ranks] = {"conservative": ranks, "standard": ranks - ties, "median": ranks - ties / 2}
-    return {mode: Evaluation(found[mode], session) for mode in TIE_MODES}
+    by_mode: dict[str, Ranks] = {"conservative": ranks, "standard": ranks - ties, "median": ranks - ties / 2}
+    return {mode: Evaluation(by_mode[mode], session) for mode in TIE_MODES}
 
 
 def event_clicks(sessions: Sessions) -> npt.NDArray[np.int64]:
@@ -149,7 +149,7 @@ def _count_events(
     unranked: int | tuple[int, ...],
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[_Counts, npt.NDArray[np.int64], _Bools, _Bools]:
-    """What `count` gives for each event, `unranked` where the target can't be ranked; and what `Evaluation` holds beside it."""
+    """The result of `count` for each event (`unranked` if the target can't be ranked), and the other fields of `Evaluation`."""
     clicks = event_clicks(sessions)
     is_event = np.zeros(sessions.n_clicks, np.bool_)
     is_event[clicks] = True
@@ -158,10 +158,10 @@ def _count_events(
     items = scorer.index.encode(sessions.item_ids)
     counts = np.full((len(items), *np.shape(unranked)), unranked, np.int32)
     last_event = np.full(sessions.n_sessions, -1, np.int64)
-    last_event[session] = clicks  # of a session's events, the last write stays
+    last_event[session] = clicks  # the last write wins: each session's last event
     n_steps = np.where(last_event >= 0, last_event - sessions.offsets[:-1], 0)
     n_events = np.bincount(session, minlength=sessions.n_sessions)
-    # Sessions of like length run side by side, the longest first: the sessions still running are always a prefix.
+    # Sessions of similar length run in parallel, longest first, so the sessions still running are always a prefix.
     order = np.argsort(-n_steps, kind="stable")[: np.count_nonzero(n_steps)]
     for start in range(0, len(order), batch_size):
         block = order[start : start + batch_size]
@@ -181,7 +181,7 @@ def _count_block(
     first_clicks: npt.NDArray[np.int64],
     n_steps: npt.NDArray[np.int64],
 ) -> None:
-    """Writes into `counts` (by click) what `count` gives for the events of some sessions, sorted by falling `n_steps`."""
+    """Fills `counts` (by click) for the events of some sessions, which are sorted by decreasing `n_steps`."""
     at_once = max(1, _SCORES_AT_ONCE // max(1, len(scorer.index)))
     state = scorer.start(len(first_clicks))
     warm = np.zeros(len(first_clicks), bool)
@@ -190,13 +190,13 @@ def _count_block(
         inputs, targets = items[first_clicks[rows] + step], first_clicks[rows] + step + 1
         scorer.advance(state, inputs, rows)
         warm[rows] |= inputs >= 0
-        asked = rows[warm[rows] & is_event[targets] & (items[targets] >= 0)]
-        for some in np.array_split(asked, max(1, -(-len(asked) // at_once))):
-            counts[targets[some]] = count(scorer.scores(state, some), items[targets[some]])
+        scored = rows[warm[rows] & is_event[targets] & (items[targets] >= 0)]
+        for piece in np.array_split(scored, max(1, -(-len(scored) // at_once))):
+            counts[targets[piece]] = count(scorer.scores(state, piece), items[targets[piece]])
 
 
 def conservative_ranks(scores: Scores, targets: Indices) -> _Counts:
-    """The rank of one item in each row, below everything that it doesn't beat.
+    """The rank of one item in each row; everything that it doesn't beat ranks before it.
 
     rank = n_items - #(scores < target's score): ties, and anything compared with NaN, count against the model. A model that
     gives every item the same score, or NaN, ranks every target last.
@@ -206,9 +206,13 @@ def conservative_ranks(scores: Scores, targets: Indices) -> _Counts:
         targets: Shape `(n,)`, known items.
 
     Returns:
-        Shape `(n,)`.
+        Shape `(n,)`, int32.
+
+    Example:
+        >>> conservative_ranks(np.array([[0.5, 0.9, 0.5]], np.float32), np.array([0], np.int32))
+        array([3], dtype=int32)
     """
-    # Row by row: while a row is compared and counted it stays in the cache.
+    # Row by row, so that a row stays in the cache while it is compared and counted.
     beaten = [np.count_nonzero(row < row[target]) for row, target in zip(scores, targets, strict=True)]
     ranks: _Counts = scores.shape[1] - np.array(beaten, np.int32)
     return ranks

@@ -1,4 +1,4 @@
-"""Sequential rules: which items come after the current one, not only directly after it."""
+"""Sequential rules: which items follow the current one, directly or a few clicks later."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class SequentialRules(LastItemState):
 
         score(i | s) = (sum of 1 / d over the rules l -> i) / (number of rules from l to any item)
 
-    A rule leads to another item, so the last item itself scores nothing. Equal scores are told apart by support, and what no
-    rule leads to ranks below, by support: ties would make the baseline weaker than it is.
+    A rule leads to another item, so the last item itself scores 0. Equal scores are ordered by support, and so are items
+    without a rule, below all others: ties count against a model, so the baseline would look weaker than it is.
     """
 
     def __init__(self, sessions: Sessions, index: ItemIndex, *, steps: int = 10) -> None:
         """
         Args:
-            sessions: The training sessions. Rules from or to items that the index doesn't hold are left out.
+            sessions: The training sessions. Rules from or to items that aren't in the index are ignored.
             index: The items to rank.
-            steps: Most clicks from the item of a rule to the one that it leads to; the next click is 1 apart.
+            steps: Maximum distance of the two items of a rule, in clicks; the next click has distance 1.
         """
         from scipy.sparse import coo_array, csr_array
 
@@ -50,18 +50,18 @@ class SequentialRules(LastItemState):
     def scores(self, state: Indices, rows: Rows) -> Scores:
         """The score of the rules from the last item to each item; shape `(len(rows), n_items)`."""
         last = state[rows]
-        found = np.tile(self._faint_popularity, (len(rows), 1))
-        known = last >= 0
-        found[known] = np.maximum(found[known], self._rules[last[known]].toarray())
-        return found
+        scores = np.tile(self._faint_popularity, (len(rows), 1))
+        is_known = last >= 0
+        scores[is_known] = np.maximum(scores[is_known], self._rules[last[is_known]].toarray())
+        return scores
 
 
 def _in_order(
     group: npt.NDArray[np.int64], scores: npt.NDArray[np.float64], tie_break: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
-    """Positive scores as float32, in each group in the order of (score, tie break) and equal only where both are.
+    """Positive scores as float32 that, in each group, are ordered by (score, tie break), and equal only if both are equal.
 
-    What float32 or the scores themselves don't tell apart is raised to the next float32, so no score overrules a higher one.
+    Scores that would be equal otherwise are raised to the next float32; none of them overtakes a higher score.
     """
     order = np.lexsort((tie_break, scores, group))
     group, scores, tie_break = group[order], scores[order], tie_break[order]
@@ -71,6 +71,6 @@ def _in_order(
     # The bits of positive floats, read as integers, are in the order of the floats, and the next float is 1 more.
     bits = (group << 32) + scores.astype(np.float32).view(np.int32)
     raised = np.maximum.accumulate(bits - nth) + nth
-    found = np.empty(len(order), np.float32)
-    found[order] = (raised - (group << 32)).astype(np.int32).view(np.float32)
-    return found
+    ordered = np.empty(len(order), np.float32)
+    ordered[order] = (raised - (group << 32)).astype(np.int32).view(np.float32)
+    return ordered

@@ -1,4 +1,4 @@
-"""What every model that ranks items offers to the evaluation, to `sbr recommend` and to the reports."""
+"""The interface of every model that ranks items, for the evaluation, `sbr recommend` and the reports."""
 
 from __future__ import annotations
 
@@ -13,30 +13,36 @@ Indices = npt.NDArray[np.int32]
 """Positions of items in a scorer's `ItemIndex`, or `UNKNOWN`."""
 
 Rows = npt.NDArray[np.intp]
-"""Distinct numbers of sessions within a state."""
+"""Distinct row numbers of sessions in a state."""
 
 Scores = npt.NDArray[np.float32]
 
 State = Any
-"""What a scorer remembers of the sessions so far: its own business, changed in place by `advance`."""
+"""The state of sessions so far; its type is up to the scorer. `advance` changes it in place."""
 
 
 class Scorer(Protocol):
-    """Scores all items as the next click of sessions that are fed click by click."""
+    """Scores all items as the next click of sessions, which it reads click by click.
+
+    Example:
+        state = scorer.start(1)
+        scorer.advance(state, scorer.index.encode(np.array([214_000_001])), np.array([0]))
+        scores = scorer.scores(state, np.array([0]))  # shape (1, n_items)
+    """
 
     @property
     def index(self) -> ItemIndex:
-        """The items it knows; columns of `scores`."""
+        """The items that the model knows, in the order of the columns of `scores`."""
 
     def start(self, n_sessions: int) -> State:
-        """The state of `n_sessions` sessions without a click."""
+        """The state of `n_sessions` sessions before their first click."""
 
     def advance(self, state: State, items: Indices, rows: Rows) -> None:
         """Feeds one click to some sessions.
 
         Args:
             state: Changed in place.
-            items: Shape `(n,)`; `UNKNOWN` leaves its session as it is.
+            items: Shape `(n,)`; `UNKNOWN` leaves its session unchanged.
             rows: Shape `(n,)`; the session of each item.
         """
 
@@ -45,25 +51,25 @@ class Scorer(Protocol):
 
         Args:
             state: Not changed.
-            rows: Shape `(n,)`; the sessions that are asked for. What comes out for a session without a known click is
-                finite or not, but never an error; the evaluation doesn't ask.
+            rows: Shape `(n,)`; the sessions to score. Scores for a session without a known click are unspecified, but
+                computing them must not raise.
 
         Returns:
-            Shape `(n, n_items)`, float32; higher is better. Not to be written to: it may be a view.
+            Shape `(n, n_items)`, float32; higher is better. Don't write to it: it may be a view.
         """
 
 
 def known_only(items: Indices, rows: Rows) -> tuple[Indices, Rows]:
-    """Those of the clicks whose item is known."""
-    known = items >= 0
-    return (items, rows) if known.all() else (items[known], rows[known])
+    """The clicks whose item isn't `UNKNOWN`."""
+    is_known = items >= 0
+    return (items, rows) if is_known.all() else (items[is_known], rows[is_known])
 
 
 class LastItemState:
-    """The state of scorers that look at nothing but the last known item of a session."""
+    """Base of scorers that use only the last known item of a session."""
 
     def start(self, n_sessions: int) -> Indices:
-        """The last known item of each session."""
+        """The last known item of each session: `UNKNOWN`, shape `(n_sessions,)`."""
         return np.full(n_sessions, UNKNOWN, np.int32)
 
     def advance(self, state: Indices, items: Indices, rows: Rows) -> None:
@@ -73,12 +79,13 @@ class LastItemState:
 
 
 def faint_popularity(index: ItemIndex) -> Scores:
-    """Each item's share of all clicks, made smaller than any score that counts (1e-20 and less).
+    """Each item's share of all clicks, scaled below any score that counts (at most 1e-20).
 
-    It ranks what a scorer gives no score: ties count against the model, so a baseline that leaves them is weaker than it is.
+    It orders the items that a scorer gives no score. Ties count against a model, so without it a baseline would look weaker
+    than it is.
 
     Returns:
-        Shape `(n_items,)`.
+        Shape `(n_items,)`, float32.
     """
     share: Scores = (1e-20 * index.support / max(1, index.support.sum())).astype(np.float32)
     return share

@@ -1,1 +1,1 @@
-"""What is tried out beside the daily run: a comparison with papers, and the search for better hyperparameters."""
+"""Experiments outside the daily run: comparison with papers, and hyperparameter search."""

@@ -1,7 +1,7 @@
-"""Offline comparison under the literature's protocol, for figures that can be held against those of papers (`sbr evaluate`).
+"""Offline comparison under the literature's protocol, for figures that are comparable with papers (`sbr evaluate`).
 
 GRU4Rec is trained on one set of sessions and tested on another (Hidasi et al. 2016, section 4). Unlike the daily test, which
-drops nothing, this one drops test clicks on items that training doesn't hold: papers do.
+drops nothing, this protocol drops test clicks on items without training clicks.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ BASELINES: Mapping[str, Callable[[Sessions, ItemIndex], Scorer]] = {
     "vsknn": VSkNN,
     "vstan": VSTAN,
 }
-"""Name of a baseline, and what makes it of the training sessions and their items."""
+"""Baselines by name: functions of the training sessions and their item index."""
 
-_SHORTEST = 2
+_MIN_CLICKS = 2
 
 ByTies = Mapping[str, Evaluation]
 """An evaluation for each of `TIE_MODES`."""
@@ -56,14 +56,14 @@ ByTies = Mapping[str, Evaluation]
 
 @dataclass(frozen=True)
 class Comparison:
-    """GRU4Rec beside the baselines, on the same events.
+    """GRU4Rec and the baselines, evaluated on the same events.
 
     Attributes:
-        gru4rec: As it was after the last epoch.
-        baselines: By name.
-        n_train_events: Transitions of an epoch.
-        epoch_seconds: Of training, the mean of all epochs; the first includes compiling the loop over the steps.
-        peak_rss_mb: Most memory of this process by the time that GRU4Rec was scored, in MB of 2**20 bytes.
+        gru4rec: GRU4Rec after the last epoch.
+        baselines: The baselines by name.
+        n_train_events: Training events per epoch.
+        epoch_seconds: Mean training time per epoch; the first epoch includes compilation.
+        peak_rss_mb: Peak memory of this process up to the evaluation of GRU4Rec, in MB of 2**20 bytes.
     """
 
     gru4rec: ByTies
@@ -74,7 +74,7 @@ class Comparison:
 
     @property
     def n_events(self) -> int:
-        """Events of the test, the same for all models."""
+        """Number of test events, the same for all models."""
         return self.gru4rec[TIE_MODES[0]].n_events
 
     @property
@@ -88,29 +88,29 @@ class Comparison:
             "train_events_per_second": round(self.train_events_per_second, 1),
             "epoch_seconds": round(self.epoch_seconds, 4),
             "peak_rss_mb": round(self.peak_rss_mb, 1),
-            "baselines": {name: _as_dict(found) for name, found in self.baselines.items()},
+            "baselines": {name: _as_dict(by_ties) for name, by_ties in self.baselines.items()},
         }
 
 
 def compare_offline(train_path: str, test_paths: Sequence[str], settings: Settings) -> Comparison:
     """Trains GRU4Rec and the baselines on one set of sessions, and tests them on another.
 
-    All `model.n_epochs` epochs are trained and the last one is tested: the protocol has no validation, so
-    `training.patience` doesn't count, nor do the settings of the window.
+    The model is tested after all `model.n_epochs` epochs: the protocol has no validation, so `training.patience` is ignored,
+    and so are the settings of the window.
 
     Args:
         train_path: A file, folder or glob of clicks.
-        test_paths: The same, one or more that together are the test set.
-        settings: `source` says how the clicks are laid out; `model`, `training.seed` and `evaluation` count too.
+        test_paths: One or more of these, which form the test set together.
+        settings: `source` (except its path), `model`, `training.seed` and `evaluation` are used.
 
     Raises:
-        SourceError: Clicks are absent or can't be read.
-        EvaluationError: Nothing is left to train or to test on.
-        TrainingError: The loss or a weight is no longer a finite number.
+        SourceError: Clicks are missing or can't be read.
+        EvaluationError: Nothing remains to train or test on.
+        TrainingError: The loss or a weight is no longer finite.
     """
-    given = read_sessions([train_path], settings.source, "--train"), read_sessions(test_paths, settings.source, "--test")
-    sessions, test, index = apply_protocol(*given)
-    _require_sessions(*given, sessions, test, index, (train_path, ", ".join(test_paths)))
+    raw = read_sessions([train_path], settings.source, "--train"), read_sessions(test_paths, settings.source, "--test")
+    sessions, test, index = apply_protocol(*raw)
+    _require_sessions(*raw, sessions, test, index, (train_path, ", ".join(test_paths)))
     trained = train_shown(sessions, index, no_sessions(sessions), settings)
     gru4rec = _score("gru4rec", GRU4RecScorer(trained.weights), test, settings)
     return Comparison(
@@ -127,11 +127,11 @@ def read_sessions(paths: Sequence[str], source: SourceSettings, named_by: str) -
 
     Args:
         paths: Files, folders or globs; a session id in several of them is one session.
-        source: How the clicks are laid out; its path doesn't count.
+        source: How the clicks are laid out; its path is ignored.
         named_by: The option that names the paths, for errors.
 
     Raises:
-        SourceError: The clicks are absent or can't be read, or one has no id or time.
+        SourceError: The clicks are missing or can't be read, or a click has no id or time.
     """
     import pandas as pd
 
@@ -151,23 +151,22 @@ def read_sessions(paths: Sequence[str], source: SourceSettings, named_by: str) -
 
 
 def apply_protocol(train: Sessions, test: Sessions) -> tuple[Sessions, Sessions, ItemIndex]:
-    """The literature's protocol: training sessions of two or more clicks, and of the test what can be predicted from them.
+    """Applies the literature's protocol: keeps training sessions of two or more clicks, and test clicks on their items.
 
-    Test clicks on items that training doesn't hold are dropped first, then test sessions with fewer than two clicks. Nothing
-    else is cleansed.
+    Test clicks on other items are dropped first, then test sessions with fewer than two clicks. Nothing else is cleansed.
 
     Returns:
-        Training sessions, test sessions, and the items of training, the most clicked ones first (ties: by id).
+        Training sessions, test sessions, and the index of the training items, most clicked first (ties: by id).
     """
     train = _kept(train, np.ones(train.n_clicks, bool))
     index = ItemIndex.of_clicks(train.item_ids)
     return train, _kept(test, index.encode(test.item_ids) != UNKNOWN), index
 
 
-def comparison_table(found: Comparison) -> str:
-    """Models as rows, for people; tie modes that give a model the same figures share a row."""
+def comparison_table(comparison: Comparison) -> str:
+    """A table of the models for people; tie modes with equal figures share a row."""
     rows = []
-    for name, by_ties in {"gru4rec": found.gru4rec, **found.baselines}.items():
+    for name, by_ties in {"gru4rec": comparison.gru4rec, **comparison.baselines}.items():
         modes_of: dict[tuple[float, ...], list[str]] = {}
         for mode in TIE_MODES:
             modes_of.setdefault(tuple(_metrics(by_ties[mode]).values()), []).append(mode)
@@ -177,19 +176,19 @@ def comparison_table(found: Comparison) -> str:
     headers = ["model", "ties", *(f"{metric}@{k}" for metric in ("R", "MRR") for k in CUT_OFFS)]
     return (
         f"{tabulate(rows, headers=headers, floatfmt='.4f')}\n\n"
-        f"Tested on {found.n_events:,} events. Trained on {found.n_train_events:,} events an epoch: "
-        f"{found.epoch_seconds:.2f} s an epoch, {found.train_events_per_second:,.0f} events/s, "
-        f"peak memory {found.peak_rss_mb:,.0f} MB."
+        f"Tested on {comparison.n_events:,} events. Trained on {comparison.n_train_events:,} events an epoch: "
+        f"{comparison.epoch_seconds:.2f} s an epoch, {comparison.train_events_per_second:,.0f} events/s, "
+        f"peak memory {comparison.peak_rss_mb:,.0f} MB."
     )
 
 
 def _kept(sessions: Sessions, keep: npt.NDArray[np.bool_]) -> Sessions:
-    """The clicks to keep, of sessions that keep two or more."""
+    """The clicks to keep, without sessions that keep fewer than two."""
     session = np.repeat(np.arange(sessions.n_sessions), sessions.lengths)
     lengths = np.bincount(session[keep], minlength=sessions.n_sessions)
-    keep = keep & (lengths >= _SHORTEST)[session]
-    offsets = offsets_of(lengths[lengths >= _SHORTEST])
-    ended_us = None if sessions.last_click_us is None else sessions.last_click_us[lengths >= _SHORTEST]
+    keep = keep & (lengths >= _MIN_CLICKS)[session]
+    offsets = offsets_of(lengths[lengths >= _MIN_CLICKS])
+    ended_us = None if sessions.last_click_us is None else sessions.last_click_us[lengths >= _MIN_CLICKS]
     return Sessions(offsets, sessions.item_ids[keep], sessions.is_target[keep], ended_us)
 
 
@@ -219,13 +218,13 @@ def _require_sessions(
 def _score(name: str, scorer: Scorer, test: Sessions, settings: Settings) -> ByTies:
     started = perf_counter()
     with Progress(f"Scoring {name}", test.n_clicks - test.n_sessions, "events", logger) as progress:
-        found = evaluate_ties(scorer, test, batch_size=settings.evaluation.batch_size, on_progress=progress.advance)
-    shown = found["conservative"]
+        by_ties = evaluate_ties(scorer, test, batch_size=settings.evaluation.batch_size, on_progress=progress.advance)
+    shown = by_ties["conservative"]
     logger.info(
         "%s: Recall@20 %.4f, MRR@20 %.4f on %d events, scored in %.1f s",
         name, shown.recall_at(20), shown.mrr_at(20), shown.n_events, perf_counter() - started,
     )  # fmt: skip
-    return found
+    return by_ties
 
 
 def _as_dict(by_ties: ByTies) -> dict[str, Any]:
@@ -233,8 +232,8 @@ def _as_dict(by_ties: ByTies) -> dict[str, Any]:
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, float]:
-    found = evaluation.metrics()
-    return {name: found[name] for name in METRICS}
+    metrics = evaluation.metrics()
+    return {name: metrics[name] for name in METRICS}
 
 
 def _peak_rss_mb() -> float:

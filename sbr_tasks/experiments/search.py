@@ -1,4 +1,4 @@
-"""Search for better hyperparameters with Optuna (`sbr tune`), judged by days of a window before its test day."""
+"""Searches for better hyperparameters with Optuna (`sbr tune`), validated on the days of a window before its test day."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ logger = logging.getLogger(__name__)
 
 _START = "is_start"
 _N_RANDOM = 8
-"""Trials, given ones included, before Optuna learns from them; until then it draws at random."""
+"""Number of trials, including given ones, from which Optuna learns; until then, it draws at random."""
 
-_LEAST_EPOCHS = 4
-"""Before a setting is given up: large layers and strong dropout learn slowly at first."""
+_MIN_EPOCHS = 4
+"""Epochs before a trial may be pruned: large layers and strong dropout learn slowly at first."""
 
-_LEAST_UNITS = 64
+_MIN_UNITS = 64
 _FLOATS = {
     "learning_rate": (0.01, 0.25, 0.005),
     "dropout_p_embed": (0.0, 0.5, 0.05),
@@ -62,20 +62,20 @@ _PUBLISHED: Mapping[str, tuple[Json, ...]] = {
         dict(zip(_NAMES, (512, 128, 0.5, 0.3, 0.05, 0.15, 0.3), strict=True)) | {"bpreg": 0.9, "elu_param": 1.0},
     ),
 }
-"""What GRU4Rec's authors published for YooChoose (two) and Rees46; RetailRocket, Coveo and Diginetica. The points of the ranges
-that are nearest to them are tried first."""
+"""Settings that GRU4Rec's authors published for YooChoose (two) and Rees46; and for RetailRocket, Coveo and Diginetica. The
+nearest points of the ranges are tried first."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A setting and what it scored on the days that judge.
+    """A setting and its validation scores.
 
     Attributes:
-        number: Of the trial, from 0.
-        is_start: Whether it is the setting that the search started from.
+        number: Number of the trial, from 0.
+        is_start: Whether the search started from this setting.
         model: The setting.
-        recall_at_20: In its best epoch.
-        mrr_at_20: In its best epoch.
+        recall_at_20: Validation Recall@20 of its best epoch.
+        mrr_at_20: Validation MRR@20 of its best epoch.
     """
 
     number: int
@@ -91,13 +91,13 @@ class Scored:
 
 @dataclass(frozen=True)
 class Search:
-    """What a search found, over all its parts.
+    """The result of a search, including its earlier parts.
 
     Attributes:
         start: The setting that it started from.
-        scored: All settings that were trained to their end, best first.
-        n_trials: Settings that were tried.
-        n_pruned: Those that were given up, because at the same epoch they were worse than most, or diverged.
+        scored: All settings that were trained to the end, best first.
+        n_trials: Number of trials.
+        n_pruned: Trials that were stopped early, because they were worse than most at the same epoch, or diverged.
     """
 
     start: Scored
@@ -121,24 +121,24 @@ def search(
     max_units: int = 512,
     judging_days: int = 1,
 ) -> Search:
-    """Tries the present setting, published ones, and others of the published ranges; days before the test day rank them.
+    """Tries the current setting, published ones, and others in the published ranges; ranks them by validation.
 
-    The value of a setting is the geometric mean of its validation Recall@20 and MRR@20, in the epoch that a training would
-    keep: the gate wants both. The ranges are those in which the authors of GRU4Rec searched (Hidasi & Czapp 2023, supplementary
-    material, *Hyperparameters*); `layers` is one layer of 64 to `max_units` units, all else stays as it is set.
+    The value of a setting is the geometric mean of validation Recall@20 and MRR@20 in its best epoch, because the gate requires
+    both. The ranges are those that the authors of GRU4Rec searched (Hidasi & Czapp 2023, supplementary
+    material, *Hyperparameters*); `layers` is one layer of 64 to `max_units` units. Other settings don't change.
 
     Args:
-        data: What is trained on, and the validation sessions. The test sessions aren't looked at.
-        window: Where it came from.
-        settings: `model` is the setting to start from and says which loss; `training` says seed and patience.
-        journal: A file that keeps every trial; a search with the same window and settings resumes it.
-        minutes: When no further trial is started, and the one at work is given up.
-        n_trials: Most trials, those of earlier parts of the search included; None: no limit.
-        max_units: Most units of the layer.
-        judging_days: Days that judge, the validation day and those before it; none of them is trained on.
+        data: The training and validation sessions. The test sessions aren't used.
+        window: The window of `data`.
+        settings: `model` is the setting to start from, with the loss to use; `training` has seed and patience.
+        journal: A file that records every trial; a search with the same window and settings resumes from it.
+        minutes: Time limit: no trial starts later, and a running one is stopped after its epoch.
+        n_trials: Maximum number of trials, including earlier parts of the search; None: no limit.
+        max_units: Maximum number of units of the layer.
+        judging_days: Number of validation days, up to the day before the test day; none of them is trained on.
 
     Raises:
-        EvaluationError: The days that judge have no event, or another search is at work on the journal.
+        EvaluationError: The validation days have no events, or another search uses the journal.
         TrainingError: The setting to start from diverges, or there is nothing to train on.
     """
     import optuna
@@ -149,28 +149,28 @@ def search(
             f"Expected events from {first} to {last}, found none, so no setting can be judged. "
             "Choose another day (--day) or more days (--judging-days)."
         )
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a trial that the deadline ends would be shown with its traceback
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # else it logs a traceback for a trial that the time limit ends
     deadline = monotonic() + 60 * minutes
     with _alone(journal):
         study = _open_study(journal, window, settings, max_units, judging_days)
         objective = _Objective(data, settings, max_units, deadline)
-        found = _found(study, settings.model)
-        while found is None or (monotonic() < deadline and (n_trials is None or found.n_trials < n_trials)):
-            if found:
-                _enqueue(study, found, settings, max_units)
+        result = _result(study, settings.model)
+        while result is None or (monotonic() < deadline and (n_trials is None or result.n_trials < n_trials)):
+            if result:
+                _enqueue(study, result, settings, max_units)
             study.optimize(objective, n_trials=1, catch=_OutOfTimeError)
-            found = _found(study, settings.model)
-            if found:
-                _log(found, deadline)
-        return found
+            result = _result(study, settings.model)
+            if result:
+                _log(result, deadline)
+        return result
 
 
 class _OutOfTimeError(Exception):
-    """The time of a search is over. Says nothing about the setting at work, so that trial counts as failed, not as pruned."""
+    """The time limit was reached. It says nothing about the running trial, which counts as failed, not as pruned."""
 
 
 class _Objective:
-    """Trains one setting; gives it up where it is worse than the median of the others at the same epoch, or time is up."""
+    """Trains one setting; stops if it is worse than the median of the others at the same epoch, or at the time limit."""
 
     def __init__(self, data: WindowData, settings: Settings, max_units: int, deadline: float) -> None:
         self._data = data
@@ -194,7 +194,7 @@ class _Objective:
             if trial.should_prune():
                 raise TrialPruned
 
-        logger.info("Trial %d: %s", trial.number, "the present setting" if is_start else describe(suggested))
+        logger.info("Trial %d: %s", trial.number, "the current setting" if is_start else describe(suggested))
         data, settings = self._data, self._settings.model_copy(update={"model": model})
         try:
             trained = train_shown(data.train, data.index, data.validation, settings, on_epoch=judge)
@@ -209,7 +209,7 @@ class _Objective:
 
 
 def require_beside(file: Path, base: Path | None) -> None:
-    """Checks that relative paths of a settings file name the same places in another one.
+    """Checks that a new settings file is in the folder of its base, so that relative paths stay valid.
 
     Raises:
         SettingsError: They are in different folders.
@@ -222,13 +222,13 @@ def require_beside(file: Path, base: Path | None) -> None:
 
 
 def write_settings(file: Path, model: ModelSettings, *, base: Path | None, comment: str) -> None:
-    """Writes a settings file: the base, with the model's settings in place of its own.
+    """Writes a settings file: the base with other hyperparameters.
 
     Args:
-        file: What is written.
-        model: Its hyperparameters.
-        base: A settings file, whose other settings and comments stay; None where there is none.
-        comment: The line above the model's settings.
+        file: The file to write.
+        model: The hyperparameters.
+        base: A settings file whose other settings and comments are kept; None if there is none.
+        comment: A comment above the hyperparameters.
 
     Raises:
         SettingsError: See `require_beside`.
@@ -246,12 +246,12 @@ def write_settings(file: Path, model: ModelSettings, *, base: Path | None, comme
 
 
 def _integers(max_units: int) -> Mapping[str, tuple[int, int, int]]:
-    """Least, most and step."""
-    return {"units": (_LEAST_UNITS, max_units - (max_units - _LEAST_UNITS) % 32, 32), "batch_size": (32, 256, 16)}
+    """Minimum, maximum and step by name."""
+    return {"units": (_MIN_UNITS, max_units - (max_units - _MIN_UNITS) % 32, 32), "batch_size": (32, 256, 16)}
 
 
 def _floats(loss: str) -> Mapping[str, tuple[float, float, float]]:
-    """Least, most and step."""
+    """Minimum, maximum and step by name."""
     return _FLOATS | (_BPR_MAX if loss == "bpr-max" else {})
 
 
@@ -261,8 +261,8 @@ def _ranges(loss: str, max_units: int) -> Mapping[str, tuple[float, float, float
 
 def _suggest(trial: Trial, loss: str, max_units: int) -> Json:
     suggested: Json = {}
-    for name, (least, most, by) in _integers(max_units).items():
-        suggested[name] = trial.suggest_int(name, least, most, step=by)
+    for name, (minimum, maximum, by) in _integers(max_units).items():
+        suggested[name] = trial.suggest_int(name, minimum, maximum, step=by)
     for name, (low, high, step) in _floats(loss).items():
         suggested[name] = trial.suggest_float(name, low, high, step=step)
     if loss == "bpr-max":
@@ -271,7 +271,7 @@ def _suggest(trial: Trial, loss: str, max_units: int) -> Json:
 
 
 def _setting(start: ModelSettings, suggested: Mapping[str, Any]) -> ModelSettings:
-    """The setting to start from with the values of a trial."""
+    """The start setting with the values of a trial."""
     values = {name: round(value, 6) if isinstance(value, float) else value for name, value in suggested.items()}
     units = values.pop("units", None)
     return ModelSettings(**{**start.model_dump(), **values, **({"layers": (units,)} if units else {})})
@@ -291,7 +291,7 @@ def _open_study(journal: Path, window: Window, settings: Settings, max_units: in
         storage=JournalStorage(JournalFileBackend(str(journal))),
         study_name=f"{window.day}-{key}",
         direction="maximize",
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=_N_RANDOM // 2, n_warmup_steps=_LEAST_EPOCHS),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=_N_RANDOM // 2, n_warmup_steps=_MIN_EPOCHS),
         load_if_exists=True,
     )
     for trial in study.get_trials(states=(TrialState.RUNNING,)):  # of a process that was killed
@@ -306,7 +306,7 @@ def _open_study(journal: Path, window: Window, settings: Settings, max_units: in
 
 
 def _nearest(model: ModelSettings, max_units: int) -> Json:
-    """The point of the ranges that is nearest to a setting."""
+    """The nearest point of the ranges to a setting."""
     return _on_ranges(model.model_dump() | {"units": model.layers[0]}, model.loss, max_units)
 
 
@@ -320,29 +320,29 @@ def _on_ranges(values: Mapping[str, Any], loss: str, max_units: int) -> Json:
     return nearest
 
 
-def _enqueue(study: Study, found: Search, settings: Settings, max_units: int) -> None:
-    """Says what is tried next: a published setting that wasn't tried yet, else in every second turn a neighbour of the best."""
+def _enqueue(study: Study, result: Search, settings: Settings, max_units: int) -> None:
+    """Enqueues the next trial: a published setting if one is untried, else, every second time, a neighbour of the best."""
     from optuna.trial import TrialState
 
     trials = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.WAITING), deepcopy=False)
     if any(trial.state == TrialState.WAITING for trial in trials):
         return
-    known = [trial.system_attrs.get("fixed_params") for trial in trials]
+    tried = [trial.system_attrs.get("fixed_params") for trial in trials]
     published = (_on_ranges(values, settings.model.loss, max_units) for values in _PUBLISHED[settings.model.loss])
-    untried = [values for values in published if values not in known]
+    untried = [values for values in published if values not in tried]
     if untried:
         study.enqueue_trial(untried[0])
-    elif found.n_trials % 2:
-        study.enqueue_trial(_neighbour(found, settings, max_units))
+    elif result.n_trials % 2:
+        study.enqueue_trial(_neighbour(result, settings, max_units))
 
 
-def _neighbour(found: Search, settings: Settings, max_units: int) -> Json:
-    """The best setting so far with two of its values moved a little, away from a bound where one is at it.
+def _neighbour(result: Search, settings: Settings, max_units: int) -> Json:
+    """The best setting so far with two values changed a little, within the ranges.
 
-    Optuna's TPE looks everywhere, and does so too rarely there in the few dozen trials that half an hour allows.
+    Optuna's TPE rarely tries neighbours of the best setting in the few dozen trials that fit into half an hour.
     """
-    values = _nearest(found.best.model, max_units)
-    rng = np.random.default_rng([settings.training.seed, found.n_trials])
+    values = _nearest(result.best.model, max_units)
+    rng = np.random.default_rng([settings.training.seed, result.n_trials])
     ranges = _ranges(settings.model.loss, max_units)
     for name in rng.choice(list(ranges), 2, replace=False).tolist():
         low, high, step = ranges[name]
@@ -351,8 +351,8 @@ def _neighbour(found: Search, settings: Settings, max_units: int) -> Json:
     return _on_ranges(values, settings.model.loss, max_units)
 
 
-def _found(study: Study, start: ModelSettings) -> Search | None:
-    """What a study holds; None until its start is scored."""
+def _result(study: Study, start: ModelSettings) -> Search | None:
+    """The result of a study; None until its start is scored."""
     from optuna.trial import TrialState
 
     scored = [_scored(trial, start) for trial in study.get_trials(states=(TrialState.COMPLETE,))]
@@ -380,40 +380,40 @@ def describe(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
 
 
-def search_table(found: Search, n_rows: int = 5) -> str:
-    """The best settings and the one that the search started from, for people."""
-    shown = [*found.scored[:n_rows], *(one for one in found.scored[n_rows:] if one.is_start)]
+def search_table(result: Search, n_rows: int = 5) -> str:
+    """A table of the best settings and the start setting, for people."""
+    shown = [*result.scored[:n_rows], *(one for one in result.scored[n_rows:] if one.is_start)]
     rows = [
         [
-            "present" if one.is_start else one.number,
+            "current" if one.is_start else one.number,
             f"{one.recall_at_20:.4f}",
             f"{one.mrr_at_20:.4f}",
-            f"{100 * (one.value / found.start.value - 1):+.1f}%" if found.start.value else "-",
-            describe(changes(found.start.model, one.model)),
+            f"{100 * (one.value / result.start.value - 1):+.1f}%" if result.start.value else "-",
+            describe(changes(result.start.model, one.model)),
         ]
         for one in shown
     ]
-    headers = ["trial", "Recall@20", "MRR@20", "both", "other than the present setting"]
+    headers = ["trial", "Recall@20", "MRR@20", "both", "changes to the current setting"]
     return tabulate(rows, headers=headers, disable_numparse=True, maxcolwidths=[None, None, None, None, 70])
 
 
 def changes(start: ModelSettings, model: ModelSettings) -> Json:
-    """The hyperparameters in which a setting differs from another, with its own values."""
+    """The hyperparameters of `model` that differ from those of `start`."""
     before = start.model_dump(mode="json")
     return {name: value for name, value in model.model_dump(mode="json").items() if value != before[name]}
 
 
-def _log(found: Search, deadline: float) -> None:
-    best = found.best
+def _log(result: Search, deadline: float) -> None:
+    best = result.best
     logger.info(
-        "%d trials, %d given up; the best is %s: Recall@20 %.4f, MRR@20 %.4f (present: %.4f, %.4f); %.1f min left",
-        found.n_trials,
-        found.n_pruned,
-        "the present setting" if best.is_start else f"trial {best.number}",
+        "%d trials, %d pruned; the best is %s: Recall@20 %.4f, MRR@20 %.4f (current: %.4f, %.4f); %.1f min left",
+        result.n_trials,
+        result.n_pruned,
+        "the current setting" if best.is_start else f"trial {best.number}",
         best.recall_at_20,
         best.mrr_at_20,
-        found.start.recall_at_20,
-        found.start.mrr_at_20,
+        result.start.recall_at_20,
+        result.start.mrr_at_20,
         max(deadline - monotonic(), 0) / 60,
     )
 
@@ -428,13 +428,11 @@ def _mean(recall: float, mrr: float) -> float:
 
 @contextmanager
 def _alone(journal: Path) -> Iterator[None]:
-    """One search at a time on a journal: a second one would take the trials of the first for those of a killed process."""
+    """Locks the journal: a second search would regard running trials of the first as those of a killed process."""
     journal.parent.mkdir(parents=True, exist_ok=True)
     with journal.open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise EvaluationError(
-                f"Another search is at work on {journal}. Wait for it, or give this one another --out."
-            ) from None
+            raise EvaluationError(f"Another search is using {journal}. Wait for it, or give this one another --out.") from None
         yield

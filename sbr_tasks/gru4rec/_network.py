@@ -1,10 +1,10 @@
 """The training step of GRU4Rec in TensorFlow. Only `training.train` imports this module: importing TensorFlow takes seconds.
 
 A step touches a *block* of a few thousand rows of the item tables (see `batches`): it gathers them, computes loss, gradients
-and updated rows, and writes them back. All steps of a chunk are one program, compiled by XLA. It updates the tables in place as
-long as a step writes each of them at one place: with two, it was seen to copy the whole table.
+and updated rows, and writes them back. All steps of a chunk are one program, compiled by XLA. XLA updates a table in place as
+long as a step has only one operation that writes to it; with two, it copied the whole table.
 
-Gradients are written out by hand: there is no gradient through time, so each is a few lines.
+Gradients are written by hand: there is no backpropagation through time, so each takes a few lines.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from sbr_tasks.settings import ModelSettings
 
 Tensor = Any
 Slots = list[Tensor]
-"""A parameter and the optimiser's memory of it, in one shape: value, squared gradients, and velocity if there is momentum."""
+"""A parameter and its optimiser state, all of one shape: value, sum of squared gradients, and velocity if there is momentum."""
 
 State = tuple[list[Tensor], dict[str, Slots], dict[str, Slots]]
-"""What a step changes: hidden states by layer, slots of the layers' parameters by name, slots of the tables by name."""
+"""What a step updates: hidden states by layer, slots of the layers' parameters by name, slots of the tables by name."""
 
 _EPSILON = 1e-6
 _BPR_EPSILON = 1e-24
@@ -34,7 +34,7 @@ _BPR_EPSILON = 1e-24
 
 @dataclass(frozen=True)
 class _LayerPass:
-    """One step of a layer: what went in, what came out, and what the gradients need in between."""
+    """One step of a layer: its input, its output, and the intermediate values that the gradients need."""
 
     x: Tensor
     h: Tensor
@@ -47,16 +47,16 @@ class _LayerPass:
 
 
 class Network:
-    """Weights, optimiser and hidden states, and the steps that change them."""
+    """Weights, optimiser state and hidden states, and the training steps that update them."""
 
     def __init__(self, model: ModelSettings, n_items: int, n_lanes: int, *, seed: int, compiled: bool) -> None:
         """
         Args:
             model: The hyperparameters.
             n_items: Items in the tables.
-            n_lanes: Sessions side by side.
-            seed: Initial weights and dropout are drawn from it.
-            compiled: Compile the loop over the steps with XLA: several times faster, after one or two seconds.
+            n_lanes: Sessions trained in parallel.
+            seed: Seed of the initial weights and of dropout.
+            compiled: Compile the loop over the steps with XLA: it takes one or two seconds, and steps are several times faster.
         """
         self._model = model
         self._n_lanes = n_lanes
@@ -71,7 +71,7 @@ class Network:
             else:
                 self._dense[name] = [tf.constant(slot) for slot in self._slots(array)]
         self._hidden = [tf.zeros((n_lanes, units)) for units in model.layers]
-        self._most_steps = 0
+        self._max_steps = 0
         self._run = tf.function(self._loop, autograph=False, jit_compile=compiled)
         self._masks = tf.function(self._draw_masks, autograph=False, jit_compile=compiled)
 
@@ -82,34 +82,34 @@ class Network:
             Shape `(n_steps,)`; the loss of each step, summed over its events.
         """
         n_steps = len(chunk.rows)
-        # All as long as the longest: each length would be compiled anew.
-        self._most_steps = max(self._most_steps, n_steps)
-        arrays = [tf.constant(np.pad(a, [(0, self._most_steps - n_steps), *[(0, 0)] * (a.ndim - 1)])) for a in chunk[:-1]]
+        # Each new length would trigger a compilation, so chunks are padded to the longest one.
+        self._max_steps = max(self._max_steps, n_steps)
+        arrays = [tf.constant(np.pad(a, [(0, self._max_steps - n_steps), *[(0, 0)] * (a.ndim - 1)])) for a in chunk[:-1]]
         numbers = (tf.constant(n_steps), tf.constant(chunk.first_step, tf.int64), tf.constant(epoch, tf.int64))
         state = (self._hidden, self._dense, self._tables)
         (self._hidden, self._dense, self._tables), losses = self._run(state, arrays, *numbers)
         return np.asarray(losses.numpy()[:n_steps])
 
     def slots(self) -> dict[str, Floats]:
-        """A copy of every parameter and of the optimiser's memory: all that the next epoch depends on; see `slots`."""
+        """A copy of all parameters and optimiser state: everything that the next epoch depends on; see the module `slots`."""
         parameters = self._tables | self._dense
         return {f"{name}.{i}": slot.numpy() for name, slots in parameters.items() for i, slot in enumerate(slots)}
 
     def restore(self, slots: Mapping[str, Floats]) -> None:
-        """Takes over what `slots` of an equally shaped network gave."""
+        """Loads the slots of a network of the same shape."""
         for parameters in (self._tables, self._dense):
             for name in parameters:
                 parameters[name] = [tf.constant(slots[f"{name}.{i}"]) for i in range(self._n_slots)]
 
     def dropout_masks(self, epoch: int, step: int) -> list[Tensor | None]:
-        """What a step's dropout multiplies the input and each layer's state with: 0, or 1 / (1 - p).
+        """Dropout masks of a step, by which the input and each layer's state are multiplied: 0, or 1 / (1 - p).
 
         Args:
             epoch: From 1.
             step: Within the epoch, from 0.
 
         Returns:
-            `(B, width)` for the input, then for each layer; None where nothing is dropped.
+            Masks of shape `(B, width)` for the input, then for each layer; None without dropout.
         """
         masks: list[Tensor | None] = self._masks(tf.constant(epoch, tf.int64), tf.constant(step, tf.int64))
         return masks
@@ -153,7 +153,7 @@ class Network:
         values = {name: slots[0] for name, slots in (dense | block).items()}
         hidden, gradients, loss = self._gradients(hidden, values, lanes, masks)
         dense = {name: self._update(slots, gradients[name]) for name, slots in dense.items()}
-        # The rows are distinct, but for the spare one, whose copies all write what was there: no order matters.
+        # Rows are distinct except for the spare row, whose value never changes, so the order of writes doesn't matter.
         tables = {
             name: [
                 tf.tensor_scatter_nd_update(slot, part[:, None], after)
@@ -169,10 +169,10 @@ class Network:
         """Gradients of a step.
 
         Args:
-            hidden: `(B, units)` a layer, before the step.
+            hidden: `(B, units)` for each layer, before the step.
             values: The layers' parameters, and the block's rows of each table, by name.
             batch: `offsets (C,)`, `inputs (B,)`, `targets (B,)`, `target_offsets (B,)`, `starts_session (B,)` of a `Chunk`.
-            masks: Of `dropout_masks`.
+            masks: As `dropout_masks` returns them.
 
         Returns:
             Hidden states after the step, gradients shaped and named as `values`, and the loss summed over the lanes.
@@ -189,7 +189,7 @@ class Network:
             x = passes[-1].out
 
         rows = values["output_table"][:n_columns]
-        # One row a column of the batch: XLA multiplies such matrices faster than their transposes.
+        # Scores have shape (C, B): XLA multiplies such matrices faster than their transposes.
         scores = tf.matmul(rows, x, transpose_b=True) + values["output_bias"][:, None]
         scale = 1 / model.batch_size
         if model.loss == "bpr-max":
@@ -216,7 +216,7 @@ class Network:
         )
 
     def _update(self, slots: Slots, gradient: Tensor) -> Slots:
-        """One step of Adagrad, with momentum if there is any."""
+        """One step of Adagrad, with momentum if it is set."""
         value, squares, *velocity = slots
         squares += gradient * gradient
         change = -self._model.learning_rate * gradient * tf.math.rsqrt(squares + _EPSILON)
@@ -227,7 +227,7 @@ class Network:
 
 
 def initial_arrays(model: ModelSettings, n_items: int, *, seed: int) -> dict[str, Floats]:
-    """Weights before training: uniform within +-sqrt(6 / (in + out)), each gate's block on its own; biases 0."""
+    """Initial weights: uniform within +-sqrt(6 / (in + out)) (Glorot & Bengio 2010), separately for each gate; biases are 0."""
     rng = np.random.Generator(np.random.Philox(key=seed))
     arrays = {}
     for name, shape in array_shapes(model, n_items).items():
@@ -242,13 +242,13 @@ def initial_arrays(model: ModelSettings, n_items: int, *, seed: int) -> dict[str
 
 
 def _cross_entropy(scores: Tensor, targets: Tensor, target_offsets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of `n` lanes over a step's columns.
+    """Softmax cross-entropy of `n` lanes over a step's columns.
 
     Args:
-        scores: `(C, n)`, with the columns' offsets.
+        scores: `(C, n)`, with the columns' offsets added.
         targets: `(n,)`; column of each lane's target, -1 in lanes that have run out.
         target_offsets: `(n,)`; added to the target's own score.
-        scale: What the gradient is multiplied with.
+        scale: Factor for the gradient.
 
     Returns:
         The loss summed over the lanes, and `scale` times its gradient with respect to `scores`.
@@ -268,15 +268,15 @@ def _bpr_max(
 ) -> tuple[Tensor, Tensor]:
     """BPR-max of `n` lanes over a step's columns, with score regularisation (Hidasi & Karatzoglou 2018, section 3).
 
-    A lane's negatives are all targets and samples of the batch but its own target; what stands there m times counts m times.
+    A lane's negatives are all targets and samples of the batch but its own target; an item that occurs m times counts m times.
 
     Args:
         scores: `(C, n)`.
-        offsets: `(C,)`; log of how often each column's item stands in the batch.
+        offsets: `(C,)`; log of how often each column's item occurs in the batch.
         targets: `(n,)`; column of each lane's target, -1 in lanes that have run out.
-        scale: What the gradient is multiplied with.
+        scale: Factor for the gradient.
         bpreg: Weight of the regularisation.
-        elu_param: Alpha of the ELU that the scores go through first; 0 for none.
+        elu_param: Alpha of the ELU applied to the scores; 0 for none.
 
     Returns:
         The loss summed over the lanes, and `scale` times its gradient with respect to `scores`.
@@ -307,7 +307,7 @@ def _is_target(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 def gru_forward(x: Tensor, h: Tensor, params: Mapping[str, Tensor], keep: Tensor | None) -> _LayerPass:
-    """One step of a GRU layer, `(B, d_in)` and `(B, d)` in; see `weights.GRULayer` for equations and parameters."""
+    """One step of a GRU layer; `x` is `(B, d_in)`, `h` is `(B, d)`. See `weights.GRULayer` for equations and parameters."""
     from_input = (x @ params["kernel"] if "kernel" in params else x) + params["bias"]
     from_state = h @ params["recurrent"]
     in_z, in_r, in_c = tf.split(from_input, 3, 1)
@@ -318,7 +318,7 @@ def gru_forward(x: Tensor, h: Tensor, params: Mapping[str, Tensor], keep: Tensor
 
 
 def gru_backward(layer: _LayerPass, d_out: Tensor, params: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Gradients of one step with respect to the layer's input, and to its parameters."""
+    """Gradients of one step with respect to the layer's input `(B, d_in)`, and to its parameters by name."""
     z, r, c = layer.update, layer.reset, layer.candidate
     d_new = _times(d_out, layer.keep)
     d_z = d_new * (layer.h - c) * z * (1 - z)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def silent_start() -> Iterator[None]:
-    """Hides what C++ code writes to standard error, unless an error is raised. No Python logger can filter it."""
+    """Hides what C++ code writes to standard error, which no Python logger can filter; shows it if an error is raised."""
     sys.stderr.flush()
     shown = os.dup(2)
     with tempfile.TemporaryFile() as written:

@@ -1,8 +1,8 @@
-"""What each training step needs to know about its items, prepared as arrays of a few hundred steps.
+"""Training batches as arrays, prepared a few hundred steps at a time.
 
 The score columns of a step are the *distinct* items among its targets and negatives. An item that was drawn three times gets
-one column whose share of the softmax counts three times: the same loss and, summed over the duplicates, the same gradient, from
-fewer columns, and every row of the item table is written once a step, in a fixed order.
+one column that counts three times in the softmax: the loss and the summed gradient are the same, with fewer columns, and every
+row of the item table is written once per step, in a fixed order.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from sbr_tasks.gru4rec.schedule import Schedule
 from sbr_tasks.settings import ModelSettings
 
 _CELLS_PER_CHUNK = 2**19
-_MOST_STEPS_PER_CHUNK = 256
+_MAX_STEPS_PER_CHUNK = 256
 _COLUMNS_ROUNDED_TO = 32
 
 
 class Chunk(NamedTuple):
     """Steps `[first_step, first_step + n)` of an epoch; `B` lanes, `C` score columns.
 
-    A step's *block* is the rows of the item tables that it reads and writes: its `C` columns, then up to `B` items that are
-    inputs. With one shared table these are the inputs that aren't columns; with a separate input table, all distinct inputs.
-    Places that aren't needed hold the spare row `n_items`, which no item owns and no gradient reaches.
+    A step's *block* is the rows of the item tables that it reads and writes: its `C` columns, then up to `B` input items. With
+    one shared table these are the inputs that aren't columns; with a separate input table, all distinct inputs. Unused places
+    hold the spare row `n_items`, which belongs to no item and gets no gradient.
 
     Attributes:
         rows: Shape `(n, C + B)`, int32; item of each row of the block.
-        offsets: Shape `(n, C)`, float32; log of how often the column's item stands in the batch, each occurrence weighted by
-            the logQ correction of cross-entropy; -inf for spare columns.
+        offsets: Shape `(n, C)`, float32; log of how often the column's item occurs in the batch, each occurrence weighted by
+            the logQ correction of cross-entropy; -inf for unused columns.
         inputs: Shape `(n, B)`, int32; row of each lane's input item in the block.
         targets: Shape `(n, B)`, int32; column of each lane's target item; -1 in lanes that have run out.
-        target_offsets: Shape `(n, B)`, float32; what is added to the target's score beyond its column's offset.
-        starts_session: Shape `(n, B)`, bool; the hidden state is zeroed first.
+        target_offsets: Shape `(n, B)`, float32; added to the target's score, on top of its column's offset.
+        starts_session: Shape `(n, B)`, bool; the lane's hidden state is zeroed before the step.
         first_step: Number of the first step within the epoch.
     """
 
@@ -83,7 +83,7 @@ class Batches:
             schedule: Which click is trained when; not empty.
             items: Shape `(n_clicks,)`, item of each click.
             support: Shape `(n_items,)`, clicks of each item in training, all positive.
-            model: `loss`, `n_sample`, `sample_alpha`, `logq` and `constrained_embedding` count.
+            model: Of these, `loss`, `n_sample`, `sample_alpha`, `logq` and `constrained_embedding` are used.
             seed: Negatives are drawn from (seed, epoch, step).
         """
         self.schedule = schedule
@@ -92,8 +92,8 @@ class Batches:
         self._n_items = len(support)
         self._support = support
         self._sampler = NegativeSampler(support, model.sample_alpha, seed=seed)
-        # exp(-logq log P) is the weight of one occurrence in the softmax, as a target of the batch and as a negative. Neither P
-        # is normalised: were they, each by its own sum, the targets would weigh more against the samples, and MRR falls.
+        # exp(-logq log P) is the weight of one occurrence in the softmax, as a target or as a sampled negative. P is not
+        # normalised: divided by its own sum each, targets would weigh more than samples, which lowers MRR.
         logq = model.logq if model.loss == "cross-entropy" else 0.0
         self._target_log_weight = -logq * np.log(support)
         self._target_weight = np.exp(self._target_log_weight)
@@ -104,16 +104,16 @@ class Batches:
     def epoch(self, epoch: int) -> Iterator[Chunk]:
         """The chunks of epoch `epoch` (1-based), in order."""
         width = self.n_columns + self.schedule.n_lanes
-        n = min(_MOST_STEPS_PER_CHUNK, max(1, _CELLS_PER_CHUNK // width))
+        n = min(_MAX_STEPS_PER_CHUNK, max(1, _CELLS_PER_CHUNK // width))
         for first in range(0, self.schedule.n_steps, n):
             yield self._chunk(epoch, first, min(first + n, self.schedule.n_steps))
 
     def _expected_columns(self) -> int:
-        """A width that practically every step fits in, so that the loop is compiled once."""
+        """A number of columns that is enough for practically every step, so that the loop is compiled once."""
         if not self._model.n_sample:
             return self._n_items
-        # Targets are about as likely as their share of all clicks. An item is absent if no draw and no target is it. How many
-        # are present varies less than if each were present on its own: the number of draws and of lanes is given.
+        # An item is a target about as often as its share of all clicks, and absent if it is neither drawn nor a target. The
+        # number of present items varies less than if items were independent, as the numbers of draws and lanes are fixed.
         p_sample, p_target = np.exp(self._sampler.log_p), self._support / self._support.sum()
         n_sample, n_lanes = self._model.n_sample, self.schedule.n_lanes
         absent = np.exp(-n_sample * p_sample - n_lanes * p_target)
@@ -128,10 +128,10 @@ class Batches:
         ends = self.schedule.step_offsets[first : last + 1]
         clicks = [self.schedule.clicks[start:end] for start, end in pairwise(ends)]
         steps = [self._step(self._items[c], self._items[c + 1], samples[t]) for t, c in enumerate(clicks)]
-        # Wider than expected: all later steps are as wide, at the price of one more compilation.
-        most = max(step.n_columns for step in steps)
-        if most > self.n_columns:
-            self.n_columns = min(self._n_items, _round_up(most))
+        # Wider than expected: later steps keep the new width, so it costs one more compilation only.
+        max_columns = max(step.n_columns for step in steps)
+        if max_columns > self.n_columns:
+            self.n_columns = min(self._n_items, _round_up(max_columns))
         n_columns, n_rows = self.n_columns, self.n_columns + n_lanes
         chunk = Chunk(
             rows=np.full((n_steps, n_rows), self._n_items, np.int32),
@@ -173,12 +173,12 @@ class Batches:
         return _Step(items, n_columns, offsets, rows, columns, self._target_log_weight[targets] - offsets[columns])
 
     def _distinct(self, items: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """The distinct items in order of appearance, and the place of each given item among them.
+        """The distinct items in order of first appearance, and the position of each given item among them.
 
-        Without sorting, because it runs once a step.
+        This runs once per step, so it avoids the sort of `np.unique`.
         """
         position = np.arange(len(items), dtype=np.int32)
-        self._place[items[::-1]] = position[::-1]  # the last write stays: where each item stands first
+        self._place[items[::-1]] = position[::-1]  # the last write wins: each item's first position
         distinct = items[self._place[items] == position]
         self._place[distinct] = position[: len(distinct)]
         return distinct, self._place[items]

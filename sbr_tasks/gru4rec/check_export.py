@@ -1,7 +1,7 @@
-"""Asks a SavedModel for recommendations with TensorFlow alone: `python -m sbr_tasks.gru4rec.check_export FOLDER`.
+"""Gets recommendations from a SavedModel with TensorFlow alone: `python -m sbr_tasks.gru4rec.check_export FOLDER`.
 
-Reads sessions as JSON (lists of raw item ids) from standard input and writes JSON of `item_ids` and `scores`, each a list for
-each session, to standard output. `export.check_saved_model` runs it in a process of its own.
+Reads sessions as JSON (lists of raw item ids) from standard input, and writes JSON of `item_ids` and `scores`, with one list
+per session, to standard output. `export.check_saved_model` runs it in a separate process.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any
 
-_AT_ONCE = 64  # sessions: bounds the memory, whatever the sample
+_AT_ONCE = 64  # sessions per batch, to bound memory
 
 
 def ask(folder: str, sessions: list[list[Any]]) -> dict[str, list[list[Any]]]:
@@ -39,5 +39,5 @@ def _plain(item: int | bytes) -> int | str:
 
 
 if __name__ == "__main__":
-    os.chdir(sys.argv[1])  # TensorFlow takes `*`, `?` and `[` of a path for a pattern
+    os.chdir(sys.argv[1])  # TensorFlow would read `*`, `?` and `[` in a path as a pattern
     json.dump(ask(".", json.load(sys.stdin)), sys.stdout)

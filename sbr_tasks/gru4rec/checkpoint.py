@@ -1,7 +1,7 @@
-"""Training checkpoints: all that is needed to go on after an epoch as if nothing had happened.
+"""Training checkpoints: everything needed to resume after an epoch with bitwise the same result.
 
-Hidden states start an epoch at zero and random numbers are drawn from (seed, epoch, step), so that neither is kept. A
-checkpoint is bound to a digest of everything that the result depends on, and is used for nothing else.
+Hidden states are zero at the start of an epoch and random numbers are drawn from (seed, epoch, step), so neither is saved. A
+checkpoint carries a digest of everything that the result depends on, and only the same training can resume from it.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ _RECORD, _SLOT, _BEST = "record", "slot/", "best/"
 
 
 class Checkpoints(Protocol):
-    """The one place where a training keeps its latest checkpoint."""
+    """Storage for the latest checkpoint of one training."""
 
     def load(self) -> bytes | None:
-        """What was saved last; None before the first `save`."""
+        """The data saved last; None before the first `save`."""
 
     def save(self, data: bytes) -> None:
-        """Replaces what was saved before, wholly or not at all."""
+        """Replaces the saved data atomically."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training after some epochs.
+    """The state of a training after an epoch.
 
     Attributes:
         curve: All epochs so far.
-        slots: The network's parameters and optimiser memory, as `Network.slots` gives them.
-        best: The slots after the best epoch; None where they are the current ones.
-        n_columns: Score columns of a step: they are padded to the widest step so far, and sums over them depend on it.
+        slots: The network's parameters and optimiser state, as `Network.slots` returns them.
+        best: The slots after the best epoch; None if that is the latest epoch.
+        n_columns: Score columns of a step. Steps are padded to the widest one so far, which affects floating-point sums.
     """
 
     curve: tuple[Epoch, ...]
@@ -57,11 +57,11 @@ class Checkpoint:
 
 
 def bind(settings: Mapping[str, Any], arrays: Sequence[npt.NDArray[Any]]) -> str:
-    """64 hexadecimal digits that stand for what a training depends on.
+    """A digest (64 hexadecimal digits) of everything that a training depends on.
 
     Args:
-        settings: As JSON can hold them. The versions of the numerical packages are added.
-        arrays: The data, numbers only.
+        settings: JSON values. The versions of the numerical packages are added.
+        arrays: Numeric arrays of the data.
     """
     versions = {package: importlib.metadata.version(package) for package in _NUMERICS}
     digest = hashlib.sha256(json.dumps([_FORMAT, settings, versions], sort_keys=True).encode())
@@ -72,7 +72,7 @@ def bind(settings: Mapping[str, Any], arrays: Sequence[npt.NDArray[Any]]) -> str
 
 
 def save_checkpoint(checkpoints: Checkpoints, checkpoint: Checkpoint, binding: str) -> None:
-    """Saves a checkpoint that only a training of the same `binding` goes on from."""
+    """Saves a checkpoint from which only a training with the same `binding` resumes."""
     record = {
         "binding": binding,
         "curve": [asdict(epoch) for epoch in checkpoint.curve],
@@ -90,12 +90,12 @@ def save_checkpoint(checkpoints: Checkpoints, checkpoint: Checkpoint, binding: s
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether saved content is what was saved: it begins with the hash of the rest."""
+    """Whether the data of a checkpoint is undamaged: it begins with the SHA-256 of the rest."""
     return hashlib.sha256(data[_DIGEST_SIZE:]).digest() == data[:_DIGEST_SIZE]
 
 
 def load_checkpoint(checkpoints: Checkpoints, binding: str) -> Checkpoint | None:
-    """The saved checkpoint; None, with a warning, where it is damaged or belongs to another training."""
+    """The saved checkpoint; None if there is none, and, with a warning, if it is damaged or belongs to another training."""
     data = checkpoints.load()
     if data is None:
         return None

@@ -1,4 +1,4 @@
-"""The learning curve of a training, and what follows from it: the best epoch, and whether to stop early."""
+"""The learning curve of a training: which epoch is the best, and when to stop early."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Epoch:
     """One point of the learning curve.
 
     Attributes:
-        number: From 1.
-        loss: Mean per event.
+        number: Counted from 1.
+        loss: Mean training loss per event.
         validation_recall_at_20: None without validation events.
         validation_mrr_at_20: None without validation events.
         took_s: Seconds of training, without validation.
@@ -30,11 +30,11 @@ class Epoch:
 
 
 def best_epoch(curve: Sequence[Epoch]) -> int:
-    """The first epoch with the highest validation Recall@20; without validation events the last; 0 of an empty curve."""
+    """The first epoch with the highest validation Recall@20; without validation events, the last; 0 for an empty curve."""
     recalls = [epoch.validation_recall_at_20 for epoch in curve if epoch.validation_recall_at_20 is not None]
     return 1 + int(np.argmax(recalls)) if recalls else len(curve)
 
 
 def is_stalled(curve: Sequence[Epoch], patience: int) -> bool:
-    """Whether the last `patience` epochs brought no better validation Recall@20."""
+    """Whether validation Recall@20 hasn't improved in the last `patience` epochs."""
     return len(curve) - best_epoch(curve) >= patience

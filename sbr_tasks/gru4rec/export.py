@@ -1,4 +1,4 @@
-"""The model as a TensorFlow SavedModel, which TF Serving and any TensorFlow runtime can load without this package.
+"""Exports a model as a TensorFlow SavedModel, which TF Serving and any TensorFlow runtime can load without this package.
 
 Importing this module is cheap; `export_saved_model` imports TensorFlow, `check_saved_model` starts a process that does.
 """
@@ -21,22 +21,22 @@ from sbr_tasks.gru4rec.scorer import GRU4RecScorer, best_items, score_session
 from sbr_tasks.gru4rec.weights import GRU4RecWeights
 from sbr_tasks.window.sessions import UNKNOWN
 
-_TOLERANCE = 1e-4  # of a session's highest score: what two implementations of float32 arithmetic may differ by
-_MOST_SECONDS = 600
+_TOLERANCE = 1e-4  # relative to a session's highest score: two implementations of float32 arithmetic may differ by that
+_TIMEOUT_S = 600
 
 
 def export_saved_model(weights: GRU4RecWeights, folder: Path, *, k: int = 20) -> None:
-    """Writes the model into a folder that holds nothing else.
+    """Writes the model as a SavedModel into a folder of its own.
 
-    The signature `serving_default` takes `item_ids`, shape `(batch, steps)`, raw ids (int64 or string as the model's are) of
-    sessions, oldest click first, padded at either end with -1 or "". It returns `item_ids`, `(batch, k)`, the best items as raw
-    ids, best first, and `scores`, `(batch, k)`, float32; of equal scores the item that stands first in the index comes first.
-    Unknown ids are skipped. A session without a known id gets the items with the highest support, and their support as scores.
+    The signature `serving_default` takes `item_ids`, shape `(batch, steps)`: the raw ids of sessions (int64 or string, like the
+    model's), oldest click first, padded at either end with -1 or "". It returns `item_ids`, `(batch, k)`, the raw ids of the
+    best items, best first, and `scores`, `(batch, k)`, float32. Ties are broken by the order of the index. Unknown ids are
+    skipped. A session without a known id gets the items with the highest support, and their support as scores.
 
     Args:
         weights: The model.
-        folder: Created if need be.
-        k: Items of an answer; all of them where the model knows fewer.
+        folder: Created if needed.
+        k: Items per answer; all items if the model knows fewer.
     """
     from sbr_tasks.gru4rec._serving import serving_module
     from sbr_tasks.gru4rec._tensorflow import tf
@@ -48,23 +48,23 @@ def export_saved_model(weights: GRU4RecWeights, folder: Path, *, k: int = 20) ->
 def check_saved_model(folder: Path, weights: GRU4RecWeights, sessions: Sequence[Sequence[Any]], *, k: int = 20) -> None:
     """Loads an exported model in a fresh process and compares its answers with those of the NumPy scorer.
 
-    Items may only swap places where their scores differ by less than 1e-4 of the session's highest score; the popular items of
-    a session without a known id may not.
+    Two items may swap places only if their scores differ by less than 1e-4 of the session's highest score. In the answer for a
+    session without a known id, none may.
 
     Args:
-        folder: What `export_saved_model` wrote, wherever it was copied to since.
-        weights: The model that it must be.
-        sessions: Raw item ids, oldest first. A session without a click is always asked for as well.
-        k: As it was exported.
+        folder: What `export_saved_model` wrote, or a copy of it.
+        weights: The model that was exported.
+        sessions: Raw item ids, oldest first. An empty session is always checked as well.
+        k: The `k` it was exported with.
 
     Raises:
-        RegistryError: It can't be loaded, or an answer differs.
+        RegistryError: The SavedModel can't be loaded, or an answer differs.
     """
     dtype = weights.index.ids.dtype
-    asked = [*(np.asarray(session, dtype) for session in sessions), np.empty(0, dtype)]
-    answers = _ask(folder, [session.tolist() for session in asked])
+    sampled = [*(np.asarray(session, dtype) for session in sessions), np.empty(0, dtype)]
+    answers = _ask(folder, [session.tolist() for session in sampled])
     scorer, n = GRU4RecScorer(weights), min(k, len(weights.index))
-    for session, item_ids, found_scores in zip(asked, answers["item_ids"], answers["scores"], strict=True):
+    for session, item_ids, found_scores in zip(sampled, answers["item_ids"], answers["scores"], strict=True):
         where = f"The SavedModel in {folder} doesn't answer as its model does: for the session {session.tolist()}"
         if len(item_ids) != n:
             raise RegistryError(f"{where} expected {n} items, found {len(item_ids)}. Export it again.")
@@ -82,7 +82,7 @@ def check_saved_model(folder: Path, weights: GRU4RecWeights, sessions: Sequence[
 
 
 def _wrong_ranks(scores: Scores, expected: Indices, found: Indices, found_scores: Scores, tolerance: float) -> Indices:
-    """Ranks, from 0, whose item or score isn't what `scores`, shape `(n_items,)`, make of it."""
+    """Ranks, from 0, at which the item or its score doesn't agree with `scores`, of shape `(n_items,)`."""
     is_repeated = np.ones(len(found), bool)
     is_repeated[np.unique(found, return_index=True)[1]] = False
     right = (found != UNKNOWN) & ~is_repeated
@@ -94,19 +94,19 @@ def _wrong_ranks(scores: Scores, expected: Indices, found: Indices, found_scores
 
 
 def _ask(folder: Path, sessions: list[list[Any]]) -> dict[str, list[list[Any]]]:
-    """The answers of the SavedModel in a process of its own, which leaves a GPU to those who may hold it already."""
+    """The SavedModel's answers, from a separate process without the GPU, which another process may be using."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "sbr_tasks.gru4rec.check_export", str(folder)],
             input=json.dumps(sessions),
             env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
-            timeout=_MOST_SECONDS,
+            timeout=_TIMEOUT_S,
             capture_output=True,
             text=True,
             check=True,
         )
     except subprocess.TimeoutExpired:
-        raise RegistryError(f"The SavedModel in {folder} gave no answer within {_MOST_SECONDS} s.") from None
+        raise RegistryError(f"The SavedModel in {folder} gave no answer within {_TIMEOUT_S} s.") from None
     except subprocess.CalledProcessError as error:
         last = error.stderr.strip().rsplit("\n", 1)[-1] or f"exit code {error.returncode}"
         raise RegistryError(f"The SavedModel in {folder} can't be loaded or asked: {last}. Export it again.") from error

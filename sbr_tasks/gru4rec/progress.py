@@ -1,4 +1,4 @@
-"""Showing people how far a training is."""
+"""Shows the progress of a training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def train_shown(
     on_epoch: Callable[[Epoch], None] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Trained:
-    """Trains as the settings say, for `n_epochs` or as many as `max_epochs` allows, and shows how far it is; see `train`."""
+    """Trains as the settings say and shows the progress; see `train`. The default of `n_epochs` is `max_epochs`."""
     model = settings.model.model_copy(update={"n_epochs": n_epochs or max_epochs(settings, is_warm=parent is not None)})
     with training_progress(sessions, model.n_epochs) as show:
         return train(
@@ -47,17 +47,17 @@ def train_shown(
 
 
 def max_epochs(settings: Settings, *, is_warm: bool) -> int:
-    """Most epochs of a training: `training.warm_epochs` where it starts from a parent, else `model.n_epochs`."""
+    """Maximum number of epochs: `training.warm_epochs` for a warm start, else `model.n_epochs`."""
     return settings.training.warm_epochs if is_warm else settings.model.n_epochs
 
 
 @contextmanager
 def training_progress(sessions: Sessions, n_epochs: int) -> Iterator[Callable[[TrainingProgress], None]]:
-    """What `train` wants as `on_progress`: shows the events of all epochs, the rate and the loss.
+    """Yields a callback for `on_progress` of `train`, which shows events over all epochs, the rate and the loss.
 
     Args:
-        sessions: What is trained on.
-        n_epochs: Most epochs.
+        sessions: The training sessions.
+        n_epochs: Maximum number of epochs.
     """
     n_events = sessions.n_clicks - sessions.n_sessions
     with Progress("Training", n_events * n_epochs, "events", logger) as progress:

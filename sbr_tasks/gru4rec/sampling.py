@@ -1,4 +1,4 @@
-"""Negative items that a batch shares, and how likely each was to be drawn.
+"""Negative samples, shared by all lanes of a batch.
 
 Hidasi et al. 2016, section 3.1.2, and the additional samples of Hidasi & Karatzoglou 2018.
 """
@@ -12,10 +12,10 @@ _WORDS_PER_BLOCK = 4  # a Philox counter value gives four 64-bit words
 
 
 class NegativeSampler:
-    """Draws items with probability ~ support ** alpha, from (seed, epoch, step) alone.
+    """Draws items with probability proportional to support ** alpha; the draws depend on (seed, epoch, step) alone.
 
     Attributes:
-        log_p: Shape `(n_items,)`, float64; log of the probability that one draw gives the item.
+        log_p: Shape `(n_items,)`, float64; log of the probability that a draw yields the item.
     """
 
     def __init__(self, support: npt.NDArray[np.int64], alpha: float, *, seed: int) -> None:
@@ -32,7 +32,7 @@ class NegativeSampler:
         self._keep, self._alias = _alias_table(p)
 
     def draw(self, n_sample: int, *, epoch: int, first_step: int, n_steps: int) -> npt.NDArray[np.int32]:
-        """The negatives of some steps; the same for a step whatever the steps asked for around it.
+        """The negatives of the steps `[first_step, first_step + n_steps)`; those of a step don't depend on the other steps.
 
         Returns:
             Shape `(n_steps, n_sample)`, int32.
@@ -47,17 +47,17 @@ class NegativeSampler:
 
 
 def _alias_table(p: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32]]:
-    """Walker's alias table: cell i gives item i with probability `keep[i] / 2**32`, else `alias[i]`; constant time a draw."""
+    """Walker's alias table, for draws in constant time: cell i gives i with probability `keep[i] / 2**32`, else `alias[i]`."""
     share = p * len(p)
     alias = np.arange(len(p), dtype=np.int32)
     poor = np.flatnonzero(share < 1).tolist()
     rich = np.flatnonzero(share >= 1).tolist()
-    left = share.tolist()
+    remaining = share.tolist()
     while poor and rich:
         low, high = poor.pop(), rich[-1]
-        share[low], alias[low] = left[low], high
-        left[high] -= 1 - left[low]
-        if left[high] < 1:
+        share[low], alias[low] = remaining[low], high
+        remaining[high] -= 1 - remaining[low]
+        if remaining[high] < 1:
             poor.append(rich.pop())
-    share[poor + rich] = 1.0  # what rounding left over
+    share[poor + rich] = 1.0  # these differ from 1 by rounding only
     return np.round(share * 2.0**32).astype(np.uint64), alias

@@ -1,7 +1,7 @@
 """Session-parallel mini-batches: which transition is trained in which step and lane (Hidasi et al. 2016, section 3.1.1).
 
 A batch has lanes. Each lane walks through one session, one transition a step, and takes the next session when its own ends.
-The whole walk is known before training starts, so that training is a plain loop over arrays.
+The schedule is computed before training starts, so training is a plain loop over arrays.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Schedule:
-    """Every transition of the sessions exactly once, ordered by step, then lane.
+    """Every transition of the sessions exactly once, ordered by step, then by lane.
 
     The active lanes of a step are always lanes 0, 1, ... without a gap: lanes are numbered by how long they stay busy.
 
     Attributes:
-        n_lanes: Lanes of the widest step; 0 when there is no transition.
+        n_lanes: Lanes of the widest step; 0 without any transition.
         step_offsets: Shape `(n_steps + 1,)`, int64; the events of step t are `[step_offsets[t], step_offsets[t + 1])`, and the
             k-th of them runs in lane k.
         clicks: Shape `(n_events,)`, int64; position of each event's input click. The target is the click after it.
@@ -42,16 +42,16 @@ class Schedule:
 
 
 def plan_batches(offsets: npt.NDArray[np.int64], batch_size: int) -> Schedule:
-    """Lays sessions out over lanes, in the order given.
+    """Assigns sessions to lanes, in the given order.
 
     Args:
         offsets: Shape `(n_sessions + 1,)`, int64; session i has the clicks `[offsets[i], offsets[i + 1])`. Sessions
             shorter than 2 clicks have no transition and are left out.
-        batch_size: Most lanes; fewer sessions make fewer lanes.
+        batch_size: Maximum number of lanes; fewer sessions make fewer lanes.
 
     Returns:
-        The schedule; it has no step when no session has 2 clicks. A lane that ends takes the next session in the next step
-        (of several free lanes, the lowest takes the earliest). When no session is left the batch shrinks.
+        The schedule; without steps if no session has 2 clicks. When a session ends, its lane takes the next session in the
+        next step (of several free lanes, the lowest one comes first). When no sessions remain, the batch shrinks.
     """
     n_transitions = np.diff(offsets) - 1
     kept = np.flatnonzero(n_transitions > 0)

@@ -12,12 +12,12 @@ Hidden = list[Floats]
 
 
 class GRU4RecScorer:
-    """A `Scorer` over trained weights; equal to the network in training without dropout and without the logQ correction."""
+    """A `Scorer` over trained weights: the same scores as the trained network, without dropout and logQ correction."""
 
     def __init__(self, weights: GRU4RecWeights) -> None:
         self.index = weights.index
         self._weights = weights
-        # With the bias as one more column, met by a state of 1, the product needs no second pass over the scores.
+        # The bias is an extra column, multiplied by a constant 1 in the state: adding it needs no second pass over the scores.
         self._output = np.concatenate([weights.output_table, weights.output_bias[:, None]], axis=1)
 
     def start(self, n_sessions: int) -> Hidden:
@@ -35,19 +35,19 @@ class GRU4RecScorer:
     def scores(self, state: Hidden, rows: Rows) -> Scores:
         """Scores of all items after the sessions' clicks so far, shape `(len(rows), n_items)`."""
         hidden = np.concatenate([state[-1][rows], np.ones((len(rows), 1), np.float32)], axis=1)
-        found: Scores = hidden @ self._output.T
-        return found
+        scores: Scores = hidden @ self._output.T
+        return scores
 
 
 def score_session(scorer: GRU4RecScorer, items: Indices) -> tuple[Scores, bool]:
-    """Scores of all items after one whole session, and whether they say anything about it.
+    """Scores of all items after one whole session, and whether the session had a known item.
 
     Args:
         scorer: The model.
         items: Shape `(n_clicks,)`, oldest first; `UNKNOWN` is skipped.
 
     Returns:
-        Shape `(n_items,)`, float32, and True; of a session without a known item each item's support, and False.
+        Shape `(n_items,)`, float32, and True. Without a known item: each item's support, and False.
     """
     if not (items >= 0).any():
         return scorer.index.support.astype(np.float32), False
@@ -59,7 +59,7 @@ def score_session(scorer: GRU4RecScorer, items: Indices) -> tuple[Scores, bool]:
 
 
 def best_items(scores: Scores, k: int) -> Indices:
-    """The items with the `k` highest scores, best first; of equal scores the lower index first. Fewer of a shorter list."""
+    """The `k` items with the highest scores, best first, ties by index; int32. Fewer if there are fewer than `k` items."""
     return np.argsort(-scores, kind="stable")[:k].astype(np.int32)
 
 
@@ -76,5 +76,5 @@ def _gru(x: Floats, h: Floats, layer: GRULayer) -> Floats:
 
 
 def _sigmoid(x: Floats) -> Floats:
-    half: Floats = np.tanh(np.float32(0.5) * x)  # unlike exp(-x), it never overflows
+    half: Floats = np.tanh(np.float32(0.5) * x)  # unlike exp(-x), this can't overflow
     return np.float32(0.5) * half + np.float32(0.5)

@@ -1,7 +1,7 @@
-"""A network's slots as plain arrays: what training keeps of each parameter, and how a new network goes on from an old one.
+"""A network's slots as NumPy arrays: each parameter with its optimiser state, and how a warm start carries them over.
 
 Slot `name.0` is the parameter, `name.1` Adagrad's sum of squared gradients, `name.2` the velocity where there is momentum.
-Tables have one spare row at their end, which no item owns.
+Tables end with one spare row that belongs to no item.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _VALUE, _SQUARES = "0", "1"
 
 @dataclass(frozen=True)
 class Parent:
-    """A model that a training goes on from.
+    """The model that a warm start begins with.
 
     Attributes:
         weights: The model.
-        squares: Adagrad's sums of squared gradients, shaped and named as the weights' arrays.
+        squares: Adagrad's sums of squared gradients, with the names and shapes of the weights' arrays.
     """
 
     weights: GRU4RecWeights
     squares: Slots
 
     def fits(self, model: ModelSettings) -> bool:
-        """Whether a model of these hyperparameters has the same layers, tables and loss."""
+        """Whether a model with these hyperparameters can start from this one: it has the same layers, tables and loss."""
         own, other = (
             {name: getattr(settings, name) for name in ("layers", "constrained_embedding", "embedding", "loss")}
             for settings in (self.weights.model, model)
@@ -47,25 +47,24 @@ def weights_of(slots: Slots, model: ModelSettings, index: ItemIndex) -> GRU4RecW
 
 
 def squares_of(slots: Slots) -> dict[str, Floats]:
-    """Adagrad's sums of squared gradients, shaped and named as the model's arrays."""
+    """Adagrad's sums of squared gradients, with the names and shapes of the model's arrays."""
     return _arrays(slots, _SQUARES)
 
 
 def carry_over(slots: Slots, parent: Parent, index: ItemIndex, *, decay: float) -> dict[str, Floats]:
-    """Slots of a new network that goes on from a parent.
+    """Slots of a new network that starts from a parent.
 
-    Items that both know take over their rows; items that only `index` holds keep their fresh ones, those that it doesn't
-    hold are forgotten. Velocities start at zero.
+    Items that both know keep their rows of the parent; new items keep their initial rows; items of the parent that aren't in
+    `index` are dropped. Velocities start at zero.
 
     Args:
-        slots: Of the new network, freshly drawn.
+        slots: The new network's, as initialised.
         parent: A model that fits the new one.
         index: The items of the new network.
-        decay: What the parent's squared gradients are multiplied with: 0 forgets them, and the first steps are as large as
-            those of a new model.
+        decay: Factor for the parent's squared gradients. With 0, the first steps are as large as those of a new model.
     """
-    place = parent.weights.index.encode(index.ids)
-    known = np.flatnonzero(place != UNKNOWN)
+    row_in_parent = parent.weights.index.encode(index.ids)
+    shared = np.flatnonzero(row_in_parent != UNKNOWN)
     carried = dict(slots)
     for name, array in parent.weights.arrays().items():
         for slot, values in ((_VALUE, array), (_SQUARES, np.float32(decay) * parent.squares[name])):
@@ -73,7 +72,7 @@ def carry_over(slots: Slots, parent: Parent, index: ItemIndex, *, decay: float) 
             carried[key] = values
             if name in TABLES:
                 carried[key] = slots[key].copy()
-                carried[key][known] = values[place[known]]
+                carried[key][shared] = values[row_in_parent[shared]]
     return carried
 
 

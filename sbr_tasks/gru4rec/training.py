@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
-from sbr_tasks.ahead import one_ahead
+from sbr_tasks.ahead import prefetch
 from sbr_tasks.errors import TrainingError
 from sbr_tasks.evaluation.ranking import evaluate, event_clicks
 from sbr_tasks.evaluation.scorer import Indices
@@ -35,24 +35,25 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LEAST_EVENTS_TO_COMPILE = 50_000
+_MIN_EVENTS_TO_COMPILE = 50_000
+"""Training events of all epochs from which compiling the training loop pays: it takes one or two seconds."""
 _DECAY = 1.0
-"""Of a parent's sums of squared gradients: forgotten or shrunk, warm starts are worse (benchmarks/README.md, Accuracy)."""
+"""Factor for a parent's sums of squared gradients; lower values make warm starts worse (benchmarks/README.md, Accuracy)."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands within an epoch; reported every second or so.
+    """Progress within an epoch, reported every second or so.
 
     Attributes:
         epoch: From 1.
-        n_epochs: Most epochs.
-        events_done: Events of this epoch that are trained.
-        n_events: Events of an epoch.
-        steps_done: Steps (mini-batches) of this epoch that are trained.
-        n_steps: Steps of an epoch.
-        loss: Mean per event of this epoch so far.
-        events_per_second: Of this epoch so far.
+        n_epochs: Maximum number of epochs.
+        events_done: Events trained in this epoch so far.
+        n_events: Events per epoch.
+        steps_done: Steps (mini-batches) trained in this epoch so far.
+        n_steps: Steps per epoch.
+        loss: Mean loss per event in this epoch so far.
+        events_per_second: Mean rate in this epoch so far.
     """
 
     epoch: int
@@ -67,14 +68,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model and how it came about.
+    """The result of a training.
 
     Attributes:
-        weights: As they were after the best epoch.
-        squares: Adagrad's sums of squared gradients then, shaped and named as the weights' arrays.
-        curve: All epochs that were trained.
-        best_epoch: The first with the highest validation Recall@20; with too few validation events to tell, the last.
-        n_events: Training transitions, of one epoch.
+        weights: The model after the best epoch.
+        squares: Adagrad's sums of squared gradients after that epoch, with the names and shapes of the weights' arrays.
+        curve: One point for each epoch trained.
+        best_epoch: The first epoch with the highest validation Recall@20; with too few validation events, the last epoch.
+        n_events: Training events per epoch.
     """
 
     weights: GRU4RecWeights
@@ -97,28 +98,31 @@ def train(
     on_epoch: Callable[[Epoch], None] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Trained:
-    """Trains until `model.n_epochs` epochs are done or validation Recall@20 didn't rise for `training.patience` epochs.
+    """Trains a model, and returns it as it was after its best epoch.
 
-    Fewer than `training.min_validation_events` validation events neither choose an epoch nor stop the training.
+    Training ends after `model.n_epochs` epochs, or earlier, when validation Recall@20 hasn't improved for `training.patience`
+    epochs. With fewer than `training.min_validation_events` validation events, it never stops early and the last epoch counts
+    as the best.
 
-    Two calls with the same arguments give bitwise the same weights on the same machine, also when the first was stopped and the
-    second goes on from its checkpoint.
+    The same arguments give bitwise equal weights on the same machine, even if a training was interrupted and resumed from its
+    checkpoint.
 
     Args:
-        sessions: What is trained on, all transitions; `is_target` doesn't count.
-        index: All items of `sessions`, with their support there.
-        validation: What the best epoch is chosen by, or what `training.validation_events` leaves of it; may be empty.
+        sessions: The training sessions; every transition is trained, whatever `is_target` says.
+        index: All items of `sessions`, with their support in `sessions`.
+        validation: The sessions that choose the best epoch, subsampled to about `training.validation_events` events; may be
+            empty.
         model: Hyperparameters.
         training: Seed, patience and size of the validation.
         evaluation: How validation is scored.
-        parent: A model that fits `model`, to go on from; None starts from random weights.
+        parent: The model of a warm start; it must fit `model`. None starts from random weights.
         on_progress: Called every second or so, and at the end of an epoch.
-        on_epoch: Called with each epoch that was trained and validated; what it raises ends the training.
-        checkpoints: Where the state after each epoch is kept and training goes on from; None keeps nothing.
+        on_epoch: Called with each epoch after its validation. An exception that it raises ends the training.
+        checkpoints: Where the state after each epoch is saved, and from where an interrupted training resumes. None: neither.
 
     Raises:
-        ValueError: A session holds an item that isn't in the index.
-        TrainingError: There is no transition to train on, or the loss or a weight is no longer a finite number.
+        ValueError: A session has an item that isn't in the index.
+        TrainingError: No session has a transition, or the loss or a weight is no longer finite.
     """
     items = index.encode(sessions.item_ids)
     if (items == UNKNOWN).any():
@@ -131,31 +135,31 @@ def train(
             "Widen the window (window.days) or lower window.least_click."
         )
     batches = Batches(schedule, items, index.support, model, seed=training.seed)
-    validation = _some_of(validation, training.validation_events)
+    validation = _subsample(validation, training.validation_events)
     network = _new_network(model, len(index), batches, seed=training.seed)
     if parent:
         network.restore(carry_over(network.slots(), parent, index, decay=_DECAY))
-    chooses = len(event_clicks(validation)) >= training.min_validation_events
+    chooses_epoch = len(event_clicks(validation)) >= training.min_validation_events
     curve, binding = list[Epoch](), ""
     best: Slots = network.slots()
     if checkpoints:
         binding = _binding(best, index, items, sessions, validation, model, training, evaluation)
         if saved := load_checkpoint(checkpoints, binding):
             curve, best = list(saved.curve), _restore(network, batches, saved)
-            logger.info("Going on after epoch %d of %d, from its checkpoint", len(curve), model.n_epochs)
-    while len(curve) < model.n_epochs and not (chooses and is_stalled(curve, training.patience)):
+            logger.info("Resuming from the checkpoint after epoch %d of %d", len(curve), model.n_epochs)
+    while len(curve) < model.n_epochs and not (chooses_epoch and is_stalled(curve, training.patience)):
         number = len(curve) + 1
         loss, took_s = _train_epoch(network, batches, model, number, on_progress)
         slots = network.slots()
         weights = _finite(weights_of(slots, model, index), model, number)
-        found = evaluate(GRU4RecScorer(weights), validation, batch_size=evaluation.batch_size)
-        recall, mrr = (found.recall_at(20), found.mrr_at(20)) if found.n_events else (None, None)
+        validated = evaluate(GRU4RecScorer(weights), validation, batch_size=evaluation.batch_size)
+        recall, mrr = (validated.recall_at(20), validated.mrr_at(20)) if validated.n_events else (None, None)
         curve.append(Epoch(number, loss, recall, mrr, took_s, schedule.n_events / took_s))
         logger.info(
             "Epoch %d of %d: loss %.4f, validation Recall@20 %s, MRR@20 %s, %.1f s, %.0f events/s",
-            number, model.n_epochs, loss, _short(recall), _short(mrr), took_s, schedule.n_events / took_s,
+            number, model.n_epochs, loss, _decimals(recall), _decimals(mrr), took_s, schedule.n_events / took_s,
         )  # fmt: skip
-        is_best = not chooses or best_epoch(curve) == number
+        is_best = not chooses_epoch or best_epoch(curve) == number
         best = slots if is_best else best
         if checkpoints:
             state = Checkpoint(tuple(curve), slots, None if is_best else best, batches.n_columns)
@@ -163,25 +167,25 @@ def train(
         if on_epoch:
             on_epoch(curve[-1])
     if len(curve) < model.n_epochs:
-        logger.info("Stopped early: no better validation Recall@20 since epoch %d", best_epoch(curve))
-    chosen = best_epoch(curve) if chooses else len(curve)
+        logger.info("Stopped early: validation Recall@20 hasn't improved since epoch %d", best_epoch(curve))
+    chosen = best_epoch(curve) if chooses_epoch else len(curve)
     return Trained(weights_of(best, model, index), squares_of(best), tuple(curve), chosen, schedule.n_events)
 
 
-def _some_of(validation: Sessions, most: int) -> Sessions:
-    """The validation sessions, or some that are spread evenly over the day and have about `most` events."""
+def _subsample(validation: Sessions, max_events: int) -> Sessions:
+    """The validation sessions, or an evenly spaced sample of them with about `max_events` events."""
     n_events, n_sessions = len(event_clicks(validation)), validation.n_sessions
-    if n_events <= most:
+    if n_events <= max_events:
         return validation
-    n_kept = max(1, n_sessions * most // n_events)
+    n_kept = max(1, n_sessions * max_events // n_events)
     keep = np.zeros(n_sessions, bool)
     keep[np.arange(n_kept) * n_sessions // n_kept] = True
-    some = validation.where(keep)
+    sample = validation.where(keep)
     logger.info(
-        "The best epoch is chosen by %s of %s validation events (training.validation_events)",
-        f"{len(event_clicks(some)):,}", f"{n_events:,}",
+        "Choosing the best epoch by %s of %s validation events (training.validation_events)",
+        f"{len(event_clicks(sample)):,}", f"{n_events:,}",
     )  # fmt: skip
-    return some
+    return sample
 
 
 def _binding(
@@ -194,7 +198,7 @@ def _binding(
 
 
 def _restore(network: Network, batches: Batches, saved: Checkpoint) -> Slots:
-    """Sets network and batches to what they were, and returns the slots of the best epoch so far."""
+    """Restores network and batches from a checkpoint, and returns the slots of the best epoch so far."""
     network.restore(saved.slots)
     batches.n_columns = saved.n_columns
     return saved.slots if saved.best is None else saved.best
@@ -203,18 +207,17 @@ def _restore(network: Network, batches: Batches, saved: Checkpoint) -> Slots:
 def _new_network(model: ModelSettings, n_items: int, batches: Batches, *, seed: int) -> Network:
     from sbr_tasks.gru4rec._network import Network  # here, because TensorFlow takes seconds to import
 
-    # Compilation takes one or two seconds: what a small window takes without it.
-    compiled = batches.schedule.n_events * model.n_epochs >= _LEAST_EVENTS_TO_COMPILE
+    compiled = batches.schedule.n_events * model.n_epochs >= _MIN_EVENTS_TO_COMPILE
     return Network(model, n_items, batches.schedule.n_lanes, seed=seed, compiled=compiled)
 
 
 def _train_epoch(
     network: Network, batches: Batches, model: ModelSettings, epoch: int, on_progress: Callable[[Progress], None] | None
 ) -> tuple[float, float]:
-    """Mean loss per event, and seconds."""
+    """Trains one epoch; returns the mean loss per event, and the seconds it took."""
     started, loss = perf_counter(), 0.0
     schedule = batches.schedule
-    for chunk in one_ahead(batches.epoch(epoch)):
+    for chunk in prefetch(batches.epoch(epoch)):
         losses = network.train(chunk, epoch=epoch)
         _refuse_non_finite(losses, chunk, model, epoch)
         loss += float(losses.sum(dtype=np.float64))
@@ -247,5 +250,5 @@ def _diverged(where: str, model: ModelSettings) -> str:
     return f"Training diverged: {where}. Lower {too_high} and retrain; no model was kept."
 
 
-def _short(value: float | None) -> str:
+def _decimals(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.4f}"

@@ -1,4 +1,4 @@
-"""The weights of a trained model as plain arrays, and as files."""
+"""The weights of a trained model: as NumPy arrays, and as files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sbr_tasks.window.sessions import ItemIndex
 Floats = npt.NDArray[np.float32]
 
 TABLES = ("output_table", "output_bias", "input_table")
-"""The arrays with one row for each item; the others belong to the layers."""
+"""Names of the arrays with one row per item; all others belong to the layers."""
 
 _FORMAT = 1
 _WEIGHTS, _ITEMS, _CONFIG = "weights.npz", "items.parquet", "config.json"
@@ -33,13 +33,13 @@ _DAMAGE = (ValueError, KeyError, TypeError, OSError, EOFError, pa.ArrowException
 
 @dataclass(frozen=True)
 class GRULayer:
-    """Weights of one GRU layer with `d` units; gates in the order update z, reset r, candidate.
+    """Weights of one GRU layer with `d` units, for the update gate z, the reset gate r and the candidate, in this order.
 
-    The reset gate acts after the matrix product, as in cuDNN and in Keras with `reset_after=True` (whose recurrent bias is
-    zero here): candidate = tanh(x W + b + r * (h U)), h' = z * h + (1 - z) * candidate.
+    The reset gate is applied after the matrix product, as in cuDNN and in Keras with `reset_after=True`, but without a
+    recurrent bias: candidate = tanh(x W + b + r * (h U)), h' = z * h + (1 - z) * candidate.
 
     Attributes:
-        kernel: Shape `(d_in, 3 * d)`; None in a first layer without an embedding, whose input is `x W` already.
+        kernel: Shape `(d_in, 3 * d)`; None in the first layer of a model without an embedding: its input is already `x W`.
         recurrent: Shape `(d, 3 * d)`.
         bias: Shape `(3 * d,)`.
     """
@@ -59,12 +59,13 @@ class GRU4RecWeights:
 
     Attributes:
         model: The hyperparameters it was trained with.
-        index: The items it knows, in the order of the tables' rows.
-        output_table: Shape `(n_items, d)`, `d` units of the last layer; with `constrained_embedding` also the input table.
+        index: The items it knows; item i has row i of each table.
+        output_table: Shape `(n_items, d)`, where `d` is the number of units of the last layer. With `constrained_embedding`, it
+            is also the input table.
         output_bias: Shape `(n_items,)`.
-        input_table: Shape `(n_items, d_in)`, of a model without an embedding `(n_items, 3 * d)` of the first layer; None with
-            `constrained_embedding`.
-        layers: The GRU layers, from the input on.
+        input_table: Shape `(n_items, d_in)`, or `(n_items, 3 * d)` with `d` units in the first layer if there is no embedding.
+            None with `constrained_embedding`.
+        layers: The GRU layers, first layer first.
     """
 
     model: ModelSettings
@@ -76,11 +77,11 @@ class GRU4RecWeights:
 
     @property
     def embedding(self) -> Floats:
-        """What the first layer reads: the shared table, or the input table."""
+        """The table that the first layer's inputs come from: the shared one, or `input_table`."""
         return self.output_table if self.input_table is None else self.input_table
 
     def to_files(self) -> dict[str, bytes]:
-        """The model as files by name; equal models give equal bytes."""
+        """Serializes the model as files by name; equal models give equal bytes."""
         items = pa.table({Columns.ITEM: _id_array(self.index), "support": pa.array(self.index.support, pa.int64())})
         parquet = io.BytesIO()
         pq.write_table(items, parquet, compression="zstd")
@@ -95,7 +96,7 @@ class GRU4RecWeights:
         """Reads what `to_files` wrote.
 
         Raises:
-            RegistryError: A file is absent, damaged, of another format, or doesn't fit the others.
+            RegistryError: A file is missing, damaged or in another format, or the files don't belong together.
         """
         missing = {_WEIGHTS, _ITEMS, _CONFIG} - files.keys()
         if missing:
@@ -110,15 +111,15 @@ class GRU4RecWeights:
             items = from_parquet(files[_ITEMS])
             index = ItemIndex(_ids(items[Columns.ITEM]), items["support"].to_numpy())
             with np.load(io.BytesIO(files[_WEIGHTS]), allow_pickle=False) as arrays:
-                found = {name: arrays[name] for name in arrays.files}
+                weights = {name: arrays[name] for name in arrays.files}
         except _DAMAGE as error:
             raise RegistryError(f"The files of a GRU4Rec model are damaged ({error}); restore them or retrain.") from error
-        _check(found, model, len(index))
-        return cls.from_arrays(model, index, found)
+        _check(weights, model, len(index))
+        return cls.from_arrays(model, index, weights)
 
     @classmethod
     def from_arrays(cls, model: ModelSettings, index: ItemIndex, arrays: Mapping[str, Floats]) -> GRU4RecWeights:
-        """Weights from what `arrays` gave; shapes as in `array_shapes`."""
+        """Builds weights from arrays as `arrays` returns them; shapes as in `array_shapes`."""
         layers = (
             GRULayer(arrays.get(f"gru{i}_kernel"), arrays[f"gru{i}_recurrent"], arrays[f"gru{i}_bias"])
             for i in range(len(model.layers))
@@ -139,12 +140,12 @@ class GRU4RecWeights:
 
 
 def has_embedding(model: ModelSettings) -> bool:
-    """Whether the first layer multiplies its input with a kernel; else it looks up its items' rows of the kernel."""
+    """Whether the first layer multiplies an embedding by a kernel. If not, each item has a row of the kernel of its own."""
     return model.constrained_embedding or model.embedding != 0
 
 
 def input_width(model: ModelSettings) -> int:
-    """Width of what the first layer reads for an item."""
+    """Width of the first layer's input for one item."""
     if model.constrained_embedding:
         return model.layers[-1]
     if model.embedding == "layersize":
@@ -188,7 +189,7 @@ def _ids(column: pa.ChunkedArray) -> npt.NDArray[Any]:
 
 
 def to_npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """An .npz like NumPy's own, but without the time of writing: equal arrays give equal bytes."""
+    """Arrays as an .npz file, which `np.load` reads. Unlike `np.savez`, it has no timestamps: equal arrays give equal bytes."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
         for name, array in sorted(arrays.items()):

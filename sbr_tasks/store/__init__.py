@@ -1,8 +1,8 @@
-"""Everything durable: a local folder or an object store, behind the same promises.
+"""All durable state, in a local folder or an object store with the same guarantees.
 
-- A key is written whole or not at all, and never changed afterwards (`put_new` refuses a second writer).
-- A `FileRecord` names a file with its size and hash; `read` refuses content that differs from it.
-- A record is a JSON object that carries a hash of its key and content; `get_json` refuses one that was changed.
+- A key is written atomically and never changed afterwards (`put_new` rejects a second writer).
+- A `FileRecord` names a file with its size and hash; `read` rejects content that doesn't match.
+- A record is a JSON object with a hash of its key and content; `get_json` rejects one that was changed.
 - A `NumberedLog` is a sequence of records in which entry n can be created once, by one writer.
 """
 

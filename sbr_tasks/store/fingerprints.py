@@ -1,4 +1,4 @@
-"""Fingerprints: short texts that are equal where inputs, code or content are."""
+"""Fingerprints: short texts that are equal if inputs, code or content are equal."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def fingerprint(inputs: Mapping[str, Any]) -> str:
 
 @cache
 def code_version(*packages: str) -> str:
-    """16 hexadecimal digits that identify the code of some parts of `sbr_tasks`, such as `"window"`.
+    """16 hexadecimal digits that identify the code of some packages of `sbr_tasks`, such as `"window"`.
 
-    They change when behaviour may change, not with a comment, a docstring or the layout.
+    They change when behaviour may change, but not with a comment, a docstring or the formatting.
     """
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
@@ -35,7 +35,7 @@ def code_version(*packages: str) -> str:
 
 
 def syntax_of(source: str) -> str:
-    """The syntax tree of a Python program as text, without docstrings, and the same under each version of Python."""
+    """The syntax tree of a Python program as text, without docstrings; equal in all versions of Python."""
 
     def text_of(value: object) -> str:
         if isinstance(value, ast.AST):
@@ -50,12 +50,12 @@ def syntax_of(source: str) -> str:
 
 
 def _is_docstring(node: object) -> bool:
-    """Whether a node is a string on its own, which documents a module, a class, a function or the constant before it."""
+    """Whether a node is a bare string: the docstring of a module, class, function or constant."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def content_hash(table: pa.Table) -> str:
-    """16 hexadecimal digits that identify a table's rows, whatever file format or library version holds them."""
+    """16 hexadecimal digits that identify a table's rows, whatever the file format or library version."""
     digest = hashlib.sha256()
     for name in table.column_names:
         column = table.column(name).combine_chunks()

@@ -1,4 +1,4 @@
-"""The kinds of files in the store: where each kind is, and what to do where one of its files is missing or damaged."""
+"""The kinds of files in the store: the layout of their keys, and what to do if a file is missing or damaged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PATTERNS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "version": (r"\d{4}-\d{2}-\d{2}-[0-9a-f]{8}", str),
     "path": (r".+", str),
 }
-"""Fields of a layout that aren't just a text without slashes: what they look like in a key, and how they are read from it."""
+"""Fields of a layout that aren't plain text without slashes: their pattern in a key, and how to parse them."""
 
 
 class Kind:
@@ -34,9 +34,9 @@ class Kind:
         """Defines a kind.
 
         Args:
-            layout: The key, with fields in braces. A `day` is a date, a `number` that of a log entry with eight digits, an
-                `entry` the same without leading zeros, and a `path` may have slashes.
-            remedy: What to do where a file is missing or damaged; `{day}` in it is the day that the file is about.
+            layout: The key, with fields in braces. `day` is a date, `number` the number of a log entry with eight digits,
+                `entry` the same without leading zeros, and `path` may have slashes.
+            remedy: What to do if a file is missing or damaged; `{day}` in it is replaced by the day of the file.
         """
         self.layout = layout
         self._remedy = remedy
@@ -48,7 +48,7 @@ class Kind:
 
     @property
     def area(self) -> str:
-        """The store's folder in which the kind is."""
+        """The top-level folder of the kind."""
         return self.layout.split("/", 1)[0]
 
     def key(self, **fields: Any) -> str:
@@ -56,7 +56,7 @@ class Kind:
         return self.layout.format(**fields)
 
     def folder(self, **fields: Any) -> str:
-        """The longest folder that these fields determine."""
+        """The deepest folder that these fields determine."""
         parts = []
         for part in self.layout.split("/")[:-1]:
             if not {name for _, name, _, _ in Formatter().parse(part) if name} <= fields.keys():
@@ -65,7 +65,7 @@ class Kind:
         return "/".join(parts)
 
     def parse(self, key: str) -> dict[str, Any] | None:
-        """The fields of a key; None where it isn't of this kind."""
+        """The fields of a key; None if it isn't of this kind."""
         match = self._pattern.fullmatch(key)
         if match is None:
             return None
@@ -75,7 +75,7 @@ class Kind:
             return None
 
     def remedy(self, key: str) -> str:
-        """What to do where the file `key` is missing or damaged."""
+        """What to do if the file `key` is missing or damaged."""
         fields = self.parse(key) or {}
         version_day = str(fields.get("version", "DAY"))[:10]
         return self._remedy.format(day=fields.get("day", version_day))
@@ -126,11 +126,11 @@ KINDS = (
     PROFILE_FILE, VERSION, VERSION_FILE, SCORE, RANKS, ENTRY, CHECKPOINT, SERVED, SERVED_FILE, NEXT_ITEMS, PAGE, UNDECIDED_PAGE,
     VERDICT,
 )  # fmt: skip
-"""All kinds; where two fit a key, the first one is meant."""
+"""All kinds; if two match a key, the first one counts."""
 AREAS = tuple(dict.fromkeys(kind.area for kind in KINDS))
-"""The store's folders. What is elsewhere doesn't belong to the store."""
+"""The store's top-level folders. Files elsewhere don't belong to it."""
 
 
 def kind_of(key: str) -> Kind | None:
-    """The kind of a key; None where it has none."""
+    """The kind of a key; None if it matches none."""
     return next((kind for kind in KINDS if kind.parse(key) is not None), None)

@@ -12,7 +12,7 @@ from sbr_tasks.store.objects import Store
 from sbr_tasks.store.records import Json
 
 INCOMPLETE = "incomplete.json"
-"""Is beside the entries of a log while `sbr store copy` writes the store: nobody may read or extend that log."""
+"""Marks a log that `sbr store copy` is still writing: it must not be read or extended."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class NumberedLog:
         """Opens a log.
 
         Args:
-            store: Where it is.
+            store: The store of the log.
             kind: The kind of its entries; their keys have a `number`.
         """
         self._store = store
@@ -40,7 +40,7 @@ class NumberedLog:
         """All entries, in order.
 
         Raises:
-            DamagedError: An entry was deleted, or the store is a copy that isn't complete.
+            DamagedError: An entry was deleted, or the store is an incomplete copy.
         """
         folder = self._kind.folder()
         listed = self._store.stats(folder)
@@ -63,17 +63,17 @@ class NumberedLog:
         """Creates entry `number`.
 
         Raises:
-            AlreadyExistsError: Another writer was first; nothing was changed.
+            AlreadyExistsError: Another writer created it first; nothing was changed.
         """
         if number == 1:
             self._store.write_format()
         self._store.create_record(self._kind.key(number=number), body)
 
     def append(self, build: Callable[[Sequence[LogEntry]], Mapping[str, Any] | None]) -> LogEntry | None:
-        """Appends the entry that `build` makes of the entries so far, and asks it again whenever another writer was first.
+        """Appends the entry that `build` returns for the entries so far; calls it again if another writer was first.
 
         Returns:
-            The new entry; None when `build` returned None, that is, nothing is left to append.
+            The new entry; None if `build` returned None, because there is nothing to append.
         """
         while True:
             entries = self.entries()

@@ -1,4 +1,4 @@
-"""Objects by key, in a local folder or an object store, behind the same promises."""
+"""The store: objects by key in a local folder or an object store, with the same guarantees."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ logger = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
 
 _CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "timeout")
-"""Options of the HTTP client and not of the object store; obstore wants them apart."""
+"""Options of the HTTP client; obstore takes them separately from those of the object store."""
 
 _SERVICE_OPTIONS = ("endpoint", "account_name")
-"""Options, as obstore names them, that say where a bucket is. A bucket has one region, and keys only open it."""
+"""Options, by obstore's names, that identify the service of a bucket. Its region and credentials don't."""
 
 FORMAT = 3
-"""The number of the store's format: it changes when this release can't read the records of the last one."""
+"""Version of the store's format. It increases when a release can't read the records of the previous one."""
 _READ_AT_ONCE = 16
 _CHUNK = 8 << 20
 _HALF_WRITTEN = re.compile(r"#\d+$")
-"""How obstore names the file in a local folder that it renames once it is whole."""
-_NAMED_DIGITS = 12
-"""Digits of a published file's hash that are in its name."""
+"""The end of the name that obstore gives a local file until it is complete."""
+_HASH_DIGITS = 12
+"""Hexadecimal digits of a published file's hash in its name."""
 
 
 class StoreFormat(Record):
-    """The format of a store's records, as a number."""
+    """The version of a store's format."""
 
     format: int
 
 
 @dataclass(frozen=True)
 class Stat:
-    """What is stored under a key, without its content: bytes, and when it was written (in UTC, by the store's clock)."""
+    """Size in bytes and modification time (UTC, by the store's clock) of the object under a key."""
 
     key: str
     size: int
@@ -61,17 +61,23 @@ class Stat:
 
 
 class Store:
-    """One place for all durable state. Keys are `/`-separated paths relative to it."""
+    """All durable state in one place. Keys are `/`-separated paths relative to it.
+
+    Example:
+        store = Store.open(load_settings())
+        file = store.publish("windows/items.parquet", data)
+        data = store.read(file)  # raises DamagedError if the content has changed
+    """
 
     def __init__(self, url: str, options: Mapping[str, str] | None = None) -> None:
-        """Opens the store. A local folder is created with the first file that is written: reading leaves nothing behind.
+        """Opens the store. A local folder is created by the first write; reading creates nothing.
 
         Args:
             url: A local folder, or `s3://bucket/prefix`, `gs://...`, `az://...`, `memory:///`.
             options: Options of the object store, such as `endpoint` and `region`.
 
         Raises:
-            StoreError: It is a file, or the URL isn't understood.
+            StoreError: `url` is a file, or it or an option isn't valid.
         """
         self.url = url
         self._log_entries: dict[Stat, Json] = {}
@@ -92,13 +98,13 @@ class Store:
 
     @property
     def service(self) -> tuple[str, ...]:
-        """What distinguishes this object store from others with a bucket of that name: endpoint and account, else empty."""
-        given = getattr(self._opened, "config", {})
-        return tuple(given.get(name, "").rstrip("/") for name in _SERVICE_OPTIONS)
+        """Endpoint and account of the object store, which tell apart buckets of the same name; empty where not set."""
+        config = getattr(self._opened, "config", {})
+        return tuple(config.get(name, "").rstrip("/") for name in _SERVICE_OPTIONS)
 
     @property
     def _backend(self) -> Any:
-        """What holds the keys: for a local folder that nobody has created yet, a place without any."""
+        """The obstore backend; an empty one in memory while a local folder doesn't exist."""
         if self._opened is None and self._folder is not None:
             if not self._folder.is_dir():
                 return MemoryStore()
@@ -115,7 +121,7 @@ class Store:
         except (BaseError, OSError) as error:
             raise StoreError(
                 f"{self.where(key)} could not be written ({len(data)} bytes): {first_line(error)}. "
-                "Check that the store (setting store) may be written and has space left, and do it again."
+                "Check that the store (setting store) may be written and has space left, then try again."
             ) from error
 
     @classmethod
@@ -124,7 +130,7 @@ class Store:
 
         Raises:
             StoreError: It can't be opened.
-            FormatError: A release that writes other records wrote it.
+            FormatError: A release with another store format wrote it.
         """
         store = cls(settings.store, settings.store_options)
         store.require_format()
@@ -138,20 +144,20 @@ class Store:
         """
         key = kinds.FORMAT.key()
         if self.exists(key):
-            found = self.get_record(key, StoreFormat).format
+            stored_format = self.get_record(key, StoreFormat).format
         else:
-            found = 1 if self.exists(kinds.COMMIT.key(number=1)) else FORMAT
-        if found != FORMAT:
+            stored_format = 1 if self.exists(kinds.COMMIT.key(number=1)) else FORMAT
+        if stored_format != FORMAT:
             raise FormatError(
-                f"Expected a store of format {FORMAT} in {self.url}, found format {found}, which another release of sbr-tasks "
-                "wrote. Use that release, or name an empty place (setting store) and ingest the clicks again."
+                f"Expected a store of format {FORMAT} in {self.url}, found format {stored_format}, which another release of "
+                "sbr-tasks wrote. Use that release, or name an empty place (setting store) and ingest the clicks again."
             )
 
     def write_format(self) -> None:
-        """Records the format, before the first entry of a log.
+        """Records the format; called before the first entry of a log is written.
 
         Raises:
-            FormatError: Another release wrote here.
+            FormatError: A release with another store format wrote this store.
         """
         try:
             self.create_record(kinds.FORMAT.key(), StoreFormat(format=FORMAT).as_dict())
@@ -162,27 +168,31 @@ class Store:
         """Creates `key` atomically.
 
         Raises:
-            AlreadyExistsError: The key is there already; nothing was changed.
+            AlreadyExistsError: The key exists; nothing was changed.
             StoreError: The data could not be written.
         """
         self._write(key, data, "create")
 
     def publish(self, key: str, data: bytes | memoryview) -> FileRecord:
-        """Writes a file under `key` with the hash of its content added to the name: no other content is ever stored there."""
+        """Writes a file under `key` with the hash of its content added to the name, so that it is never overwritten.
+
+        Returns:
+            The record of the file, to read it with `read`.
+        """
         path = PurePosixPath(key)
         digest = hashlib.sha256(data).hexdigest()
-        return self._put(str(path.with_name(f"{path.stem}.{digest[:_NAMED_DIGITS]}{path.suffix}")), data, digest)
+        return self._put(str(path.with_name(f"{path.stem}.{digest[:_HASH_DIGITS]}{path.suffix}")), data, digest)
 
     def create_record(self, key: str, body: Mapping[str, Any]) -> None:
         """Creates a record atomically, with its checksum; see `put_new` for the errors."""
         self.put_new(key, seal(key, body))
 
     def replace_record(self, key: str, body: Mapping[str, Any]) -> None:
-        """Writes a record whole, with its checksum, whatever was there."""
+        """Writes a record with its checksum, atomically, and replaces an existing one."""
         self.replace(key, seal(key, body))
 
     def replace(self, key: str, data: bytes | memoryview) -> FileRecord:
-        """Writes `key` whole, whatever was there. For what follows from other records; all else is `publish`ed."""
+        """Writes `key` atomically and replaces what it held. Only for files that can be rebuilt; others use `publish`."""
         return self._put(key, data, hashlib.sha256(data).hexdigest())
 
     def _put(self, key: str, data: bytes | memoryview, digest: str) -> FileRecord:
@@ -214,8 +224,7 @@ class Store:
         """The record under `key`, verified.
 
         Raises:
-            DamagedError: There is no such key, it doesn't hold a JSON object, or its checksum says that it was changed or
-                belongs under another key.
+            DamagedError: There is no such key, it isn't a JSON object, or its checksum doesn't match its content and key.
             StoreError: It can't be read.
         """
         return unseal(key, self.get(key), self.where(key))
@@ -224,7 +233,7 @@ class Store:
         """The record under `key`, verified, as its type.
 
         Raises:
-            DamagedError: As `get_json`; or its fields aren't those of the type.
+            DamagedError: See `get_json`; or its fields don't fit the type.
             StoreError: It can't be read.
         """
         try:
@@ -233,30 +242,30 @@ class Store:
             raise DamagedError(f"{self.where(key)} is damaged: {first_problem(error)}. {REMEDY}") from None
 
     def once(self, key: str, kind: type[R], make: Callable[[], R], check: Callable[[R], object] | None = None) -> R:
-        """The record under `key`; where there is none yet, what `make` returns is recorded there.
+        """Returns the record under `key`; if there is none, calls `make` and stores its result.
 
-        The key stands for all inputs of `make`, so that its work is done once. Where two make it at the same time, both get the
-        record of whoever was first.
+        The key identifies all inputs of `make`, so its work is done only once. If two processes do it at the same time, both
+        get the record that was stored first.
 
         Args:
-            key: The record's.
-            kind: Its type.
-            make: Does the work, and publishes the files that the record names.
-            check: Raises `DamagedError` where a record that is there can't be used: it is then made again, and replaced.
+            key: The record's key.
+            kind: The record's type.
+            make: Does the work and publishes the files that the record names.
+            check: Raises `DamagedError` if an existing record can't be used; it is then rebuilt and replaced.
 
         Raises:
-            DamagedError: A record is there, is damaged, and no `check` was given.
+            DamagedError: There is a record, it is damaged, and `check` is None.
         """
-        if (found := self._usable(key, kind, check)) is not None:
-            logger.info("%s exists already: it was made before from the same inputs.", self.where(key))
-            return found
+        if (stored := self._usable(key, kind, check)) is not None:
+            logger.info("Reusing %s, which has the same inputs.", self.where(key))
+            return stored
         record = make()
         try:
             self.create_record(key, record.as_dict())
         except AlreadyExistsError:
-            if (found := self._usable(key, kind, check)) is not None:
-                logger.info("%s was recorded by another run meanwhile.", self.where(key))
-                return found
+            if (stored := self._usable(key, kind, check)) is not None:
+                logger.info("Using %s, which another run has just stored.", self.where(key))
+                return stored
             self.replace_record(key, record.as_dict())
         return record
 
@@ -269,19 +278,19 @@ class Store:
             record = self.get_record(key, kind)
             check(record)
         except DamagedError as error:
-            logger.warning("%s is made again, because what was recorded can't be used: %s", self.where(key), error)
+            logger.warning("Rebuilding %s, because the stored one can't be used: %s", self.where(key), error)
             return None
         return record
 
     def get_published(self, key: str) -> bytes:
-        """The content of a published file of which only the key is known, verified by the hash in its name.
+        """The content of a published file, verified by the hash in its name, for when its record isn't at hand.
 
         Raises:
-            DamagedError: There is no such key, or its content isn't that of its name.
+            DamagedError: There is no such key, or its content doesn't match its name.
             StoreError: It can't be read.
         """
         data = self.get(key)
-        if hashlib.sha256(data).hexdigest()[:_NAMED_DIGITS] != PurePosixPath(key).stem.rpartition(".")[2]:
+        if hashlib.sha256(data).hexdigest()[:_HASH_DIGITS] != PurePosixPath(key).stem.rpartition(".")[2]:
             raise DamagedError(f"{self.where(key)} is damaged: its content doesn't match the hash in its name. {REMEDY}")
         return data
 
@@ -289,13 +298,13 @@ class Store:
         """The content of a published file, verified.
 
         Raises:
-            DamagedError: The file is missing, or its size or hash is not the recorded one.
+            DamagedError: The file is missing, or its content doesn't match the recorded hash.
             StoreError: It can't be read.
         """
         return bytes(self._verified(record))
 
     def local_file(self, record: FileRecord, folder: Path) -> Path:
-        """A file of this machine with a published file's content, verified: the store's own, or a copy in `folder`.
+        """A local path with the verified content of a published file: the store's own file, or a copy in `folder`.
 
         See `read` for the errors.
         """
@@ -325,11 +334,11 @@ class Store:
         return from_parquet(self._verified(record), columns, dictionaries)
 
     def read_batches(self, record: FileRecord, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        """Some columns of a published Parquet file, verified, so many rows at a time. See `read` for the errors."""
+        """Some columns of a published Parquet file, verified, in batches of `rows` rows. See `read` for the errors."""
         return batches_of(self._verified(record), columns, rows)
 
     def delete(self, key: str) -> None:
-        """Removes a key that nothing names any more; a key that isn't there is fine."""
+        """Deletes a key that no record names any more; a missing key is ignored."""
         try:
             obstore.delete(self._backend, key)
         except FileNotFoundError:
@@ -338,7 +347,7 @@ class Store:
             raise StoreError(f"{self.where(key)} could not be deleted: {first_line(error)}") from error
 
     def exists(self, key: str) -> bool:
-        """Whether `key` was written."""
+        """Whether there is such a key."""
         return self.stat(key) is not None
 
     def keys(self, prefix: str) -> list[str]:
@@ -348,17 +357,17 @@ class Store:
     def stats(self, prefix: str) -> dict[str, Stat]:
         """Size and time of all keys under the folder `prefix`, sorted by key; empty when there are none."""
         try:
-            found = [entry for batch in obstore.list(self._backend, prefix) for entry in batch]
+            entries = [entry for batch in obstore.list(self._backend, prefix) for entry in batch]
         except FileNotFoundError:
             return {}
         except (BaseError, OSError) as error:
             raise StoreError(f"{self.where(prefix)} can't be listed: {first_line(error)}") from error
-        stats = (Stat(entry["path"], entry["size"], entry["last_modified"]) for entry in found)
+        stats = (Stat(entry["path"], entry["size"], entry["last_modified"]) for entry in entries)
         return {stat.key: stat for stat in sorted(stats, key=lambda stat: stat.key)}
 
     def half_written(self, prefix: str) -> dict[str, Stat]:
-        """What killed writers left of a local folder's files, which no listing shows; none in an object store."""
-        found = sorted((self._folder / prefix).rglob("*#*")) if self._folder else []
+        """Incomplete files that killed writers left in a local folder, which `stats` doesn't list; none in an object store."""
+        candidates = sorted((self._folder / prefix).rglob("*#*")) if self._folder else []
         return {
             stat.key: stat
             for stat in (
@@ -367,29 +376,29 @@ class Store:
                     file.stat().st_size,
                     datetime.fromtimestamp(file.stat().st_mtime, UTC),
                 )
-                for file in found
+                for file in candidates
                 if _HALF_WRITTEN.search(file.name) and file.is_file()
             )
         }
 
     def is_half_written(self, key: str) -> bool:
-        """Whether this is the name of a file that a writer hasn't finished; an object store has none."""
+        """Whether `key` is the name of an incomplete file; always False in an object store."""
         return self._folder is not None and _HALF_WRITTEN.search(key) is not None
 
     def delete_half_written(self, key: str) -> None:
-        """Removes what a killed writer left; a file that isn't there is fine."""
+        """Deletes an incomplete file; a missing one is ignored."""
         if self._folder and self.is_half_written(key):
             (self._folder / key).unlink(missing_ok=True)
 
     def stat(self, key: str) -> Stat | None:
         """Size and time of a key; None when there is no such key."""
         try:
-            found = obstore.head(self._backend, key)
+            entry = obstore.head(self._backend, key)
         except FileNotFoundError:
             return None
         except (BaseError, OSError) as error:
             raise StoreError(f"{self.where(key)} can't be looked up: {first_line(error)}") from error
-        return Stat(key, found["size"], found["last_modified"])
+        return Stat(key, entry["size"], entry["last_modified"])
 
     def digest(self, key: str) -> tuple[int, str]:
         """Size and SHA-256 of what is stored under `key`, read in chunks. See `get` for the errors."""
@@ -405,15 +414,15 @@ class Store:
         return size, digest.hexdigest()
 
     def get_entries(self, stats: Sequence[Stat]) -> list[Json]:
-        """Log entries, which never change: each is read once, several at a time. See `get_json` for the errors.
+        """Log entries by their stats. They never change, so they are cached. See `get_json` for the errors.
 
-        One that was written anew even so (a store that was restored, or begun again in the same place) is read again.
+        An entry whose stat differs from the cached one, as in a store that was restored or recreated, is read again.
         """
         missing = [stat for stat in stats if stat not in self._log_entries]
         if missing:
             with ThreadPoolExecutor(min(_READ_AT_ONCE, len(missing))) as pool:
-                found = pool.map(lambda stat: self.get_json(stat.key), missing)
-                self._log_entries.update(zip(missing, found, strict=True))
+                entries = pool.map(lambda stat: self.get_json(stat.key), missing)
+                self._log_entries.update(zip(missing, entries, strict=True))
         return [dict(self._log_entries[stat]) for stat in stats]
 
     def where(self, key: str) -> str:
@@ -422,14 +431,14 @@ class Store:
 
 
 def open_backend(url: str, options: Mapping[str, str]) -> Any:
-    """The object store that a URL names, as obstore's functions take it.
+    """The obstore backend of a URL.
 
     Raises:
-        StoreError: The URL or an option isn't understood.
+        StoreError: The URL or an option isn't valid.
     """
-    given = dict(options)
-    client = {name: given.pop(name) for name in _CLIENT_OPTIONS if name in given}
+    config = dict(options)
+    client = {name: config.pop(name) for name in _CLIENT_OPTIONS if name in config}
     try:
-        return from_url(url, config=given, client_options=client)  # type: ignore[call-overload]
+        return from_url(url, config=config, client_options=client)  # type: ignore[call-overload]
     except (BaseError, OSError, ValueError) as error:
         raise StoreError(f"{url!r} can't be opened: {first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Records: JSON objects that carry a hash of their key and content, and name files with size and hash."""
+"""Records: JSON objects with a hash of their key and content, which name files by size and hash."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from sbr_tasks.errors import DamagedError
 Json = dict[str, Any]
 
 CHECKSUM = "checksum"
-"""The field of a record that holds the hash of its key and of its other fields."""
+"""The field with the hash of a record's key and its other fields."""
 REMEDY = "Restore it from a backup; docs/store.md#remedies says what can be rebuilt, and how."
 
 
 class Record(BaseModel):
-    """The content of a record, as a type: unknown fields are refused, and nothing changes after it was made."""
+    """Base of the types of records: immutable, and unknown fields are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def as_dict(self) -> Json:
-        """The fields as JSON has them."""
+        """The fields as JSON values."""
         return self.model_dump(mode="json")
 
 
 class FileRecord(Record):
-    """A published file: where it is and what it must contain."""
+    """A published file: its key, its size in bytes, and the SHA-256 of its content."""
 
     key: str
     size: int
@@ -48,10 +48,10 @@ def seal(key: str, body: Mapping[str, Any]) -> bytes:
 
 
 def unseal(key: str, data: bytes, where: str) -> Json:
-    """The record that was written under `key`, without its checksum; `where` names it in messages.
+    """The verified record that was written under `key`, without its checksum; `where` names it in messages.
 
     Raises:
-        DamagedError: It isn't a JSON object, or its checksum says that it was changed or belongs under another key.
+        DamagedError: It isn't a JSON object, or its checksum doesn't match its content and key.
     """
     try:
         body = json.loads(data)
@@ -69,15 +69,15 @@ def unseal(key: str, data: bytes, where: str) -> Json:
 
 
 def _checksum(key: str, body: Mapping[str, Any]) -> str:
-    """Equal before a record is written and after it was read, which turns tuples into lists and names into text."""
+    """Normalized through JSON, so that a record has the same checksum before writing (tuples) and after reading (lists)."""
     return hashlib.sha256(key.encode() + b"\0" + to_json(json.loads(to_json(body)))).hexdigest()
 
 
 def file_name(name: str) -> PurePosixPath:
-    """A name of a file within a folder that a record gives, once it is sure that it leads to no other place.
+    """The relative path of a file that a record names, checked to be inside its folder.
 
     Raises:
-        DamagedError: It is absolute, empty, leads out of the folder, or holds control characters.
+        DamagedError: The name is absolute or empty, leads out of the folder, or has control characters.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts or not name.isprintable() or "\\" in name:
@@ -86,7 +86,7 @@ def file_name(name: str) -> PurePosixPath:
 
 
 def file_records(body: Any) -> Iterator[FileRecord]:
-    """All records of files that a JSON value holds, however deep."""
+    """All file records in a JSON value, at any depth."""
     if isinstance(body, dict):
         if {"key", "size", "sha256"} <= body.keys():
             yield FileRecord.model_validate(body)
@@ -98,7 +98,7 @@ def file_records(body: Any) -> Iterator[FileRecord]:
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first field of a record that isn't as its type says, and why."""
+    """The first field of a record that doesn't fit its type, and why."""
     problem = error.errors(include_url=False)[0]
     place = ".".join(map(str, problem["loc"]))
     return f"{place}: {problem['msg']}" if place else str(problem["msg"])

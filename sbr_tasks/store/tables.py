@@ -1,4 +1,4 @@
-"""Parquet files of the store."""
+"""Reading and writing Parquet files of the store."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def to_parquet(table: pa.Table, **encoding: Any) -> memoryview:
 def from_parquet(
     data: bytes | obstore.Bytes, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()
 ) -> pa.Table:
-    """The table that a Parquet file holds.
+    """Reads a table from Parquet.
 
-    `pyarrow.parquet.read_table` does the same, but leaves threads at work that now and then abort a short process at its end.
+    `pyarrow.parquet.read_table` does the same, but its background threads occasionally abort a short process at exit.
 
     Args:
-        data: The file.
-        columns: Those to read; None reads all.
-        dictionaries: Those of them that are to be dictionary-encoded.
+        data: The content of the file.
+        columns: Columns to read; None reads all.
+        dictionaries: Columns to return dictionary-encoded.
     """
     file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), read_dictionary=list(dictionaries))
     return file.read(list(columns) if columns else None)
 
 
 def batches_of(data: bytes | obstore.Bytes, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-    """Some columns of a Parquet file, in order, so many rows at a time; what isn't asked for isn't decoded."""
+    """Some columns of a Parquet file, in batches of `rows` rows; other columns aren't decoded."""
     file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)))
     yield from file.iter_batches(batch_size=rows, columns=list(columns), use_threads=False)

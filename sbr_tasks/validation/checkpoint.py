@@ -1,4 +1,4 @@
-"""Validation of days with Great Expectations: what passes is published for windows, what fails goes to quarantine."""
+"""Validates days with Great Expectations: days that pass are published for windows, days that fail go to quarantine."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ logger = logging.getLogger(__name__)
 
 _EXAMPLES = 5
 _SESSION_DAYS = 7
-"""Days before a day whose sessions are looked for in it."""
+"""Days before a day that are searched for earlier clicks of its sessions."""
 
 
 @dataclass(frozen=True)
 class Validated:
-    """What a validation decided: the accepted days, why others failed, and the warnings of both."""
+    """What a validation decided: the accepted days, the failures of quarantined days, and the warnings, by day."""
 
     accepted: tuple[date, ...]
     failures: dict[date, list[str]]
@@ -54,7 +54,7 @@ class Validated:
 
 @dataclass(frozen=True)
 class _Measured:
-    """A day's facts, and what later days are compared with."""
+    """A day's facts, and its items and sessions, for later days to compare with."""
 
     facts: Json
     items: pa.Array
@@ -71,23 +71,23 @@ class _Verdict:
 
 
 def validate_pending(store: Store, settings: Settings, days: Sequence[date] | None = None) -> Validated:
-    """Validates the days that were imported but not decided on, in day order, and commits all decisions at once.
+    """Validates the days that were imported but not validated yet, in day order, and commits all decisions at once.
 
-    A day that passes is compared with by the days after it.
+    Later days are compared with the days that pass.
 
     Args:
         store: The store with the days.
-        settings: Thresholds and the zone.
-        days: The days to look at; None looks at all.
+        settings: `validation` and `timezone` are used.
+        days: The days to validate; None validates all.
 
     Raises:
-        DayError: Days were cut at midnights of another zone than the setting's; nothing was decided.
+        DayError: Days were split in another time zone than the setting; nothing was decided.
     """
     catalog = ClickCatalog(store)
-    known = catalog.days()
-    pending = [(day, state.pending) for day, state in known.items() if state.pending and (days is None or day in set(days))]
-    _require_zone({day: known[day].timezone for day, _ in pending}, settings.timezone)
-    history = _History(store, known, settings)
+    states = catalog.days()
+    pending = [(day, state.pending) for day, state in states.items() if state.pending and (days is None or day in set(days))]
+    _require_zone({day: states[day].timezone for day, _ in pending}, settings.timezone)
+    history = _History(store, states, settings)
     decisions: dict[date, Judgement] = {}
     expect = _Expectations() if pending else None
     with Progress(f"Validating {len(pending)} days", len(pending), "days", logger) as progress:
@@ -110,7 +110,7 @@ def validate_pending(store: Store, settings: Settings, days: Sequence[date] | No
 def _judge(
     clicks: pa.Table, day: date, history: _History, expect: _Expectations, settings: Settings
 ) -> tuple[_Verdict, _Measured | None]:
-    """The verdict on a day's clicks, whatever they hold: clicks on which validation itself fails are not to be trusted."""
+    """The verdict on a day's clicks. A day whose clicks make the validation itself raise goes to quarantine."""
     try:
         clicks.validate(full=True)
         wrong = _wrong_types(clicks.schema)
@@ -121,7 +121,7 @@ def _judge(
             *limits(facts, settings.validation),
         ]
         return expect.judge(day, clicks, wrong=wrong, facts=facts, compared=compared, settings=settings), measured
-    except (MemoryError, StoreError):  # neither says anything about the clicks
+    except (MemoryError, StoreError):  # not caused by the clicks
         raise
     except Exception as error:
         logger.exception("The validation of %s failed", day)
@@ -129,7 +129,7 @@ def _judge(
 
 
 def _refused(day: date, error: Exception) -> _Verdict:
-    """The verdict on clicks that can't be validated."""
+    """The verdict on a day that can't be validated."""
     failure = f"The clicks can't be validated: {type(error).__name__}: {first_line(error)}"
     return _Verdict(
         failures=[failure],
@@ -141,8 +141,8 @@ def _refused(day: date, error: Exception) -> _Verdict:
 
 
 def _require_zone(zones: Mapping[date, str], zone: str) -> None:
-    for other in sorted({found for found in zones.values() if found != zone}):
-        days = [day for day, found in zones.items() if found == other]
+    for other in sorted(set(zones.values()) - {zone}):
+        days = [day for day, zone_of_day in zones.items() if zone_of_day == other]
         raise DayError(
             f"Expected days that begin at midnight in {zone} (setting timezone), found some that were ingested with {other}: "
             f"{describe_days(days)}. Ingest them again, or set timezone to {other}; nothing was decided."
@@ -151,11 +151,11 @@ def _require_zone(zones: Mapping[date, str], zone: str) -> None:
 
 @dataclass(frozen=True)
 class DaysOfWindow:
-    """What the days of a window are good for.
+    """The state of a window's days.
 
     Attributes:
-        validation_day: The newest day before the test day that has accepted clicks.
-        missing: Days without accepted clicks: empty, in quarantine or never ingested. Closed days aren't missing.
+        validation_day: The newest day with accepted clicks before the test day.
+        missing: Days without accepted clicks: empty, in quarantine or never ingested. Closed days don't count as missing.
     """
 
     validation_day: date
@@ -163,11 +163,11 @@ class DaysOfWindow:
 
 
 def require_days(days: Mapping[date, DayState], settings: Settings, day: date) -> DaysOfWindow:
-    """Checks that the accepted days of a window are enough to train and test on.
+    """Checks that a window has enough accepted days to train, validate and test on; logs a warning for each missing day.
 
     Raises:
-        DayError: `day` is closed or has no accepted clicks, fewer than two days before it have some, more than
-            `window.max_missing_days` are missing, or days were removed and not ingested again.
+        DayError: `day` is closed or has no accepted clicks, fewer than two days before it have accepted clicks, more than
+            `window.max_missing_days` days are missing, or days were removed and not ingested again.
     """
     window = window_days(day, settings.window.days)
     states = {day: days.get(day, DayState()) for day in window}
@@ -193,16 +193,16 @@ def require_days(days: Mapping[date, DayState], settings: Settings, day: date) -
 
 
 def _validation_day(states: Mapping[date, DayState], day: date) -> date:
-    """The newest day before `day` with accepted clicks; another one must be before it, to train on."""
-    earlier = sorted(one for one, state in states.items() if state.accepted and one < day)
+    """The newest day with accepted clicks before `day`. There must be one more before it, to train on."""
+    earlier = sorted(other for other, state in states.items() if state.accepted and other < day)
     if len(earlier) < 2:
-        found = f"only {earlier[0]}" if earlier else "none"
+        accepted = f"only {earlier[0]}" if earlier else "none"
         raise DayError(
             f"Expected two or more accepted days from {min(states)} to {day - timedelta(days=1)}, to train and validate the "
-            f"model of {day} on; found {found}. Ingest earlier days, or lengthen the window (window.days)."
+            f"model of {day} on; found {accepted}. Ingest earlier days, or lengthen the window (window.days)."
         )
     if earlier[-1] != day - timedelta(days=1):
-        between = [one for one in states if earlier[-1] < one < day]
+        between = [other for other in states if earlier[-1] < other < day]
         logger.warning(
             "The model of %s is validated on %s, the newest accepted day before it: %s %s no accepted clicks.",
             day, earlier[-1], describe_days(between), "has" if len(between) == 1 else "have",
@@ -211,7 +211,7 @@ def _validation_day(states: Mapping[date, DayState], day: date) -> date:
 
 
 def _why_not_accepted(states: Mapping[date, DayState]) -> list[str]:
-    """Why days aren't accepted, one sentence for all days of which the same is to be said."""
+    """Why days aren't accepted: one sentence for all days with the same status and failures."""
     alike: dict[tuple[str, ...], list[date]] = {}
     for day, state in states.items():
         if state.status not in ("accepted", "closed"):
@@ -234,17 +234,17 @@ def _why_missing(days: Sequence[date], state: DayState) -> str:
 
 
 class _History:
-    """The facts and items of accepted days, from the records of their validation: no clicks are read again."""
+    """The facts, items and sessions of accepted days, from the records of their validation, without reading their clicks."""
 
-    def __init__(self, store: Store, known: Mapping[date, DayState], settings: Settings) -> None:
+    def __init__(self, store: Store, states: Mapping[date, DayState], settings: Settings) -> None:
         self._store = store
         self._settings = settings
-        self._decisions = {day: state.decided[state.accepted.rev] for day, state in known.items() if state.accepted}
+        self._decisions = {day: state.decided[state.accepted.rev] for day, state in states.items() if state.accepted}
         self._items: dict[date, pa.Table] = {}
         self._sessions: dict[date, pa.Table] = {}
 
     def accept(self, day: date, judged: Judgement, measured: _Measured | None) -> None:
-        """Lets later days be compared with a day."""
+        """Adds a day, for later days to compare with."""
         self._decisions[day] = judged
         self._items.pop(day, None)
         self._sessions.pop(day, None)
@@ -268,20 +268,20 @@ class _History:
         return _Measured(facts.as_dict(), items, sessions.select([Columns.SESSION, "first_us"]))
 
     def facts_before(self, day: date) -> list[Json]:
-        """The facts of the accepted days before; a day that couldn't be measured has the volume only."""
-        found = []
-        for one in self._before(day, self._settings.validation.trailing_days):
-            judged = self._decisions[one]
+        """The facts of the accepted days before `day`; those of a day that couldn't be measured are its counts only."""
+        facts = []
+        for earlier in self._before(day, self._settings.validation.trailing_days):
+            judged = self._decisions[earlier]
             revision = judged.revision
             volume = {"clicks": revision.rows, "sessions": revision.sessions, "items": revision.items}
-            found.append(volume | dict(judged.facts))
-        return found
+            facts.append(volume | dict(judged.facts))
+        return facts
 
     def _before(self, day: date, n_days: int) -> list[date]:
         return [earlier for earlier in window_days(day, n_days + 1)[:-1] if earlier in self._decisions]
 
     def _tables(self, kind: Literal["items", "sessions"], kept: dict[date, pa.Table], days: Sequence[date]) -> list[pa.Table]:
-        """What the validations of some days kept for later ones, of those that kept it; `kept` then holds these days only."""
+        """The items or sessions of some days, without days that have none. `kept` is a cache, reduced to these days."""
         for day in [day for day in kept if day not in days]:
             del kept[day]
         for day in days:
@@ -320,7 +320,7 @@ def _publish(store: Store, revision: Revision, verdict: _Verdict, measured: _Mea
 
 
 def log_validated(validated: Validated) -> None:
-    """Logs what a validation decided, for a run."""
+    """Logs the decisions of a validation."""
     if validated.accepted:
         logger.info("Accepted %s.", describe_days(validated.accepted))
     for day, failures in validated.failures.items():
@@ -330,7 +330,7 @@ def log_validated(validated: Validated) -> None:
 
 
 class _Expectations:
-    """Great Expectations, kept in memory: nothing of it is written but what `judge` returns."""
+    """Great Expectations with an in-memory context; it writes no files."""
 
     def __init__(self) -> None:
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -343,7 +343,7 @@ class _Expectations:
             ProgressBarsConfig,
         )
 
-        # By default a folder is created in the system's temporary one, for pages that nobody builds.
+        # The default context creates a temporary folder for Data Docs, which nobody would use.
         project = DataContextConfig(
             store_backend_defaults=InMemoryStoreBackendDefaults(), progress_bars=ProgressBarsConfig(globally=False)
         )
@@ -368,10 +368,10 @@ class _Expectations:
         Args:
             day: The day.
             clicks: Its clicks.
-            wrong: Sentences on wrong types of columns.
+            wrong: Sentences on columns of the wrong type.
             facts: The day's facts.
-            compared: Those that are compared with earlier days or with limits.
-            settings: The zone, thresholds and severities.
+            compared: Facts that are compared with earlier days or with limits.
+            settings: `validation` and `timezone` are used.
         """
         import pandas as pd
         from great_expectations.core import ExpectationSuiteValidationResult
@@ -415,7 +415,7 @@ class _Expectations:
 
 
 def _without_weaker(unmet: list[Any]) -> list[Any]:
-    """Unmet expectations, without the one that follows from a stricter one about the same clicks."""
+    """Unmet expectations, without one that a stricter expectation on the same clicks implies."""
     names = {outcome.expectation_config.meta["name"] for outcome in unmet}
     weaker = "repeated_clicks" if "repeated_share" in names else None
     return [outcome for outcome in unmet if outcome.expectation_config.meta["name"] != weaker]
@@ -431,11 +431,11 @@ def _statistics(evaluated: int, unmet: int) -> Json:
 
 
 def _wrong_types(schema: pa.Schema) -> list[str]:
-    """Great Expectations can't check types of columns with zones, so Arrow does."""
+    """Checked with Arrow, because Great Expectations can't check the type of times with a zone."""
     if is_click_schema(schema):
         return []
-    found = ", ".join(f"{field.name}: {field.type}" for field in schema)
-    return [f"The columns have the types of the data contract: found {found}"]
+    types = ", ".join(f"{field.name}: {field.type}" for field in schema)
+    return [f"The columns have the types of the data contract: found {types}"]
 
 
 def _refuse_unchecked(day: date, result: Any) -> None:

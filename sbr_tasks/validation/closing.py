@@ -1,4 +1,4 @@
-"""Closed days: a person's word that a day will never have clicks. No run waits for it, and no window misses it."""
+"""Closed days: a person declares that a day will never have clicks, so no run waits for it and no window misses it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from sbr_tasks.errors import DayError
 from sbr_tasks.store import Json, Store
 
 _MAX_AHEAD = timedelta(days=366)
-"""Holidays are planned for the next year; a day further ahead is a slip of the keyboard."""
+"""People close next year's holidays; a day further ahead is a typing error."""
 
 
 def commit_closing(store: Store, day: date, *, reason: str, actor: str, now: datetime) -> None:
     """Records that a day will never have clicks; closing it again for the same reason changes nothing.
 
     Args:
-        store: Where the day's record is.
+        store: The store.
         day: The day; at most a year ahead.
         reason: Why it has no clicks.
-        actor: Who says so.
-        now: The clock, with its zone.
+        actor: Who closes it.
+        now: The current time, with a zone.
 
     Raises:
         DayError: The reason is blank, or the day has clicks, is closed for another reason, or is too far ahead.
@@ -33,7 +33,7 @@ def commit_closing(store: Store, day: date, *, reason: str, actor: str, now: dat
 
 
 def commit_opening(store: Store, day: date, *, reason: str, actor: str, now: datetime) -> None:
-    """Takes a closing back: the next run that needs the day asks the source for it.
+    """Reopens a closed day: the next run that needs it looks for it in the source.
 
     Raises:
         DayError: The reason is blank, or the day isn't closed.
@@ -43,7 +43,7 @@ def commit_opening(store: Store, day: date, *, reason: str, actor: str, now: dat
 
 
 def day_rows(store: Store) -> list[Json]:
-    """The days that the store knows, oldest first: `day`, `status`, `clicks`, `closed` (`actor`, `at`, `reason`; or None)."""
+    """All days in the store, oldest first: `day`, `status`, `clicks`, `closed` (`actor`, `at`, `reason`; or None)."""
     return [
         {
             "day": str(day),
@@ -56,10 +56,10 @@ def day_rows(store: Store) -> list[Json]:
 
 
 def require_open(day: date, state: DayState) -> None:
-    """Checks that a day may have a run.
+    """Checks that a day isn't closed.
 
     Raises:
-        DayError: It is closed.
+        DayError: The day is closed.
     """
     if state.status == "closed":
         raise DayError(

@@ -1,4 +1,4 @@
-"""Data Docs of a day as one page that needs no network: Great Expectations' page takes its styling from nine other hosts."""
+"""Data Docs of a day as one self-contained page; Great Expectations' own page loads its styles from nine other hosts."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ td table { font-size: .9em; }
 
 
 def render_page(result: Any, *, day: date, failures: Sequence[str], warnings: Sequence[str], facts: Json) -> str:
-    """The page of a validation: the verdict in sentences, the facts, then what Great Expectations says of each expectation.
+    """The page of a validation: verdict, facts, and Great Expectations' result for each expectation.
 
     Args:
         result: A `great_expectations` validation result.
         day: The day that was validated.
-        failures: Sentences on what sends the day to quarantine; none: it is accepted.
-        warnings: Sentences on what is odd.
+        failures: Sentences on why the day is in quarantine; empty if it is accepted.
+        warnings: Sentences on what is unusual.
         facts: The day's facts by name.
 
     Returns:
-        HTML that loads nothing: no script, picture, stylesheet or font, and links inside the page only.
+        HTML that loads nothing: no scripts, images, stylesheets or fonts, and only links inside the page.
     """
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
 
@@ -88,7 +88,7 @@ def render_page(result: Any, *, day: date, failures: Sequence[str], warnings: Se
 
 
 def render_refusal(day: date, failure: str) -> str:
-    """The page of a day that can't be validated, with the sentence that says why."""
+    """The page of a day that can't be validated, with the reason."""
     failed = "".join(_sentences("Failed", [failure]))
     return _page(day, f'<div class="verdict failed"><strong>{day_in_words(day)} was quarantined</strong>{failed}</div>')
 
@@ -105,14 +105,14 @@ def _page(day: date, body: str) -> str:
 
 @cache
 def _view() -> Any:
-    """Great Expectations' view, one for all days: it compiles its templates anew where it is made anew."""
+    """Great Expectations' view, shared by all days, because each new one compiles its templates."""
     from great_expectations.render.view import DefaultJinjaPageView
 
     return DefaultJinjaPageView()
 
 
 def self_contained(page: str) -> str:
-    """What an HTML page's body says, without anything that loads from elsewhere, runs, or only works with a script."""
+    """The body of an HTML page, without anything that loads from elsewhere, runs, or works only with scripts."""
     kept = _Body()
     kept.feed(page)
     kept.close()
@@ -135,12 +135,12 @@ def _shown(value: float | str | None) -> str:
 
 
 class _Body(HTMLParser):
-    """Copies a page and leaves out what `self_contained` promises to."""
+    """Copies the body of a page, without the elements that `self_contained` removes."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.parts: list[str] = []
-        self._open: list[tuple[str, str | None]] = []  # each open element, and the one that was written for it
+        self._open: list[tuple[str, str | None]] = []  # open elements, and what was written for each
 
     @property
     def _is_inside_dropped(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a day's clicks look like in a few numbers, which later days are compared with."""
+"""The facts of a day: a few numbers about its clicks, which later days are compared with."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ class Facts:
         sessions: Number of distinct sessions; clicks without a session don't count.
         items: Number of distinct items.
         one_click_sessions: Share of the sessions that have one click on this day.
-        length_p50: The least number of clicks that half of the sessions don't exceed.
+        length_p50: Smallest number of clicks that at least half of the sessions don't exceed.
         length_p99: The same for 0.99 of the sessions.
         length_p999: The same for 0.999 of the sessions.
-        top_item: Share of the clicks that the most clicked item has.
-        top_item_id: That item, as text; None of no item.
-        top_session: Share of the clicks that the session with the most clicks has.
-        top_session_id: That session, as text; None of no session.
-        repeated: Share of the clicks that repeat the session, item and time of another one.
-        tied: Share of the clicks that have the time of the click before them in their session, and another item.
-        hours: Hours after local midnight that have at least one click.
-        hours_of_day: Hours that the day has: 24, or 23 or 25 when clocks change.
-        new_items: Share of the items that no accepted day of the trailing window had; None where too few days are known.
-        long_sessions: Share of the sessions that lasted more than `validation.max_session_hours` by their last click of this
-            day, their clicks on earlier accepted days included; None where no earlier day is known.
-        longest_session_id: The session that lasted longest by then, as text; None of no such session.
+        top_item: Share of the clicks on the most clicked item.
+        top_item_id: That item, as text; None without items.
+        top_session: Share of the clicks in the session with the most clicks.
+        top_session_id: That session, as text; None without sessions.
+        repeated: Share of the clicks with the same session, item and time as another one.
+        tied: Share of the clicks with the same time as the previous click of their session, but another item.
+        hours: Number of hours after local midnight with at least one click.
+        hours_of_day: Hours in the day: 24, or 23 or 25 when clocks change.
+        new_items: Share of the items without clicks on the accepted trailing days; None with too few such days.
+        long_sessions: Share of the sessions that lasted more than `validation.max_session_hours` up to their last click of
+            the day, counting their clicks on earlier accepted days; None without earlier days.
+        longest_session_id: The session that lasted longest, as text; None without sessions.
     """
 
     clicks: int
@@ -68,15 +68,15 @@ class Facts:
 
 
 def measure(clicks: pa.Table, day: date, zone: tzinfo) -> Facts:
-    """The facts of a day but for those that compare its items and sessions with earlier days.
+    """The facts of a day, except those that compare its items and sessions with earlier days.
 
     Args:
-        clicks: A click table; ids may be missing, and such clicks count as clicks only.
+        clicks: A table of clicks; ids may be null, and such clicks only count as clicks.
         day: The day.
         zone: The zone whose midnights separate days.
 
     Returns:
-        The facts; lengths and shares of no sessions, items or clicks are 0.
+        The facts; lengths and shares are 0 without sessions, items or clicks.
     """
     by_session, by_item = (_counts(clicks.column(name)) for name in Columns.IDS)
     lengths = np.sort(by_session.field("counts").to_numpy(zero_copy_only=False))
@@ -106,48 +106,48 @@ def measure(clicks: pa.Table, day: date, zone: tzinfo) -> Facts:
 
 
 def distinct_items(clicks: pa.Table) -> pa.Array:
-    """The item ids of a click table, each once, in ascending order."""
-    found = pc.unique(clicks.column(Columns.ITEM).drop_null())
-    return found.take(pc.array_sort_indices(found))
+    """The distinct item ids of a table of clicks, in ascending order."""
+    items = pc.unique(clicks.column(Columns.ITEM).drop_null())
+    return items.take(pc.array_sort_indices(items))
 
 
 def share_of_new(items: pa.Array, seen: list[pa.Array]) -> float:
-    """The share of the distinct `items` that none of `seen` holds; 0 where there is no item."""
-    known = pa.concat_arrays([array for array in seen if array.type == items.type] or [items.slice(0, 0)])
-    return 1 - float(pc.mean(pc.is_in(items, value_set=known)).as_py()) if len(items) else 0.0
+    """The share of the distinct `items` that are in none of the arrays `seen`; 0 without items."""
+    seen_items = pa.concat_arrays([array for array in seen if array.type == items.type] or [items.slice(0, 0)])
+    return 1 - float(pc.mean(pc.is_in(items, value_set=seen_items)).as_py()) if len(items) else 0.0
 
 
 def session_times(clicks: pa.Table) -> pa.Table:
-    """When each session of a day begins and ends: `session_id`, `first_us` and `last_us` (microseconds since 1970)."""
+    """The first and last click of each session of a day: `session_id`, `first_us` and `last_us` (microseconds since 1970)."""
     times = clicks.select([Columns.SESSION, Columns.TIME]).drop_null()
-    found = times.group_by(Columns.SESSION).aggregate([(Columns.TIME, "min"), (Columns.TIME, "max")])
+    spans = times.group_by(Columns.SESSION).aggregate([(Columns.TIME, "min"), (Columns.TIME, "max")])
     columns = [
-        found.column(Columns.SESSION),
-        *(found.column(f"{Columns.TIME}_{end}").cast(pa.int64()) for end in ("min", "max")),
+        spans.column(Columns.SESSION),
+        *(spans.column(f"{Columns.TIME}_{end}").cast(pa.int64()) for end in ("min", "max")),
     ]
     return pa.table(columns, names=[Columns.SESSION, "first_us", "last_us"]).sort_by(Columns.SESSION)
 
 
 def share_of_long(sessions: pa.Table, earlier: Sequence[pa.Table], max_hours: float) -> tuple[float, str | None]:
-    """The share of a day's sessions that lasted longer than `max_hours` by their last click of the day, and the longest one.
+    """The share of a day's sessions that lasted longer than `max_hours` up to their last click of the day, and the longest one.
 
     Args:
-        sessions: The day's, as `session_times` returns them.
-        earlier: The same of earlier days.
+        sessions: The day's sessions, as `session_times` returns them.
+        earlier: The same for earlier days.
         max_hours: In hours.
 
     Returns:
-        The share, 0 of no session; and the id of the session that lasted longest, as text, None of no session.
+        The share, and the id of the longest session as text; 0 and None without sessions.
     """
     ids = sessions.column(Columns.SESSION).combine_chunks()
     first, last = (sessions.column(name).to_numpy().copy() for name in ("first_us", "last_us"))
     for day in earlier:
         if day.column(Columns.SESSION).type != ids.type:
             continue
-        there = pc.index_in(day.column(Columns.SESSION).combine_chunks(), value_set=ids)
-        is_there = there.is_valid().to_numpy(zero_copy_only=False)
-        which = there.drop_null().to_numpy(zero_copy_only=False)
-        first[which] = np.minimum(first[which], day.column("first_us").to_numpy()[is_there])
+        position = pc.index_in(day.column(Columns.SESSION).combine_chunks(), value_set=ids)
+        is_shared = position.is_valid().to_numpy(zero_copy_only=False)
+        shared = position.drop_null().to_numpy(zero_copy_only=False)
+        first[shared] = np.minimum(first[shared], day.column("first_us").to_numpy()[is_shared])
     if not len(ids):
         return 0.0, None
     spans = last - first
@@ -159,7 +159,7 @@ def _counts(column: pa.ChunkedArray) -> pa.StructArray:
 
 
 def _top(counts: pa.StructArray, n_clicks: int) -> tuple[float, str | None]:
-    """The largest share of the clicks, and what has it, as text."""
+    """The largest share of the clicks, and the id that has it, as text."""
     if not len(counts):
         return 0.0, None
     numbers = counts.field("counts").to_numpy(zero_copy_only=False)
@@ -167,9 +167,9 @@ def _top(counts: pa.StructArray, n_clicks: int) -> tuple[float, str | None]:
 
 
 def _repeated_and_tied(clicks: pa.Table) -> tuple[float, float]:
-    """The share of the clicks that are another one again, and of those that only share session and time with another one.
+    """The share of clicks that repeat another one, and of clicks that share only session and time with another one.
 
-    Clicks without session, item or time are neither.
+    Clicks without session, item or time count as neither.
     """
     whole = clicks.select(Columns.CLICK).drop_null()
     distinct = whole.group_by(Columns.CLICK).aggregate([])
@@ -179,7 +179,7 @@ def _repeated_and_tied(clicks: pa.Table) -> tuple[float, float]:
 
 
 def _quantile(ascending: npt.NDArray[np.int64], thousandths: int) -> int:
-    """The least value that `thousandths` of a thousand values don't exceed; in whole numbers, because 0.99 isn't exact."""
+    """The smallest value that `thousandths` / 1000 of the values don't exceed; with integers, because 0.99 isn't exact."""
     if not len(ascending):
         return 0
     return int(ascending[-(-len(ascending) * thousandths // 1000) - 1])

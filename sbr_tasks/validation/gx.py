@@ -1,4 +1,4 @@
-"""Great Expectations, imported where days are judged and not before: it takes seconds."""
+"""Great Expectations, imported on first use, because the import takes seconds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 def great_expectations() -> Any:
     """The package, with its `expectations`.
 
-    Where PySpark is installed, Great Expectations would import it with its client for remote servers, which takes a second,
-    warns about pandas 3, and in a process without a main file (`python -c`, `python -`) ends the process with code 0.
+    If PySpark is installed, Great Expectations would import it with its client for remote servers. That takes a second, warns
+    about pandas 3, and makes a process without a main file (`python -c`, `python -`) exit with code 0.
     """
     with _absent("pyspark"):
         import great_expectations as gx
@@ -22,7 +22,7 @@ def great_expectations() -> Any:
 
 @contextmanager
 def _absent(package: str) -> Iterator[None]:
-    """Lets imports of a package fail, unless it was imported before."""
+    """Makes imports of a package fail, unless it is already imported."""
     if package in sys.modules:
         yield
         return

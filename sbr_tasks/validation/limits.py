@@ -1,4 +1,4 @@
-"""A day's facts against fixed limits: what people would notice at a glance, whatever the days before were like."""
+"""Fixed limits for a day's facts, independent of earlier days."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from sbr_tasks.plain_text import percent
 from sbr_tasks.settings import ValidationSettings
 
 MAX_SESSION_SHARE = 0.05
-"""One session with a larger share of a day's clicks is a robot, or no session at all."""
+"""A session with a larger share of a day's clicks is a robot, or not one session."""
 MAX_ITEM_SHARE = 1 / 3
-"""An item with a larger share of a day's clicks is hardly what people chose among many."""
+"""A larger share of a day's clicks on one item is hardly people's choice."""
 MAX_LONG_SESSIONS = 0.01
-"""More sessions than this share, and more than one, that last for days are ids that several sessions share."""
+"""If a larger share of the sessions (and more than one) lasts for days, session ids are reused."""
 _MIN_CLICKS = 20
-"""Shares of a handful of clicks say nothing."""
+"""Shares of fewer clicks say nothing."""
 _PLACEHOLDERS = frozenset(
     {"null", "(null)", "none", "nil", "nan", "n/a", "na", "undefined", "unknown", "(not set)", "not set", "-"}
 )
@@ -25,15 +25,15 @@ _MAX_ID_LENGTH = 80
 
 @dataclass(frozen=True)
 class Limit:
-    """A fact and the most that it may be.
+    """A fact and its upper limit.
 
     Attributes:
         fact: Name of the fact.
         expectation: Name of the expectation that it belongs to, which has the severity.
-        value: The day's.
-        low: Always None: low values are fine.
-        high: The largest value that isn't warned about.
-        sentence: All of that for people.
+        value: The day's value.
+        low: Always None: there is no lower limit.
+        high: The largest value without a warning.
+        sentence: A description for people.
     """
 
     fact: str
@@ -48,11 +48,11 @@ def limits(facts: Mapping[str, Any], settings: ValidationSettings) -> list[Limit
     """The limits of a day's facts.
 
     Args:
-        facts: The day's, by name (`Facts.as_dict`); empty where they couldn't be measured.
+        facts: The day's facts by name (`Facts.as_dict`); empty if they couldn't be measured.
         settings: Thresholds.
 
     Returns:
-        One for each fact that is known.
+        One for each fact that has a value.
     """
     if not facts:
         return []
@@ -60,7 +60,7 @@ def limits(facts: Mapping[str, Any], settings: ValidationSettings) -> list[Limit
     of_session = percent(facts["top_session"], MAX_SESSION_SHARE)
     of_item = percent(facts["top_item"], MAX_ITEM_SHARE)
     tied = percent(facts["tied"], settings.max_tied_share)
-    found = [
+    day_limits = [
         Limit(
             "tied",
             "tied_clicks",
@@ -86,7 +86,7 @@ def limits(facts: Mapping[str, Any], settings: ValidationSettings) -> list[Limit
         ),
     ]
     if facts["long_sessions"] is not None:
-        found.append(
+        day_limits.append(
             Limit(
                 "long_sessions",
                 "session_spans",
@@ -98,19 +98,19 @@ def limits(facts: Mapping[str, Any], settings: ValidationSettings) -> list[Limit
                 "clicks on earlier days: session ids that start again every day merge different visits",
             )
         )
-    return found
+    return day_limits
 
 
 def is_placeholder(session_id: object) -> bool:
-    """Whether a session id is what systems write where they have none, such as `null`."""
+    """Whether a session id is a word for a missing id, such as `null`."""
     return isinstance(session_id, str) and session_id.strip().lower() in _PLACEHOLDERS
 
 
 def shown_id(identifier: object) -> str:
-    """An id as a message shows it: control characters escaped, and not longer than a line."""
+    """An id for messages: control characters escaped, and cut to 80 characters."""
     return repr(str(identifier)[:_MAX_ID_LENGTH])[1:-1]
 
 
 def _unless_small(limit: float, n_clicks: int) -> float:
-    """The limit as a share of the clicks; at least so large that `_MIN_CLICKS` - 1 clicks never exceed it."""
+    """The limit, raised so that fewer than `_MIN_CLICKS` clicks never exceed it."""
     return max(limit, (_MIN_CLICKS - 1) / n_clicks) if n_clicks else 1.0

@@ -35,11 +35,11 @@ def quarantine_rows(store: Store) -> list[Json]:
 
 
 def describe_quarantined(store: Store, day: date) -> Json:
-    """All that is known of a day that is in quarantine or was released from it.
+    """Details of a day that is in quarantine or was released from it.
 
     Returns:
         `day`, `status`, `rev`, `clicks`, `failures`, `warnings`, `facts`, `examples` (unexpected values by expectation),
-        `released` (`by`, `at`, `reason`, `failures`, or None), and where `file`, `result` and `data_docs` are.
+        `released` (`by`, `at`, `reason`, `failures`, or None), and the locations `file`, `result` and `data_docs`.
 
     Raises:
         DayError: The day isn't in quarantine and wasn't released.
@@ -110,10 +110,10 @@ def commit_release(store: Store, settings: Settings, day: date, *, reason: str, 
 
 
 def what_breaks_windows(clicks: pa.Table, day: date, zone: tzinfo) -> list[str]:
-    """Sentences on why a window can't hold some clicks, whoever accepts them; empty where it can.
+    """Sentences on why a window can't contain some clicks, even if a person accepts them; empty if it can.
 
-    It can't hold other columns, missing ids or times, times outside the day, and item ids that the serving model takes for
-    padding (negative or empty).
+    It can't contain other columns, missing ids or times, times outside the day, or item ids that the serving model would read
+    as padding (negative or empty).
     """
     if not is_click_schema(clicks.schema):
         return [f"its columns are {', '.join(f'{field.name}: {field.type}' for field in clicks.schema)}"]

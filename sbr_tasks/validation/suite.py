@@ -1,7 +1,7 @@
-"""The expectation suites that each day must meet, made of plain thresholds: one of its clicks, one of its facts.
+"""The two expectation suites of a day, with fixed thresholds: one for its clicks, one for its facts.
 
-Critical expectations send a day to quarantine; the others are warnings that travel with the day. Each carries its name, by
-which the settings give it a severity, in its `meta`.
+A day that fails a critical expectation goes to quarantine; other failures are warnings, which are recorded with the day. The
+`meta` of an expectation has its name, for which the settings define a severity.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 _REPEATS = [*Columns.CLICK]
 _MAX_REPEATED = 0.01
-"""Of the clicks: some people, and some pages, click twice within one tick of the clock."""
+"""Share of the clicks: some people, and some pages, click twice within one tick of the clock."""
 _DESCRIBED = 20
-"""Repeated clicks that are described, as examples: to describe each of millions would take long."""
+"""Number of repeated clicks that are described as examples; describing millions would take long."""
 
 
 def click_frame(clicks: pa.Table, max_session_clicks: int) -> pd.DataFrame:
-    """The frame that the suite of `click_suite` checks: the clicks, with columns that spare Great Expectations slow work.
+    """The frame for `click_suite`: the clicks, with columns for checks that are slow in Great Expectations.
 
     Returns:
-        The columns of `clicks` and, of each click, `long_session`: None, or a text on its session where that has more than
-        `max_session_clicks`; `repeated`: None, or a text where an earlier click has its session, item and time; and
-        `placeholder`: None, or its session id where that is what systems write in place of one, such as `null`.
+        The columns of `clicks`, and three that are None or a text: `long_session` describes the click's session if it has more
+        than `max_session_clicks`; `repeated` describes the click if an earlier one has the same session, item and time;
+        `placeholder` is its session id if that is a word for a missing id, such as `null`.
     """
     frame: pd.DataFrame = clicks.to_pandas()
     frame["long_session"] = _long_sessions(frame[Columns.SESSION], max_session_clicks)
@@ -71,7 +71,7 @@ def _placeholders(sessions: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def click_suite(day: date, *, zone: tzinfo, integer_ids: bool, settings: ValidationSettings) -> Any:
-    """The suite of one day's clicks.
+    """The expectation suite for a day's clicks.
 
     Args:
         day: The day of the clicks.
@@ -80,7 +80,7 @@ def click_suite(day: date, *, zone: tzinfo, integer_ids: bool, settings: Validat
         settings: Thresholds and severities.
 
     Returns:
-        A `great_expectations.ExpectationSuite` for a frame that `click_frame` made.
+        A `great_expectations.ExpectationSuite` for a frame of `click_frame`.
     """
     import pandas as pd
 
@@ -153,20 +153,20 @@ def click_suite(day: date, *, zone: tzinfo, integer_ids: bool, settings: Validat
 
 
 def fact_suite(day: date, compared: Sequence[Compared | Limit], settings: ValidationSettings) -> Any:
-    """The suite of one day's facts, for a frame of one row with a column a fact: an expectation for each one given."""
+    """The expectation suite for a day's facts: one expectation for each of `compared`, on a frame of one row."""
     gx = great_expectations()
     gxe = gx.expectations
     expectations = [
         _named(
-            found.expectation,
+            fact.expectation,
             settings,
             gxe.ExpectColumnValuesToBeBetween,
-            found.sentence,
-            column=found.fact,
-            min_value=found.low,
-            max_value=found.high,
+            fact.sentence,
+            column=fact.fact,
+            min_value=fact.low,
+            max_value=fact.high,
         )
-        for found in compared
+        for fact in compared
     ]
     return gx.ExpectationSuite(name=f"facts of {day}", expectations=[e for e in expectations if e is not None])
 

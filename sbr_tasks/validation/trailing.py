@@ -1,4 +1,4 @@
-"""A day's facts against those of the accepted days before it, by robust z-scores."""
+"""Compares a day's facts with those of the accepted days before it, by robust z-scores."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from sbr_tasks.plain_text import percent
 from sbr_tasks.settings import ValidationSettings
 
 _MAD_TO_SIGMA = 1.4826
-"""Of a normal distribution, the standard deviation over the median absolute deviation."""
+"""Standard deviation divided by median absolute deviation, for a normal distribution."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One fact beside the days before.
+    """A fact compared with the days before.
 
     Attributes:
         fact: Name of the fact.
         expectation: Name of the expectation that it belongs to, which has the severity.
-        value: The day's.
-        z: `(value - median) / scale`: see `compare`.
-        low: The least value without a warning; None where low values are fine.
-        high: The largest one; None where high values are fine.
-        sentence: All of that for people.
+        value: The day's value.
+        z: Robust z-score; see `compare`.
+        low: The smallest value without a warning; None if low values are fine.
+        high: The largest value without a warning; None if high values are fine.
+        sentence: A description for people.
     """
 
     fact: str
@@ -63,25 +63,25 @@ _RULES = (
 def compare(facts: Mapping[str, Any], trailing: Sequence[Mapping[str, Any]], settings: ValidationSettings) -> list[Compared]:
     """Compares a day's facts with those of the days before.
 
-    The robust z of a value is its distance from the median of the days before, in units of 1.4826 times their median absolute
-    deviation (MAD; Hampel 1974), which estimates the standard deviation and isn't moved by some odd days. The unit is at
-    least so large that what is within `volume_tolerance` of the median (counts and lengths; lengths at least one click) or
-    within `share_tolerance` (shares) is never warned about: a history that hardly varies warns of nothing small.
+    The robust z-score of a value is its distance from the median of the days before, divided by 1.4826 times their median
+    absolute deviation (MAD; Hampel 1974), which estimates the standard deviation and is robust against a few unusual days. The
+    divisor has a minimum, so that values within `volume_tolerance` of the median (counts and lengths; for lengths at least one
+    click) or within `share_tolerance` (shares) never cause a warning, even if the days before hardly vary.
 
     Args:
-        facts: The day's, by name; what is absent or None isn't compared.
-        trailing: Those of the days before.
+        facts: The day's facts by name; missing ones and None aren't compared.
+        trailing: The facts of the days before.
         settings: Thresholds.
 
     Returns:
-        One for each fact that at least `min_trailing_days` of the days before have.
+        One for each fact of the day that at least `min_trailing_days` of the days before have as well.
     """
-    found = []
+    compared = []
     for rule in _RULES:
         value, history = _value(facts, rule), [v for day in trailing if (v := _value(day, rule)) is not None]
         if value is not None and len(history) >= settings.min_trailing_days:
-            found.append(_compare(rule, facts, value, history, settings))
-    return found
+            compared.append(_compare(rule, facts, value, history, settings))
+    return compared
 
 
 def _compare(
@@ -89,12 +89,12 @@ def _compare(
 ) -> Compared:
     middle = median(history)
     spread = _MAD_TO_SIGMA * median(abs(v - middle) for v in history)
-    least = {
+    min_reach = {
         "count": settings.volume_tolerance * middle,
         "length": max(settings.volume_tolerance * middle, 1.0),
         "share": settings.share_tolerance,
     }[rule.kind]
-    reach = max(settings.max_z * spread, least)
+    reach = max(settings.max_z * spread, min_reach)
     z = settings.max_z * (value - middle) / reach if reach else 0.0
     hours = facts["hours_of_day"] if rule.fact == "hours" else 1
     show = percent if rule.kind == "share" and hours == 1 else "{:,.0f}".format

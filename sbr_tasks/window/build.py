@@ -1,4 +1,4 @@
-"""Building a window: accepted days in, sessions split by day and cleansed for training out, as Parquet with a record."""
+"""Builds windows: reads accepted days, splits sessions by day, cleanses the training part and publishes Parquet files."""
 
 from __future__ import annotations
 
@@ -46,23 +46,23 @@ _ROW_GROUP = 1 << 20
 
 
 def window_for_day(store: Store, settings: Settings, day: date, stages: Stages | None = None) -> Window:
-    """Builds the window that ends with `day`, or returns the one that was built of the same inputs.
+    """Returns the window that ends with `day`; builds and publishes it unless there is one with the same inputs.
 
     Args:
-        store: Holds the days and takes the window.
-        settings: `window` says how.
-        day: The last day.
-        stages: Told how long reading, encoding (or starting Spark), splitting, cleansing, indexing and writing take.
+        store: The store with the days; the window is published there.
+        settings: `window` and `timezone` are used.
+        day: The last day of the window.
+        stages: Records how long reading, encoding (or starting Spark), splitting, cleansing, indexing and writing take.
 
     Raises:
         DayError: Days are missing (see `require_days`).
-        WindowError: Cleansing left nothing to train on, or Spark is asked for and isn't installed.
-        SparkError: Spark is out of reach, or failed.
+        WindowError: Cleansing left nothing to train on, or Spark isn't installed but set as the engine.
+        SparkError: Spark can't be reached, or failed.
     """
     catalog = ClickCatalog(store)
     days = catalog.days()
-    found_days = require_days(days, settings, day)
-    starts = _starts(settings, day, found_days.validation_day)
+    window_state = require_days(days, settings, day)
+    starts = _starts(settings, day, window_state.validation_day)
     revisions = _revisions(days, settings, day)
     inputs = WindowInputs(
         day=day,
@@ -78,8 +78,8 @@ def window_for_day(store: Store, settings: Settings, day: date, stages: Stages |
     def build() -> Window:
         with _SPLIT_BY[settings.window.engine](catalog, revisions, settings, day, starts, times) as split:
             if not split.parts["train"].n_clicks:
-                raise WindowError(_nothing_left(day, found_days.validation_day, n_clicks, split.cleansing, settings))
-            window = _publish(store, key, inputs, split, n_clicks, found_days, times)
+                raise WindowError(_nothing_left(day, window_state.validation_day, n_clicks, split.cleansing, settings))
+            window = _publish(store, key, inputs, split, n_clicks, window_state, times)
         logger.info("Window of %s: %d accepted clicks (%s).", day, n_clicks, times)
         return window
 
@@ -87,15 +87,15 @@ def window_for_day(store: Store, settings: Settings, day: date, stages: Stages |
 
 
 def split_for_judging(store: Store, settings: Settings, window: Window, n_days: int) -> WindowData:
-    """A window's clicks split once more, so that the days before its test day validate: nothing is published.
+    """Splits a window's clicks again, with the last `n_days` days before its test day for validation. Publishes nothing.
 
-    No click of these days is trained on, counts for cleansing or chooses an item.
+    No click of the validation days is trained on, counts for cleansing or chooses an item.
 
     Args:
-        store: Holds the days of the window.
-        settings: As the window was built.
+        store: The store with the days of the window.
+        settings: The settings that the window was built with.
         window: The window.
-        n_days: How many days validate.
+        n_days: Number of validation days.
 
     Raises:
         WindowError: Cleansing left nothing to train on.
@@ -121,7 +121,7 @@ def split_for_judging(store: Store, settings: Settings, window: Window, n_days: 
 
 
 def window_table(window: Window) -> str:
-    """The parts of a window as a table for people, and what cleansing and `window.longest` cost."""
+    """The parts of a window as a table for people, with what cleansing and `window.longest` removed."""
     rows = []
     for name in PARTS:
         part = window.parts[name]
@@ -133,9 +133,9 @@ def window_table(window: Window) -> str:
     too_long, rules = window.cleansing.too_long, window.inputs.window
     if not too_long or not too_long.sessions:
         return table
-    done = "cut" if rules.longest_action == "cut" else "dropped"
+    verb = "cut" if rules.longest_action == "cut" else "dropped"
     return (
-        f"{table}\n{too_long.sessions:,} sessions of more than {rules.longest:,} clicks were {done}, "
+        f"{table}\n{too_long.sessions:,} sessions of more than {rules.longest:,} clicks were {verb}, "
         f"{too_long.clicks_lost:,} clicks lost (window.longest)."
     )
 
@@ -200,7 +200,7 @@ def _revisions(days: Mapping[date, DayState], settings: Settings, day: date) -> 
 
 
 def _starts(settings: Settings, day: date, validation_day: date) -> dict[str, int]:
-    """Where validation and test start, as `split` takes it."""
+    """The start of the validation and of the test part, as arguments of `split`."""
     validation, test = (day_interval_us(day, settings.zone)[0] for day in (validation_day, day))
     return {"validation_start_us": validation, "test_start_us": test}
 
@@ -227,9 +227,9 @@ def _id_types(schema: pa.Schema) -> str:
 
 def _require_one_id_type(by_type: Mapping[str, list[date]], day: date) -> None:
     if len(by_type) > 1:
-        found = "; ".join(f"{types} on {describe_days(days)}" for types, days in by_type.items())
+        types_found = "; ".join(f"{types} on {describe_days(days)}" for types, days in by_type.items())
         raise WindowError(
-            f"Expected ids of one type on all days of the window of {day}, found {found}. "
+            f"Expected ids of one type on all days of the window of {day}, found {types_found}. "
             "Ingest the days of the wrong type again (source.id_type)."
         )
 
@@ -277,7 +277,7 @@ def _whole_table(part: Part) -> pa.Table:
 
 
 def _to_parquet(part: Part) -> memoryview:
-    """As `store.to_parquet`, a row group at a time: ids take the place of codes, or rows come back from Spark."""
+    """Like `store.to_parquet`, but one row group at a time: with ids instead of codes, a part takes far more memory."""
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, part.schema, compression="zstd", coerce_timestamps="us") as writer:
         for table in part.tables(_ROW_GROUP):
@@ -315,10 +315,10 @@ def _cleansing_record(split: Split) -> CleansingRecord:
 
 
 def _nothing_left(day: date, validation_day: date, n_clicks: int, cleansing: Cleansing, settings: Settings) -> str:
-    most = "" if settings.window.longest is None else f", {settings.window.longest:,} at most"
+    limit = "" if settings.window.longest is None else f", {settings.window.longest:,} at most"
     return (
         f"The window of {day} has {n_clicks:,} clicks, {cleansing.before.clicks:,} of them to cleanse, but cleansing "
-        f"(sessions of {settings.window.shortest} or more clicks{most}, "
+        f"(sessions of {settings.window.shortest} or more clicks{limit}, "
         f"items of {settings.window.least_click} or more) left {cleansing.passes[-1].clicks:,}, and none to train on "
         f"before {validation_day}. Lower window.least_click, or lengthen the window (window.days)."
     )

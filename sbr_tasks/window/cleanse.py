@@ -1,8 +1,8 @@
-"""Splitting and cleansing of a window in Narwhals: what Spark runs, and the specification of the engine in memory.
+"""Splits and cleanses a window with Narwhals: the code that Spark runs, and the specification of the engine in memory.
 
 Frames have the columns `session` and `item` (ids or integer codes), `clicked_at` (microseconds since 1970, UTC) and `place`,
-which orders clicks of a session with equal times as the source does. They may be lazy: what is counted on the way is computed
-then, and `keep` says how an engine holds on to what it must not compute again.
+which orders clicks of a session with equal times as the source does. Frames may be lazy: counting computes them, and `keep`
+caches a frame so that the engine doesn't compute it twice.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Keep = Callable[[Any], Any]
 
 
 Clicks = TypeVar("Clicks")
-"""Clicks as an engine holds them."""
+"""The clicks, in the type of the engine."""
 
 MIN_CLICKS = 2
-"""A session of fewer clicks has nothing to predict."""
+"""Sessions with fewer clicks have no event."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How much there is of some clicks."""
+    """Number of clicks, of distinct sessions and of distinct items."""
 
     clicks: int
     sessions: int
@@ -37,12 +37,12 @@ class Counts:
 
 @dataclass(frozen=True)
 class Level:
-    """What cleansing leaves with one value of `least_click`.
+    """What cleansing keeps with one value of `least_click`.
 
     Attributes:
         least_click: The value.
-        clicks: Clicks that are left.
-        items: Ids of the items that are left, in no particular order.
+        clicks: Number of clicks kept.
+        items: Ids of the items kept, in no particular order.
     """
 
     least_click: int
@@ -52,7 +52,7 @@ class Level:
 
 @dataclass(frozen=True)
 class TooLong:
-    """Sessions that were longer than allowed, and how many clicks they lost."""
+    """Number of sessions above the maximum length, and of the clicks they lost."""
 
     sessions: int
     clicks_lost: int
@@ -61,12 +61,15 @@ class TooLong:
 def limit_length(frame: FrameT, *, longest: int, action: Literal["drop", "cut"]) -> tuple[FrameT, TooLong]:
     """Drops sessions of more than `longest` clicks, or cuts them to their first `longest` clicks (ties in time: by place).
 
-    A session that was cut ends with the last click that it keeps, so that click's day decides which part it comes into.
+    A cut session ends with the last click that it keeps, so the day of that click decides its part.
 
     Args:
         frame: Clicks with the columns `session`, `item`, `clicked_at`, `place`.
-        longest: Most clicks of a session.
-        action: What becomes of longer sessions.
+        longest: Maximum number of clicks of a session.
+        action: What to do with longer sessions.
+
+    Returns:
+        The remaining clicks, and how many sessions were too long.
     """
     is_long = nw.len().over("session") > longest
     clicks, sessions = _numbers(frame.filter(is_long), nw.len(), nw.col("session").n_unique())
@@ -75,7 +78,7 @@ def limit_length(frame: FrameT, *, longest: int, action: Literal["drop", "cut"])
     if action == "drop":
         return frame.filter(~is_long), TooLong(sessions, clicks)
     if isinstance(frame, nw.DataFrame):
-        # Narwhals 2.29 numbers rows of pandas wrongly unless they are in the order asked for.
+        # With pandas, Narwhals 2.29 numbers rows wrongly unless they are sorted.
         frame = frame.sort("session", "clicked_at", "place")
     frame = frame.filter(nw.col("item").cum_count().over("session", order_by=("clicked_at", "place")) <= longest)
     return frame, TooLong(sessions, clicks - sessions * longest)
@@ -84,26 +87,26 @@ def limit_length(frame: FrameT, *, longest: int, action: Literal["drop", "cut"])
 def cleanse(frame: FrameT, *, shortest: int, least_click: int, keep: Keep = lambda frame: frame) -> tuple[FrameT, list[Counts]]:
     """Drops sessions shorter than `shortest` and items clicked less than `least_click` times, until neither rule drops a row.
 
-    What is left is the largest part of the frame that keeps both rules, so it doesn't depend on which rule goes first.
+    The result is the largest part of the frame that satisfies both rules, so the order of the rules doesn't matter.
 
     Args:
         frame: Clicks with the columns `session`, `item`, `clicked_at`, `place`.
-        shortest: Fewest clicks of a session.
-        least_click: Fewest clicks of an item.
-        keep: Called on what each pass left.
+        shortest: Minimum number of clicks of a session.
+        least_click: Minimum number of clicks of an item.
+        keep: Called with the result of each pass.
 
     Returns:
-        The rows that are left (none, when the rules leave none), and what each pass left; the last pass dropped nothing.
+        The remaining rows, possibly none, and the counts after each pass; the last pass dropped nothing.
     """
     passes: list[Counts] = []
-    (left,) = _numbers(frame, nw.len())
+    (n_clicks,) = _numbers(frame, nw.len())
     while True:
-        before = left
+        before = n_clicks
         frame = frame.filter(nw.len().over("session") >= shortest)
         frame = keep(frame.filter(nw.len().over("item") >= least_click))
         passes.append(counts_of(frame))
-        left = passes[-1].clicks
-        if left == before:
+        n_clicks = passes[-1].clicks
+        if n_clicks == before:
             return frame, passes
 
 
@@ -113,42 +116,43 @@ def cleanse_by_levels(
     cleanse: Callable[[Clicks, int], tuple[Clicks, list[Counts]]],
     items_of: Callable[[Clicks], pa.Array],
 ) -> tuple[Clicks, list[Counts], list[Level]]:
-    """Cleanses with one `least_click` after another, each on what the one before left, which gives what each alone would give.
+    """Cleanses with increasing values of `least_click`, each on the result of the one before: the same as each value alone.
 
     Args:
-        clicks: What is cleansed.
-        levels: Rising values of `least_click`.
+        clicks: The clicks to cleanse.
+        levels: Increasing values of `least_click`.
         cleanse: The engine's `cleanse` with a given `least_click`.
         items_of: The engine's distinct item ids.
 
     Returns:
-        What the last level leaves, all passes, and the levels.
+        The result of the last level, the counts after all passes, and the levels.
     """
     passes: list[Counts] = []
-    found = []
+    results = []
     for least_click in levels:
         clicks, of_level = cleanse(clicks, least_click)
         passes += of_level
-        found.append(Level(least_click, passes[-1].clicks, items_of(clicks)))
-    return clicks, passes, found
+        results.append(Level(least_click, passes[-1].clicks, items_of(clicks)))
+    return clicks, passes, results
 
 
 def split(
     frame: FrameT, *, validation_start_us: int, test_start_us: int, keep: Keep = lambda frame: frame
 ) -> dict[str, FrameT]:
-    """Splits sessions by day, each part seeing them as they were when its days were over.
+    """Splits sessions by day; each part has the sessions as they were at the end of its last day.
 
-    So no click of the test day changes what is trained on or validated with, and none of the validation day what is trained on.
+    So clicks of the test day change neither of the other parts, and clicks of the validation day don't change the training
+    part.
 
     Args:
         frame: Clicks with the columns `session`, `item`, `clicked_at`, `place`.
         validation_start_us: Where the validation day starts, microseconds since 1970.
         test_start_us: Where the test day starts.
-        keep: Called on all clicks before they are split.
+        keep: Called with all clicks before they are split.
 
     Returns:
-        `train`: the clicks before the validation day. `validation`: the sessions with a click on the validation day, up to its
-        end. `test`: the sessions with a click on the test day, whole. Each without sessions of one click.
+        `train`: the clicks before the validation day. `validation`: sessions with a click on the validation day, up to the
+        end of that day. `test`: sessions with a click on the test day, whole. All without sessions of one click.
     """
     frame = keep(frame)
     clicked_at, last = nw.col("clicked_at"), nw.col("clicked_at").max().over("session")
@@ -172,6 +176,6 @@ def counts_of(frame: nw.DataFrame[Any] | nw.LazyFrame[Any]) -> Counts:
 
 
 def _numbers(frame: nw.DataFrame[Any] | nw.LazyFrame[Any], *of_rows: nw.Expr) -> tuple[int, ...]:
-    """A number over all rows for each expression; 0 where Spark gives null, which are its distinct values of no rows."""
+    """The value of each aggregation over all rows; 0 for null, which Spark returns for no rows."""
     named = {f"number_{i}": expression for i, expression in enumerate(of_rows)}
     return tuple(int(number or 0) for number in frame.lazy().select(**named).collect().row(0))

@@ -1,6 +1,6 @@
-"""Clicks of a window in memory: sessions laid end to end, with integer codes in place of ids.
+"""Clicks of a window in memory: sessions one after the other, with int32 codes instead of item ids.
 
-A code takes 4 bytes whatever the ids are; of strings, one copy of each distinct id is held.
+A code takes 4 bytes, whatever the type of the ids; each distinct id is held once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.window.ragged import Int64s, offsets_of, rows_of_runs
 
 BLOCK = 1 << 18
-"""Clicks that are worked on at a time: what is made of them stays in the cache."""
+"""Clicks processed at a time, few enough to stay in the cache."""
 
 Int32s = npt.NDArray[np.int32]
 
@@ -30,10 +30,10 @@ class CodedClicks:
 
     Attributes:
         offsets: Shape `(n_sessions + 1,)`, int64; session i is `items[offsets[i]:offsets[i + 1]]`.
-        items: Shape `(n_clicks,)`, int32: where each click's item stands in `item_ids`.
-        at_us: Shape `(n_clicks,)`, int64: microseconds since 1970, UTC.
-        session_ids: Shape `(n_sessions,)`: the id of each session.
-        item_ids: Distinct ids in ascending order; the clicks need not use all of them.
+        items: Shape `(n_clicks,)`, int32; position of each click's item in `item_ids`.
+        at_us: Shape `(n_clicks,)`, int64; microseconds since 1970, UTC.
+        session_ids: Shape `(n_sessions,)`; the id of each session.
+        item_ids: Distinct ids in ascending order; some may have no clicks.
     """
 
     offsets: Int64s
@@ -61,11 +61,11 @@ class CodedClicks:
         return np.bincount(self.items, minlength=len(self.item_ids))
 
     def take_sessions(self, which: npt.NDArray[np.integer[Any]]) -> CodedClicks:
-        """Some of the sessions, in the order given."""
+        """The sessions at these positions, in the given order."""
         return self.take_runs(self.offsets[which], self.lengths[which], self.session_ids.take(pa.array(which)))
 
     def take_runs(self, starts: Int64s, lengths: Int64s, session_ids: pa.Array) -> CodedClicks:
-        """Sessions made of the clicks from each start on, so many as each length says."""
+        """Sessions made of runs of clicks: session i has `lengths[i]` clicks from position `starts[i]` on."""
         offsets = offsets_of(lengths)
         items, at_us = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.int64)
         for first, last in _blocks(offsets):
@@ -76,11 +76,11 @@ class CodedClicks:
 
     @property
     def span_us(self) -> tuple[int, int] | None:
-        """The times of the first and of the last click; None where there is none."""
+        """The times of the first and the last click, microseconds since 1970; None without clicks."""
         return (int(self.at_us.min()), int(self.at_us.max())) if self.n_clicks else None
 
     def tables(self, rows: int) -> Iterator[pa.Table]:
-        """The clicks with their ids, in order, in tables of `rows` clicks and a last one of fewer."""
+        """The clicks with their ids, in order, in tables of `rows` clicks; the last one may be shorter."""
         return (self.table(start, min(start + rows, self.n_clicks)) for start in range(0, self.n_clicks, rows))
 
     @property
@@ -89,7 +89,7 @@ class CodedClicks:
         return self.table(0, 0).schema
 
     def table(self, start: int, stop: int) -> pa.Table:
-        """The clicks from `start` to `stop` with their ids: `session_id`, `item_id`, `clicked_at`."""
+        """The clicks `[start, stop)` with their ids: `session_id`, `item_id`, `clicked_at`."""
         first, last = np.searchsorted(self.offsets, [start, stop], side="right") - 1
         inside = np.clip(self.offsets[first : last + 2], start, stop)
         session = np.repeat(np.arange(first, first + len(inside) - 1, dtype=np.int32), np.diff(inside))
@@ -103,10 +103,10 @@ class CodedClicks:
 
 
 class Coder:
-    """Makes `CodedClicks` of tables of clicks that come one by one; only the codes of a table are kept.
+    """Builds `CodedClicks` from tables of clicks, added one at a time; only codes are kept of each.
 
-    Clicks of a session with equal times stay in the order in which they come. Rows sorted by session and time, as the days of
-    the store are, cost no sorting.
+    Clicks of a session with equal times keep their order. Tables sorted by session and time, like the days of the store, need
+    no sorting.
     """
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class Coder:
         self._at_us: list[Int64s] = []
 
     def add(self, clicks: pa.Table) -> None:
-        """Takes a table with `session_id`, `item_id` and `clicked_at`; ids are integers, strings or dictionaries of strings."""
+        """Adds a table with `session_id`, `item_id` and `clicked_at`; ids are integers or (dictionary-encoded) strings."""
         if not len(clicks) and self._heads:
             return
         heads, lengths = _runs(_one_array(clicks.column(Columns.SESSION)))
@@ -131,7 +131,7 @@ class Coder:
         self._at_us.append(clicks.column(Columns.TIME).cast(pa.int64()).to_numpy())
 
     def finish(self) -> CodedClicks:
-        """All clicks, sessions in ascending order of their ids; at least one table must have been added."""
+        """All clicks, with sessions in ascending order of their ids. At least one table must have been added."""
         heads = pa.concat_arrays(self._heads)
         self._heads.clear()
         order = _ascending(heads)
@@ -149,7 +149,7 @@ class Coder:
         return _in_time(clicks)
 
     def _laid_out(self, places: Int64s, n_clicks: int) -> tuple[Int32s, pa.Array, Int64s]:
-        """Items and times with each run where `places` says; table by table, so that no second copy of all of them is made."""
+        """Items and times, with each run at its position in `places`. Tables are released one by one, to save memory."""
         codes, item_ids = self._unified_items()
         items, at_us = np.empty(n_clicks, np.int32), np.empty(n_clicks, np.int64)
         first_run = 0
@@ -162,7 +162,7 @@ class Coder:
         return items, item_ids, at_us
 
     def _unified_items(self) -> tuple[list[Int32s], pa.Array]:
-        """For each table, the code of each of its distinct items; and the ids that the codes stand for."""
+        """The codes of each table's distinct items, and the ids by code."""
         encoded = pa.concat_arrays(self._distinct).dictionary_encode()
         order = _ascending(encoded.dictionary)
         rank = np.empty(len(order), np.int32)
@@ -172,7 +172,7 @@ class Coder:
 
 
 def _blocks(offsets: Int64s) -> Iterator[tuple[int, int]]:
-    """Runs in groups of about `BLOCK` clicks: first and last + 1."""
+    """Half-open ranges of runs with about `BLOCK` clicks each."""
     cuts = np.unique(np.searchsorted(offsets, np.arange(0, offsets[-1], BLOCK), side="right") - 1)
     return pairwise([*cuts.tolist(), len(offsets) - 1])
 
@@ -186,7 +186,7 @@ def _one_array(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _runs(ids: pa.Array) -> tuple[pa.Array, Int64s]:
-    """The id of each run of equal neighbours, and the length of the run."""
+    """The id and the length of each run of equal ids."""
     if not len(ids):
         return (ids.dictionary[:0] if pa.types.is_dictionary(ids.type) else ids), np.empty(0, np.int64)
     if pa.types.is_string(ids.type):
@@ -200,15 +200,15 @@ def _runs(ids: pa.Array) -> tuple[pa.Array, Int64s]:
 
 
 def _ascending(ids: pa.Array) -> npt.NDArray[np.integer[Any]]:
-    """The order that sorts ids; equal ones stay in the order in which they are."""
+    """The stable order that sorts ids."""
     if pa.types.is_integer(ids.type):
-        return np.argsort(ids.to_numpy(), kind="stable")  # merges what is sorted already
+        return np.argsort(ids.to_numpy(), kind="stable")  # timsort: fast for data that is partly sorted
     order: npt.NDArray[np.integer[Any]] = pc.array_sort_indices(ids).to_numpy().astype(np.int64)
     return order
 
 
 def _in_time(clicks: CodedClicks) -> CodedClicks:
-    """The same sessions, clicks of each by time; costs a sort only where they aren't so already."""
+    """The same sessions with their clicks sorted by time; skips the sort if they already are."""
     at_us, items = clicks.at_us, clicks.items
     if all(_is_in_time(clicks, first, last) for first, last in _blocks(clicks.offsets)):
         return clicks
@@ -218,7 +218,7 @@ def _in_time(clicks: CodedClicks) -> CodedClicks:
 
 
 def _is_in_time(clicks: CodedClicks, first: int, last: int) -> bool:
-    """Whether the clicks of each session from `first` to `last` - 1 are by time."""
+    """Whether the clicks of each of the sessions `[first, last)` are sorted by time."""
     offsets = clicks.offsets[first : last + 1]
     at_us = clicks.at_us[offsets[0] : offsets[-1]]
     wrong = at_us[1:] < at_us[:-1]

@@ -1,4 +1,4 @@
-"""What cleansing costs on the data at hand, in words: what it keeps, and what of the test day a model can know."""
+"""Describes what cleansing keeps of a window, and what share of the test clicks a model can know."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from sbr_tasks.window.record import LevelRecord, Window
 
 
 def describe_cleansing(window: Window) -> str:
-    """What the setting `window.least_click` keeps, and a lower value where it keeps little.
+    """What `window.least_click` keeps and, if that is little, what a lower value would keep.
 
-    Such as "Cleansing (window.least_click=5) keeps 68% of the clicks to train on and 40% of their items, which cover 42% of the
-    test clicks. With window.least_click=2: 97%, 88% and 74%."
+    For example, "Cleansing (window.least_click=5) keeps 68% of the clicks to train on and 40% of their items, which cover 42%
+    of the test clicks. With window.least_click=2: 97%, 88% and 74%."
     """
     set_level, lower = _levels(window)
     clicks, items, test_clicks = _shares(window, set_level)
     what = "to train on " if is_fair(window) else ""
-    said = (
+    sentence = (
         f"Cleansing (window.least_click={set_level.least_click}) keeps {clicks} of the clicks {what}and {items} of their "
         f"items, which cover {test_clicks} of the test clicks."
     )
     if lower is None:
-        return said
+        return sentence
     clicks, items, test_clicks = _shares(window, lower)
-    return f"{said} With window.least_click={lower.least_click}: {clicks}, {items} and {test_clicks}."
+    return f"{sentence} With window.least_click={lower.least_click}: {clicks}, {items} and {test_clicks}."
 
 
 def coverage_notes(window: Window) -> list[str]:
-    """What a reader of a decision must know about the items of its window: empty where they are most of the test's.
+    """Notes on the items of a window for readers of a decision; empty if the items cover most test clicks.
 
     Returns:
-        That the scores are too high, where the test day changed the choice of items; and the share of the test's clicks that
-        are on other items, where it is high.
+        A note that scores are too high, if clicks of the test day helped to choose the items; or a note with the share of test
+        clicks on other items, if it is high.
     """
     if not is_fair(window):
         return (
@@ -64,12 +64,12 @@ def is_fair(window: Window) -> bool:
 def _is_as_if_fair(window: Window) -> bool:
     """Whether cleansing the training clicks alone would have kept the same items."""
     too_long = window.cleansing.too_long
-    has_cut = bool(too_long and too_long.sessions)  # perhaps of clicks after the training days
+    has_cut = bool(too_long and too_long.sessions)  # cut clicks may be later than the training days
     return window.cleansing.fair_items == window.n_items and not has_cut
 
 
 def _levels(window: Window) -> tuple[LevelRecord, LevelRecord | None]:
-    """The level that is set, and the one to compare it with where lower ones were counted."""
+    """The level of the setting, and a lower one to compare it with, if lower ones were counted."""
     *lower, set_level = window.cleansing.levels
     suggested = 2 if set_level.least_click > 2 else 1
     return set_level, next((level for level in lower if level.least_click == suggested), None)

@@ -1,4 +1,4 @@
-"""The content of windows: sessions and items, read when they are first used."""
+"""The content of windows: sessions and items, read on first use."""
 
 from __future__ import annotations
 
@@ -18,30 +18,35 @@ _ROWS_AT_ONCE = 4096
 
 
 class WindowData:
-    """The sessions of a window's parts, and the items of its training clicks; each is read when it is first used."""
+    """The sessions of a window's parts, and the index of its training items; each is read on first use.
+
+    Example:
+        data = read_window(store, window, settings.zone)
+        trained = train(data.train, data.index, data.validation, ...)
+    """
 
     def __init__(self, read_part: Callable[[str], Sessions], read_index: Callable[[], ItemIndex]) -> None:
         """
         Args:
-            read_part: Gives the sessions of one of `record.PARTS`.
-            read_index: Gives the items.
+            read_part: Returns the sessions of one of `record.PARTS`.
+            read_index: Returns the item index.
         """
         self._read_part = read_part
         self._read_index = read_index
 
     @cached_property
     def train(self) -> Sessions:
-        """What is trained on."""
+        """The sessions to train on."""
         return self._read_part("train")
 
     @cached_property
     def validation(self) -> Sessions:
-        """What chooses the best epoch."""
+        """The sessions that choose the best epoch."""
         return self._read_part("validation")
 
     @cached_property
     def test(self) -> Sessions:
-        """What models are compared on."""
+        """The sessions that models are compared on."""
         return self._read_part("test")
 
     @cached_property
@@ -56,13 +61,13 @@ def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
 
 
 def _read_part(store: Store, window: Window, zone: tzinfo, name: str) -> Sessions:
-    """The sessions of a part; targets of validation and test are the clicks of its day alone."""
+    """The sessions of a part; only clicks of its day may be targets in validation and test."""
     day = {"train": None, "validation": window.validation_day, "test": window.day}[name]
     return to_sessions(store.read_table(window.parts[name].file), day_interval_us(day, zone) if day else None)
 
 
 def first_sessions(store: Store, window: Window, name: str, n: int) -> list[list[int | str]]:
-    """The items of the first `n` sessions of a part, verified; no more of its rows are decoded than that takes."""
+    """The items of the first `n` sessions of a part, verified; decodes only the rows that this needs."""
     sessions: dict[int | str, list[int | str]] = {}
     for rows in store.read_batches(window.parts[name].file, Columns.IDS, _ROWS_AT_ONCE):
         for session, item in zip(*(column.to_pylist() for column in rows.columns), strict=True):
@@ -73,5 +78,5 @@ def first_sessions(store: Store, window: Window, name: str, n: int) -> list[list
 
 
 def item_index(items: pa.Table) -> ItemIndex:
-    """The item index that a table of items and their support holds."""
+    """The item index of a table of items and their support."""
     return ItemIndex(plain_ids(items.column(Columns.ITEM)), items.column("support").to_numpy())

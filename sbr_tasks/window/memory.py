@@ -1,6 +1,6 @@
-"""Splitting and cleansing of a window that fits into memory, on integer codes: what `cleanse.py` does, by counting in NumPy.
+"""Splits and cleanses a window in memory, by counting integer codes with NumPy.
 
-`cleanse.py` is the measure: both give the same rows in the same order.
+`cleanse.py` is the specification: both give the same rows in the same order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _Number = TypeVar("_Number", bound=np.number[Any])
 
 
 def limit_coded(clicks: CodedClicks, *, longest: int, action: Literal["drop", "cut"]) -> tuple[CodedClicks, TooLong]:
-    """Drops sessions of more than `longest` clicks, or cuts them to their first ones; see `limit_length`."""
+    """Drops sessions of more than `longest` clicks, or cuts them to their first `longest` clicks; see `limit_length`."""
     lengths = clicks.lengths
     is_long = lengths > longest
     if not is_long.any():
@@ -37,88 +37,88 @@ def limit_coded(clicks: CodedClicks, *, longest: int, action: Literal["drop", "c
 def cleanse_coded(clicks: CodedClicks, *, shortest: int, least_click: int) -> tuple[CodedClicks, list[Counts]]:
     """Drops short sessions and rare items until neither rule drops a click; see `cleanse`.
 
-    Counts are kept up with what is dropped, so that a pass that drops little costs little.
+    Counts are updated incrementally, so a pass that drops little is fast.
 
     Args:
-        clicks: Used up: what is left takes the place of it in memory.
-        shortest: Fewest clicks of a session.
-        least_click: Fewest clicks of an item.
+        clicks: The clicks; their arrays are overwritten.
+        shortest: Minimum number of clicks of a session.
+        least_click: Minimum number of clicks of an item.
 
     Returns:
-        What is left, sessions in the same order, and what each pass left; the last pass dropped nothing.
+        The remaining clicks, with sessions in the same order, and the counts after each pass; the last pass dropped nothing.
     """
     items, lengths, support = clicks.items, clicks.lengths, clicks.support
     session = np.repeat(np.arange(clicks.n_sessions, dtype=np.int32), lengths)
     kept = np.ones(clicks.n_clicks, bool)
-    left = clicks.n_clicks
+    n_clicks = clicks.n_clicks
     passes: list[Counts] = []
     rules = ((session, lengths, shortest, items, support), (items, support, least_click, session, lengths))
     while True:
-        before = left
-        for codes, counts, least, other_codes, other_counts in rules:
-            few = (counts > 0) & (counts < least)
-            if few.any():
-                gone = np.flatnonzero(kept & few[codes])
-                kept[gone] = False
-                np.subtract(other_counts, np.bincount(other_codes[gone], minlength=len(other_counts)), out=other_counts)
-                counts[few] = 0
-                left -= len(gone)
-        passes.append(Counts(left, int(np.count_nonzero(lengths)), int(np.count_nonzero(support))))
-        if left == before:
+        before = n_clicks
+        for codes, counts, minimum, other_codes, other_counts in rules:
+            is_rare = (counts > 0) & (counts < minimum)
+            if is_rare.any():
+                dropped = np.flatnonzero(kept & is_rare[codes])
+                kept[dropped] = False
+                np.subtract(other_counts, np.bincount(other_codes[dropped], minlength=len(other_counts)), out=other_counts)
+                counts[is_rare] = 0
+                n_clicks -= len(dropped)
+        passes.append(Counts(n_clicks, int(np.count_nonzero(lengths)), int(np.count_nonzero(support))))
+        if n_clicks == before:
             break
-    whole = lengths > 0
-    session_ids = clicks.session_ids.filter(pa.array(whole))
-    left_over = (_moved_up(items, kept), _moved_up(clicks.at_us, kept))
-    return CodedClicks(offsets_of(lengths[whole]), *left_over, session_ids, clicks.item_ids), passes
+    remains = lengths > 0
+    session_ids = clicks.session_ids.filter(pa.array(remains))
+    columns = (_compacted(items, kept), _compacted(clicks.at_us, kept))
+    return CodedClicks(offsets_of(lengths[remains]), *columns, session_ids, clicks.item_ids), passes
 
 
 def cleanse_part(clicks: CodedClicks, window: WindowSettings, test: CodedClicks | None) -> tuple[CodedClicks, Cleansing]:
-    """Limits and cleanses as the settings say.
+    """Limits the length of sessions and cleanses, as the settings say.
 
     Args:
-        clicks: Used up: what is left takes the place of it in memory.
-        window: Says what is kept.
-        test: With the test part, lower values of `least_click` are tried where the one that is set costs much.
+        clicks: The clicks; their arrays are overwritten.
+        window: The settings.
+        test: The test part. If it is given and cleansing drops a lot, lower values of `least_click` are counted as well.
     """
     before, too_long, levels = counts_of_coded(clicks), None, [window.least_click]
     if window.longest is not None:
         clicks, too_long = limit_coded(clicks, longest=window.longest, action=window.longest_action)
     if test is not None:
         levels = list(levels_to_try(clicks.item_ids, clicks.support, test, window.least_click))
-    kept, passes, found = cleanse_coded_by_levels(clicks, shortest=window.shortest, levels=levels)
-    return kept, Cleansing(before, too_long, passes, found)
+    kept, passes, counted = cleanse_coded_by_levels(clicks, shortest=window.shortest, levels=levels)
+    return kept, Cleansing(before, too_long, passes, counted)
 
 
 def fair_items(train: CodedClicks, window: WindowSettings) -> int:
-    """How many items cleansing would keep of the training part alone, where the whole window was cleansed.
+    """How many items cleansing would have kept of the training part alone, if the whole window was cleansed.
 
-    What is left of the training clicks then is what is left of that part now: cleansing more clicks never removes more.
+    It is enough to cleanse the rest of the training part: cleansing more clicks together never removes more.
     """
-    whole = train.take_sessions(np.arange(train.n_sessions))
-    _, passes = cleanse_coded(whole, shortest=window.shortest, least_click=window.least_click)
+    copy = train.take_sessions(np.arange(train.n_sessions))
+    _, passes = cleanse_coded(copy, shortest=window.shortest, least_click=window.least_click)
     return passes[-1].items
 
 
 def cleanse_coded_by_levels(
     clicks: CodedClicks, *, shortest: int, levels: Iterable[int]
 ) -> tuple[CodedClicks, list[Counts], list[Level]]:
-    """Cleanses with one `least_click` after another; see `cleanse_by_levels`.
+    """Cleanses with increasing values of `least_click`; see `cleanse_by_levels`.
 
     Args:
-        clicks: Used up.
-        shortest: Fewest clicks of a session.
-        levels: Rising values of `least_click`.
+        clicks: The clicks; their arrays are overwritten.
+        shortest: Minimum number of clicks of a session.
+        levels: Increasing values of `least_click`.
     """
     return cleanse_by_levels(
         clicks,
         levels,
-        lambda left, least_click: cleanse_coded(left, shortest=shortest, least_click=least_click),
+        lambda remaining, least_click: cleanse_coded(remaining, shortest=shortest, least_click=least_click),
         clicked_items,
     )
 
 
-def _moved_up(values: npt.NDArray[_Number], kept: npt.NDArray[np.bool_]) -> npt.NDArray[_Number]:
-    """The kept values, in the place of the first ones."""
+def _compacted(values: npt.NDArray[_Number], kept: npt.NDArray[np.bool_]) -> npt.NDArray[_Number]:
+    """The kept values, moved to the front of the same array."""
     n = 0
     for start in range(0, len(values), BLOCK):
         block = values[start : start + BLOCK][kept[start : start + BLOCK]]
@@ -128,7 +128,7 @@ def _moved_up(values: npt.NDArray[_Number], kept: npt.NDArray[np.bool_]) -> npt.
 
 
 def split_coded(clicks: CodedClicks, *, validation_start_us: int, test_start_us: int) -> dict[str, CodedClicks]:
-    """Splits sessions by day, each part seeing them as they were when its days were over; see `split`.
+    """Splits sessions by day; see `split`.
 
     Args:
         clicks: Sessions in ascending order of their ids.
@@ -136,7 +136,7 @@ def split_coded(clicks: CodedClicks, *, validation_start_us: int, test_start_us:
         test_start_us: Where the test day starts.
 
     Returns:
-        `train`, `validation` and `test`, sessions in the same order.
+        `train`, `validation` and `test`, with sessions in the same order.
     """
     starts, lengths = clicks.offsets[:-1], clicks.lengths
     before_validation, before_test = (
@@ -155,15 +155,15 @@ def split_coded(clicks: CodedClicks, *, validation_start_us: int, test_start_us:
 
 
 def in_order_coded(clicks: CodedClicks) -> CodedClicks:
-    """Sorts sessions, which are in ascending order of their ids, by their first click; see `in_order`."""
+    """Sorts sessions by their first click; they must be sorted by id, for ties. See `in_order`."""
     return clicks.take_sessions(np.argsort(clicks.at_us[clicks.offsets[:-1]], kind="stable"))
 
 
 def counts_of_coded(clicks: CodedClicks) -> Counts:
-    """Counts clicks, sessions and the items that are clicked."""
+    """Counts clicks, sessions and items with clicks."""
     return Counts(clicks.n_clicks, clicks.n_sessions, int(np.count_nonzero(clicks.support)))
 
 
 def clicked_items(clicks: CodedClicks) -> pa.Array:
-    """The distinct ids of the items that are clicked."""
+    """The ids of the items with clicks."""
     return clicks.item_ids.filter(pa.array(clicks.support > 0))

@@ -1,4 +1,4 @@
-"""What an engine hands over to be published."""
+"""The parts of a split window, as an engine returns them for publishing."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from sbr_tasks.window.ragged import Int64s
 
 
 class Part(Protocol):
-    """Whole sessions in the order in which they are published, wherever they lie."""
+    """Whole sessions in the order in which they are published, in memory or on disk."""
 
     @property
     def n_clicks(self) -> int:
-        """Clicks."""
+        """Number of clicks."""
 
     @property
     def n_sessions(self) -> int:
-        """Sessions."""
+        """Number of sessions."""
 
     @property
     def span_us(self) -> tuple[int, int] | None:
-        """The times of the first and of the last click, microseconds since 1970; None where there is none."""
+        """The times of the first and the last click, microseconds since 1970; None without clicks."""
 
     @property
     def item_ids(self) -> pa.Array:
-        """Distinct ids in ascending order; the clicks need not use all of them."""
+        """Distinct ids in ascending order; some may have no clicks."""
 
     @property
     def support(self) -> Int64s:
@@ -41,19 +41,19 @@ class Part(Protocol):
         """The schema of `tables`: `session_id`, `item_id`, `clicked_at`."""
 
     def tables(self, rows: int) -> Iterator[pa.Table]:
-        """The clicks in order, in tables of `rows` clicks and a last one of fewer; no table where there is no click."""
+        """The clicks in order, in tables of `rows` clicks; the last one may be shorter. No table without clicks."""
 
 
 @dataclass(frozen=True)
 class Cleansing:
-    """What cleansing did.
+    """What cleansing removed.
 
     Attributes:
-        before: What there was to cleanse.
-        too_long: What was done to sessions that were too long; None where they may be of any length.
-        passes: What each pass left.
-        levels: What `least_click` leaves, and lower values too where it costs much.
-        fair_items: Where the whole window was cleansed, how many items cleansing the training clicks alone would keep.
+        before: Counts before cleansing.
+        too_long: Sessions above the maximum length; None if there is no maximum.
+        passes: Counts after each pass.
+        levels: What `least_click` keeps and, if that is little, what lower values keep.
+        fair_items: If the whole window was cleansed, the number of items that cleansing the training clicks alone would keep.
     """
 
     before: Counts
@@ -65,24 +65,24 @@ class Cleansing:
 
 @dataclass(frozen=True)
 class Split:
-    """The parts of a window by name, `train`, `validation` and `test`, and what cleansing did."""
+    """The parts of a window by name, `train`, `validation` and `test`, and what cleansing removed."""
 
     parts: Mapping[str, Part]
     cleansing: Cleansing
 
 
 LOW_SHARE = 0.8
-"""Cleansing that keeps a smaller share of the clicks, or items that get a smaller share of the test's, cost much."""
+"""Cleansing keeps little if it keeps less than this share of the training clicks, or items with less of the test clicks."""
 
 
 def levels_to_try(item_ids: pa.Array, support: Int64s, test: Part, least_click: int) -> Sequence[int]:
-    """The values of `least_click` that cleansing goes through: the one that is set, and all below it where that costs much.
+    """The values of `least_click` to cleanse with: the setting and, if it keeps little, all values below it.
 
     Args:
         item_ids: Distinct items of the training clicks before cleansing.
-        support: Clicks of each, shape `(n_items,)`.
+        support: Clicks of each item, shape `(n_items,)`.
         test: The test part.
-        least_click: The value that is set.
+        least_click: The setting.
     """
     kept = support >= least_click
     share = support[kept].sum() / max(1, support.sum())

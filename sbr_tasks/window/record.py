@@ -1,4 +1,4 @@
-"""The record of a published window: what it was built of, its parts and their files, and what cleansing did."""
+"""The record of a published window: its inputs, its parts and their files, and what cleansing removed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PARTS = ("train", "validation", "test")
 
 
 class WindowRules(Record):
-    """The settings that a window's content depends on.
+    """The settings that the content of a window depends on.
 
     Attributes:
-        longest_action: None where sessions may be of any length.
+        longest_action: None if the length of sessions isn't limited.
     """
 
     days: int
@@ -29,19 +29,19 @@ class WindowRules(Record):
 
     @classmethod
     def of(cls, settings: WindowSettings) -> WindowRules:
-        """Those of the settings that count."""
+        """The rules of some settings."""
         rules = cls.model_validate(settings.model_dump(include=set(cls.model_fields)))
         return rules if rules.longest is not None else rules.model_copy(update={"longest_action": None})
 
 
 class WindowInputs(Record):
-    """What a window is built of; the window's fingerprint stands for it.
+    """The inputs of a window, which its fingerprint identifies.
 
     Attributes:
-        day: The day it ends with.
-        revisions: The revision of each of its days' clicks.
-        window: How it is cut and cleansed.
-        timezone: Zone whose midnights separate its days.
+        day: The last day.
+        revisions: The revision of each day's clicks.
+        window: The settings.
+        timezone: Zone whose midnights separate days.
         code: Version of the code that builds windows.
     """
 
@@ -53,7 +53,7 @@ class WindowInputs(Record):
 
 
 class PartRecord(Record):
-    """One part: counts, the times (ISO-8601) of its first and last click if it has any, and its Parquet file."""
+    """One part: counts, the times (ISO-8601) of its first and last click (None without clicks), and its Parquet file."""
 
     clicks: int
     events: int
@@ -65,7 +65,7 @@ class PartRecord(Record):
 
 
 class LevelRecord(Record):
-    """What cleansing leaves with one value of `least_click`, and how many clicks of the test day are on these items."""
+    """What cleansing keeps with one value of `least_click`, and how many clicks of the test part are on these items."""
 
     least_click: int
     clicks: int
@@ -87,15 +87,15 @@ class Window(Record):
     """A published window.
 
     Attributes:
-        fingerprint: Stands for its inputs.
+        fingerprint: Identifies the inputs.
         inputs: Revisions, settings and code.
         validation_day: The day that chooses the best epoch: the newest one before `day` with accepted clicks.
         missing_days: Days without accepted clicks.
-        clicks: Accepted clicks of its days, before cleansing.
-        cleansing: What cleansing did.
-        parts: Counts and files, by the names of `PARTS`.
+        clicks: Accepted clicks of all days, before cleansing.
+        cleansing: What cleansing removed.
+        parts: Counts and files, by the names in `PARTS`.
         items: The Parquet file of the item index.
-        n_items: Items of the index.
+        n_items: Number of items in the index.
     """
 
     fingerprint: str
@@ -110,17 +110,17 @@ class Window(Record):
 
     @property
     def day(self) -> date:
-        """The day it ends with."""
+        """The last day."""
         return self.inputs.day
 
     @property
     def part_clicks(self) -> int:
-        """Clicks of all parts."""
+        """Total clicks of all parts."""
         return sum(part.clicks for part in self.parts.values())
 
 
 def load_window(store: Store, day: date, key: str) -> Window:
-    """The published window with that fingerprint.
+    """The record of the published window with the fingerprint `key`.
 
     Raises:
         StoreError: There is no such window.
@@ -129,10 +129,10 @@ def load_window(store: Store, day: date, key: str) -> Window:
 
 
 def window_record(store: Store, day: date, key: str) -> Window:
-    """The record of a window, also of one whose files were removed: what its log entry tells of.
+    """Like `load_window`, but also returns the record of a window whose files were removed.
 
     Raises:
-        StoreError: There is no such window, and never was.
+        StoreError: There never was such a window.
     """
     removed = kinds.REMOVED_WINDOW.key(day=day, window=key)
     if not store.exists(kinds.WINDOW.key(day=day, window=key)) and store.exists(removed):

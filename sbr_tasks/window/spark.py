@@ -1,7 +1,7 @@
-"""Windows past one machine: Spark runs what `cleanse.py` says.
+"""Splits and cleanses windows that are too large for one machine: Spark runs the code of `cleanse.py`.
 
-Spark reads the days' Parquet files and leaves each part in files of the scratch folder, in the order in which it is published.
-On a cluster the folders of both must lie at the same place on every machine. No Python runs on the workers.
+Spark reads the days' Parquet files and writes each part to files in the scratch folder, in the order in which it is published.
+On a cluster, both folders must have the same path on every machine. No Python runs on the workers.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 LOCAL = "local[*]"
-_MOST_FOR_AN_END_S = 5.0
+_MAX_WAIT_S = 5.0
 _ROWS_AT_ONCE = 1 << 20
 _PATTERN = re.compile(r"[{}\[\]*?\\]")
-"""What Spark takes for a pattern in the names of files to read."""
+"""Characters that Spark reads as a pattern in file names."""
 _ESCAPED = r"\\\g<0>"
 
 _QUIET = """rootLogger.level = error
@@ -57,7 +57,7 @@ logger.python.level = error
 
 @dataclass(frozen=True)
 class SparkPart:
-    """A part of a window as Spark left it; see `Part`."""
+    """A part of a window, as Spark wrote it; see `Part`."""
 
     files: Sequence[Path]
     schema: pa.Schema
@@ -69,7 +69,7 @@ class SparkPart:
 
     @classmethod
     def of(cls, folder: Path, schema: pa.Schema) -> SparkPart:
-        """Reads once, a table at a time, what must be known of the part before it is published."""
+        """Computes the counts of a part, in one pass over its files."""
         files = sorted(folder.glob("part-*.parquet"))
         n_clicks = n_sessions = 0
         spans: list[int] = []
@@ -92,7 +92,7 @@ class SparkPart:
         return cls(files, schema, n_clicks, n_sessions, span, items.dictionary.take(order), support[order.to_numpy()])
 
     def tables(self, rows: int) -> Iterator[pa.Table]:
-        """The clicks in order, in tables of `rows` clicks and a last one of fewer."""
+        """The clicks in order, in tables of `rows` clicks; the last one may be shorter."""
         return _tables(self.files, self.schema, rows)
 
 
@@ -110,12 +110,12 @@ def split_on_spark(
 
     Args:
         files: Parquet files of clicks, verified, each with `session_id` and `item_id` of the same types.
-        schema: That of the parts: `session_id`, `item_id`, `clicked_at`.
-        window: Says what is kept, and where Spark works.
+        schema: The schema of the parts: `session_id`, `item_id`, `clicked_at`.
+        window: The settings.
         validation_start_us: Where the validation day starts, microseconds since 1970.
         test_start_us: Where the test day starts.
-        scratch: Takes the parts, and is needed until they are published.
-        stages: Told how long Spark's start, cleansing and splitting take.
+        scratch: Folder for the parts, which must exist until they are published.
+        stages: Records how long starting Spark, cleansing and splitting take.
 
     Raises:
         WindowError: Spark or Java isn't installed.
@@ -155,7 +155,7 @@ def split_on_spark(
 def _cleanse(
     clicks: nw.LazyFrame[Any], window: WindowSettings, test: SparkPart | None, keep: Keep
 ) -> tuple[nw.LazyFrame[Any], Cleansing]:
-    """Limits and cleanses; with the test part, also with lower values of `least_click` where the one that is set costs much."""
+    """Limits the length of sessions and cleanses; see `memory.cleanse_part`."""
     before, too_long, levels = counts_of(clicks), None, [window.least_click]
     if window.longest is not None:
         clicks, too_long = limit_length(clicks, longest=window.longest, action=window.longest_action)
@@ -163,28 +163,28 @@ def _cleanse(
         support = clicks.group_by("item").agg(clicks=nw.len()).collect().to_arrow()
         item_ids = support.column("item").combine_chunks()
         levels = list(levels_to_try(item_ids, support.column("clicks").to_numpy(), test, window.least_click))
-    kept, passes, found = cleanse_by_levels(
+    kept, passes, counted = cleanse_by_levels(
         clicks,
         levels,
-        lambda left, least_click: cleanse(left, shortest=window.shortest, least_click=least_click, keep=keep),
-        lambda left: left.select("item").unique().collect().to_arrow().column("item").combine_chunks(),
+        lambda remaining, least_click: cleanse(remaining, shortest=window.shortest, least_click=least_click, keep=keep),
+        lambda remaining: remaining.select("item").unique().collect().to_arrow().column("item").combine_chunks(),
     )
-    return kept, Cleansing(before, too_long, passes, found)
+    return kept, Cleansing(before, too_long, passes, counted)
 
 
 @contextmanager
 def spark_session(window: WindowSettings, scratch: Path) -> Iterator[SparkSession]:
-    """A Spark session; it and its Java process are ended afterwards, so that the next one may have another size.
+    """Yields a Spark session, then stops it and its Java process, so that the next one may have other memory.
 
-    A session that this process has at work already is used as it is, and left to whoever started it.
+    If this process has an active session, that one is used, and isn't stopped.
 
     Args:
-        window: `spark_master` and `spark_memory` count.
-        scratch: Takes what a Spark of this machine puts on disk.
+        window: `spark_master` and `spark_memory` are used.
+        scratch: Folder for the files of a local Spark.
 
     Raises:
         WindowError: Spark or Java isn't installed.
-        SparkError: Spark can't be started or reached, or what is done with the session fails in Spark.
+        SparkError: Spark can't be started or reached, or fails in the `with` block.
     """
     _require_spark()
     from py4j.protocol import Py4JError
@@ -192,8 +192,8 @@ def spark_session(window: WindowSettings, scratch: Path) -> Iterator[SparkSessio
     from pyspark.sql import SparkSession
 
     master = window.spark_master or LOCAL
-    found = session = SparkSession.getActiveSession()
-    logging.getLogger("py4j").setLevel(logging.WARNING)  # it tells of each connection
+    active = session = SparkSession.getActiveSession()
+    logging.getLogger("py4j").setLevel(logging.WARNING)  # it logs each connection
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # no pandas in use
@@ -210,14 +210,14 @@ def spark_session(window: WindowSettings, scratch: Path) -> Iterator[SparkSessio
             f"and of the setting scratch ({scratch.parent}) where this machine does. Spark needs Java 17 or newer."
         ) from error
     finally:
-        if found is None:
+        if active is None:
             _end_spark(session)
 
 
 def keep_on(session: SparkSession) -> Keep:
-    """Computes a frame once and forgets where it came from; what was kept before is let go.
+    """Returns a function that caches a frame without its lineage, and releases the frames it cached before.
 
-    Without it Spark would start again from the files in each pass, and plan all passes before.
+    Without it, Spark would start each pass from the files and plan all previous passes again.
     """
     kept_before: list[Any] = []
 
@@ -249,7 +249,7 @@ def _read(session: SparkSession, files: Sequence[Path]) -> nw.LazyFrame[Any]:
 
 
 def _tables(files: Sequence[Path], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
-    """Clicks of files one after the other; each column of a table is one chunk, as `CodedClicks` gives them."""
+    """The clicks of the files in order; each column of a table is one chunk, as in `CodedClicks`."""
     waiting = schema.empty_table()
     for file in files:
         with pq.ParquetFile(file) as clicks:
@@ -297,15 +297,15 @@ def _require_spark() -> None:
 
 
 def _what_failed(error: Exception) -> str:
-    """The line that names the cause; of Java's errors the first one only names the call."""
+    """The line of an error that names the cause; the first line of a Java error only names the call."""
     from py4j.protocol import Py4JJavaError
     from pyspark import SparkContext
     from pyspark.errors import PySparkException
 
     gateway = SparkContext._gateway
-    if gateway and gateway.proc and not isinstance(error, Py4JJavaError | PySparkException):  # it isn't Java that answered
+    if gateway and gateway.proc and not isinstance(error, Py4JJavaError | PySparkException):  # not raised by Java
         with suppress(subprocess.TimeoutExpired):
-            code = gateway.proc.wait(_MOST_FOR_AN_END_S)
+            code = gateway.proc.wait(_MAX_WAIT_S)
             return f"its Java process ended with code {code} (-9: the system ended it, most often for want of memory)"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     is_java = lines[0].startswith("An error occurred while calling") and len(lines) > 1
@@ -313,11 +313,11 @@ def _what_failed(error: Exception) -> str:
 
 
 def _end_spark(session: SparkSession | None) -> None:
-    """Stops the session, and Java, which pyspark leaves running with the memory that it was started with."""
+    """Stops the session and its Java process, which pyspark would reuse with the same memory."""
     from py4j.protocol import Py4JError
     from pyspark import SparkContext
 
-    with suppress(Py4JError, ConnectionError):  # a Java that has died can't be told to stop
+    with suppress(Py4JError, ConnectionError):  # Java may have died
         if session:
             session.stop()
     gateway = SparkContext._gateway

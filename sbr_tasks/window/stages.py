@@ -1,4 +1,4 @@
-"""What the stages of a window's making take."""
+"""Measures how long the stages of building a window take."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from contextlib import contextmanager
 
 
 class Stages:
-    """A stopwatch a stage.
+    """Stopwatches by stage.
+
+    Example:
+        stages = Stages()
+        with stages("read"):
+            ...
+        print(stages)  # read 1.2 s
 
     Attributes:
-        took_s: Seconds by stage, in the order in which they were first entered.
+        took_s: Seconds by stage, in the order of first use.
     """
 
     def __init__(self) -> None:
@@ -19,7 +25,7 @@ class Stages:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Adds the time within to `stage`."""
+        """Adds the time spent in the `with` block to `stage`."""
         started = time.perf_counter()
         try:
             yield

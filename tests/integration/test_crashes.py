@@ -30,7 +30,7 @@ from .conftest import NEW, Json, Platform
 from .history import contents_of, digests, entries_of, store_of
 from .shops import new_shop, run_days
 
-TRAINED = re.compile(r"/models/\S+ exists already: it was made before from the same inputs")
+TRAINED = re.compile(r"Reusing \S+/models/\S+, which has the same inputs")
 
 SIX = [NEW - timedelta(days=5 - i) for i in range(6)]
 
@@ -131,7 +131,7 @@ def test_training_killed_and_repeated_resumes_after_its_last_epoch_to_the_same_w
     again = retrain(shop)
     messages = again.communicate()[1]
     assert again.returncode == 0, messages
-    assert re.search(r"Going on after epoch [1-9] of 10", messages)
+    assert re.search(r"Resuming from the checkpoint after epoch [1-9] of 10", messages)
     assert load_version(store, name).files == files
     assert not list(checkpoints.glob("*.npz"))
     assert contents_of(entries_of(shop)) == undisturbed[0]["log"]

@@ -83,7 +83,7 @@ def test_a_worker_killed_in_training_is_replaced_and_training_resumes(
     running.stack.kill("training-worker")
     assert_as_if_undisturbed(running, run_id, day, without_airflow)
     assert running.tasks(run_id)[TRAIN]["try_number"] == 2
-    assert "Going on after epoch" in running.log_of(run_id, TRAIN, 2)
+    assert "Resuming from the checkpoint after epoch" in running.log_of(run_id, TRAIN, 2)
 
 
 def test_a_killed_scheduler_is_replaced_and_its_tasks_are_not_done_twice(

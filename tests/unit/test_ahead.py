@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sbr_tasks.ahead import one_ahead
+from sbr_tasks.ahead import prefetch
 
 
 def test_the_next_one_is_prepared_while_one_is_in_use_and_none_is_lost() -> None:
@@ -17,7 +17,7 @@ def test_the_next_one_is_prepared_while_one_is_in_use_and_none_is_lost() -> None
             yield number
 
     found = []
-    for chunk in one_ahead(prepare()):
+    for chunk in prefetch(prepare()):
         assert all(event.wait(10) for event in prepared[: chunk + 1])
         found.append(chunk)
     assert found == [1, 2, 3, 4]
@@ -29,4 +29,4 @@ def test_a_failed_preparation_fails_whoever_waits_for_it() -> None:
         raise MemoryError("no room")
 
     with pytest.raises(MemoryError, match="no room"):
-        list(one_ahead(prepare()))
+        list(prefetch(prepare()))

@@ -159,7 +159,7 @@ def test_clicks_that_replace_a_day_in_quarantine_are_warned_about_with_both_coun
     validate_pending(store, settings)
     assert ClickCatalog(store).days()[BEFORE].status == "quarantined"
     ingest(store, write_source(lines(2, 6, first=50), name="late.dat"))
-    assert f"The source's clicks of {BEFORE} were taken: 6, in place of 20." in caplog.messages
+    assert f"Replaced the clicks of {BEFORE} by those of the source: 6 instead of 20." in caplog.messages
 
 
 USERS = ("source.session_gap=30", "source.columns.user_id=user", "source.columns.item_id=item", "source.columns.clicked_at=at")
@@ -205,7 +205,7 @@ def test_difference_is_warned_about_by_each_run_until_it_is_taken(
     assert len(first.warnings) == 1
     caplog.clear()
     assert ingest_missing(store, shrunk, DAY) is None  # the source is unchanged, so it isn't read again
-    assert f"The source still holds other clicks of {BEFORE} than are stored." in caplog.text
+    assert f"The source still has other clicks of {BEFORE} than the store." in caplog.text
     next_day = ingest_missing(store, shrunk, DAY + timedelta(days=1))
     assert next_day is not None
     assert len(next_day.warnings) == 1

@@ -158,7 +158,7 @@ def test_day_without_validation_events_is_refused(tmp_path: Path) -> None:
 def test_second_search_on_the_same_journal_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "trials").open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(EvaluationError, match="Another search is at work on"):
+        with pytest.raises(EvaluationError, match="Another search is using"):
             run(tmp_path, 3)
 
 
@@ -166,7 +166,7 @@ def test_table_shows_what_differs_and_the_present_setting(tmp_path: Path, learns
     learns(near_a_tenth)
     found = run(tmp_path, 12)
     lines = search_table(found, n_rows=3).splitlines()
-    assert lines[-1].split()[0] == "present"
+    assert lines[-1].split()[0] == "current"
     assert lines[-1].split()[-1] == "+0.0%"
     assert f"learning_rate {found.best.model.learning_rate:g}" in " ".join(" ".join(lines[2:]).split())
     assert changes(START, START) == {}

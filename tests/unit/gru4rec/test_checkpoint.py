@@ -147,7 +147,7 @@ def test_resumed_training_stops_early_with_bitwise_the_same_best_epoch(
         run(kept, stop_at(4), **settings)
     with caplog.at_level("INFO"):
         assert_same(run(kept, **settings), undisturbed)
-    assert "Going on after epoch 3 of 5" in caplog.text
+    assert "Resuming from the checkpoint after epoch 3 of 5" in caplog.text
 
     # Stopped between the end of training and whatever its caller does next: nothing is trained again.
     assert_same(run(kept, stop_at(1), **settings), undisturbed)
@@ -185,7 +185,7 @@ def child(file: str) -> None:
         if at.epoch == 3 and at.events_done < at.n_events:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    under_test._LEAST_EVENTS_TO_COMPILE = 0
+    under_test._MIN_EVENTS_TO_COMPILE = 0
     run(Files(Path(file)), on_progress, **STACKED)
 
 
@@ -202,7 +202,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subproces
 def test_compiled_stacked_layers_with_a_separate_embedding_end_bitwise_the_same_after_a_kill(
     killed: tuple[subprocess.Popen[str], Files], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(under_test, "_LEAST_EVENTS_TO_COMPILE", 0)
+    monkeypatch.setattr(under_test, "_MIN_EVENTS_TO_COMPILE", 0)
     process, kept = killed
     _, errors = process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL, errors

@@ -121,7 +121,7 @@ def test_a_damaged_export_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         python.write_text(f"#!/bin/sh\n{script}\n")
         python.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(python))
-        monkeypatch.setattr(under_test, "_MOST_SECONDS", 0.5)
+        monkeypatch.setattr(under_test, "_TIMEOUT_S", 0.5)
         with pytest.raises(RegistryError, match=match):
             check_saved_model(tmp_path, weights(), [])
 

@@ -152,7 +152,7 @@ def test_an_epoch_in_chunks_of_unequal_length_gives_the_same_weights(compiled: b
     schedule = plan_batches(OFFSETS, 2)
     found = []
     for n_steps in (256, 3):
-        monkeypatch.setattr("sbr_tasks.gru4rec.batches._MOST_STEPS_PER_CHUNK", n_steps)
+        monkeypatch.setattr("sbr_tasks.gru4rec.batches._MAX_STEPS_PER_CHUNK", n_steps)
         network = Network(model, len(SUPPORT), schedule.n_lanes, seed=SEED, compiled=compiled)
         chunks = list(Batches(schedule, ITEMS, SUPPORT, model, seed=SEED).epoch(1))
         losses = np.concatenate([network.train(chunk, epoch=1) for chunk in chunks])

@@ -71,7 +71,7 @@ def test_equal_arguments_give_bitwise_equal_weights(
     compiled: bool, sessions_of: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if compiled:
-        monkeypatch.setattr(under_test, "_LEAST_EVENTS_TO_COMPILE", 0)
+        monkeypatch.setattr(under_test, "_MIN_EVENTS_TO_COMPILE", 0)
     sessions = cycle(sessions_of, 60)
     files = [run(sessions, sessions_of([]), momentum=0.1).weights.to_files() for _ in range(2)]
     assert files[0] == files[1]
