@@ -1,4 +1,4 @@
-"""Every setting of the platform, in one typed tree that refuses unknown keys.
+"""All settings of the platform, in one typed tree that rejects unknown keys.
 
 Sources in rising order: the file `sbr.toml` (or the one that `SBR_SETTINGS` names), the environment (`SBR_STORE`,
 `SBR_WINDOW__DAYS`, ...), and explicit overrides (`--set window.days=7`). Relative paths are relative to the folder of the
@@ -117,14 +117,14 @@ DATA_SETS: Mapping[str, tuple[LineFormat, Mapping[str, Any]]] = {
         },
     ),
 }
-"""Public data sets: the format of their lines, and the settings of `source` that read them. What a person sets wins."""
+"""Public data sets: the format of their lines, and the defaults of `source` that read them."""
 
 OTHER_NAMES: Mapping[str, Mapping[str, str]] = {"diginetica": {"session_id": "sessionId", "item_id": "itemId"}}
-"""Names of columns in copies of a public data set that go around, and what its publisher calls them."""
+"""Column names in common copies of a public data set, and the publisher's names."""
 
 
 class Condition(NamedTuple):
-    """What `source.where` asks of one column of a click: to be equal to a text, or not to be."""
+    """A condition of `source.where`: a column equals a text, or doesn't."""
 
     column: str
     is_equal: bool
@@ -162,7 +162,7 @@ _EXAMPLES = {
     "tuple_type": """a value, several with commas, or JSON such as '["a", "b"]'""",
     "dict_type": """JSON such as '{"region": "eu-west-1"}'""",
 }
-"""What is expected in place of a value that is no list or no object, by the type of pydantic's error."""
+"""What is expected instead of a value that isn't a list or an object, by the type of pydantic's error."""
 
 
 def _several(value: Any) -> Any:
@@ -258,7 +258,7 @@ class SourceSettings(_Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_data_set(cls, given: Any) -> Any:
-        """Adds what reads a public data set; what is given wins."""
+        """Adds the defaults of a public data set; given values take precedence."""
         name = given.get("format") if isinstance(given, Mapping) else None
         if not isinstance(name, str) or name not in DATA_SETS:
             return given
@@ -340,7 +340,7 @@ EXPECTATIONS: Mapping[str, Severity] = {
 """The expectations of a day and their severities; docs/validation.md explains each name."""
 
 STRUCTURAL = ("columns", "times_in_day", "ids_present", "item_ids")
-"""Expectations without which a window would be wrong or can't be built: these are critical whatever is set."""
+"""Expectations without which a window would be wrong or can't be built: always critical."""
 
 
 class ValidationSettings(_Section):
@@ -552,7 +552,7 @@ _SECRETS = ("password", "passwd", "secret", "token", "api_key", "webhook_url")
 
 
 def _refuse_secret(argument: str) -> str:
-    """Looks at the name of a notifier's argument alone, so that no message shows its value."""
+    """Checks only the name of a notifier's argument, so that no message shows its value."""
     if any(secret in argument.lower() for secret in _SECRETS):
         raise ValueError("secrets belong in the Airflow connection of the notifier")
     return argument
@@ -680,7 +680,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None, *, cwd: Path | Non
 
 
 def settings_file(folder: Path | None = None) -> Path | None:
-    """The settings file in force in a folder, by default the working folder; None where there is none.
+    """The settings file for a folder, by default the working folder; None if there is none.
 
     Raises:
         SettingsError: `SBR_SETTINGS` names a file that isn't there.
@@ -697,7 +697,7 @@ def settings_file(folder: Path | None = None) -> Path | None:
 
 
 def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
-    """Overrides as the command line has them (`window.days=7`), by dotted name; of one given twice, the last counts.
+    """Parses overrides of the command line (`window.days=7`), by dotted name; of repeated ones, the last counts.
 
     Raises:
         SettingsError: A word isn't `key=value`.
