@@ -50,6 +50,7 @@ from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
 
 from sbr_tasks.airflow.runs import run_step
 from sbr_tasks.progress import Progress
+from sbr_tasks.results import Result
 
 stats.initialize(factory=get_stats_factory(), export_legacy_names=False)
 task = SimpleNamespace(dag_id="daily_retrain", task_id="train_gru4rec")
@@ -58,7 +59,7 @@ task = SimpleNamespace(dag_id="daily_retrain", task_id="train_gru4rec")
 def step():
     with Progress("Training", 10, "events", logging.getLogger()) as progress:
         progress.advance(10, "epoch 2/2", {"epoch": 2, "loss": 1.5})
-    return {}
+    return Result()
 
 
 with set_current_context({"ti": task, "params": {}}):
