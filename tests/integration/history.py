@@ -58,7 +58,7 @@ def assert_projections_follow(store: Store, settings: Settings) -> None:
 
 def contents_of(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """What the entries say, without who wrote them and when."""
-    return [{name: value for name, value in entry.as_dict().items() if name not in ("run", "at")} for entry in entries]
+    return [{name: value for name, value in entry.as_dict().items() if name not in ("actor", "at")} for entry in entries]
 
 
 def entries_of(folder: Path) -> list[Entry]:
