@@ -191,7 +191,7 @@ def test_a_large_validation_is_thinned_evenly(sessions_of: Build, caplog: pytest
     validation = sessions_of([[1, 2, 3] if n % 4 else [3, 1, 2] for n in range(100)])
     with caplog.at_level("INFO"):
         trained = run(sessions, validation, validation_events=50)
-    assert "chosen by 50 of 200 validation events (training.validation_events)" in caplog.text
+    assert "Choosing the best epoch by 50 of 200 validation events (training.validation_events)" in caplog.text
     fourth = validation.where(np.arange(100) % 4 == 0)
     found = evaluate(GRU4RecScorer(trained.weights), fourth, batch_size=3)
     epoch = trained.curve[trained.best_epoch - 1]
@@ -205,7 +205,7 @@ def test_a_validation_is_thinned_to_one_session_at_most(
 ) -> None:
     with caplog.at_level("INFO"):
         run(cycle(sessions_of, 40), sessions_of([[1, 2, 3]] * 100), validation_events=most, n_epochs=1)
-    assert (f"chosen by {n_events} of 200" in caplog.text) == (most < 200)
+    assert (f"Choosing the best epoch by {n_events} of 200" in caplog.text) == (most < 200)
 
 
 def test_diverging_loss_stops_with_what_to_lower(sessions_of: Build) -> None:
