@@ -708,12 +708,13 @@ def _publish_revision(store: Store, day: date, rev: str, clicks: pa.Table) -> Re
     parquet = to_parquet(clicks, use_dictionary=texts, column_encoding=encodings)
     file = store.publish(kinds.INCOMING.key(day=day, rev=rev, path="clicks.parquet"), parquet)
     times: dict[str, Any] = pc.min_max(clicks.column(Columns.TIME)).as_py()
+    sessions = clicks.column(Columns.SESSION)  # sorted: a session starts where the id changes
     return Revision(
         day=day,
         rev=rev,
         file=file,
         rows=len(clicks),
-        sessions=pc.count_distinct(clicks.column(Columns.SESSION)).as_py(),
+        sessions=1 + pc.sum(pc.not_equal(sessions[1:], sessions[:-1]), min_count=0).as_py(),
         items=pc.count_distinct(clicks.column(Columns.ITEM)).as_py(),
         first=times["min"].isoformat(),
         last=times["max"].isoformat(),
