@@ -13,7 +13,6 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -180,6 +179,5 @@ def assert_champion_is_usable(shop: Path) -> None:
     assert champion
     load_weights(store, load_version(store, champion))
     number, version = served(store) or (0, "")
-    saved_model: dict[str, Any] = load_version(store, version).saved_model
-    expected = {name: record["sha256"] for name, record in saved_model.items()}
+    expected = {name: record.sha256 for name, record in load_version(store, version).saved_model.items()}
     assert digests(shop / "store" / "serving/gru4rec" / str(number)) == expected
