@@ -653,7 +653,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None, *, cwd: Path | Non
 
     Args:
         overrides: Settings that win over file and environment, by dotted name (`{"window.days": 7}`), nested
-            (`{"window": {"days": 7}}`), or both.
+            (`{"window": {"days": 7}}`), or both; a place may be a `Path`.
         cwd: The folder that is searched for `sbr.toml`; the working folder by default.
 
     Raises:
@@ -723,7 +723,7 @@ def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
             node = node.setdefault(section, {})
             if not isinstance(node, dict):
                 raise SettingsError(f"{key!r} sets a part of {section!r}, which is also given as a whole; use one of them.")
-        node[leaf] = deepcopy(value)
+        node[leaf] = os.fspath(value) if isinstance(value, os.PathLike) else deepcopy(value)
     return tree
 
 

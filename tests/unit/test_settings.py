@@ -8,6 +8,11 @@ from sbr_tasks.errors import SettingsError
 from sbr_tasks.settings import load_settings, parse_overrides
 
 
+def test_a_place_may_be_a_path(tmp_path: Path) -> None:
+    settings = load_settings({"store": tmp_path / "store", "source.path": tmp_path / "clicks.dat"})
+    assert (settings.store, settings.source.path) == (str(tmp_path / "store"), str(tmp_path / "clicks.dat"))
+
+
 def test_sources_override_each_other_in_rising_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sbr.toml").write_text("[window]\ndays = 10\nshortest = 3\nleast_click = 4\n")
     monkeypatch.setenv("SBR_WINDOW__SHORTEST", "5")
