@@ -142,7 +142,7 @@ def synthetic(n_transitions: int, n_items: int, seed: int = 1) -> tuple[Sessions
     items = rng.choice(n_items, offsets[-1], p=popularity / popularity.sum())
     items[rng.choice(len(items), n_items, replace=False)] = np.arange(n_items)
     support = np.bincount(items, minlength=n_items)
-    return Sessions(offsets, items.astype(np.int64), np.ones(len(items), bool)), ItemIndex(np.arange(n_items), support)
+    return Sessions.of_ids(offsets, items.astype(np.int64)), ItemIndex(np.arange(n_items), support)
 
 
 def clicks_of(train: str | None = None, **size: int) -> tuple[Sessions, ItemIndex]:
@@ -198,9 +198,7 @@ def validated_epoch(batch: int, clicks: dict[str, Any]) -> dict[str, float]:
 
     sessions, _ = clicks_of(**clicks)
     found = trained(batch, clicks, n_epochs=2)
-    first = sessions.n_sessions - sessions.n_sessions // 30
-    start = sessions.offsets[first]
-    last = Sessions(sessions.offsets[first:] - start, sessions.item_ids[start:], sessions.is_target[start:])
+    last = sessions.take(np.arange(sessions.n_sessions - sessions.n_sessions // 30, sessions.n_sessions))
     took = []
     for _ in range(3):
         started = time.perf_counter()
@@ -215,7 +213,7 @@ def notebook(batch: int, clicks: dict[str, Any]) -> dict[str, float]:
     import keras
 
     sessions, index = clicks_of(**clicks)
-    items, offsets, n_items = index.encode(sessions.item_ids), sessions.offsets, len(index)
+    items, offsets, n_items = index.codes_of(sessions), sessions.offsets, len(index)
     model = keras.Sequential(
         [
             keras.Input(batch_shape=(batch, 1, n_items)),

@@ -10,6 +10,8 @@ class Columns:
     ITEM = "item_id"
     TIME = "clicked_at"
     CATEGORY = "category"
+    CODE = "item_code"
+    """In place of the item id in a window's parts: the item's row in the window's items."""
 
     IDS = (SESSION, ITEM)
     CLICK = (SESSION, ITEM, TIME)

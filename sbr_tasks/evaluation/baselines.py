@@ -41,7 +41,7 @@ class Markov(LastItemState):
             index: The items to rank.
         """
         self.index = index
-        items = index.encode(sessions.item_ids).astype(np.int64)
+        items = index.codes_of(sessions).astype(np.int64)
         is_last = np.zeros(len(items), bool)
         is_last[sessions.offsets[1:][sessions.lengths > 0] - 1] = True
         pairs = np.stack([items[:-1], items[1:]])[:, ~is_last[:-1]]

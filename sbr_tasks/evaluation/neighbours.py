@@ -44,11 +44,10 @@ class _Matches:
 class _PastSessions:
     """Training sessions as sets of items, numbered from the oldest to the newest. Of an item's clicks, the last one counts.
 
-    Sessions are ordered by their end or, if times are unknown, by their start. Clicks on unknown items are ignored; the others
-    are numbered across all sessions.
+    Sessions are ordered by their end. Clicks on unknown items are ignored; the others are numbered across all sessions.
 
     Attributes:
-        ended_us: Shape `(n_sessions,)`; time of each session's last click in microseconds since 1970, or None.
+        ended_us: Shape `(n_sessions,)`; time of each session's last click in microseconds since 1970.
         n_clicks: Shape `(n_sessions,)`; clicks of each session.
         idf: Shape `(n_items,)`; log(sessions / sessions with the item).
     """
@@ -56,15 +55,12 @@ class _PastSessions:
     def __init__(self, sessions: Sessions, index: ItemIndex) -> None:
         from scipy.sparse import coo_array
 
-        recency = np.arange(sessions.n_sessions)
-        ended_us = sessions.last_click_us
-        if ended_us is not None:
-            order = np.argsort(ended_us, kind="stable")
-            recency[order] = np.arange(sessions.n_sessions)
-            ended_us = ended_us[order]
-        self.ended_us = ended_us
+        recency = np.empty(sessions.n_sessions, np.intp)
+        order = np.argsort(sessions.last_click_us, kind="stable")
+        recency[order] = np.arange(sessions.n_sessions)
+        self.ended_us = sessions.last_click_us[order]
 
-        items = index.encode(sessions.item_ids)
+        items = index.codes_of(sessions)
         is_known = items >= 0
         items, session = items[is_known], np.repeat(recency, sessions.lengths)[is_known]
         self.n_clicks = np.bincount(session, minlength=sessions.n_sessions)
@@ -250,8 +246,7 @@ class VSTAN(_SessionKNN):
     VSTAN is of Ludewig, Mauro, Latifi & Jannach 2021, *Empirical Analysis of Session-based Recommendation Algorithms*; STAN of
     Garg et al. 2019, *Sequence and Time Aware Neighborhood for Session-based Recommendations: STAN*. STAN measures the age of n
     from the last click of s. A scorer doesn't know when that was, so age is measured from the end of the most recent of the
-    compared sessions: this multiplies all scores of s by the same factor and keeps their order. Without times, the age of every
-    training session is 0.
+    compared sessions: this multiplies all scores of s by the same factor and keeps their order.
 
     Neighbours and ties: see `_SessionKNN`.
     """
@@ -270,10 +265,8 @@ class VSTAN(_SessionKNN):
     def _click_weights(self, back: Ints) -> Floats:
         return np.exp(-back / self.parameters.lambda_spw)
 
-    def _factors(self, sessions: Ints) -> Floats | float:
+    def _factors(self, sessions: Ints) -> Floats:
         ended_us = self._past.ended_us
-        if ended_us is None:
-            return 1.0
         age_days = (ended_us[sessions[-1:]] - ended_us[sessions]) / _US_PER_DAY
         factors: Floats = np.exp(-age_days / self.parameters.lambda_snh)
         return factors

@@ -136,7 +136,7 @@ def evaluate_ties(
 
 def event_clicks(sessions: Sessions) -> npt.NDArray[np.int64]:
     """The target click of each event, `(n_events,)`: the clicks with `is_target` that aren't the first of their session."""
-    is_event = sessions.is_target.copy()
+    is_event = np.ones(sessions.n_clicks, bool) if sessions.is_target is None else sessions.is_target.copy()
     is_event[sessions.offsets[:-1][sessions.lengths > 0]] = False
     return np.flatnonzero(is_event)
 
@@ -155,7 +155,7 @@ def _count_events(
     is_event[clicks] = True
     session = np.searchsorted(sessions.offsets, clicks, side="right") - 1
 
-    items = scorer.index.encode(sessions.item_ids)
+    items = scorer.index.codes_of(sessions)
     counts = np.full((len(items), *np.shape(unranked)), unranked, np.int32)
     last_event = np.full(sessions.n_sessions, -1, np.int64)
     last_event[session] = clicks  # the last write wins: each session's last event

@@ -31,7 +31,7 @@ class SequentialRules(LastItemState):
         from scipy.sparse import coo_array, csr_array
 
         self.index = index
-        items = index.encode(sessions.item_ids)
+        items = index.codes_of(sessions)
         session = np.repeat(np.arange(sessions.n_sessions), sessions.lengths)
         shape = (len(index), len(index))
         weights, n_rules = csr_array(shape), np.zeros(len(index), np.int64)

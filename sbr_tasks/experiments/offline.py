@@ -15,9 +15,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 from tabulate import tabulate
 
 from sbr_tasks.clicks.columns import Columns
@@ -34,8 +31,10 @@ from sbr_tasks.gru4rec.progress import train_shown
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings, SourceSettings
-from sbr_tasks.window.ragged import offsets_of
-from sbr_tasks.window.sessions import UNKNOWN, ItemIndex, Sessions, no_sessions, plain_ids, to_sessions
+from sbr_tasks.window.cleanse import MIN_CLICKS
+from sbr_tasks.window.coded import Coder
+from sbr_tasks.window.memory import in_order_coded
+from sbr_tasks.window.sessions import UNKNOWN, ItemIndex, Sessions, no_sessions
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +46,6 @@ BASELINES: Mapping[str, Callable[[Sessions, ItemIndex], Scorer]] = {
     "vstan": VSTAN,
 }
 """Baselines by name: functions of the training sessions and their item index."""
-
-_MIN_CLICKS = 2
 
 ByTies = Mapping[str, Evaluation]
 """An evaluation for each of `TIE_MODES`."""
@@ -133,21 +130,18 @@ def read_sessions(paths: Sequence[str], source: SourceSettings, named_by: str) -
     Raises:
         SourceError: The clicks are missing or can't be read, or a click has no id or time.
     """
-    import pandas as pd
-
     files = [file for path in paths for file in find_files(str(Path(path).expanduser().absolute()), named_by=named_by)]
     tables = [table.select(Columns.CLICK) for table in read_files(files, source)]
     where = ", ".join(map(str, files))
     if not tables:
         raise SourceError(f"Expected clicks in {where}, found none: the files hold no line. Check the path ({named_by}).")
-    clicks = pa.concat_tables(tables)
     for name in Columns.CLICK:
-        if missing := clicks.column(name).null_count:
+        if missing := sum(table.column(name).null_count for table in tables):
             raise SourceError(f"Expected {name} in each click of {where}, found {missing:,} clicks without it. Fill them in.")
-    session = pd.factorize(plain_ids(clicks.column(Columns.SESSION)), sort=True)[0]
-    at_us = clicks.column(Columns.TIME).cast(pa.int64()).to_numpy()
-    first_us = pd.Series(at_us).groupby(session).transform("min").to_numpy()
-    return to_sessions(clicks.take(pa.array(np.lexsort((at_us, session, first_us)))))
+    coder = Coder()
+    for table in tables:
+        coder.add(table)
+    return in_order_coded(coder.finish())
 
 
 def apply_protocol(train: Sessions, test: Sessions) -> tuple[Sessions, Sessions, ItemIndex]:
@@ -158,9 +152,10 @@ def apply_protocol(train: Sessions, test: Sessions) -> tuple[Sessions, Sessions,
     Returns:
         Training sessions, test sessions, and the index of the training items, most clicked first (ties: by id).
     """
-    train = _kept(train, np.ones(train.n_clicks, bool))
-    index = ItemIndex.of_clicks(train.item_ids)
-    return train, _kept(test, index.encode(test.item_ids) != UNKNOWN), index
+    train = train.where(train.lengths >= MIN_CLICKS)
+    index = ItemIndex.of_sessions(train)
+    test = test.where_clicks(index.codes_of(test) != UNKNOWN)
+    return train, test.where(test.lengths >= MIN_CLICKS), index
 
 
 def comparison_table(comparison: Comparison) -> str:
@@ -182,16 +177,6 @@ def comparison_table(comparison: Comparison) -> str:
     )
 
 
-def _kept(sessions: Sessions, keep: npt.NDArray[np.bool_]) -> Sessions:
-    """The clicks to keep, without sessions that keep fewer than two."""
-    session = np.repeat(np.arange(sessions.n_sessions), sessions.lengths)
-    lengths = np.bincount(session[keep], minlength=sessions.n_sessions)
-    keep = keep & (lengths >= _MIN_CLICKS)[session]
-    offsets = offsets_of(lengths[lengths >= _MIN_CLICKS])
-    ended_us = None if sessions.last_click_us is None else sessions.last_click_us[lengths >= _MIN_CLICKS]
-    return Sessions(offsets, sessions.item_ids[keep], sessions.is_target[keep], ended_us)
-
-
 def _require_sessions(
     given_train: Sessions, given_test: Sessions, train: Sessions, test: Sessions, index: ItemIndex, where: tuple[str, str]
 ) -> None:
@@ -201,7 +186,7 @@ def _require_sessions(
             f"Expected sessions of 2 or more clicks to train on in {train_path}, found {given_train.n_clicks:,} clicks in "
             f"{given_train.n_sessions:,} sessions of one. Check that its session ids are read from the right column (--format)."
         )
-    n_known = int((index.encode(given_test.item_ids) != UNKNOWN).sum())
+    n_known = int((index.codes_of(given_test) != UNKNOWN).sum())
     if not n_known:
         raise EvaluationError(
             f"Expected clicks on the {len(index):,} items of {train_path} in {test_path}, found none among its "

@@ -124,9 +124,9 @@ def train(
         ValueError: A session has an item that isn't in the index.
         TrainingError: No session has a transition, or the loss or a weight is no longer finite.
     """
-    items = index.encode(sessions.item_ids)
+    items = index.codes_of(sessions)
     if (items == UNKNOWN).any():
-        unknown = sessions.item_ids[items == UNKNOWN][0]
+        unknown = sessions.catalog.ids[sessions.items[items == UNKNOWN][0]]
         raise ValueError(f"all items of the training sessions must be in the index; {unknown!r} is not")
     schedule = plan_batches(sessions.offsets, model.batch_size)
     if not schedule.n_events:
@@ -191,9 +191,8 @@ def _subsample(validation: Sessions, max_events: int) -> Sessions:
 def _binding(
     start: Slots, index: ItemIndex, items: Indices, sessions: Sessions, validation: Sessions, *settings: BaseModel
 ) -> str:
-    validated = index.encode(validation.item_ids)
     arrays: list[npt.NDArray[Any]] = [index.support, items, sessions.offsets]
-    arrays += [validated, validation.offsets, validation.is_target, *start.values()]
+    arrays += [index.codes_of(validation), validation.offsets, event_clicks(validation), *start.values()]
     return bind({"settings": [section.model_dump(mode="json") for section in settings], "items": index.ids.tolist()}, arrays)
 
 

@@ -108,7 +108,7 @@ def _publish(store: Store, key: str, evaluation: Evaluation, test: Sessions) -> 
         {
             "session": pa.array(evaluation.session),
             "session_clicks": pa.array(test.lengths[evaluation.session]),
-            "target_item_id": pa.array(test.item_ids[event_clicks(test)]),
+            "target_item_id": test.catalog.array.take(pa.array(test.items[event_clicks(test)])),
             "rank": pa.array(evaluation.ranks),
             "knows_target": pa.array(evaluation.knows_target),
             "knows_input": pa.array(evaluation.knows_input),

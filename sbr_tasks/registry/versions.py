@@ -325,8 +325,8 @@ def _epochs_without_validation(
 
     Events whose target is no item of the training days don't count: every epoch ranks them last.
     """
-    targets = data.validation.item_ids[event_clicks(data.validation)]
-    n_known = int(np.count_nonzero(data.index.encode(targets) != UNKNOWN))
+    targets = data.index.codes_of(data.validation)[event_clicks(data.validation)]
+    n_known = int(np.count_nonzero(targets != UNKNOWN))
     least = settings.training.min_validation_events
     if n_known >= least:
         return None

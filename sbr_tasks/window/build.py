@@ -10,6 +10,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tabulate import tabulate
 
@@ -22,9 +23,9 @@ from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Store, code_version, fingerprint, kinds
 from sbr_tasks.validation.checkpoint import DaysOfWindow, require_days
-from sbr_tasks.window.coded import CodedClicks, Coder
+from sbr_tasks.window.coded import Coder
 from sbr_tasks.window.coverage import describe_cleansing
-from sbr_tasks.window.data import WindowData, item_index, read_window
+from sbr_tasks.window.data import WindowData, items_of, read_window
 from sbr_tasks.window.memory import cleanse_part, fair_items, in_order_coded, split_coded
 from sbr_tasks.window.parts import Cleansing, Part, Split, clicks_on
 from sbr_tasks.window.record import (
@@ -36,7 +37,7 @@ from sbr_tasks.window.record import (
     WindowInputs,
     WindowRules,
 )
-from sbr_tasks.window.sessions import to_sessions
+from sbr_tasks.window.sessions import Sessions, to_sessions
 from sbr_tasks.window.spark import split_on_spark
 from sbr_tasks.window.stages import Stages
 
@@ -110,14 +111,17 @@ def split_for_judging(store: Store, settings: Settings, window: Window, n_days: 
         if not split.parts["train"].n_clicks:
             n_clicks = sum(revision.rows for revision in revisions.values())
             raise WindowError(_nothing_left(window.day, first, n_clicks, split.cleansing, settings))
-        items = _item_table(split.parts["train"])
+        items, index = items_of(_item_table(split.parts))
         targets = {
             "train": None,
             "validation": (starts["validation_start_us"], starts["test_start_us"]),
             "test": day_interval_us(window.day, settings.zone),
         }
-        parts = {name: to_sessions(_whole_table(split.parts[name]), interval) for name, interval in targets.items()}
-    return WindowData(parts.__getitem__, lambda: item_index(items))
+        parts = {}
+        for name, interval in targets.items():
+            schema, tables = _coded_by(items.array, split.parts[name])
+            parts[name] = to_sessions(pa.concat_tables([schema.empty_table(), *tables]), items, interval)
+    return WindowData(parts.__getitem__, lambda: index)
 
 
 def window_table(window: Window) -> str:
@@ -205,7 +209,7 @@ def _starts(settings: Settings, day: date, validation_day: date) -> dict[str, in
     return {"validation_start_us": validation, "test_start_us": test}
 
 
-def _read(catalog: ClickCatalog, revisions: Mapping[date, Revision], day: date, stages: Stages) -> CodedClicks:
+def _read(catalog: ClickCatalog, revisions: Mapping[date, Revision], day: date, stages: Stages) -> Sessions:
     coder = Coder()
     by_type: dict[str, list[date]] = {}
     for accepted_day, revision in revisions.items():
@@ -244,12 +248,13 @@ def _publish(
     stages: Stages,
 ) -> Window:
     with stages("index"):
-        items = _item_table(split.parts["train"])
+        items = _item_table(split.parts)
     with stages("write"):
         parts = {}
         for name in PARTS:
             part = split.parts[name]
-            file = store.publish(kinds.WINDOW_FILE.key(day=inputs.day, window=key, path=f"{name}.parquet"), _to_parquet(part))
+            content = _to_parquet(part, items.column(Columns.ITEM).chunk(0))
+            file = store.publish(kinds.WINDOW_FILE.key(day=inputs.day, window=key, path=f"{name}.parquet"), content)
             parts[name] = _part_record(part, file)
         item_file = store.publish_table(kinds.WINDOW_FILE.key(day=inputs.day, window=key, path="items.parquet"), items)
     return Window(
@@ -261,26 +266,36 @@ def _publish(
         cleansing=_cleansing_record(split),
         parts=parts,
         items=item_file,
-        n_items=len(items),
+        n_items=int(np.count_nonzero(items.column("support").to_numpy())),
     )
 
 
-def _item_table(train: Part) -> pa.Table:
-    """The items of the training clicks with their support, most clicked first (ties: by id)."""
-    support = train.support
+def _item_table(parts: Mapping[str, Part]) -> pa.Table:
+    """The items of all parts with their support in training, by which they are sorted (ties: by id).
+
+    The items of the index come first; those that only validation and test know follow, with support 0.
+    """
+    ids, support = parts["train"].catalog.array, parts["train"].support
     order = np.argsort(-support, kind="stable")[: np.count_nonzero(support)]
-    return pa.table({Columns.ITEM: train.item_ids.take(pa.array(order)), "support": pa.array(support[order])})
+    clicked = [part.catalog.array.filter(pa.array(part.support > 0)) for part in (parts["validation"], parts["test"])]
+    items = pa.concat_arrays([ids.take(pa.array(order)), *clicked]).unique()
+    return pa.table({Columns.ITEM: items, "support": pa.array(np.pad(support[order], (0, len(items) - len(order))))})
 
 
-def _whole_table(part: Part) -> pa.Table:
-    return pa.concat_tables([part.schema.empty_table(), *part.tables(_ROW_GROUP)])
+def _coded_by(item_ids: pa.Array, part: Part) -> tuple[pa.Schema, Iterator[pa.Table]]:
+    """The clicks of a part, with the positions of their items in `item_ids` as codes, and their schema."""
+    codes = pc.index_in(part.catalog.array, value_set=item_ids)
+    at = part.schema.names.index(Columns.CODE)
+    tables = (table.set_column(at, Columns.CODE, codes.take(table.column(at))) for table in part.tables(_ROW_GROUP))
+    return part.schema, tables
 
 
-def _to_parquet(part: Part) -> memoryview:
-    """Like `store.to_parquet`, but one row group at a time: with ids instead of codes, a part takes far more memory."""
+def _to_parquet(part: Part, item_ids: pa.Array) -> memoryview:
+    """Like `store.to_parquet`, but one row group at a time: with session ids, a part takes far more memory."""
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, part.schema, compression="zstd", coerce_timestamps="us") as writer:
-        for table in part.tables(_ROW_GROUP):
+    schema, tables = _coded_by(item_ids, part)
+    with pq.ParquetWriter(sink, schema, compression="zstd", coerce_timestamps="us") as writer:
+        for table in tables:
             writer.write_table(table)
     return memoryview(sink.getvalue()).cast("B")
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import tzinfo
-from functools import cached_property, partial
+from functools import cache, cached_property
 
+import numpy as np
 import pyarrow as pa
 
 from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.days import day_interval_us
 from sbr_tasks.store import Store
 from sbr_tasks.window.record import Window
-from sbr_tasks.window.sessions import ItemIndex, Sessions, plain_ids, to_sessions
+from sbr_tasks.window.sessions import Catalog, ItemIndex, Sessions, to_sessions
 
 _ROWS_AT_ONCE = 4096
 
@@ -57,26 +58,34 @@ class WindowData:
 
 def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
     """A window's sessions and item index, verified against its record as they are read."""
-    return WindowData(partial(_read_part, store, window, zone), lambda: item_index(store.read_table(window.items)))
+    items = cache(lambda: items_of(store.read_table(window.items)))
+    return WindowData(lambda name: _read_part(store, window, zone, name, items()[0]), lambda: items()[1])
 
 
-def _read_part(store: Store, window: Window, zone: tzinfo, name: str) -> Sessions:
+def _read_part(store: Store, window: Window, zone: tzinfo, name: str, catalog: Catalog) -> Sessions:
     """The sessions of a part; only clicks of its day may be targets in validation and test."""
     day = {"train": None, "validation": window.validation_day, "test": window.day}[name]
-    return to_sessions(store.read_table(window.parts[name].file), day_interval_us(day, zone) if day else None)
+    clicks = store.read_table(window.parts[name].file)
+    return to_sessions(clicks, catalog, day_interval_us(day, zone) if day else None)
 
 
 def first_sessions(store: Store, window: Window, name: str, n: int) -> list[list[int | str]]:
     """The items of the first `n` sessions of a part, verified; decodes only the rows that this needs."""
-    sessions: dict[int | str, list[int | str]] = {}
-    for rows in store.read_batches(window.parts[name].file, Columns.IDS, _ROWS_AT_ONCE):
-        for session, item in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+    sessions: dict[int | str, list[int]] = {}
+    for rows in store.read_batches(window.parts[name].file, (Columns.SESSION, Columns.CODE), _ROWS_AT_ONCE):
+        for session, code in zip(*(column.to_pylist() for column in rows.columns), strict=True):
             if session not in sessions and len(sessions) == n:
-                return list(sessions.values())
-            sessions.setdefault(session, []).append(item)
-    return list(sessions.values())
+                break
+            sessions.setdefault(session, []).append(code)
+        else:
+            continue
+        break
+    ids = store.read_table(window.items, [Columns.ITEM]).column(Columns.ITEM)
+    return [ids.take(pa.array(codes)).to_pylist() for codes in sessions.values()]
 
 
-def item_index(items: pa.Table) -> ItemIndex:
-    """The item index of a table of items and their support."""
-    return ItemIndex(plain_ids(items.column(Columns.ITEM)), items.column("support").to_numpy())
+def items_of(items: pa.Table) -> tuple[Catalog, ItemIndex]:
+    """The catalog and the item index of a window's items, a table of `build.item_table`."""
+    catalog, support = Catalog(items.column(Columns.ITEM).combine_chunks()), items.column("support").to_numpy()
+    n_items = np.count_nonzero(support)
+    return catalog, ItemIndex(catalog.ids[:n_items], support[:n_items])

@@ -14,27 +14,27 @@ import pyarrow as pa
 
 from sbr_tasks.settings import WindowSettings
 from sbr_tasks.window.cleanse import MIN_CLICKS, Counts, Level, TooLong, cleanse_by_levels
-from sbr_tasks.window.coded import BLOCK, CodedClicks
 from sbr_tasks.window.parts import Cleansing, levels_to_try
-from sbr_tasks.window.ragged import offsets_of
+from sbr_tasks.window.ragged import BLOCK, offsets_of
+from sbr_tasks.window.sessions import Sessions
 
 _Number = TypeVar("_Number", bound=np.number[Any])
 
 
-def limit_coded(clicks: CodedClicks, *, longest: int, action: Literal["drop", "cut"]) -> tuple[CodedClicks, TooLong]:
+def limit_coded(clicks: Sessions, *, longest: int, action: Literal["drop", "cut"]) -> tuple[Sessions, TooLong]:
     """Drops sessions of more than `longest` clicks, or cuts them to their first `longest` clicks; see `limit_length`."""
     lengths = clicks.lengths
     is_long = lengths > longest
     if not is_long.any():
         return clicks, TooLong(0, 0)
     if action == "drop":
-        limited = clicks.take_sessions(np.flatnonzero(~is_long))
+        limited = clicks.where(~is_long)
     else:
-        limited = clicks.take_runs(clicks.offsets[:-1], np.minimum(lengths, longest), clicks.session_ids)
+        limited = clicks.take(np.arange(clicks.n_sessions), np.minimum(lengths, longest))
     return limited, TooLong(int(is_long.sum()), clicks.n_clicks - limited.n_clicks)
 
 
-def cleanse_coded(clicks: CodedClicks, *, shortest: int, least_click: int) -> tuple[CodedClicks, list[Counts]]:
+def cleanse_coded(clicks: Sessions, *, shortest: int, least_click: int) -> tuple[Sessions, list[Counts]]:
     """Drops short sessions and rare items until neither rule drops a click; see `cleanse`.
 
     Counts are updated incrementally, so a pass that drops little is fast.
@@ -67,12 +67,12 @@ def cleanse_coded(clicks: CodedClicks, *, shortest: int, least_click: int) -> tu
         if n_clicks == before:
             break
     remains = lengths > 0
-    session_ids = clicks.session_ids.filter(pa.array(remains))
+    session_ids = clicks.session_ids and clicks.session_ids.filter(pa.array(remains))
     columns = (_compacted(items, kept), _compacted(clicks.at_us, kept))
-    return CodedClicks(offsets_of(lengths[remains]), *columns, session_ids, clicks.item_ids), passes
+    return Sessions(offsets_of(lengths[remains]), *columns, clicks.catalog, session_ids=session_ids), passes
 
 
-def cleanse_part(clicks: CodedClicks, window: WindowSettings, test: CodedClicks | None) -> tuple[CodedClicks, Cleansing]:
+def cleanse_part(clicks: Sessions, window: WindowSettings, test: Sessions | None) -> tuple[Sessions, Cleansing]:
     """Limits the length of sessions and cleanses, as the settings say.
 
     Args:
@@ -84,24 +84,24 @@ def cleanse_part(clicks: CodedClicks, window: WindowSettings, test: CodedClicks 
     if window.longest is not None:
         clicks, too_long = limit_coded(clicks, longest=window.longest, action=window.longest_action)
     if test is not None:
-        levels = list(levels_to_try(clicks.item_ids, clicks.support, test, window.least_click))
+        levels = list(levels_to_try(clicks.catalog.array, clicks.support, test, window.least_click))
     kept, passes, counted = cleanse_coded_by_levels(clicks, shortest=window.shortest, levels=levels)
     return kept, Cleansing(before, too_long, passes, counted)
 
 
-def fair_items(train: CodedClicks, window: WindowSettings) -> int:
+def fair_items(train: Sessions, window: WindowSettings) -> int:
     """How many items cleansing would have kept of the training part alone, if the whole window was cleansed.
 
     It is enough to cleanse the rest of the training part: cleansing more clicks together never removes more.
     """
-    copy = train.take_sessions(np.arange(train.n_sessions))
+    copy = train.take(np.arange(train.n_sessions))
     _, passes = cleanse_coded(copy, shortest=window.shortest, least_click=window.least_click)
     return passes[-1].items
 
 
 def cleanse_coded_by_levels(
-    clicks: CodedClicks, *, shortest: int, levels: Iterable[int]
-) -> tuple[CodedClicks, list[Counts], list[Level]]:
+    clicks: Sessions, *, shortest: int, levels: Iterable[int]
+) -> tuple[Sessions, list[Counts], list[Level]]:
     """Cleanses with increasing values of `least_click`; see `cleanse_by_levels`.
 
     Args:
@@ -127,7 +127,7 @@ def _compacted(values: npt.NDArray[_Number], kept: npt.NDArray[np.bool_]) -> npt
     return values[:n]
 
 
-def split_coded(clicks: CodedClicks, *, validation_start_us: int, test_start_us: int) -> dict[str, CodedClicks]:
+def split_coded(clicks: Sessions, *, validation_start_us: int, test_start_us: int) -> dict[str, Sessions]:
     """Splits sessions by day; see `split`.
 
     Args:
@@ -150,20 +150,20 @@ def split_coded(clicks: CodedClicks, *, validation_start_us: int, test_start_us:
     parts = {}
     for name, n_clicks in kept.items():
         which = np.flatnonzero(n_clicks >= MIN_CLICKS)
-        parts[name] = clicks.take_runs(starts[which], n_clicks[which], clicks.session_ids.take(pa.array(which)))
+        parts[name] = clicks.take(which, n_clicks[which])
     return parts
 
 
-def in_order_coded(clicks: CodedClicks) -> CodedClicks:
+def in_order_coded(clicks: Sessions) -> Sessions:
     """Sorts sessions by their first click; they must be sorted by id, for ties. See `in_order`."""
-    return clicks.take_sessions(np.argsort(clicks.at_us[clicks.offsets[:-1]], kind="stable"))
+    return clicks.take(np.argsort(clicks.at_us[clicks.offsets[:-1]], kind="stable"))
 
 
-def counts_of_coded(clicks: CodedClicks) -> Counts:
+def counts_of_coded(clicks: Sessions) -> Counts:
     """Counts clicks, sessions and items with clicks."""
     return Counts(clicks.n_clicks, clicks.n_sessions, int(np.count_nonzero(clicks.support)))
 
 
-def clicked_items(clicks: CodedClicks) -> pa.Array:
+def clicked_items(clicks: Sessions) -> pa.Array:
     """The ids of the items with clicks."""
-    return clicks.item_ids.filter(pa.array(clicks.support > 0))
+    return clicks.catalog.array.filter(pa.array(clicks.support > 0))

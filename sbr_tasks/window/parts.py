@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from sbr_tasks.window.cleanse import Counts, Level, TooLong
 from sbr_tasks.window.ragged import Int64s
+from sbr_tasks.window.sessions import Catalog
 
 
 class Part(Protocol):
@@ -29,16 +30,16 @@ class Part(Protocol):
         """The times of the first and the last click, microseconds since 1970; None without clicks."""
 
     @property
-    def item_ids(self) -> pa.Array:
-        """Distinct ids in ascending order; some may have no clicks."""
+    def catalog(self) -> Catalog:
+        """The items in ascending order of their ids; some may have no clicks."""
 
     @property
     def support(self) -> Int64s:
-        """Clicks of each item of `item_ids`, shape `(n_items,)`."""
+        """Clicks of each item of the catalog, shape `(n_items,)`."""
 
     @property
     def schema(self) -> pa.Schema:
-        """The schema of `tables`: `session_id`, `item_id`, `clicked_at`."""
+        """The schema of `tables`: `session_id`, `item_code`, `clicked_at`."""
 
     def tables(self, rows: int) -> Iterator[pa.Table]:
         """The clicks in order, in tables of `rows` clicks; the last one may be shorter. No table without clicks."""
@@ -92,5 +93,6 @@ def levels_to_try(item_ids: pa.Array, support: Int64s, test: Part, least_click: 
 
 def clicks_on(part: Part, item_ids: pa.Array) -> int:
     """How many clicks of a part are on some items."""
-    is_in = pc.is_in(part.item_ids, value_set=item_ids.cast(part.item_ids.type))
+    ids = part.catalog.array
+    is_in = pc.is_in(ids, value_set=item_ids.cast(ids.type))
     return int(part.support[is_in.to_numpy(zero_copy_only=False)].sum())

@@ -31,6 +31,7 @@ from sbr_tasks.settings import WindowSettings
 from sbr_tasks.window.cleanse import Keep, cleanse, cleanse_by_levels, counts_of, in_order, limit_length, split
 from sbr_tasks.window.parts import Cleansing, Split, levels_to_try
 from sbr_tasks.window.ragged import Int64s
+from sbr_tasks.window.sessions import Catalog
 from sbr_tasks.window.stages import Stages
 
 if TYPE_CHECKING:
@@ -60,11 +61,11 @@ class SparkPart:
     """A part of a window, as Spark wrote it; see `Part`."""
 
     files: Sequence[Path]
-    schema: pa.Schema
+    of_files: pa.Schema
     n_clicks: int
     n_sessions: int
     span_us: tuple[int, int] | None
-    item_ids: pa.Array
+    catalog: Catalog
     support: Int64s
 
     @classmethod
@@ -89,11 +90,21 @@ class SparkPart:
         support = np.bincount(items.indices.to_numpy(), np.concatenate(counts), len(items.dictionary)).astype(np.int64)
         order = pc.array_sort_indices(items.dictionary)
         span = (min(spans), max(spans)) if spans else None
-        return cls(files, schema, n_clicks, n_sessions, span, items.dictionary.take(order), support[order.to_numpy()])
+        catalog = Catalog(items.dictionary.take(order))
+        return cls(files, schema, n_clicks, n_sessions, span, catalog, support[order.to_numpy()])
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of `tables`."""
+        return self._coded(self.of_files.empty_table()).schema
 
     def tables(self, rows: int) -> Iterator[pa.Table]:
         """The clicks in order, in tables of `rows` clicks; the last one may be shorter."""
-        return _tables(self.files, self.schema, rows)
+        return map(self._coded, _tables(self.files, self.of_files, rows))
+
+    def _coded(self, clicks: pa.Table) -> pa.Table:
+        at = clicks.column_names.index(Columns.ITEM)
+        return clicks.set_column(at, Columns.CODE, pc.index_in(clicks.column(at), value_set=self.catalog.array))
 
 
 def split_on_spark(
@@ -110,7 +121,7 @@ def split_on_spark(
 
     Args:
         files: Parquet files of clicks, verified, each with `session_id` and `item_id` of the same types.
-        schema: The schema of the parts: `session_id`, `item_id`, `clicked_at`.
+        schema: The schema of the clicks: `session_id`, `item_id`, `clicked_at`.
         window: The settings.
         validation_start_us: Where the validation day starts, microseconds since 1970.
         test_start_us: Where the test day starts.
@@ -249,7 +260,7 @@ def _read(session: SparkSession, files: Sequence[Path]) -> nw.LazyFrame[Any]:
 
 
 def _tables(files: Sequence[Path], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
-    """The clicks of the files in order; each column of a table is one chunk, as in `CodedClicks`."""
+    """The clicks of the files in order; each column of a table is one chunk, as in `Sessions`."""
     waiting = schema.empty_table()
     for file in files:
         with pq.ParquetFile(file) as clicks:

@@ -9,6 +9,7 @@ import pytest
 
 from sbr_tasks.cli import main
 from sbr_tasks.registry import mlflow_projection
+from sbr_tasks.window.ragged import offsets_of
 from sbr_tasks.window.sessions import Sessions
 
 
@@ -39,8 +40,8 @@ def sessions_of() -> Callable[..., Sessions]:
 
     def build(clicks: Sequence[Sequence[int]], is_target: Sequence[Sequence[bool]] | None = None) -> Sessions:
         flat = np.array([item for session in clicks for item in session], np.int64)
-        targets = np.ones(len(flat), bool) if is_target is None else np.array([flag for s in is_target for flag in s], bool)
-        return Sessions(np.cumsum([0, *map(len, clicks)]).astype(np.int64), flat, targets)
+        targets = None if is_target is None else np.array([flag for s in is_target for flag in s], bool)
+        return Sessions.of_ids(offsets_of(np.array([*map(len, clicks)], np.int64)), flat, is_target=targets)
 
     return build
 

@@ -55,7 +55,7 @@ def test_vsknn_forgets_what_is_ten_clicks_back(sessions_of: Build) -> None:
 
 
 def test_vstan_by_hand(sessions_of: Build) -> None:
-    sessions = replace(sessions_of([[1, 2, 3], [5, 4, 2], [6, 7]]), last_click_us=np.array([0, 2, 9]) * DAY_US)
+    sessions = replace(sessions_of([[1, 2, 3], [5, 4, 2], [6, 7]]), at_us=np.repeat([0, 2, 9], [3, 3, 2]) * DAY_US)
     parameters = VSTANParameters(lambda_spw=1, lambda_snh=4, lambda_inh=2, lambda_ipw=5, lambda_idf=3)
     scores = scores_after(VSTAN(sessions, index_of(sessions), parameters), [1, 2, 8, 2, 4])
     # the known clicks are 1, 2, 2, 4: 4 is the last click, 2 was clicked 1 before and 1 was clicked 3 before
@@ -77,7 +77,7 @@ def test_neighbours_are_looked_for_among_the_most_recent_sessions(sessions_of: B
     sessions = sessions_of([[1, 2], [1, 3], [1, 4], [5, 6]])
     by_order = scores_after(VSkNN(sessions, index_of(sessions), sample_size=2), [1])
     assert (by_order > 1e-20).tolist() == [True, False, True, True, False, False]
-    sessions = replace(sessions, last_click_us=np.array([5, 4, 3, 2]))
+    sessions = replace(sessions, at_us=np.repeat([5, 4, 3, 2], 2))
     by_time = scores_after(VSkNN(sessions, index_of(sessions), sample_size=2), [1])
     assert (by_time > 1e-20).tolist() == [True, True, True, False, False, False]
 
@@ -140,7 +140,8 @@ def built(past: list[Clicks], last_click_us: np.ndarray | None = None) -> tuple[
     flat = np.array([item for session in past for item in session])
     offsets = np.cumsum([0, *map(len, past)])
     support = np.bincount(flat, minlength=N_ITEMS + 1)[:N_ITEMS]
-    return Sessions(offsets, flat, np.ones(len(flat), bool), last_click_us), ItemIndex(np.arange(N_ITEMS), support)
+    at_us = None if last_click_us is None else np.repeat(last_click_us, np.diff(offsets))
+    return Sessions.of_ids(offsets, flat, at_us=at_us), ItemIndex(np.arange(N_ITEMS), support)
 
 
 @given(past_sessions, current_session, st.integers(1, 4), st.integers(1, 6))

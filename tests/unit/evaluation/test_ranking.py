@@ -195,7 +195,7 @@ def test_what_cannot_be_ranked_is_unranked_in_each_tie_mode(sessions_of: Build) 
 @given(table=arrays(np.float32, (4, 4), elements=st.sampled_from([0, 0.5, 1])), walk=st.lists(st.integers(0, 3), min_size=2))
 def test_tie_modes_are_what_their_definitions_say(table: Any, walk: list[int]) -> None:
     clicks = np.array(walk) * 10
-    sessions = Sessions(np.array([0, len(walk)]), clicks, np.ones(len(walk), bool))
+    sessions = Sessions.of_ids(np.array([0, len(walk)]), clicks)
     found = evaluate_ties(TableScorer(table), sessions, batch_size=8)
     for event, (last, target) in enumerate(pairwise(walk)):
         above = sum(score > table[last, target] for score in table[last])
@@ -218,7 +218,7 @@ def test_tie_modes_report_all_events_as_progress(sessions_of: Build) -> None:
 def test_model_of_integer_ids_scores_the_same_on_sessions_of_string_ids(sessions_of: Build) -> None:
     sessions = sessions_of([[0, 10, 20, 99], [20, 10]])
     texts = np.array([str(one) for one in sessions.item_ids], dtype=object)
-    as_text = Sessions(sessions.offsets, texts, sessions.is_target)
+    as_text = Sessions.of_ids(sessions.offsets, texts)
     expected = evaluate(TableScorer(THREE), sessions, batch_size=8).metrics()
     assert evaluate(TableScorer(THREE), as_text, batch_size=8).metrics() == expected
     assert expected["recall_at_20"] > 0

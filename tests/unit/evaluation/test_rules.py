@@ -77,7 +77,7 @@ def test_scores_are_those_of_the_formula(clicks: list[list[int]], steps: int, la
     flat = np.array([item for session in clicks for item in session])
     offsets = np.cumsum([0, *map(len, clicks)])
     index = ItemIndex(np.arange(6), np.bincount(flat, minlength=6))
-    rules = SequentialRules(Sessions(offsets, flat, np.ones(len(flat), bool)), index, steps=steps)
+    rules = SequentialRules(Sessions.of_ids(offsets, flat), index, steps=steps)
 
     weights, n_rules = [0.0] * 6, 0
     for session in clicks:

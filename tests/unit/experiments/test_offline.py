@@ -52,7 +52,7 @@ def test_protocol_on_a_tiny_example(sessions_of: Build) -> None:
     assert listed(train) == [[1, 2], [3, 2, 2]]
     assert (index.ids.tolist(), index.support.tolist()) == ([2, 1, 3], [3, 1, 1])
     assert listed(test) == [[1, 2], [3, 1, 3, 2]]
-    assert test.is_target.all()
+    assert test.is_target is None
 
 
 def test_protocol_cleanses_nothing_else(sessions_of: Build) -> None:

@@ -29,7 +29,7 @@ Curve = Callable[[ModelSettings], list[float]]
 
 
 def sessions(n_targets: int = 3) -> Sessions:
-    return Sessions(np.array([0, 3]), np.array([7, 8, 9]), np.arange(3) >= 3 - n_targets)
+    return Sessions.of_ids(np.array([0, 3]), np.array([7, 8, 9]), is_target=np.arange(3) >= 3 - n_targets)
 
 
 DATA = WindowData(lambda _: sessions(), lambda: ItemIndex(np.array([7, 8, 9]), np.array([1, 1, 1])))
@@ -149,7 +149,7 @@ def test_start_is_scored_even_if_there_is_no_time(tmp_path: Path, learns: Callab
 
 def test_day_without_validation_events_is_refused(tmp_path: Path) -> None:
     first_click_only = WindowData(
-        lambda _: Sessions(np.array([0, 3]), np.array([7, 8, 9]), np.arange(3) == 0), lambda: DATA.index
+        lambda _: Sessions.of_ids(np.array([0, 3]), np.array([7, 8, 9]), is_target=np.arange(3) == 0), lambda: DATA.index
     )
     with pytest.raises(EvaluationError, match=r"from 2020-06-29 to 2020-06-29, found none, so no setting can be judged"):
         run(tmp_path, 3, data=first_click_only)

@@ -72,7 +72,7 @@ def walks(n_sessions: int, *, seed: int) -> Sessions:
     rng = np.random.default_rng(seed)
     lengths = rng.integers(2, 8, n_sessions)
     items = rng.zipf(1.3, lengths.sum()) % N_ITEMS
-    return Sessions(np.concatenate([[0], np.cumsum(lengths)]), items, np.ones(lengths.sum(), bool))
+    return Sessions.of_ids(np.concatenate([[0], np.cumsum(lengths)]), items)
 
 
 TRAINING, VALIDATION = walks(600, seed=1), walks(40, seed=2)
@@ -220,10 +220,9 @@ def test_checkpoint_of_anything_else_is_refused(monkeypatch: pytest.MonkeyPatch,
 
     clicked = TRAINING.item_ids.copy()
     clicked[[0, 1]] = clicked[[1, 0]]
-    swapped = Sessions(TRAINING.offsets, clicked, TRAINING.is_target)
-    other_ids = Sessions(TRAINING.offsets, TRAINING.item_ids + 1, TRAINING.is_target)
-    n = VALIDATION.offsets[-2]
-    fewer = Sessions(VALIDATION.offsets[:-1], VALIDATION.item_ids[:n], VALIDATION.is_target[:n])
+    swapped = Sessions.of_ids(TRAINING.offsets, clicked)
+    other_ids = Sessions.of_ids(TRAINING.offsets, TRAINING.item_ids + 1)
+    fewer = VALIDATION.take(np.arange(VALIDATION.n_sessions - 1))
     others: list[dict[str, Any]] = [{"seed": 2}, {"patience": 8}, {"logq": 0.5}, {"n_epochs": 9}]
     others += [{"sessions": swapped}, {"sessions": other_ids}, {"validation": fewer}, {"validation": walks(0, seed=1)}]
     with monkeypatch.context() as patched:

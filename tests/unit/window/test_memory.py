@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sbr_tasks.window.cleanse import Counts, cleanse, counts_of, in_order, limit_length, split
-from sbr_tasks.window.coded import CodedClicks
 from sbr_tasks.window.memory import (
     cleanse_coded,
     clicked_items,
@@ -22,10 +21,11 @@ from sbr_tasks.window.memory import (
     limit_coded,
     split_coded,
 )
+from sbr_tasks.window.sessions import Sessions
 from tests.unit.window.test_coded import Clicks, coded, rows, small_clicks, table
 
 
-def of(clicks: Clicks) -> CodedClicks:
+def of(clicks: Clicks) -> Sessions:
     return coded(table(clicks, pa.int64()))
 
 
