@@ -25,6 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the files in tests/golden")
 
 
+def pytest_collection() -> None:
+    """Tests, and the processes that they start, don't see the settings of the shell."""
+    for name in [name for name in os.environ if name.startswith("SBR_")]:
+        del os.environ[name]  # by now, pytest-xdist has started its workers with them
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves long tests out of a normal run: deselected, so that they are not counted as skipped."""
     if config.getoption("--long"):
@@ -92,15 +98,6 @@ def s3_options() -> Iterator[dict[str, str]]:
     }
     server.stop()
     S3Response._key_response_put = put
-
-
-@pytest.fixture(autouse=True, scope="session")
-def no_inherited_settings() -> Iterator[None]:
-    """Tests, and the processes that they start, don't see the settings of the shell."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("SBR_")]:
-            patch.delenv(name)
-        yield
 
 
 @pytest.fixture(autouse=True)
