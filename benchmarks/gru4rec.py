@@ -34,7 +34,7 @@ from tabulate import tabulate
 
 from benchmarks.contenders import peak_mb, run_contender
 from sbr_tasks.experiments.offline import apply_protocol, read_sessions
-from sbr_tasks.gru4rec.training import Progress, Trained, train
+from sbr_tasks.gru4rec.training import EpochProgress, Trained, train
 from sbr_tasks.settings import EvaluationSettings, ModelSettings, SourceSettings, TrainingSettings
 from sbr_tasks.window.sessions import ItemIndex, Sessions, no_sessions
 
@@ -176,7 +176,7 @@ def first_epoch(batch: int, clicks: dict[str, Any]) -> dict[str, float]:
 
 
 def trained(
-    batch: int, clicks: dict[str, Any], *, n_epochs: int, on_progress: Callable[[Progress], None] | None = None
+    batch: int, clicks: dict[str, Any], *, n_epochs: int, on_progress: Callable[[EpochProgress], None] | None = None
 ) -> Trained:
     """A model of the clicks."""
     sessions, index = clicks_of(**clicks)

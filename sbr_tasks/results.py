@@ -171,7 +171,7 @@ class Decided(Result):
     promoted: bool
 
 
-class Champion(BaseModel):
+class ChampionEvent(BaseModel):
     """A version that became champion, as the event of Airflow's asset names it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -189,7 +189,7 @@ class Announcement(Result):
         why: A sentence on that.
     """
 
-    event: Champion | None
+    event: ChampionEvent | None
     why: str
 
 

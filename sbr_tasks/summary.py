@@ -32,7 +32,7 @@ def _value(value: Any) -> str:
             text = value
         case Sequence():
             more = len(value) - _MAX_NAMED
-            named = [str(one) for one in value[:_MAX_NAMED]] + ([f"{more} more"] if more > 0 else [])
+            named = [str(part) for part in value[:_MAX_NAMED]] + ([f"{more} more"] if more > 0 else [])
             text = f"[{'; '.join(named)}]" if named else "none"
         case _:
             text = str(value)

@@ -32,7 +32,7 @@ from sbr_tasks.report.profile import build as profiles
 from sbr_tasks.results import (
     Announcement,
     BuiltWindow,
-    Champion,
+    ChampionEvent,
     CheckedStore,
     ClearedStore,
     Decided,
@@ -144,7 +144,7 @@ class Workspace:
         ingested = ingest.ingest_missing(self.store, self.settings, day, holds_back=holds_back)
         days = self.catalog.days()
         window = window_days(day, self.settings.window.days)
-        if removed := [one for one in window if one in days and days[one].status == "removed"]:
+        if removed := [each for each in window if each in days and days[each].status == "removed"]:
             absent = ingest.removed_and_absent(removed, self.settings)
             raise DayError(f"The window of {day} would have holes. {absent}")
         state = days.get(day)
@@ -251,7 +251,7 @@ class Workspace:
         wish = wish or Wish()
         challenger = self._window(day, window), model_version
         if wish.promote == "never":
-            decision, is_new = self._judge(*challenger, wish), False
+            decision, is_new = self._preview_decision(*challenger, wish), False
             logger.info("%s: %s. %s", model_version, decision.outcome, " ".join(decision.reasons))
         else:
             decision, is_new = promotion.commit_decision(
@@ -278,7 +278,7 @@ class Workspace:
         if entry is None or live != entry:
             why = f"{version} became champion with log entry {entry}, but is no longer: log entry {live} replaced it."
             return Announcement(event=None, why=why)
-        event = Champion(model_version=version, day=decided.day, log_entry=entry)
+        event = ChampionEvent(model_version=version, day=decided.day, log_entry=entry)
         return Announcement(event=event, why=f"{version} is the champion (log entry {entry}).")
 
     def write_report(
@@ -297,7 +297,7 @@ class Workspace:
         """
         decision = None
         if window and model_version:
-            decision = self._judge(self._window(day, window), model_version, wish or Wish())
+            decision = self._preview_decision(self._window(day, window), model_version, wish or Wish())
         report = page.publish_page(self.store, self.settings, as_day(day), decision)
         return WrittenReport(**report.as_dict(self.store))
 
@@ -595,8 +595,8 @@ class Workspace:
     def _window(self, day: date | str, fingerprint: str) -> Window:
         return load_window(self.store, as_day(day), fingerprint)
 
-    def _judge(self, window: Window, model_version: str, wish: Wish) -> Decision:
-        return promotion.judge(self.store, self.settings, window, model_version, wish, overridden=self._overridden)
+    def _preview_decision(self, window: Window, model_version: str, wish: Wish) -> Decision:
+        return promotion.preview_decision(self.store, self.settings, window, model_version, wish, overridden=self._overridden)
 
     @property
     def _overridden(self) -> tuple[str, ...]:

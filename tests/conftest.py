@@ -15,6 +15,7 @@ settings.register_profile("sbr", deadline=None)
 settings.load_profile("sbr")
 
 SHARED_DATA = Path(os.environ.get("SBR_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+NO_SKIP = os.environ.get("SBR_NO_SKIP") == "1"
 _SHARED_REASON = "no shared click data at"
 _other_skips: list[str] = []
 
@@ -22,6 +23,12 @@ _other_skips: list[str] = []
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also run the tests marked long")
     parser.addoption("--update-golden", action="store_true", help="rewrite the files in tests/golden")
+
+
+def pytest_collection() -> None:
+    """Tests, and the processes that they start, don't see the settings of the shell."""
+    for name in [name for name in os.environ if name.startswith("SBR_")]:
+        del os.environ[name]  # by now, pytest-xdist has started its workers with them
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -41,12 +48,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Under SBR_NO_SKIP=1 a skip for any other reason than absent shared data fails the run."""
-    if os.environ.get("SBR_NO_SKIP") == "1" and _other_skips:
+    if NO_SKIP and _other_skips:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if os.environ.get("SBR_NO_SKIP") == "1" and _other_skips:
+    if NO_SKIP and _other_skips:
         terminalreporter.section("skips that SBR_NO_SKIP=1 forbids", red=True)
         for skip in _other_skips:
             terminalreporter.line(skip)
@@ -94,10 +101,6 @@ def s3_options() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(autouse=True)
-def no_inherited_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Tests see neither the settings of the shell nor a settings file of the working folder."""
-    for name in list(os.environ):
-        if name.startswith("SBR_") and name not in ("SBR_SHARED_DATA", "SBR_NO_SKIP"):
-            monkeypatch.delenv(name)
+def own_working_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tests don't see a settings file of the working folder."""
     monkeypatch.chdir(tmp_path)
-    yield

@@ -133,15 +133,15 @@ def _days(clicks: Clicks, n_days: int, airflow: LocalAirflow) -> list[date]:
         new = clicks.path.with_suffix(".new")
         _sbr(airflow, "demo-clicks", "--out", str(new), *DEMO)
         new.replace(clicks.path)
-    found: dict[str, Any] = json.loads(_sbr(airflow, "preview", "--days", str(n_days), "--json", capture=True))
-    days = [date.fromisoformat(day) for day in found["last_days"]]
+    preview: dict[str, Any] = json.loads(_sbr(airflow, "preview", "--days", str(n_days), "--json", capture=True))
+    days = [date.fromisoformat(day) for day in preview["last_days"]]
     _log.info(
         "%s: retraining for %s to %s. A window has about %s clicks; each day takes about %.1f minutes.",
         clicks.path,
         days[0],
         days[-1],
-        f"{found['window_clicks']:,}",
-        found["seconds_per_day"] / 60,
+        f"{preview['window_clicks']:,}",
+        preview["seconds_per_day"] / 60,
     )
     return days
 

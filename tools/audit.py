@@ -52,22 +52,22 @@ def vulnerable(requirements: str, feed: str) -> tuple[list[str], str | None]:
     except ValueError:
         return [], (done.stderr.strip().splitlines() or ["no answer"])[-1].partition(":")[0]
     skipped = [package for package in packages if "skip_reason" in package]
-    found = [
-        f"{package['name']} {package['version']}: {known['id']}, fixed in {', '.join(known['fix_versions']) or 'no release'}"
+    lines = [
+        f"{package['name']} {package['version']}: {flaw['id']}, fixed in {', '.join(flaw['fix_versions']) or 'no release'}"
         for package in packages
-        for known in package.get("vulns", [])
+        for flaw in package.get("vulns", [])
     ]
-    return found, f"{len(skipped)} packages: {skipped[0]['skip_reason']}" if skipped else None
+    return lines, f"{len(skipped)} packages: {skipped[0]['skip_reason']}" if skipped else None
 
 
-def report(found: list[str], reason: str | None, feed: str) -> int:
+def report(vulnerabilities: list[str], reason: str | None, feed: str) -> int:
     """Says what was found; returns the exit code."""
-    sys.stdout.write("".join(f"{line}\n" for line in found))
+    sys.stdout.write("".join(f"{line}\n" for line in vulnerabilities))
     if reason:
         sys.stderr.write(f"Not all packages were audited ({feed}: {reason}).\n")
         return 2
-    sys.stdout.write(f"{len(found)} vulnerabilities are known of the packages of {LOCK.name} ({feed}).\n")
-    return 1 if found else 0
+    sys.stdout.write(f"{len(vulnerabilities)} vulnerabilities are known of the packages of {LOCK.name} ({feed}).\n")
+    return 1 if vulnerabilities else 0
 
 
 if __name__ == "__main__":

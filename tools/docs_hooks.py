@@ -25,7 +25,7 @@ PAGES = {
     "LICENSE": "license.txt",
     "SECURITY.md": "security.md",
     "benchmarks/README.md": "benchmarks.md",
-    "sbr_tasks/settings.py": "settings.md",
+    "sbr_tasks/settings/schema.py": "settings.md",
 }
 """Where a file of the repository is on the site."""
 _JSON = TypeAdapter[Any](Any)

@@ -17,7 +17,7 @@ def wait_for(look: Callable[[], Any], every_s: float = 0.5) -> Any:
     """
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
-        if found := look():
-            return found
+        if result := look():
+            return result
         time.sleep(every_s)
     raise TimeoutError(f"nothing found within {TIMEOUT_S} s")

@@ -155,12 +155,12 @@ class ClickCatalog:
 
     def days(self) -> dict[date, DayState]:
         """The state of every day that a commit names, oldest day first."""
-        return fold(self.commits())
+        return day_states(self.commits())
 
     def look(self) -> tuple[int, dict[date, DayState]]:
         """The number of commits, and the state of every day after them."""
         commits = self.commits()
-        return len(commits), fold(commits)
+        return len(commits), day_states(commits)
 
     def ledger_of(self, day: date) -> Ledger | None:
         """The ledger of the last import that was made for the run of a day, stored the day, or found other clicks of it.
@@ -187,7 +187,7 @@ class ClickCatalog:
         """The days that were validated in that second or later."""
         first = at.replace(microsecond=0)
         validations = [commit for commit in self.commits() if isinstance(commit, Validation)]
-        return {day for one in validations if datetime.fromisoformat(one.at) >= first for day in one.days}
+        return {day for validation in validations if datetime.fromisoformat(validation.at) >= first for day in validation.days}
 
     def _read(self, entries: Sequence[LogEntry]) -> list[Commit]:
         return [read_commit(entry, f"Commit {entry.number} of {self._where}") for entry in entries]
@@ -297,7 +297,7 @@ class ClickCatalog:
         commit = Release(at=at, days={revision.day: ReleasedRevision(revision=revision, by=by, reason=reason)})
 
         def build(commits: Sequence[Commit]) -> Release:
-            state = fold(commits).get(revision.day, DayState())
+            state = day_states(commits).get(revision.day, DayState())
             if state.status != "quarantined" or state.quarantined is None or state.quarantined.rev != revision.rev:
                 raise DayError(f"{revision.day} is {state.status}; only the clicks of a day in quarantine can be released.")
             return commit
@@ -319,7 +319,7 @@ class ClickCatalog:
         commit = Closing(at=at, days={day: Why(actor=actor, reason=reason)})
 
         def build(commits: Sequence[Commit]) -> Closing | None:
-            state = fold(commits).get(day, DayState())
+            state = day_states(commits).get(day, DayState())
             if state.status == "closed" and state.closed:
                 if state.closed.reason == reason:
                     return None
@@ -342,7 +342,7 @@ class ClickCatalog:
         commit = Opening(at=at, days={day: Why(actor=actor, reason=reason)})
 
         def build(commits: Sequence[Commit]) -> Opening:
-            status = fold(commits).get(day, DayState()).status
+            status = day_states(commits).get(day, DayState()).status
             if status != "closed":
                 raise DayError(f"{day} isn't closed: it is {status}. `sbr days list` shows the days that are.")
             return commit
@@ -382,7 +382,7 @@ class ClickCatalog:
             ) from error
 
 
-def fold(commits: Sequence[Commit]) -> dict[date, DayState]:
+def day_states(commits: Sequence[Commit]) -> dict[date, DayState]:
     """The state of all days after some commits, oldest day first."""
     days: dict[date, DayState] = {}
     for commit in commits:
@@ -453,7 +453,7 @@ def removed_files(commits: Sequence[Commit]) -> set[str]:
     removed = set[str]()
     for commit in commits:
         if isinstance(commit, Removal):
-            removed.update(key for one in commit.days.values() for key in one.files)
+            removed.update(key for revision in commit.days.values() for key in revision.files)
         else:
             removed -= named_files(commit).keys()
     return removed

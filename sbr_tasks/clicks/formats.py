@@ -195,8 +195,8 @@ class _LineReader:
                 for i, text in zip(numbers, texts, strict=True)
             )
         n_lines = len(made.table) + made.filtered + len(rejects)
-        left = (size_of(self._file) - bytes_read) * self._max_unpacked // _MIN_LINE_BYTES
-        return Block(made.table, bytes_read, n_lines, rejects, made.filtered, max(left, 0))
+        remaining = (size_of(self._file) - bytes_read) * self._max_unpacked // _MIN_LINE_BYTES
+        return Block(made.table, bytes_read, n_lines, rejects, made.filtered, max(remaining, 0))
 
     def _refuse(self, number: int, fault: str, n_lines: int) -> None:
         raise SourceError(

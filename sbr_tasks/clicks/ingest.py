@@ -220,8 +220,8 @@ def _import(
     now: datetime | None = None,
 ) -> Ingested:
     catalog = ClickCatalog(store)
-    since, known = catalog.look()
-    _require_same_zone(known, settings)
+    since, states = catalog.look()
+    _require_same_zone(states, settings)
     files = files_of(settings.source)
     _require_settled(files, settings, holds_back)
     source = source_fingerprint(files, settings)
@@ -231,33 +231,33 @@ def _import(
             spill.add(clicks)
         if not spill.rows_read:
             raise SourceError(no_clicks_at_all(settings.source, rejects))
-        read = _publish_days(store, settings, spill, known)
+        read = _publish_days(store, settings, spill, states)
         outside = spill.outside()
     window = window_days(for_day, settings.window.days) if for_day else []
-    closed = {day: state for day in window if day in outside and (state := known.get(day, DayState())).status == "closed"}
-    ledger = _ledger(read, outside, closed, known, source, rejects)
+    closed = {day: state for day in window if day in outside and (state := states.get(day, DayState())).status == "closed"}
+    ledger = _ledger(read, outside, closed, states, source, rejects)
     rejects_file = store.publish(kinds.REJECTS.key(path="lines.jsonl"), rejects.to_jsonl()) if rejects.rejected else None
-    found = {one.day for one in read}
-    asked = sorted(days) if days is not None else days_between(min(found), max(found))
-    absent = [day for day in asked if day not in found]
-    is_stored = {day: known.get(day, DayState()).last is not None for day in absent}
+    read_days = {day_read.day for day_read in read}
+    requested = sorted(days) if days is not None else days_between(min(read_days), max(read_days))
+    absent = [day for day in requested if day not in read_days]
+    is_stored = {day: states.get(day, DayState()).last is not None for day in absent}
     ingested = Ingested(
         ledger=ledger,
         rejects=rejects_file,
-        revisions=tuple(one.revision for one in read if one.revision),
-        empty=tuple(day for day in absent if not is_stored[day] and known.get(day, DayState()).status != "closed"),
+        revisions=tuple(day_read.revision for day_read in read if day_read.revision),
+        empty=tuple(day for day in absent if not is_stored[day] and states.get(day, DayState()).status != "closed"),
         warnings=(
-            *(_describe_difference(one, settings) for one in read if one.reason == "different"),
-            *_describe_reopened(read, known),
+            *(_describe_difference(day_read, settings) for day_read in read if day_read.reason == "different"),
+            *_describe_reopened(read, states),
             *(_describe_closed(day, outside[day], state, settings) for day, state in closed.items()),
         ),
     )
-    asked_of = known if days is None else {day: state for day, state in known.items() if day in set(days)}
-    _require_one_id_type(asked_of, ingested.days, settings)
+    in_scope = states if days is None else {day: state for day, state in states.items() if day in set(days)}
+    _require_one_id_type(in_scope, ingested.days, settings)
     catalog.commit_import(
         ingested.revisions,
         empty=ingested.empty,
-        kept={one.day: one.reason == "different" for one in read if one.reason}
+        kept={day_read.day: day_read.reason == "different" for day_read in read if day_read.reason}
         | {day: False for day in absent if is_stored[day] and days is not None},
         source=ImportSource(
             path=str(settings.source.path),
@@ -276,7 +276,7 @@ def _import(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         since=since,
     )
-    _log_import(store, settings, ingested, read, known)
+    _log_import(store, settings, ingested, read, states)
     return ingested
 
 
@@ -284,25 +284,25 @@ def _ledger(
     read: Sequence[DayRead],
     outside: Mapping[date, int],
     closed: Collection[date],
-    known: Mapping[date, DayState],
+    states: Mapping[date, DayState],
     source: str,
     rejects: Rejects,
 ) -> Ledger:
     left_out: dict[Reason, dict[date, int]] = {reason: {} for reason in get_args(Reason)}
     for day, clicks in outside.items():
-        state = known.get(day, DayState())
+        state = states.get(day, DayState())
         if day in closed:
             left_out["closed"][day] = clicks
         elif state.last and state.source == source:  # read before, from the same source
             left_out["different" if state.differs else "same"][day] = clicks
         else:
             left_out["outside_window"][day] = clicks
-    for one in read:
-        if one.reason:
-            left_out[one.reason][one.day] = one.clicks
+    for day_read in read:
+        if day_read.reason:
+            left_out[day_read.reason][day_read.day] = day_read.clicks
     return Ledger(
         read=rejects.lines,
-        stored=sum(one.clicks for one in read if one.revision),
+        stored=sum(day_read.clicks for day_read in read if day_read.revision),
         rejected=rejects.rejected,
         filtered=rejects.filtered,
         left_out={reason: dict(sorted(days.items())) for reason, days in left_out.items() if days},
@@ -317,16 +317,16 @@ def _describe_difference(read: DayRead, settings: Settings) -> str:
             f"The source holds {read.clicks:,} clicks of {read.day}, fewer than the {read.removed_clicks:,} that "
             f"`sbr store gc` removed. The day stays removed {rule}. Bring its other clicks back into the source. {take}"
         )
-    stored, found = read.stored, read.difference
-    assert stored is not None and found is not None  # noqa: S101 (narrows the types)
-    if found.is_recut:
+    stored, difference = read.stored, read.difference
+    assert stored is not None and difference is not None  # noqa: S101 (narrows the types)
+    if difference.is_recut:
         return (
             f"The source holds the {stored.rows:,} stored clicks of {read.day}, cut into other sessions (source.session_gap). "
             f"The stored sessions stay {rule}. {take}"
         )
     return (
         f"The source holds {read.clicks:,} clicks of {read.day}, which differ from the {stored.rows:,} that are stored: "
-        f"{found.missing:,} of the stored ones are missing, {found.added:,} are new. The stored ones stay {rule}. "
+        f"{difference.missing:,} of the stored ones are missing, {difference.added:,} are new. The stored ones stay {rule}. "
         f"If the source holds only a part of the day, ingest it together with the day's other files. {take}"
     )
 
@@ -338,26 +338,29 @@ def _describe_closed(day: date, clicks: int, state: DayState, settings: Settings
     )
 
 
-def _describe_reopened(read: Sequence[DayRead], known: Mapping[date, DayState]) -> Iterator[str]:
-    for one in read:
-        state = known.get(one.day, DayState())
-        if one.revision and state.status == "closed":
-            why = state.why_closed
-            yield f"{one.day} was closed ({why}), and is open again because the source holds {one.clicks:,} clicks of it."
+def _describe_reopened(read: Sequence[DayRead], states: Mapping[date, DayState]) -> Iterator[str]:
+    for arrived in read:
+        state = states.get(arrived.day, DayState())
+        if arrived.revision and state.status == "closed":
+            day, clicks = arrived.day, arrived.clicks
+            yield f"{day} was closed ({state.why_closed}), and is open again because the source holds {clicks:,} clicks of it."
 
 
 def _log_import(
-    store: Store, settings: Settings, ingested: Ingested, read: Sequence[DayRead], known: Mapping[date, DayState]
+    store: Store, settings: Settings, ingested: Ingested, read: Sequence[DayRead], states: Mapping[date, DayState]
 ) -> None:
     logger.info("Ledger: %s.", ingested.ledger.in_words())
-    for one in read:
-        if one.revision and one.stored:
+    for day_read in read:
+        if day_read.revision and day_read.stored:
             logger.warning(
-                "Replaced the clicks of %s by those of the source: %d instead of %d.", one.day, one.clicks, one.stored.rows
+                "Replaced the clicks of %s by those of the source: %d instead of %d.",
+                day_read.day,
+                day_read.clicks,
+                day_read.stored.rows,
             )
     for sentence in ingested.warnings:
         logger.warning("%s", sentence)
-    removed = [day for day in ingested.empty if known.get(day, DayState()).removed]
+    removed = [day for day in ingested.empty if states.get(day, DayState()).removed]
     if removed:
         logger.warning("%s", removed_and_absent(removed, settings))
     if empty := [day for day in ingested.empty if day not in removed]:
@@ -425,9 +428,9 @@ def fitting_unit(days: Sequence[date], time_unit: str) -> str | None:
     return units[place] if place >= 0 else None
 
 
-def _require_same_zone(known: Mapping[date, DayState], settings: Settings) -> None:
+def _require_same_zone(states: Mapping[date, DayState], settings: Settings) -> None:
     """Days of different time zones overlap, so clicks would be missing or count twice."""
-    others = {day: state.timezone for day, state in known.items() if state.last and state.timezone != settings.timezone}
+    others = {day: state.timezone for day, state in states.items() if state.last and state.timezone != settings.timezone}
     if others:
         (zone, *_), newest = sorted(set(others.values())), max(others)
         raise DayError(
@@ -437,15 +440,15 @@ def _require_same_zone(known: Mapping[date, DayState], settings: Settings) -> No
         )
 
 
-def _require_one_id_type(known: Mapping[date, DayState], replaced: Collection[date], settings: Settings) -> None:
+def _require_one_id_type(states: Mapping[date, DayState], replaced: Collection[date], settings: Settings) -> None:
     """A window can't mix two types of ids, so an import must change the type of all days in its scope, or of none."""
     id_type = settings.source.id_type
     if not replaced:
         return
-    kept_days = {day: state for day, state in known.items() if state.stored and day not in set(replaced)}
+    kept_days = {day: state for day, state in states.items() if state.stored and day not in set(replaced)}
     others = [day for day, state in kept_days.items() if state.id_type != id_type]
     if others:
-        kept = known[others[0]].id_type
+        kept = states[others[0]].id_type
         raise DayError(
             f"The store has ids of type {kept} on {describe_days(others)}, days that this import doesn't replace, and "
             f"source.id_type is {id_type}. Nothing was stored. Set source.id_type={kept}; or import all these "
@@ -465,7 +468,7 @@ def _require_settled(files: Sequence[SourceFile], settings: Settings, holds_back
     young = {name: age for name, age in ages.items() if abs(age) < settle_seconds}
     if not young:
         return
-    name = min(young, key=lambda one: young[one])
+    name = min(young, key=lambda file: young[file])
     others = len(young) - 1
     more = f" and {others} more file{'s' if others > 1 else ''}" if others else ""
     message = f"{name}{more} changed {max(young[name], 0):.0f} s ago, so {'they' if others else 'it'} may be half written"
@@ -658,7 +661,7 @@ def _session_and_time(clicks: pa.Table) -> npt.NDArray[np.int64] | None:
     return key
 
 
-def _publish_days(store: Store, settings: Settings, spill: _Spill, known: Mapping[date, DayState]) -> tuple[DayRead, ...]:
+def _publish_days(store: Store, settings: Settings, spill: _Spill, states: Mapping[date, DayState]) -> tuple[DayRead, ...]:
     """Publishes new days, a few at a time: one is read from disk while others are sorted, compressed and written."""
     read: list[DayRead] = []
     in_progress: deque[Future[DayRead]] = deque()
@@ -672,7 +675,7 @@ def _publish_days(store: Store, settings: Settings, spill: _Spill, known: Mappin
         ThreadPoolExecutor(_AT_ONCE) as pool,
     ):
         for day, clicks in spill.drain():
-            in_progress.append(pool.submit(_publish_day, store, day, clicks, known.get(day, DayState()), settings))
+            in_progress.append(pool.submit(_publish_day, store, day, clicks, states.get(day, DayState()), settings))
             if len(in_progress) > _AT_ONCE:
                 finish_one()
         while in_progress:

@@ -227,16 +227,16 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def _require_columns(needed: tuple[str, ...], found: tuple[str, ...], what: str, file: SourceFile) -> None:
-    missing = [name for name in needed if name not in found]
+def _require_columns(needed: tuple[str, ...], names: tuple[str, ...], what: str, file: SourceFile) -> None:
+    missing = [name for name in needed if name not in names]
     if missing:
         raise SourceError(
-            f"Expected {what} with {', '.join(needed)} in {file}, found {printable(', '.join(found)[:120]) or 'none'}; "
+            f"Expected {what} with {', '.join(needed)} in {file}, found {printable(', '.join(names)[:120]) or 'none'}; "
             f"missing: {', '.join(missing)}. Check the format (source.format) and the column names (source.columns)."
         )
-    repeated = [name for name in needed if found.count(name) > 1]
+    repeated = [name for name in needed if names.count(name) > 1]
     if repeated:
         raise SourceError(
-            f"Expected one column {repeated[0]!r} in {file}, found {found.count(repeated[0])} of that name, so it is ambiguous "
+            f"Expected one column {repeated[0]!r} in {file}, found {names.count(repeated[0])} of that name, so it is ambiguous "
             "which one is meant. Rename or remove the others."
         )

@@ -285,9 +285,9 @@ class CsvParser:
 def _line_pattern(layout: Layout) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
     """Patterns of a field and of a line, as Arrow parses quotes: one at the start of a field opens it, two inside are one."""
     other = rb"[^" + re.escape(layout.delimiter.encode()) + rb"]*"
-    one = rb'(?:"(?:[^"]|"")*+"' + other + rb'|(?!")' + other + rb")"
-    rest = rb"(?:" + re.escape(layout.delimiter.encode()) + one + rb"){" + str(len(layout.columns) - 1).encode() + rb"}"
-    return re.compile(one, re.DOTALL), re.compile(one + rest, re.DOTALL)
+    field = rb'(?:"(?:[^"]|"")*+"' + other + rb'|(?!")' + other + rb")"
+    rest = rb"(?:" + re.escape(layout.delimiter.encode()) + field + rb"){" + str(len(layout.columns) - 1).encode() + rb"}"
+    return re.compile(field, re.DOTALL), re.compile(field + rest, re.DOTALL)
 
 
 class _Number(str):
@@ -392,7 +392,7 @@ class JsonParser:
             return pa.schema(fields)
         start = f"{self._list_key}[]."
         inside = pa.struct([(name.removeprefix(start), kind) for name, kind in fields if name.startswith(start)])
-        return pa.schema([*(one for one in fields if not one[0].startswith(start)), (self._list_key, pa.list_(inside))])
+        return pa.schema([*(field for field in fields if not field[0].startswith(start)), (self._list_key, pa.list_(inside))])
 
     def _type_of(self, name: str, example: Any) -> pa.DataType:
         if isinstance(example, _Number):
@@ -466,7 +466,7 @@ class JsonParser:
         objects = clicks.flatten()
         flat = {name: column.take(row_of) for name, column in columns.items()}
         inside = zip(objects.type, objects.flatten(), strict=True)
-        flat.update({f"{self._list_key}[].{one.name}": one_chunk(column) for one, column in inside})
+        flat.update({f"{self._list_key}[].{field.name}": one_chunk(column) for field, column in inside})
         return Parsed(flat, numbers[row_of.to_numpy()])
 
     def _in_order(self, parts: Sequence[Parsed]) -> Parsed:
@@ -547,8 +547,11 @@ class JsonParser:
             return click
         if self._layout.where:
             value_of = dict(zip(self._names, click, strict=True))
-            compared = {one.column: self._text_of(one.column, value_of[one.column], line) for one in self._layout.where}
-            if any((compared[one.column] == one.value) != one.is_equal for one in self._layout.where):
+            compared = {
+                condition.column: self._text_of(condition.column, value_of[condition.column], line)
+                for condition in self._layout.where
+            }
+            if any((compared[condition.column] == condition.value) != condition.is_equal for condition in self._layout.where):
                 return [compared.get(name) for name in self._names]  # left out, whatever its other values
         return [self._text_of(name, value, line) for name, value in zip(self._names, click, strict=True)]
 
@@ -563,8 +566,8 @@ class JsonParser:
             return "true" if value else "false"
         kinds = "a text or a number" if name in self._required else "a text, a number, true, false or null"
         names = {tuple: "an object", list: "a list", _Constant: "NaN or an infinity"}
-        found = names.get(type(value)) or str(value).lower()
-        raise _LineError(f"column {name!r}: expected {kinds}, found {found}: {shown(line)}")
+        actual = names.get(type(value)) or str(value).lower()
+        raise _LineError(f"column {name!r}: expected {kinds}, found {actual}: {shown(line)}")
 
 
 _JSON_NUMBER = rb"(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)(?=[\s,}\]])"

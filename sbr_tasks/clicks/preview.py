@@ -39,13 +39,13 @@ def clicks_by_day(settings: Settings, rejects: Rejects) -> dict[date, int]:
 
 
 def require_windows(
-    counts: Mapping[date, int], known: Mapping[date, DayState], days: Sequence[date], settings: Settings
+    counts: Mapping[date, int], states: Mapping[date, DayState], days: Sequence[date], settings: Settings
 ) -> int:
     """Checks that source and store have enough days for the windows of some days.
 
     Args:
         counts: Clicks of each day of the source.
-        known: The store's days: days with clicks count as present, and closed days don't count as missing.
+        states: The store's days: days with clicks count as present, and closed days don't count as missing.
         days: The last days of the windows.
         settings: `window` is used.
 
@@ -56,12 +56,12 @@ def require_windows(
         DayError: A window would miss more days than `window.max_missing_days`.
     """
     n_days, max_missing = settings.window.days, settings.window.max_missing_days
-    stored = {day: state.last.rows for day, state in known.items() if state.last}
+    stored = {day: state.last.rows for day, state in states.items() if state.last}
     present = {**stored, **counts}
-    closed = {day for day, state in known.items() if state.status == "closed"}
+    closed = {day for day, state in states.items() if state.status == "closed"}
     for day in days:
         window = window_days(day, n_days)
-        n_present, n_open = sum(one in present for one in window), n_days - len(closed.difference(present).intersection(window))
+        n_present, n_open = len(present.keys() & set(window)), n_days - len(closed.difference(present).intersection(window))
         if n_open - n_present > max_missing:
             raise DayError(
                 f"{settings.source.path} has clicks on {len(counts)} days from {min(counts)} to {max(counts)}. The window of "
@@ -69,4 +69,4 @@ def require_windows(
                 "Shorten the window (window.days, SBR_WINDOW__DAYS), or allow more days to be missing "
                 "(window.max_missing_days, SBR_WINDOW__MAX_MISSING_DAYS)."
             )
-    return max(sum(present.get(one, 0) for one in window_days(day, n_days)) for day in days)
+    return max(sum(present.get(each, 0) for each in window_days(day, n_days)) for day in days)

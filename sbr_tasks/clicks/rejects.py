@@ -94,7 +94,7 @@ class Rejects:
 
     def _too_many(self, which: str) -> str:
         shown = ". ".join(
-            f"{file}, {_in_short(list(rejects))}" for file, rejects in groupby(self._first, key=lambda one: one.file)
+            f"{file}, {_in_short(list(rejects))}" for file, rejects in groupby(self._first, key=lambda reject: reject.file)
         )
         more = f" (and {self.rejected - len(self._first):,} more)" if self.rejected > len(self._first) else ""
         allowed = f"at most {self._max_share * 100:.4g}% of all lines" if self._max_share else "none"
@@ -117,9 +117,9 @@ def _in_short(rejects: list[Reject]) -> str:
     before: tuple[str | Any, ...] = ("", "", "")
     for reject in rejects:
         match = _PARTS.fullmatch(reject.reason)
-        expected, found, hint = parts = match.groups("") if match else (reject.reason, "", "")
-        if found and expected == before[0]:
-            texts.append(f"{reject.place}: {found}{hint if hint != before[2] else ''}")
+        expected, actual, hint = parts = match.groups("") if match else (reject.reason, "", "")
+        if actual and expected == before[0]:
+            texts.append(f"{reject.place}: {actual}{hint if hint != before[2] else ''}")
         else:
             texts.append(f"{reject.place}: {reject.reason}")
         before = parts

@@ -223,7 +223,7 @@ def _is_in(key: str, folder: str) -> bool:
     inside = key.removeprefix(f"{folder.rstrip('/')}/" if folder else "")
     is_inside = inside != key or not folder
     *folders, name = inside.split("/")
-    in_partition = all("=" in one and not _is_skipped(one) for one in folders)
+    in_partition = all("=" in part and not _is_skipped(part) for part in folders)
     return key == folder or (is_inside and in_partition and not _is_skipped(name))
 
 

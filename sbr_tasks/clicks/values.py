@@ -282,14 +282,14 @@ def _typed_times(column: pa.Array, layout: Layout) -> tuple[npt.NDArray[np.int64
 
 def iso_times(texts: pa.Array, timezone: str | None) -> tuple[npt.NDArray[np.int64], Mask]:
     """ISO-8601 texts as microseconds since 1970, and which of them aren't times, or have no zone although none is set."""
-    for convert in (_zoned, _named_utc, lambda some: _no_zone(some, timezone)):
+    for convert in (_zoned, _named_utc, lambda texts: _no_zone(texts, timezone)):
         try:
             return convert(texts)
         except pa.ArrowInvalid:
             continue
     texts = pc.utf8_trim(texts, " \t")  # like Arrow's CSV reader with the times that it converts
     at_us, bad = np.zeros(len(texts), np.int64), np.ones(len(texts), np.bool_)
-    for convert, pattern in ((_zoned, _ZONED), (_named_utc, _NAMED_UTC), (lambda some: _no_zone(some, timezone), _NO_ZONE)):
+    for convert, pattern in ((_zoned, _ZONED), (_named_utc, _NAMED_UTC), (lambda texts: _no_zone(texts, timezone), _NO_ZONE)):
         remaining = np.flatnonzero(bad)
         rest = texts.take(pa.array(remaining)) if len(remaining) < len(texts) else texts
         rows = np.flatnonzero(pc.match_substring_regex(rest, pattern).to_numpy(zero_copy_only=False))
@@ -419,8 +419,8 @@ class Reasons:
         text = str(value)
         is_right = _IS_NUMBER.match(text) if layout.time_unit != "iso" else layout.timezone and _IS_NO_ZONE.match(text)
         if layout.time_offset is not None and is_right:
-            place, found = f"column {layout.time_offset!r}:", "null" if offset is None else _shown(offset)
-            return f"{place} expected milliseconds to add to the time, found {found}"
+            place, actual = f"column {layout.time_offset!r}:", "null" if offset is None else _shown(offset)
+            return f"{place} expected milliseconds to add to the time, found {actual}"
         if layout.time_unit == "iso" and layout.timezone is None and _IS_NO_ZONE.match(text.strip(" \t")):
             return (
                 f"{place} the time {_shown(value)} has no zone; set source.timezone to the zone it is in, "

@@ -42,7 +42,7 @@ class Difference:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def compare(
+def resampled_differences(
     challenger: Evaluation,
     champion: Evaluation,
     *,

@@ -185,7 +185,7 @@ class _Objective:
         is_start = _START in trial.user_attrs
         model = self._settings.model if is_start else _setting(self._settings.model, suggested)
 
-        def judge(epoch: Epoch) -> None:
+        def report(epoch: Epoch) -> None:
             trial.report(_value(epoch), epoch.number)
             if is_start:
                 return
@@ -197,7 +197,7 @@ class _Objective:
         logger.info("Trial %d: %s", trial.number, "the current setting" if is_start else describe(suggested))
         data, settings = self._data, self._settings.model_copy(update={"model": model})
         try:
-            trained = train_shown(data.train, data.index, data.validation, settings, on_epoch=judge)
+            trained = train_shown(data.train, data.index, data.validation, settings, on_epoch=report)
         except TrainingError as error:
             if is_start:
                 raise
@@ -357,10 +357,10 @@ def _result(study: Study, start: ModelSettings) -> Search | None:
 
     scored = [_scored(trial, start) for trial in study.get_trials(states=(TrialState.COMPLETE,))]
     n_pruned = len(study.get_trials(states=(TrialState.PRUNED,)))
-    first = next((one for one in scored if one.is_start), None)
+    first = next((trial for trial in scored if trial.is_start), None)
     if first is None:
         return None
-    ranked = sorted(scored, key=lambda one: (-one.value, one.number))
+    ranked = sorted(scored, key=lambda trial: (-trial.value, trial.number))
     return Search(start=first, scored=tuple(ranked), n_trials=len(scored) + n_pruned, n_pruned=n_pruned)
 
 
@@ -382,16 +382,16 @@ def describe(values: Mapping[str, Any]) -> str:
 
 def search_table(result: Search, n_rows: int = 5) -> str:
     """A table of the best settings and the start setting, for people."""
-    shown = [*result.scored[:n_rows], *(one for one in result.scored[n_rows:] if one.is_start)]
+    shown = [*result.scored[:n_rows], *(trial for trial in result.scored[n_rows:] if trial.is_start)]
     rows = [
         [
-            "current" if one.is_start else one.number,
-            f"{one.recall_at_20:.4f}",
-            f"{one.mrr_at_20:.4f}",
-            f"{100 * (one.value / result.start.value - 1):+.1f}%" if result.start.value else "-",
-            describe(changes(result.start.model, one.model)),
+            "current" if trial.is_start else trial.number,
+            f"{trial.recall_at_20:.4f}",
+            f"{trial.mrr_at_20:.4f}",
+            f"{100 * (trial.value / result.start.value - 1):+.1f}%" if result.start.value else "-",
+            describe(changes(result.start.model, trial.model)),
         ]
-        for one in shown
+        for trial in shown
     ]
     headers = ["trial", "Recall@20", "MRR@20", "both", "changes to the current setting"]
     return tabulate(rows, headers=headers, disable_numparse=True, maxcolwidths=[None, None, None, None, 70])

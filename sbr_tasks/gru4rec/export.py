@@ -64,32 +64,32 @@ def check_saved_model(folder: Path, weights: GRU4RecWeights, sessions: Sequence[
     sampled = [*(np.asarray(session, dtype) for session in sessions), np.empty(0, dtype)]
     answers = _ask(folder, [session.tolist() for session in sampled])
     scorer, n = GRU4RecScorer(weights), min(k, len(weights.index))
-    for session, item_ids, found_scores in zip(sampled, answers["item_ids"], answers["scores"], strict=True):
+    for session, item_ids, answered_scores in zip(sampled, answers["item_ids"], answers["scores"], strict=True):
         where = f"The SavedModel in {folder} doesn't answer as its model does: for the session {session.tolist()}"
         if len(item_ids) != n:
             raise RegistryError(f"{where} expected {n} items, found {len(item_ids)}. Export it again.")
         scores, is_known = score_session(scorer, weights.index.encode(session))
-        expected, found = best_items(scores, n), weights.index.encode(np.array(item_ids))
+        expected, answered = best_items(scores, n), weights.index.encode(np.array(item_ids))
         tolerance = _TOLERANCE * float(np.abs(scores[expected]).max()) if is_known else 0.0
-        wrong = _wrong_ranks(scores, expected, found, np.array(found_scores, np.float32), tolerance)
+        wrong = _wrong_ranks(scores, expected, answered, np.array(answered_scores, np.float32), tolerance)
         if len(wrong):
             rank = int(wrong[0])
             best = expected[rank]
             raise RegistryError(
                 f"{where} expected item {weights.index.ids.tolist()[best]!r} with score {scores[best]:.6g} at rank {rank + 1}, "
-                f"found {item_ids[rank]!r} with {found_scores[rank]:.6g}. Export it again; it must not be served as it is."
+                f"found {item_ids[rank]!r} with {answered_scores[rank]:.6g}. Export it again; it must not be served as it is."
             )
 
 
-def _wrong_ranks(scores: Scores, expected: Indices, found: Indices, found_scores: Scores, tolerance: float) -> Indices:
+def _wrong_ranks(scores: Scores, expected: Indices, answered: Indices, answered_scores: Scores, tolerance: float) -> Indices:
     """Ranks, from 0, at which the item or its score doesn't agree with `scores`, of shape `(n_items,)`."""
-    is_repeated = np.ones(len(found), bool)
-    is_repeated[np.unique(found, return_index=True)[1]] = False
-    right = (found != UNKNOWN) & ~is_repeated
+    is_repeated = np.ones(len(answered), bool)
+    is_repeated[np.unique(answered, return_index=True)[1]] = False
+    right = (answered != UNKNOWN) & ~is_repeated
     if tolerance == 0:
-        right &= found == expected
-    right &= np.abs(scores[found] - scores[expected]) <= tolerance
-    right &= np.abs(scores[found] - found_scores) <= tolerance
+        right &= answered == expected
+    right &= np.abs(scores[answered] - scores[expected]) <= tolerance
+    right &= np.abs(scores[answered] - answered_scores) <= tolerance
     return np.flatnonzero(~right).astype(np.int32)
 
 
@@ -97,7 +97,7 @@ def _ask(folder: Path, sessions: list[list[Any]]) -> dict[str, list[list[Any]]]:
     """The SavedModel's answers, from a separate process without the GPU, which another process may be using."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "sbr_tasks.gru4rec.check_export", str(folder)],
+            [sys.executable, "-m", "sbr_tasks.gru4rec.ask_saved_model", str(folder)],
             input=json.dumps(sessions),
             env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
             timeout=_TIMEOUT_S,

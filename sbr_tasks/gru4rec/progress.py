@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from sbr_tasks.gru4rec.checkpoint import Checkpoints
 from sbr_tasks.gru4rec.curve import Epoch
 from sbr_tasks.gru4rec.slots import Parent
-from sbr_tasks.gru4rec.training import Progress as TrainingProgress
-from sbr_tasks.gru4rec.training import Trained, train
+from sbr_tasks.gru4rec.training import EpochProgress, Trained, train
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings
 from sbr_tasks.window.sessions import ItemIndex, Sessions
@@ -52,7 +51,7 @@ def max_epochs(settings: Settings, *, is_warm: bool) -> int:
 
 
 @contextmanager
-def training_progress(sessions: Sessions, n_epochs: int) -> Iterator[Callable[[TrainingProgress], None]]:
+def training_progress(sessions: Sessions, n_epochs: int) -> Iterator[Callable[[EpochProgress], None]]:
     """Yields a callback for `on_progress` of `train`, which shows events over all epochs, the rate and the loss.
 
     Args:
@@ -63,7 +62,7 @@ def training_progress(sessions: Sessions, n_epochs: int) -> Iterator[Callable[[T
     with Progress("Training", n_events * n_epochs, "events", logger) as progress:
         done = 0
 
-        def show(state: TrainingProgress) -> None:
+        def show(state: EpochProgress) -> None:
             nonlocal done
             total = (state.epoch - 1) * state.n_events + state.events_done
             where = f"epoch {state.epoch}/{state.n_epochs}, step {state.steps_done:,}/{state.n_steps:,}"

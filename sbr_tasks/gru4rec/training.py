@@ -42,7 +42,7 @@ _DECAY = 1.0
 
 
 @dataclass(frozen=True)
-class Progress:
+class EpochProgress:
     """Progress within an epoch, reported every second or so.
 
     Attributes:
@@ -94,7 +94,7 @@ def train(
     training: TrainingSettings,
     evaluation: EvaluationSettings,
     parent: Parent | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[EpochProgress], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Trained:
@@ -211,7 +211,7 @@ def _new_network(model: ModelSettings, n_items: int, batches: Batches, *, seed: 
 
 
 def _train_epoch(
-    network: Network, batches: Batches, model: ModelSettings, epoch: int, on_progress: Callable[[Progress], None] | None
+    network: Network, batches: Batches, model: ModelSettings, epoch: int, on_progress: Callable[[EpochProgress], None] | None
 ) -> tuple[float, float]:
     """Trains one epoch; returns the mean loss per event, and the seconds it took."""
     started, loss = perf_counter(), 0.0
@@ -224,7 +224,7 @@ def _train_epoch(
         done = int(schedule.step_offsets[steps])
         if on_progress:
             rate, mean = done / (perf_counter() - started), loss / done
-            on_progress(Progress(epoch, model.n_epochs, done, schedule.n_events, steps, schedule.n_steps, mean, rate))
+            on_progress(EpochProgress(epoch, model.n_epochs, done, schedule.n_events, steps, schedule.n_steps, mean, rate))
     return loss / schedule.n_events, perf_counter() - started
 
 

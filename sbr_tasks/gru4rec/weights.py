@@ -169,10 +169,10 @@ def array_shapes(model: ModelSettings, n_items: int) -> dict[str, tuple[int, ...
 
 def _check(arrays: Mapping[str, npt.NDArray[Any]], model: ModelSettings, n_items: int) -> None:
     expected = array_shapes(model, n_items)
-    found = {name: array.shape for name, array in arrays.items()}
-    if found != expected or any(array.dtype != np.float32 for array in arrays.values()):
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if shapes != expected or any(array.dtype != np.float32 for array in arrays.values()):
         raise RegistryError(
-            f"{_WEIGHTS} doesn't fit {_CONFIG} and {_ITEMS}: expected float32 arrays {expected}, found {found}. "
+            f"{_WEIGHTS} doesn't fit {_CONFIG} and {_ITEMS}: expected float32 arrays {expected}, found {shapes}. "
             "Restore it or retrain."
         )
 

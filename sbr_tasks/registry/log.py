@@ -26,7 +26,7 @@ class Decision(_Entry):
     """The gate's decision on a version.
 
     Attributes:
-        number: Its place in the log, from 1; 0 of a verdict that isn't in the log (`promotion.judge`).
+        number: Its place in the log, from 1; 0 of a verdict that isn't in the log (`promotion.preview_decision`).
         version: The challenger.
         day: The challenger's day.
         outcome: What became of it.

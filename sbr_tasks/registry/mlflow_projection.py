@@ -214,7 +214,7 @@ class MlflowProjection:
         """MLflow's number of a version; None where it isn't registered, or its run was deleted permanently."""
         model = self._settings.mlflow.model_name
         registered_versions = self._client.search_model_versions(f"name = '{model}' and tag.`{_NAME_TAG}` = '{name}'")
-        for registered in sorted(registered_versions, key=lambda one: int(one.version)):
+        for registered in sorted(registered_versions, key=lambda registered: int(registered.version)):
             if self._has_run(str(registered.run_id)):
                 return str(registered.version)
             self._client.delete_model_version(model, registered.version)

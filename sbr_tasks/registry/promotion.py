@@ -100,7 +100,7 @@ def commit_decision(
     return decision, created is not None
 
 
-def judge(
+def preview_decision(
     store: Store, settings: Settings, window: Window, name: str, wish: Wish, *, overridden: Sequence[str] = ()
 ) -> Decision:
     """What the gate says of a challenger now; nothing is written to the log.
@@ -408,7 +408,7 @@ def _decide(
         window=window.fingerprint,
         actor=actor,
         at=_now(),
-        by_length={one: dict(scores[one].by_length) for one in (name, opponent) if one in scores},
+        by_length={version: dict(scores[version].by_length) for version in (name, opponent) if version in scores},
     )
 
 

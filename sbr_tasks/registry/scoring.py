@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from sbr_tasks.evaluation.baselines import Markov, Popularity
-from sbr_tasks.evaluation.comparison import Difference, compare
+from sbr_tasks.evaluation.comparison import Difference, resampled_differences
 from sbr_tasks.evaluation.ranking import Evaluation, evaluate, event_clicks
 from sbr_tasks.evaluation.scorer import Scorer
 from sbr_tasks.evaluation.slices import metrics_by_length
@@ -76,7 +76,7 @@ def compare_scores(
     store: Store, settings: Settings, window: Window, challenger: Score, champion: Score
 ) -> dict[str, Difference]:
     """Challenger minus champion with bootstrap intervals; the draws follow from the window, so a repetition gives the same."""
-    return compare(
+    return resampled_differences(
         _read_ranks(store, challenger),
         _read_ranks(store, champion),
         confidence=settings.gate.confidence,

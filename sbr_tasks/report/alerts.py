@@ -155,12 +155,12 @@ def quarantine_alert(days: Sequence[Json], *, failure: BaseException | str | Non
         failure: Why the run failed because of it; None where it continues without these days.
         link: The page of the task that validated.
     """
-    names = ", ".join(one["day"] for one in days)
-    clicks = {f"clicks of {one['day']}": f"{one['clicks']:,}" for one in days}
+    names = ", ".join(row["day"] for row in days)
+    clicks = {f"clicks of {row['day']}": f"{row['clicks']:,}" for row in days}
     return Alert(
         subject=f"In quarantine: {names}{'; the run failed' if failure else ''}",
         lines=(
-            *(f"{one['day']}: {'; '.join(one['failures'])}" for one in days),
+            *(f"{row['day']}: {'; '.join(row['failures'])}" for row in days),
             _sentence(failure) if failure else "The run continues without these clicks.",
             "`sbr quarantine show DAY` shows examples. Fix the source and rerun the day, or release the day with "
             "`sbr quarantine release DAY --reason ...`.",

@@ -26,7 +26,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunRecords:
     """What a run is compared by.
 
     Attributes:
@@ -60,7 +60,7 @@ def previous_run(entries: Sequence[Entry], decision: Decision) -> Decision | Non
     return max(earlier, key=lambda entry: (entry.day, entry.number), default=None)
 
 
-def changes_between(before: Facts, now: Facts) -> Changes:
+def changes_between(before: RunRecords, now: RunRecords) -> Changes:
     """What changed from one run to another."""
     old, new = _settings(before), _settings(now)
     differing = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
@@ -71,15 +71,15 @@ def changes_between(before: Facts, now: Facts) -> Changes:
     )
 
 
-def _settings(facts: Facts) -> dict[str, Any]:
+def _settings(records: RunRecords) -> dict[str, Any]:
     """Settings, code and packages of a run by dotted name; those of a lost record are missing."""
     flat: dict[str, Any] = {}
-    if facts.window:
-        inputs = facts.window.inputs
+    if records.window:
+        inputs = records.window.inputs
         flat |= {f"window.{name}": value for name, value in inputs.window.as_dict().items()}
         flat |= {"timezone": inputs.timezone, "window code": inputs.code}
-    if facts.version:
-        trained, lineage = facts.version.inputs, facts.version.lineage
+    if records.version:
+        trained, lineage = records.version.inputs, records.version.lineage
         for section in ("model", "training", "serving"):
             flat |= {f"{section}.{name}": value for name, value in trained.as_dict()[section].items()}
         flat |= {f"package.{name}": release for name, release in lineage.packages.items()}
@@ -92,7 +92,7 @@ def _settings(facts: Facts) -> dict[str, Any]:
     return {name: value for name, value in flat.items() if value is not None}
 
 
-def _data(before: Facts, now: Facts) -> list[Change]:
+def _data(before: RunRecords, now: RunRecords) -> list[Change]:
     if before.window is None or now.window is None:
         return []
     windows = (before.window, now.window)

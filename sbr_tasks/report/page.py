@@ -51,7 +51,8 @@ def publish_page(store: Store, settings: Settings, day: date, decision: Decision
         store: Has the records, and takes the page.
         settings: Say where MLflow is.
         day: The day of the run.
-        decision: The decision, or the verdict of a run that wasn't to promote (`promotion.judge`); None: the day's last one.
+        decision: The decision, or the verdict of a run that wasn't to promote (`promotion.preview_decision`). None: the
+            day's last one.
 
     Raises:
         RegistryError: Nothing was decided for that day.

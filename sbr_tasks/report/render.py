@@ -179,7 +179,7 @@ def _environment() -> Environment:
     }
     environment.globals |= {
         "css": Markup((STATIC / "page.css").read_text(encoding="utf-8")),  # noqa: S704
-        "outcome_labels": {str(outcome): one.label for outcome, one in OUTCOMES.items()},
+        "outcome_labels": {str(outcome): shown.label for outcome, shown in OUTCOMES.items()},
         "compared": COMPARED,
         "metrics": METRICS,
         "knowledge": KNOWLEDGE,

@@ -113,8 +113,8 @@ def run_table(rows: Sequence[RunRow]) -> str:
         for row in rows
     ]
     narrow, wide = _REASON_WIDTHS
-    left = get_terminal_size((_OTHER_COLUMNS_WIDTH + wide, 24)).columns - _OTHER_COLUMNS_WIDTH
-    widths = [None] * (len(_HEADERS) - 1) + [min(max(left, narrow), wide)]
+    free = get_terminal_size((_OTHER_COLUMNS_WIDTH + wide, 24)).columns - _OTHER_COLUMNS_WIDTH
+    widths = [None] * (len(_HEADERS) - 1) + [min(max(free, narrow), wide)]
     table = tabulate(
         cells, headers=_HEADERS, intfmt=",", floatfmt=".4f", missingval="-", maxcolwidths=widths, tablefmt="simple_grid"
     )

@@ -15,7 +15,7 @@ from sbr_tasks.registry.gate import Metrics
 from sbr_tasks.registry.log import Decision, Entry, LogState, PromotionLog, fold
 from sbr_tasks.registry.staleness import Staleness, staleness
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of
-from sbr_tasks.report.changes import Changes, Facts, changes_between, previous_run
+from sbr_tasks.report.changes import Changes, RunRecords, changes_between, previous_run
 from sbr_tasks.report.profile.build import Profile, find_profile, inline_plots, profile_of_window
 from sbr_tasks.report.stored import window_of
 from sbr_tasks.store import Json, Store, kinds
@@ -173,7 +173,9 @@ def version_page(store: Store, name: str, *, decision: Decision | None = None, i
         profile=profile,
         plots=inline_plots(store, profile) if profile else [],
         before=before,
-        changes=changes_between(_facts_of(store, before), Facts(decision, window, version)) if before and decision else None,
+        changes=changes_between(_records_of(store, before), RunRecords(decision, window, version))
+        if before and decision
+        else None,
         ledger=ledger if ledger and ledger.is_worth_showing else None,
         stale=staleness(store, [name], days).get(name) if is_written else None,
     )
@@ -219,11 +221,11 @@ def _profile(store: Store, window: Window, *, is_made: bool) -> Profile | None:
         return None
 
 
-def _facts_of(store: Store, decision: Decision) -> Facts:
+def _records_of(store: Store, decision: Decision) -> RunRecords:
     """What is still known of an earlier run, whose records may be lost or removed."""
     version: ModelVersion | None = None
     try:
         version = load_version(store, decision.version)
     except (DamagedError, RegistryError) as error:
         logger.warning("Some of what changed since the run of %s is unknown: %s", decision.day, error)
-    return Facts(decision, window_of(store, decision.day, decision.window), version)
+    return RunRecords(decision, window_of(store, decision.day, decision.window), version)

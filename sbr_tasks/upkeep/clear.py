@@ -21,7 +21,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from tabulate import tabulate
 
-from sbr_tasks.clicks.catalog import ClickCatalog, DayState, fold
+from sbr_tasks.clicks.catalog import ClickCatalog, DayState, day_states
 from sbr_tasks.clicks.commits import Commit, Removed
 from sbr_tasks.days import describe_days
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
@@ -173,7 +173,7 @@ def remove_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str
     def build(entries: Sequence[Commit]) -> Mapping[date, Removed]:
         revisions = revision_files(entries).get(day, {})
         files = frozenset(key for roles in revisions.values() for keys in roles.values() for key in keys)
-        state = fold(entries).get(day, DayState())
+        state = day_states(entries).get(day, DayState())
         return (
             {day: Removed(revisions=frozenset(revisions), files=files)}
             if files or (state.removed and not state.forgotten)

@@ -10,11 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from sbr_tasks.clicks.catalog import DayState
-from sbr_tasks.clicks.catalog import fold as fold_days
+from sbr_tasks.clicks.catalog import DayState, day_states
 from sbr_tasks.clicks.commits import Commit, Import, Release, Removal, Removed, Validation
-from sbr_tasks.registry.log import Decision
-from sbr_tasks.registry.log import fold as fold_promotions
+from sbr_tasks.registry.log import Decision, fold
 from sbr_tasks.store import Stat, kinds
 from sbr_tasks.upkeep.inventory import Inventory
 
@@ -95,7 +93,7 @@ def plan_days(commits: Sequence[Commit], inventory: Inventory, plan: Plan) -> di
     A revision stays if the day is in the window of a retained run and it is the day's newest, or if a remaining window was
     built from it. The imported file of a decided revision is removed: the decision has a copy.
     """
-    states = fold_days(commits)
+    states = day_states(commits)
     used = {
         (used_day, rev)
         for (day, name), window in inventory.windows.items()
@@ -122,7 +120,7 @@ def plan_days(commits: Sequence[Commit], inventory: Inventory, plan: Plan) -> di
 
 def accepted_days(commits: Sequence[Commit], removed: Mapping[date, Removed]) -> tuple[list[date], list[date]]:
     """All accepted days, given some commits, and those of them whose accepted clicks a removal deletes."""
-    accepted = {day: state.accepted.rev for day, state in fold_days(commits).items() if state.accepted}
+    accepted = {day: state.accepted.rev for day, state in day_states(commits).items() if state.accepted}
     return list(accepted), [day for day, rev in accepted.items() if day in removed and rev in removed[day].revisions]
 
 
@@ -213,7 +211,7 @@ def _add_evaluations(plan: Plan, inventory: Inventory) -> None:
 
 def _add_serving(plan: Plan, inventory: Inventory) -> None:
     """Copies older than the champion's are removed, once that one is complete."""
-    champion = fold_promotions(inventory.entries).champion_entry
+    champion = fold(inventory.entries).champion_entry
     complete = sorted(fields["number"] for key in inventory.stats if (fields := kinds.SERVED.parse(key)))
     if champion not in complete:
         return
@@ -224,7 +222,7 @@ def _add_serving(plan: Plan, inventory: Inventory) -> None:
 
 
 def _add_recommendations(plan: Plan, inventory: Inventory) -> None:
-    champion = fold_promotions(inventory.entries).champion
+    champion = fold(inventory.entries).champion
     old = (
         key
         for key in inventory.stats

@@ -26,7 +26,7 @@ from sbr_tasks.validation.facts import distinct_items, measure, session_times, s
 from sbr_tasks.validation.gx import great_expectations
 from sbr_tasks.validation.limits import Limit, limits, shown_id
 from sbr_tasks.validation.suite import click_frame, click_suite, fact_suite
-from sbr_tasks.validation.trailing import Compared, compare
+from sbr_tasks.validation.trailing import Compared, compare_facts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,7 @@ def _judge(
         measured = None if wrong else history.measure(day, clicks)
         facts = measured.facts if measured else {}
         compared: list[Compared | Limit] = [
-            *compare(facts, history.facts_before(day), settings.validation),
+            *compare_facts(facts, history.facts_before(day), settings.validation),
             *limits(facts, settings.validation),
         ]
         return expect.judge(day, clicks, wrong=wrong, facts=facts, compared=compared, settings=settings), measured

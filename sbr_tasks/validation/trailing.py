@@ -60,7 +60,9 @@ _RULES = (
 )
 
 
-def compare(facts: Mapping[str, Any], trailing: Sequence[Mapping[str, Any]], settings: ValidationSettings) -> list[Compared]:
+def compare_facts(
+    facts: Mapping[str, Any], trailing: Sequence[Mapping[str, Any]], settings: ValidationSettings
+) -> list[Compared]:
     """Compares a day's facts with those of the days before.
 
     The robust z-score of a value is its distance from the median of the days before, divided by 1.4826 times their median
@@ -80,11 +82,11 @@ def compare(facts: Mapping[str, Any], trailing: Sequence[Mapping[str, Any]], set
     for rule in _RULES:
         value, history = _value(facts, rule), [v for day in trailing if (v := _value(day, rule)) is not None]
         if value is not None and len(history) >= settings.min_trailing_days:
-            compared.append(_compare(rule, facts, value, history, settings))
+            compared.append(_compare_fact(rule, facts, value, history, settings))
     return compared
 
 
-def _compare(
+def _compare_fact(
     rule: _Rule, facts: Mapping[str, Any], value: float, history: Sequence[float], settings: ValidationSettings
 ) -> Compared:
     middle = median(history)

@@ -111,9 +111,18 @@ def test_unknown_environment_variable_is_refused(monkeypatch: pytest.MonkeyPatch
     assert str(caught.value).startswith(start)
 
 
+@pytest.mark.parametrize("override", ["alerts.on=late", 'alerts.on=["late"]', "model.embedding=-1", "model.layers=0"])
+def test_bad_part_of_a_value_is_found_where_the_value_was_given(override: str) -> None:
+    with pytest.raises(SettingsError, match=r"in the overrides \(--set\)"):
+        load_settings(parse_overrides([override]))
+
+
 def test_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sbr.toml").write_text("window = [")
     with pytest.raises(SettingsError, match=r"Settings file .*sbr\.toml is not valid TOML"):
+        load_settings()
+    (tmp_path / "sbr.toml").write_bytes(b"store = '\xff'")
+    with pytest.raises(SettingsError, match=r"Settings file .*sbr\.toml is not valid UTF-8"):
         load_settings()
 
 

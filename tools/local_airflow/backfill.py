@@ -180,17 +180,17 @@ def _midnight(day: date, zone: ZoneInfo) -> str:
 
 
 def _active(api: Api) -> list[dict[str, Any]]:
-    found = api.get("backfills", dag_id=DAG, order_by="-id", limit=100)["backfills"]
-    return [backfill for backfill in found if not backfill["completed_at"]]
+    backfills = api.get("backfills", dag_id=DAG, order_by="-id", limit=100)["backfills"]
+    return [backfill for backfill in backfills if not backfill["completed_at"]]
 
 
 def _runs(api: Api, **query: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
     while True:
-        page = api.get(f"dags/{DAG}/dagRuns", limit=100, offset=len(found), **query)
-        found += page["dag_runs"]
-        if not page["dag_runs"] or len(found) >= page["total_entries"]:
-            return found
+        page = api.get(f"dags/{DAG}/dagRuns", limit=100, offset=len(runs), **query)
+        runs += page["dag_runs"]
+        if not page["dag_runs"] or len(runs) >= page["total_entries"]:
+            return runs
 
 
 def _path(run: dict[str, Any]) -> str:
@@ -198,5 +198,5 @@ def _path(run: dict[str, Any]) -> str:
 
 
 def _tasks(api: Api, run: dict[str, Any]) -> list[dict[str, Any]]:
-    found = api.get(f"{_path(run)}/taskInstances", limit=100)["task_instances"]
-    return sorted(found, key=lambda task: task["start_date"] or "9")
+    tasks = api.get(f"{_path(run)}/taskInstances", limit=100)["task_instances"]
+    return sorted(tasks, key=lambda task: task["start_date"] or "9")

@@ -189,8 +189,8 @@ class LocalAirflow:
 
     def _fingerprint(self) -> str:
         settings = {name: value for name, value in self._full().items() if name.startswith(("AIRFLOW_", "SBR_"))}
-        known = json.dumps([settings, str(POOLS)], sort_keys=True)  # an Airflow started before a pool was added is restarted
-        return hashlib.sha256(known.encode()).hexdigest()
+        text = json.dumps([settings, str(POOLS)], sort_keys=True)  # an Airflow started before a pool was added is restarted
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def require_free_port(port: int) -> None:

@@ -39,8 +39,8 @@ class Process:
     def is_alive(self) -> bool:
         """Whether this process is running."""
         try:
-            found = psutil.Process(self.pid)
-            return abs(found.create_time() - self.began) < 2 and found.status() != psutil.STATUS_ZOMBIE
+            process = psutil.Process(self.pid)
+            return abs(process.create_time() - self.began) < 2 and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 

@@ -15,7 +15,7 @@ def leaks(secrets: Mapping[str, str], contents: Iterable[tuple[str, bytes]]) -> 
     """(name of the secret, where it is) for each secret that one of the contents holds, as it is or in base64."""
     forms = {name: [value.encode(), *_in_base64(value.encode())] for name, value in secrets.items()}
     return [
-        (name, where) for where, content in contents for name, found in forms.items() if any(form in content for form in found)
+        (name, where) for where, content in contents for name, texts in forms.items() if any(text in content for text in texts)
     ]
 
 

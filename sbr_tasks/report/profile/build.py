@@ -131,7 +131,7 @@ def find_profile(store: Store, window: Window) -> Profile | None:
     keys = [key for key in store.keys(kinds.PROFILE.folder(day=window.day)) if kinds.PROFILE.parse(key)]
     inputs = (window.inputs.revisions, window.inputs.timezone)
     profiles = (store.get_record(key, Profile) for key in keys)
-    return next((one for one in profiles if (one.inputs.revisions, one.inputs.timezone) == inputs), None)
+    return next((profile for profile in profiles if (profile.inputs.revisions, profile.inputs.timezone) == inputs), None)
 
 
 def inline_plots(store: Store, profile: Profile) -> list[tuple[str, str]]:
@@ -215,7 +215,7 @@ def cleansing_rows(numbers: Numbers) -> list[tuple[str, ...]]:
 
 def _cleansing(catalog: ClickCatalog, day: date, revisions: Mapping[date, Revision], shortest: int) -> Cleansed | None:
     """What cleansing keeps of the clicks to train on, those before the validation day; None where they are too many."""
-    earlier = [one for one in sorted(revisions) if one < day]
+    earlier = sorted(each for each in revisions if each < day)
     before = [revisions[day] for day in earlier[:-1]]  # the last of them validates
     if not before or sum(revision.rows for revision in before) > _MAX_CLICKS_TO_CLEANSE:
         return None

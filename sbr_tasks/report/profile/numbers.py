@@ -179,8 +179,8 @@ class ProfileBuilder:
             "clicks_on_new_items": np.bincount(day[is_new], item_clicks[is_new], n_days).astype(np.int64),
         }
         first, *later = (
-            DayNumbers(day=one, **{name: int(column[i]) for name, column in columns.items()})
-            for i, one in enumerate(self._days)
+            DayNumbers(day=calendar_day, **{name: int(column[i]) for name, column in columns.items()})
+            for i, calendar_day in enumerate(self._days)
         )
         return Numbers(
             clicks=int(support.sum()),

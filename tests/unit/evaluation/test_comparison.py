@@ -6,7 +6,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from sbr_tasks.evaluation.comparison import compare
+from sbr_tasks.evaluation.comparison import resampled_differences
 from sbr_tasks.evaluation.metrics import UNRANKED
 from sbr_tasks.evaluation.ranking import Evaluation
 
@@ -28,46 +28,48 @@ def simulate(rng: np.random.Generator, recalls: dict[str, float], session: np.nd
 
 def test_difference_is_that_of_the_metrics() -> None:
     new, old = evaluation([1, 4, UNRANKED, 30], [3, 3, 5, 8]), evaluation([2, 40, 1, UNRANKED], [3, 3, 5, 8])
-    found = compare(new, old, confidence=0.95, seed=1)
+    found = resampled_differences(new, old, confidence=0.95, seed=1)
     assert found["recall_at_20"].value == pytest.approx(0.0)
     assert found["mrr_at_20"].value == pytest.approx((1 + 1 / 4 - 1 / 2 - 1) / 4)
 
 
 def test_one_session_leaves_no_doubt() -> None:
-    found = compare(evaluation([1, 1], [0, 0]), evaluation([1, 2], [0, 0]), confidence=0.95, seed=1)["mrr_at_20"]
+    found = resampled_differences(evaluation([1, 1], [0, 0]), evaluation([1, 2], [0, 0]), confidence=0.95, seed=1)["mrr_at_20"]
     assert (found.lower, found.upper, found.probability) == (0.25, 0.25, 1.0)
 
 
 def test_equal_models_are_as_likely_better_as_worse() -> None:
     same = evaluation([1, 5, 30], [0, 1, 2])
-    found = compare(same, same, confidence=0.9, seed=1)["recall_at_20"]
+    found = resampled_differences(same, same, confidence=0.9, seed=1)["recall_at_20"]
     assert (found.value, found.lower, found.upper, found.probability) == (0, 0, 0, 0.5)
 
 
 def test_same_seed_gives_the_same_intervals() -> None:
     rng = np.random.default_rng(5)
     new, old = simulate(rng, {"new": 0.5, "old": 0.5}, np.repeat(np.arange(300), 3)).values()
-    assert compare(new, old, confidence=0.95, seed=7) == compare(new, old, confidence=0.95, seed=7)
-    assert compare(new, old, confidence=0.95, seed=7) != compare(new, old, confidence=0.95, seed=8)
+    assert resampled_differences(new, old, confidence=0.95, seed=7) == resampled_differences(new, old, confidence=0.95, seed=7)
+    assert resampled_differences(new, old, confidence=0.95, seed=7) != resampled_differences(new, old, confidence=0.95, seed=8)
 
 
 def test_other_events_are_refused() -> None:
     with pytest.raises(ValueError, match="same events; got 2 and 2"):
-        compare(evaluation([1, 2], [0, 1]), evaluation([1, 2], [0, 0]), confidence=0.95, seed=1)
+        resampled_differences(evaluation([1, 2], [0, 1]), evaluation([1, 2], [0, 0]), confidence=0.95, seed=1)
 
 
 def test_nothing_compares_to_nothing() -> None:
-    assert compare(evaluation([], []), evaluation([], []), confidence=0.95, seed=1) == {}
+    assert resampled_differences(evaluation([], []), evaluation([], []), confidence=0.95, seed=1) == {}
 
 
 def test_interval_is_two_sided_and_the_bound_of_the_gate_one_sided() -> None:
     rng = np.random.default_rng(11)
     new, old = simulate(rng, {"new": 0.52, "old": 0.5}, np.repeat(np.arange(4000), 2)).values()
-    found = compare(new, old, confidence=0.95, seed=3, n_resamples=4000)["recall_at_20"]
+    found = resampled_differences(new, old, confidence=0.95, seed=3, n_resamples=4000)["recall_at_20"]
     spread = (found.upper - found.lower) / (2 * NormalDist().inv_cdf(0.975))
     assert found.gate_bound is not None
     assert found.value - found.gate_bound == pytest.approx(NormalDist().inv_cdf(0.95) * spread, rel=0.05)
-    assert "gate_bound" not in compare(new, old, confidence=None, seed=3, n_resamples=50)["recall_at_20"].as_dict()
+    assert (
+        "gate_bound" not in resampled_differences(new, old, confidence=None, seed=3, n_resamples=50)["recall_at_20"].as_dict()
+    )
 
 
 @pytest.mark.slow
@@ -76,7 +78,9 @@ def test_interval_covers_the_true_difference_as_often_as_it_says() -> None:
     n_comparisons, covered = 400, 0
     for _ in range(n_comparisons):
         models = simulate(rng, {"old": 0.5, "equal": 0.5}, np.repeat(np.arange(800), 2))
-        found = compare(models["equal"], models["old"], confidence=None, seed=int(rng.integers(2**31)), n_resamples=300)
+        found = resampled_differences(
+            models["equal"], models["old"], confidence=None, seed=int(rng.integers(2**31)), n_resamples=300
+        )
         covered += found["recall_at_20"].lower <= 0 <= found["recall_at_20"].upper
     assert 0.92 <= covered / n_comparisons <= 0.98
 
@@ -90,7 +94,7 @@ def test_bound_is_passed_by_chance_as_often_as_it_says_and_by_a_better_model_alm
         models = simulate(rng, {"old": 0.5, "equal": 0.5, "better": 0.55}, np.repeat(np.arange(1500), rng.integers(1, 6, 1500)))
         for model in ("equal", "better"):
             seed = int(rng.integers(2**31))
-            found = compare(models[model], models["old"], confidence=0.95, seed=seed, n_resamples=300)
+            found = resampled_differences(models[model], models["old"], confidence=0.95, seed=seed, n_resamples=300)
             passed.update((model, metric) for metric, difference in found.items() if (difference.gate_bound or 0) > 0)
     for metric in ("recall_at_20", "mrr_at_20"):
         assert 0.02 <= passed["equal", metric] / n_comparisons <= 0.09

@@ -15,7 +15,7 @@ from sbr_tasks.gru4rec import training as under_test
 from sbr_tasks.gru4rec.batches import Batches, Chunk
 from sbr_tasks.gru4rec.checkpoint import Checkpoint, Checkpoints, bind, load_checkpoint, save_checkpoint
 from sbr_tasks.gru4rec.curve import Epoch
-from sbr_tasks.gru4rec.training import Progress, Trained, train
+from sbr_tasks.gru4rec.training import EpochProgress, Trained, train
 from sbr_tasks.settings import EvaluationSettings, ModelSettings, TrainingSettings
 from sbr_tasks.window.sessions import ItemIndex, Sessions
 
@@ -58,10 +58,10 @@ class Stop(Exception):  # noqa: N818 - no error
     """What interrupts a training."""
 
 
-def stop_at(epoch: int, *, events: int = 0) -> Callable[[Progress], None]:
+def stop_at(epoch: int, *, events: int = 0) -> Callable[[EpochProgress], None]:
     """Stops in an epoch, once `events` of it are trained."""
 
-    def on_progress(at: Progress) -> None:
+    def on_progress(at: EpochProgress) -> None:
         if at.epoch == epoch and at.events_done >= events:
             raise Stop
 
@@ -82,7 +82,7 @@ CHECKPOINT = Checkpoint((Epoch(1, 0.1, 1 / 3, None, 0.7, 1e5),), {"a.0": SLOT}, 
 
 def run(
     checkpoints: Checkpoints | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[EpochProgress], None] | None = None,
     *,
     sessions: Sessions = TRAINING,
     validation: Sessions = VALIDATION,
@@ -181,7 +181,7 @@ STACKED: dict[str, Any] = {"layers": (8, 6), "constrained_embedding": False, "em
 def child(file: str) -> None:
     """Trains and is killed in the middle of epoch 3."""
 
-    def on_progress(at: Progress) -> None:
+    def on_progress(at: EpochProgress) -> None:
         if at.epoch == 3 and at.events_done < at.n_events:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -206,7 +206,7 @@ def test_compiled_stacked_layers_with_a_separate_embedding_end_bitwise_the_same_
     process, kept = killed
     _, errors = process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL, errors
-    reports: list[Progress] = []
+    reports: list[EpochProgress] = []
     assert_same(run(kept, reports.append, **STACKED), run(**STACKED))
     assert reports[0].epoch == 3
 

@@ -8,7 +8,7 @@ import pytest
 
 from sbr_tasks.errors import RegistryError
 from sbr_tasks.gru4rec import export as under_test
-from sbr_tasks.gru4rec.check_export import ask
+from sbr_tasks.gru4rec.ask_saved_model import ask
 from sbr_tasks.gru4rec.export import check_saved_model, export_saved_model
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer, best_items, score_session
 from sbr_tasks.gru4rec.weights import GRU4RecWeights, array_shapes

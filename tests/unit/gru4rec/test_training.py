@@ -10,7 +10,7 @@ from sbr_tasks.gru4rec import training as under_test
 from sbr_tasks.gru4rec.schedule import plan_batches
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.gru4rec.slots import Parent
-from sbr_tasks.gru4rec.training import Progress, Trained, train
+from sbr_tasks.gru4rec.training import EpochProgress, Trained, train
 from sbr_tasks.settings import EvaluationSettings, ModelSettings, TrainingSettings
 from sbr_tasks.window.sessions import ItemIndex, Sessions
 
@@ -227,7 +227,7 @@ def test_items_outside_the_index_are_a_callers_mistake(sessions_of: Build) -> No
 
 def test_progress_is_reported_within_and_at_the_end_of_every_epoch(sessions_of: Build) -> None:
     sessions = cycle(sessions_of, 600)
-    reports: list[Progress] = []
+    reports: list[EpochProgress] = []
     train(
         sessions,
         index_of(sessions),

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from sbr_tasks.settings import load_settings
-from sbr_tasks.validation.trailing import Compared, compare
+from sbr_tasks.validation.trailing import Compared, compare_facts
 
 SETTINGS = load_settings().validation
 
 
 def one(fact: str, value: float, before: list[float], **others: Any) -> Compared:
-    (found,) = compare({fact: value, **others}, [{fact: earlier, **others} for earlier in before], SETTINGS)
+    (found,) = compare_facts({fact: value, **others}, [{fact: earlier, **others} for earlier in before], SETTINGS)
     return found
 
 
@@ -64,17 +64,17 @@ def test_weekends_that_a_history_has_widen_what_is_usual() -> None:
 
 
 def test_hours_are_compared_as_a_share_of_the_hours_that_the_day_has() -> None:
-    (found,) = compare({"hours": 23, "hours_of_day": 23}, [{"hours": 24, "hours_of_day": 24}] * 3, SETTINGS)
+    (found,) = compare_facts({"hours": 23, "hours_of_day": 23}, [{"hours": 24, "hours_of_day": 24}] * 3, SETTINGS)
     assert (found.value, found.z, found.high) == (1.0, 0.0, None)
     assert one("hours", 21, [24] * 3, hours_of_day=24).z < -5
 
 
 def test_too_few_days_before_compare_nothing() -> None:
-    assert compare({"clicks": 1}, [{"clicks": 100}] * 2, SETTINGS) == []
-    assert compare({"new_items": 0.5}, [{"new_items": None}] * 5, SETTINGS) == []
-    assert compare({"new_items": None}, [{"new_items": 0.1}] * 5, SETTINGS) == []
+    assert compare_facts({"clicks": 1}, [{"clicks": 100}] * 2, SETTINGS) == []
+    assert compare_facts({"new_items": 0.5}, [{"new_items": None}] * 5, SETTINGS) == []
+    assert compare_facts({"new_items": None}, [{"new_items": 0.1}] * 5, SETTINGS) == []
 
 
 def test_history_of_nothing_divides_by_nothing() -> None:
     assert one("items", 0, [0, 0, 0]).z == 0
-    assert compare({}, [], SETTINGS) == []
+    assert compare_facts({}, [], SETTINGS) == []

@@ -1,4 +1,4 @@
-"""Gets recommendations from a SavedModel with TensorFlow alone: `python -m sbr_tasks.gru4rec.check_export FOLDER`.
+"""Gets recommendations from a SavedModel with TensorFlow alone: `python -m sbr_tasks.gru4rec.ask_saved_model FOLDER`.
 
 Reads sessions as JSON (lists of raw item ids) from standard input, and writes JSON of `item_ids` and `scores`, with one list
 per session, to standard output. `export.check_saved_model` runs it in a separate process.
