@@ -23,13 +23,15 @@ from sbr_tasks.evaluation.metrics import (
     mrr_at,
     recall_at,
 )
-from sbr_tasks.evaluation.scorer import Indices, Scorer, Scores
+from sbr_tasks.evaluation.scorer import Indices, Rows, Scorer, Scores, State
 from sbr_tasks.window.sessions import Sessions
 
 TIE_MODES = ("conservative", "standard", "median")
 
 _Bools = npt.NDArray[np.bool_]
 _Counts = npt.NDArray[np.int32]
+Clicks = npt.NDArray[np.int64]
+"""Positions of clicks or sessions in `Sessions`."""
 _Count = Callable[[Scores, Indices], _Counts]
 """Ranks one item in each row of scores; returns shape `(n,)`, or `(n, n_counts)` if it counts ties as well."""
 
@@ -141,6 +143,69 @@ def event_clicks(sessions: Sessions) -> npt.NDArray[np.int64]:
     return np.flatnonzero(is_event)
 
 
+def sample_events(sessions: Sessions, max_events: int) -> Sessions:
+    """The sessions, or an evenly spaced sample of them with about `max_events` events."""
+    n_events, n_sessions = len(event_clicks(sessions)), sessions.n_sessions
+    if n_events <= max_events:
+        return sessions
+    n_kept = max(1, n_sessions * max_events // n_events)
+    return sessions.take(np.arange(n_kept) * n_sessions // n_kept)
+
+
+def visit_events(
+    scorer: Scorer,
+    sessions: Sessions,
+    *,
+    batch_size: int,
+    visit: Callable[[State, Rows, Indices, Clicks], None],
+    on_progress: Callable[[int], None] | None = None,
+) -> None:
+    """Feeds sessions to a scorer click by click, and calls `visit` with the events that can be ranked.
+
+    These are the events whose target the scorer knows, after a session's first known input.
+
+    Args:
+        scorer: The model; every session starts from a fresh state.
+        sessions: The sessions.
+        batch_size: Sessions fed in parallel.
+        visit: Called with the state, the rows of some sessions in it, the known targets that follow, and the positions of their
+            clicks. A score matrix of these rows has at most `_SCORES_AT_ONCE` cells, or one row.
+        on_progress: Called with the number of events passed since the last call, rankable or not.
+    """
+    clicks = event_clicks(sessions)
+    is_event = np.zeros(sessions.n_clicks, np.bool_)
+    is_event[clicks] = True
+    session = session_of(sessions, clicks)
+    items = scorer.index.codes_of(sessions)
+    last_event = np.full(sessions.n_sessions, -1, np.int64)
+    last_event[session] = clicks  # the last write wins: each session's last event
+    n_steps = np.where(last_event >= 0, last_event - sessions.offsets[:-1], 0)
+    n_events = np.bincount(session, minlength=sessions.n_sessions)
+    # Sessions of similar length run in parallel, longest first, so the sessions still running are always a prefix.
+    order = np.argsort(-n_steps, kind="stable")[: np.count_nonzero(n_steps)]
+    at_once = max(1, _SCORES_AT_ONCE // max(1, len(scorer.index)))
+    for start in range(0, len(order), batch_size):
+        block = order[start : start + batch_size]
+        first_clicks, steps = sessions.offsets[block], n_steps[block]
+        state = scorer.start(len(block))
+        warm = np.zeros(len(block), bool)
+        for step in range(int(steps[0])):
+            rows = np.arange(np.searchsorted(-steps, -step, side="left"))  # sessions with more steps
+            inputs, targets = items[first_clicks[rows] + step], first_clicks[rows] + step + 1
+            scorer.advance(state, inputs, rows)
+            warm[rows] |= inputs >= 0
+            scored = rows[warm[rows] & is_event[targets] & (items[targets] >= 0)]
+            for piece in np.array_split(scored, max(1, -(-len(scored) // at_once))):
+                visit(state, piece, items[targets[piece]], targets[piece])
+        if on_progress:
+            on_progress(int(n_events[block].sum()))
+
+
+def session_of(sessions: Sessions, clicks: Clicks) -> Clicks:
+    """The session of each click, shape as `clicks`."""
+    return np.searchsorted(sessions.offsets, clicks, side="right") - 1
+
+
 def _count_events(
     scorer: Scorer,
     sessions: Sessions,
@@ -148,51 +213,17 @@ def _count_events(
     count: _Count,
     unranked: int | tuple[int, ...],
     on_progress: Callable[[int], None] | None = None,
-) -> tuple[_Counts, npt.NDArray[np.int64], _Bools, _Bools]:
+) -> tuple[_Counts, Clicks, _Bools, _Bools]:
     """The result of `count` for each event (`unranked` if the target can't be ranked), and the other fields of `Evaluation`."""
+    counts = np.full((sessions.n_clicks, *np.shape(unranked)), unranked, np.int32)
+
+    def visit(state: State, rows: Rows, targets: Indices, clicks: Clicks) -> None:
+        counts[clicks] = count(scorer.scores(state, rows), targets)
+
+    visit_events(scorer, sessions, batch_size=batch_size, visit=visit, on_progress=on_progress)
     clicks = event_clicks(sessions)
-    is_event = np.zeros(sessions.n_clicks, np.bool_)
-    is_event[clicks] = True
-    session = np.searchsorted(sessions.offsets, clicks, side="right") - 1
-
-    items = scorer.index.codes_of(sessions)
-    counts = np.full((len(items), *np.shape(unranked)), unranked, np.int32)
-    last_event = np.full(sessions.n_sessions, -1, np.int64)
-    last_event[session] = clicks  # the last write wins: each session's last event
-    n_steps = np.where(last_event >= 0, last_event - sessions.offsets[:-1], 0)
-    n_events = np.bincount(session, minlength=sessions.n_sessions)
-    # Sessions of similar length run in parallel, longest first, so the sessions still running are always a prefix.
-    order = np.argsort(-n_steps, kind="stable")[: np.count_nonzero(n_steps)]
-    for start in range(0, len(order), batch_size):
-        block = order[start : start + batch_size]
-        _count_block(scorer, items, is_event, counts, count, sessions.offsets[block], n_steps[block])
-        if on_progress:
-            on_progress(int(n_events[block].sum()))
-    is_known = items >= 0
-    return counts[clicks], session, is_known[clicks], is_known[clicks - 1]
-
-
-def _count_block(
-    scorer: Scorer,
-    items: Indices,
-    is_event: npt.NDArray[np.bool_],
-    counts: _Counts,
-    count: _Count,
-    first_clicks: npt.NDArray[np.int64],
-    n_steps: npt.NDArray[np.int64],
-) -> None:
-    """Fills `counts` (by click) for the events of some sessions, which are sorted by decreasing `n_steps`."""
-    at_once = max(1, _SCORES_AT_ONCE // max(1, len(scorer.index)))
-    state = scorer.start(len(first_clicks))
-    warm = np.zeros(len(first_clicks), bool)
-    for step in range(int(n_steps[0])):
-        rows = np.arange(np.searchsorted(-n_steps, -step, side="left"))  # sessions with n_steps > step
-        inputs, targets = items[first_clicks[rows] + step], first_clicks[rows] + step + 1
-        scorer.advance(state, inputs, rows)
-        warm[rows] |= inputs >= 0
-        scored = rows[warm[rows] & is_event[targets] & (items[targets] >= 0)]
-        for piece in np.array_split(scored, max(1, -(-len(scored) // at_once))):
-            counts[targets[piece]] = count(scorer.scores(state, piece), items[targets[piece]])
+    is_known = scorer.index.codes_of(sessions) >= 0
+    return counts[clicks], session_of(sessions, clicks), is_known[clicks], is_known[clicks - 1]
 
 
 def conservative_ranks(scores: Scores, targets: Indices) -> _Counts:

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from sbr_tasks.ahead import prefetch
 from sbr_tasks.errors import TrainingError
-from sbr_tasks.evaluation.ranking import evaluate, event_clicks
+from sbr_tasks.evaluation.ranking import evaluate, event_clicks, sample_events
 from sbr_tasks.evaluation.scorer import Indices
 from sbr_tasks.gru4rec.batches import Batches, Chunk
 from sbr_tasks.gru4rec.checkpoint import Checkpoint, Checkpoints, bind, load_checkpoint, save_checkpoint
@@ -135,7 +135,7 @@ def train(
             "Widen the window (window.days) or lower window.least_click."
         )
     batches = Batches(schedule, items, index.support, model, seed=training.seed)
-    validation = _subsample(validation, training.validation_events)
+    validation = _sample(validation, training.validation_events)
     network = _new_network(model, len(index), batches, seed=training.seed)
     if parent:
         network.restore(carry_over(network.slots(), parent, index, decay=_DECAY))
@@ -172,19 +172,11 @@ def train(
     return Trained(weights_of(best, model, index), squares_of(best), tuple(curve), chosen, schedule.n_events)
 
 
-def _subsample(validation: Sessions, max_events: int) -> Sessions:
-    """The validation sessions, or an evenly spaced sample of them with about `max_events` events."""
-    n_events, n_sessions = len(event_clicks(validation)), validation.n_sessions
-    if n_events <= max_events:
-        return validation
-    n_kept = max(1, n_sessions * max_events // n_events)
-    keep = np.zeros(n_sessions, bool)
-    keep[np.arange(n_kept) * n_sessions // n_kept] = True
-    sample = validation.where(keep)
-    logger.info(
-        "Choosing the best epoch by %s of %s validation events (training.validation_events)",
-        f"{len(event_clicks(sample)):,}", f"{n_events:,}",
-    )  # fmt: skip
+def _sample(validation: Sessions, max_events: int) -> Sessions:
+    sample = sample_events(validation, max_events)
+    if sample is not validation:
+        n_used, n_events = len(event_clicks(sample)), len(event_clicks(validation))
+        logger.info("Choosing the best epoch by %d of %d validation events (training.validation_events)", n_used, n_events)
     return sample
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.errors import RegistryError
 from sbr_tasks.settings import ModelSettings
-from sbr_tasks.store import from_parquet, to_json
+from sbr_tasks.store import from_parquet, to_json, to_npz
 from sbr_tasks.window.sessions import ItemIndex
 
 Floats = npt.NDArray[np.float32]
@@ -27,7 +27,6 @@ TABLES = ("output_table", "output_bias", "input_table")
 
 _FORMAT = 1
 _WEIGHTS, _ITEMS, _CONFIG = "weights.npz", "items.parquet", "config.json"
-_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _DAMAGE = (ValueError, KeyError, TypeError, OSError, EOFError, pa.ArrowException, zipfile.BadZipFile)
 
 
@@ -186,14 +185,3 @@ def _ids(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     if pa.types.is_integer(column.type):
         return np.asarray(column.to_numpy(), np.int64)
     return np.array(column.to_pylist(), dtype=object)
-
-
-def to_npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """Arrays as an .npz file, which `np.load` reads. Unlike `np.savez`, it has no timestamps: equal arrays give equal bytes."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
-        for name, array in sorted(arrays.items()):
-            data = io.BytesIO()
-            np.lib.format.write_array(data, np.ascontiguousarray(array), allow_pickle=False)
-            file.writestr(zipfile.ZipInfo(f"{name}.npy", _ZIP_EPOCH), data.getvalue())
-    return archive.getvalue()

@@ -27,11 +27,11 @@ from sbr_tasks.gru4rec.export import export_saved_model
 from sbr_tasks.gru4rec.progress import max_epochs, train_shown
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.gru4rec.slots import Parent
-from sbr_tasks.gru4rec.weights import Floats, GRU4RecWeights, to_npz
+from sbr_tasks.gru4rec.weights import Floats, GRU4RecWeights
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import ModelSettings, ServingSettings, Settings, TrainingSettings
-from sbr_tasks.store import FileRecord, Record, Store, code_version, fingerprint, kinds
+from sbr_tasks.store import FileRecord, Record, Store, code_version, fingerprint, kinds, to_npz
 from sbr_tasks.window.data import WindowData, read_window
 from sbr_tasks.window.record import Window, WindowRules
 from sbr_tasks.window.sessions import UNKNOWN

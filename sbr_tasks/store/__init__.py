@@ -11,7 +11,7 @@ from sbr_tasks.store.fingerprints import code_version, content_hash, fingerprint
 from sbr_tasks.store.log import INCOMPLETE, LogEntry, NumberedLog
 from sbr_tasks.store.objects import Stat, Store, StoreFormat, open_backend
 from sbr_tasks.store.records import FileRecord, Json, Record, file_name, file_records, first_problem, seal, to_json
-from sbr_tasks.store.tables import from_parquet, to_parquet
+from sbr_tasks.store.tables import from_parquet, to_npz, to_parquet
 
 __all__ = [
     "INCOMPLETE",
@@ -35,5 +35,6 @@ __all__ = [
     "seal",
     "syntax_of",
     "to_json",
+    "to_npz",
     "to_parquet",
 ]

@@ -1,0 +1,134 @@
+"""The mixture whose probabilities are ranked, as numbers, and the scorer that applies them to a model.
+
+    p(next = i | session) = a * softmax(scores / temperature + biases)(i) + b * covisits(i) + c * own(i)
+
+The weights (a, b, c) depend on how many distinct items the session has so far.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sbr_tasks.evaluation.scorer import Indices, Rows, Scorer, Scores, State, known_only
+from sbr_tasks.readout.covisits import CoVisits
+from sbr_tasks.readout.recent import N_RECENT, advance_recent, no_recent
+from sbr_tasks.store import Record
+from sbr_tasks.window.sessions import ItemIndex
+
+Floats = npt.NDArray[np.float32]
+
+
+class Shares(Record):
+    """How much each part of the mixture counts; the three add up to 1.
+
+    Attributes:
+        gru4rec: The softmax of GRU4Rec's scores.
+        covisits: The neighbours of the session's last items.
+        own_items: The items of the session itself.
+    """
+
+    gru4rec: float
+    covisits: float
+    own_items: float
+
+
+class Mixture(Record):
+    """The numbers of a read-out.
+
+    Attributes:
+        temperature: GRU4Rec's scores are divided by it before the softmax.
+        biases: What is added to the score of the session's k-th last distinct item, k = 0 for the last one; empty where biases
+            didn't help.
+        own_items: How often the next click was on the k-th last distinct item, in sessions that have one.
+        shares: The weights of the three parts in sessions with 1, 2, ... distinct items; the last one also counts for more.
+        n_events: Events that the numbers were fitted on.
+    """
+
+    temperature: float
+    biases: tuple[float, ...]
+    own_items: tuple[float, ...]
+    shares: tuple[Shares, ...]
+    n_events: int
+
+
+@dataclass
+class MixtureState:
+    """The state of sessions: the model's own, and the last distinct items, shape `(n_sessions, N_RECENT)`."""
+
+    model: State
+    recent: Indices
+
+
+class MixtureScorer:
+    """A `Scorer` that ranks by the mixture's probabilities."""
+
+    def __init__(self, model: Scorer, covisits: CoVisits, mixture: Mixture) -> None:
+        """
+        Args:
+            model: A model whose scores are logits.
+            covisits: Of the model's items.
+            mixture: The numbers.
+        """
+        self._model = model
+        self._covisits = covisits
+        self._inverse = np.float32(1 / mixture.temperature)
+        self._factors = np.exp(np.array(mixture.biases or [0] * N_RECENT, np.float32))
+        self._own = np.array(mixture.own_items, np.float32)
+        self._shares = np.array([[share.gru4rec, share.covisits, share.own_items] for share in mixture.shares], np.float32)
+
+    @property
+    def index(self) -> ItemIndex:
+        """The items of the model."""
+        return self._model.index
+
+    def start(self, n_sessions: int) -> MixtureState:
+        """Sessions before their first click."""
+        return MixtureState(self._model.start(n_sessions), no_recent(n_sessions))
+
+    def advance(self, state: MixtureState, items: Indices, rows: Rows) -> None:
+        """Feeds one item to each of the sessions `rows`; `UNKNOWN` leaves a session as it is."""
+        items, rows = known_only(items, rows)
+        self._model.advance(state.model, items, rows)
+        advance_recent(state.recent, items, rows)
+
+    def scores(self, state: MixtureState, rows: Rows) -> Scores:
+        """The probability of each item as the next click, shape `(len(rows), n_items)`."""
+        recent = state.recent[rows]
+        is_own = recent >= 0
+        shares = self._shares[np.clip(is_own.sum(axis=1), 1, len(self._shares)) - 1]
+        session, place = np.nonzero(is_own)
+        own_items = recent[session, place]
+
+        scores = np.multiply(self._model.scores(state.model, rows), self._inverse)
+        for row in scores:
+            np.subtract(row, row.max(), out=row)
+            np.exp(row, out=row)
+        scores[session, own_items] *= self._factors[place]
+        scores *= (shares[:, 0] / scores.sum(axis=1))[:, None]
+
+        items, probabilities = self._covisits.probabilities(recent)
+        flat = scores.reshape(-1)
+        first = np.arange(len(rows))[:, None] * scores.shape[1]
+        np.add.at(flat, (first + items).ravel(), (probabilities * shares[:, 1:2]).ravel())
+        own = own_probabilities(self._own, is_own) * shares[:, 2:]
+        scores[session, own_items] += own[session, place]
+        return scores
+
+
+def own_probabilities(rates: Floats, is_own: npt.NDArray[np.bool_]) -> Floats:
+    """The share of each place among a session's own items: its rate, relative to those of all places that are in use.
+
+    Args:
+        rates: Shape `(N_RECENT,)`.
+        is_own: Shape `(n, N_RECENT)`; which places hold an item.
+
+    Returns:
+        Shape `(n, N_RECENT)`; 0 for places without an item.
+    """
+    used = np.where(is_own, rates, np.zeros_like(rates))
+    total = used.sum(axis=1, keepdims=True)
+    shares: Floats = np.divide(used, total, out=np.zeros_like(used), where=total > 0)
+    return shares
