@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from sbr_tasks.errors import DamagedError
+from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.registry.log import PromotionLog
+from sbr_tasks.report.version import keep_verdict
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.upkeep.check import check_table, verify_store
@@ -102,6 +104,13 @@ def test_what_no_record_names_is_an_orphan_and_no_fault(store: Store, tmp_path: 
     assert checked.faults == ()
     assert [(stat.key, stat.size) for stat in checked.orphans] == [(key, 9)]
     assert checked.as_dict()["orphaned"] == {"files": 1, "bytes": 9, "keys": [key]}
+
+
+def test_verdict_on_a_version_without_a_decision_is_whole(store: Store) -> None:
+    decision = next(iter(PromotionLog(store).state().decisions.values()))
+    keep_verdict(store, decision.model_copy(update={"number": 0, "outcome": Outcome.NOT_ASKED}))
+    checked = verify_store(store)
+    assert (checked.faults, checked.orphans) == ((), ())
 
 
 def test_folders_of_others_are_left_alone(store: Store, tmp_path: Path) -> None:
