@@ -4,35 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer
 
 from sbr_tasks.clicks.ledger import Ledger
 from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.store import Json
+from sbr_tasks.summary import Result
 from sbr_tasks.window.record import Window
-
-
-class Result(BaseModel):
-    """What a step returned. `model_dump(mode="json")` gives its values; as text it is for people.
-
-    Attributes:
-        text: The result as a table or in sentences, where the step has one.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    text: str = Field("", exclude=True, repr=False)
-
-    def __str__(self) -> str:
-        return self.text or fields_as_text(self.model_dump(mode="json"))
-
-
-def fields_as_text(fields: Mapping[str, Any]) -> str:
-    """A line for each field."""
-    texts = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in fields.items()}
-    return "\n".join(f"{name}: {text}" for name, text in texts.items())
 
 
 class IngestedDay(Result):
@@ -273,30 +252,6 @@ class CheckedStore(Result):
     files: int
     bytes: int
     orphaned: Mapping[str, int]
-
-
-class ClearedStore(Result):
-    """What `Workspace.clear_store` removed, or would remove.
-
-    Attributes:
-        newest_day: The newest decided day, from which days are counted; None while there is none.
-        first_retained_run: The oldest day whose run is retained; None while there is no day.
-        accepted_days_removed: Accepted days whose clicks are removed.
-        files: Number of removed files.
-        bytes: Their bytes.
-        removed: `files` and `bytes`, by what they are.
-        young_orphans: Orphans that are too recent to be removed.
-        whole: All of it, with every key.
-    """
-
-    newest_day: date | None
-    first_retained_run: date | None
-    accepted_days_removed: int
-    files: int
-    bytes: int
-    removed: Mapping[str, Mapping[str, int]]
-    young_orphans: int
-    whole: Json = Field(exclude=True, repr=False)
 
 
 class Preview(Result):

@@ -1,12 +1,35 @@
-"""The result of a step as one log line."""
+"""Results: what steps and lists return, and how they look as text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
 _MAX_NAMED = 3
 _MAX_IN_GROUP = 6
+
+
+class Result(BaseModel):
+    """What a step or a list returned. `model_dump(mode="json")` gives its values; as text it is for people.
+
+    Attributes:
+        text: The result as a table or in sentences, where it has one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str = Field("", exclude=True, repr=False)
+
+    def __str__(self) -> str:
+        return self.text or fields_as_text(self.model_dump(mode="json"))
+
+
+def fields_as_text(fields: Mapping[str, Any]) -> str:
+    """A line for each field."""
+    texts = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in fields.items()}
+    return "\n".join(f"{name}: {text}" for name, text in texts.items())
 
 
 def in_one_line(result: Mapping[str, Any]) -> str:

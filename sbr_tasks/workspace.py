@@ -34,7 +34,6 @@ from sbr_tasks.results import (
     BuiltWindow,
     ChampionEvent,
     CheckedStore,
-    ClearedStore,
     Decided,
     IngestedDay,
     Pinned,
@@ -483,18 +482,17 @@ class Workspace:
             DamagedError: Something is missing or damaged; the log names each file and says what to do.
         """
         checked = self.find_faults()
-        table = f"{self.store.url}\n{check.check_table(checked)}"
+        table = f"{self.store.url}\n{checked}"
         if checked.faults:
             logger.error("%s", table)
             raise DamagedError(
                 f"{len(checked.faults)} files of {self.store.url} are missing or damaged, such as {checked.faults[0].key}. "
                 "The lines above, and `sbr store check`, name each and say what to do."
             )
-        summary = checked.as_dict()
-        orphaned = {name: summary["orphaned"][name] for name in ("files", "bytes")}
-        return CheckedStore(files=summary["files"], bytes=summary["bytes"], orphaned=orphaned, text=table)
+        orphaned = {"files": checked.orphaned.files, "bytes": checked.orphaned.bytes}
+        return CheckedStore(files=checked.files, bytes=checked.bytes, orphaned=orphaned, text=table)
 
-    def clear_store(self, keep_days: int | None = None, *, dry_run: bool = False, is_confirmed: bool = False) -> ClearedStore:
+    def clear_store(self, keep_days: int | None = None, *, dry_run: bool = False, is_confirmed: bool = False) -> clear.Cleared:
         """Removes what no retained run and no log entry needs.
 
         Args:
@@ -507,12 +505,9 @@ class Workspace:
         """
         days = self.settings.upkeep.keep_days if keep_days is None else keep_days
         now = datetime.now(UTC)
-        cleared = clear.remove_unneeded(
+        return clear.remove_unneeded(
             self.store, self.settings, keep_days=days, now=now, dry_run=dry_run, is_confirmed=is_confirmed
         )
-        whole = cleared.as_dict()
-        shown = {name: whole[name] for name in ClearedStore.model_fields if name in whole}
-        return ClearedStore(**shown, whole=whole, text=clear.cleared_table(cleared))
 
     def copy_store(self, to: str, *, source: str | None = None, options: Mapping[str, str] | None = None) -> copy.Copied:
         """Copies a store with its history to another folder or bucket, or brings such a copy up to date.

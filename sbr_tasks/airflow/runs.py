@@ -17,7 +17,7 @@ from sbr_tasks.settings import load_settings
 from sbr_tasks.summary import in_one_line
 
 if TYPE_CHECKING:
-    from sbr_tasks.results import Result
+    from sbr_tasks.summary import Result
     from sbr_tasks.workspace import Workspace
 
 logger = logging.getLogger(__name__)

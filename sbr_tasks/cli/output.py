@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from sbr_tasks.plain_text import printable
-from sbr_tasks.results import Result, fields_as_text
+from sbr_tasks.summary import Result, fields_as_text
 
 
 def show(result: Result | Mapping[str, Any], text: str | None = None, *, as_json: bool) -> None:

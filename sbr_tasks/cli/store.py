@@ -8,8 +8,6 @@ import typer
 
 from sbr_tasks.cli.options import AsJson, Set, open_workspace
 from sbr_tasks.cli.output import show
-from sbr_tasks.upkeep.check import check_table
-from sbr_tasks.upkeep.copy import copied_table
 
 app = typer.Typer(no_args_is_help=True, help="Check, copy and clear the store.")
 
@@ -21,7 +19,7 @@ def check_store(overrides: Set = None, as_json: AsJson = False) -> None:
     Exit code 1 if anything is missing or damaged. Orphans are leftovers of killed runs; `sbr store gc` removes them.
     """
     checked = open_workspace(overrides).find_faults()
-    show(checked.as_dict(), check_table(checked), as_json=as_json)
+    show(checked, as_json=as_json)
     if checked.faults:
         raise typer.Exit(1)
 
@@ -50,8 +48,7 @@ def copy_store(
             raise typer.BadParameter("Expected --to-option KEY=VALUE, such as region=eu-west-1; found one without '='.")
     options = dict(option.split("=", 1) for option in to_options) if to_options else None
     *source, to = places
-    copied = open_workspace(overrides).copy_store(to, source=source[0] if source else None, options=options)
-    show(copied.as_dict(), copied_table(copied), as_json=as_json)
+    show(open_workspace(overrides).copy_store(to, source=source[0] if source else None, options=options), as_json=as_json)
 
 
 @app.command("gc")
@@ -66,7 +63,8 @@ def clear_store(
 ) -> None:
     """Remove revisions, windows, versions and leftovers that no retained run and no log entry needs."""
     cleared = open_workspace(overrides).clear_store(keep_days, dry_run=dry_run, is_confirmed=yes)
-    show(cleared.whole, cleared.text, as_json=as_json)
+    fields = {**cleared.model_dump(mode="json"), "keys": list(cleared.keys)}
+    show(fields, cleared.text, as_json=as_json)
 
 
 @app.command("forget")

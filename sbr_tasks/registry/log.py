@@ -19,7 +19,7 @@ from sbr_tasks.store import LogEntry, NumberedLog, Record, Store, first_problem,
 
 
 class _Entry(Record):
-    number: int = Field(exclude=True)
+    number: int = Field(0, exclude=True)
 
 
 class Decision(_Entry):

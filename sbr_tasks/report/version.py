@@ -195,9 +195,8 @@ def keep_verdict(store: Store, verdict: Decision) -> None:
 
 
 def _verdict(store: Store, name: str) -> Decision | None:
-    if not store.exists(_verdict_key(name)):
-        return None
-    return Decision.model_validate({**store.get_json(_verdict_key(name)), "number": 0})
+    key = _verdict_key(name)
+    return store.get_record(key, Decision) if store.exists(key) else None
 
 
 def _verdict_key(name: str) -> str:

@@ -9,7 +9,7 @@
 from sbr_tasks.store import kinds
 from sbr_tasks.store.fingerprints import code_version, content_hash, fingerprint, syntax_of
 from sbr_tasks.store.log import INCOMPLETE, LogEntry, NumberedLog
-from sbr_tasks.store.objects import Stat, Store, StoreFormat, open_backend
+from sbr_tasks.store.objects import Stat, Store, StoreFormat, name_hash, open_backend
 from sbr_tasks.store.records import FileRecord, Json, Record, file_name, file_records, first_problem, seal, to_json
 from sbr_tasks.store.tables import from_parquet, to_npz, to_parquet
 
@@ -31,6 +31,7 @@ __all__ = [
     "first_problem",
     "from_parquet",
     "kinds",
+    "name_hash",
     "open_backend",
     "seal",
     "syntax_of",

@@ -1,10 +1,11 @@
-"""The kinds of files in the store: the layout of their keys, and what to do if a file is missing or damaged."""
+"""The kinds of files in the store: the layout of their keys, their turn in a copy, and what to do about a bad file."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from datetime import date
+from enum import IntEnum
 from string import Formatter
 from typing import Any
 
@@ -18,8 +19,26 @@ _PATTERNS: dict[str, tuple[str, Callable[[str], Any]]] = {
 """Fields of a layout that aren't plain text without slashes: their pattern in a key, and how to parse them."""
 
 
+class Turn(IntEnum):
+    """When files are copied: whatever names or refers to a file comes after it."""
+
+    FILE = 0
+    GRAPH = 1
+    """TF Serving loads a folder as soon as it holds a graph, so that comes after the folder's other files."""
+    MANIFEST = 2
+    """Of windows, profiles and versions, which other records refer to."""
+    RECORD = 3
+    COMMIT = 4
+    ENTRY = 5
+
+
 class Kind:
     """One kind of file.
+
+    Attributes:
+        layout: The key, with fields in braces.
+        turn: When it is copied.
+        belongs_to: The kind of the record that a file belongs to which no record names: the record's key has the same fields.
 
     Example:
         >>> WINDOW.key(day=date(2020, 6, 30), window="1a2b")
@@ -30,15 +49,19 @@ class Kind:
         'windows/day=2020-06-30'
     """
 
-    def __init__(self, layout: str, remedy: str) -> None:
+    def __init__(self, layout: str, remedy: str, turn: Turn = Turn.FILE, belongs_to: Kind | None = None) -> None:
         """Defines a kind.
 
         Args:
             layout: The key, with fields in braces. `day` is a date, `number` the number of a log entry with eight digits,
                 `entry` the same without leading zeros, and `path` may have slashes.
             remedy: What to do if a file is missing or damaged; `{day}` in it is replaced by the day of the file.
+            turn: See the class.
+            belongs_to: See the class.
         """
         self.layout = layout
+        self.turn = turn
+        self.belongs_to = belongs_to
         self._remedy = remedy
         pattern = "".join(
             re.escape(text) + (f"(?P<{name}>{_PATTERNS.get(name, (r'[^/]+',))[0]})" if name else "")
@@ -49,7 +72,7 @@ class Kind:
     @property
     def area(self) -> str:
         """The top-level folder of the kind."""
-        return self.layout.split("/", 1)[0]
+        return area_of(self.layout)
 
     def key(self, **fields: Any) -> str:
         """The key of the file with these fields."""
@@ -81,6 +104,11 @@ class Kind:
         return self._remedy.format(day=fields.get("day", version_day))
 
 
+def area_of(key: str) -> str:
+    """The top-level folder of a key."""
+    return key.split("/", 1)[0]
+
+
 _BACKUP = "Restore it from a backup: nothing else holds it."
 _AGAIN = "Run `sbr store forget {day} --reason REASON`, then the day again, which takes its clicks from the source."
 _WINDOW = "Delete its folder, then run `sbr window --day {day}` to rebuild it."
@@ -93,38 +121,46 @@ _SCORE = "Run the day again: what can't be read is scored again."
 _SERVING = "Run `sbr repair` to rebuild it."
 _PAGE = "Run `sbr report --day {day}` to rebuild it."
 
-FORMAT = Kind("commits/format.json", _BACKUP)
-COMMIT = Kind("commits/clicks/{number:08d}.json", _BACKUP)
+FORMAT = Kind("commits/format.json", _BACKUP, Turn.RECORD)
+COMMIT = Kind("commits/clicks/{number:08d}.json", _BACKUP, Turn.COMMIT)
 INCOMING = Kind("incoming/day={day}/rev={rev}/{path}", _AGAIN)
 CLICKS = Kind("clicks/day={day}/rev={rev}/{path}", _AGAIN)
 QUARANTINE = Kind("quarantine/day={day}/rev={rev}/{path}", _AGAIN)
 REJECTS = Kind("rejects/{path}", "Restore it from a backup, or ingest the source again.")
 VALIDATION = Kind("validation/day={day}/rev={rev}/{path}", _AGAIN)
-WINDOW = Kind("windows/day={day}/{window}/manifest.json", _WINDOW)
-REMOVED_WINDOW = Kind("windows/day={day}/{window}/removed.json", _WINDOW)
+WINDOW = Kind("windows/day={day}/{window}/manifest.json", _WINDOW, Turn.MANIFEST)
+REMOVED_WINDOW = Kind("windows/day={day}/{window}/removed.json", _WINDOW, Turn.MANIFEST)
 WINDOW_FILE = Kind("windows/day={day}/{window}/{path}", _WINDOW)
-PROFILE = Kind("profiles/day={day}/{profile}/manifest.json", _PROFILE)
+PROFILE = Kind("profiles/day={day}/{profile}/manifest.json", _PROFILE, Turn.MANIFEST)
 PROFILE_FILE = Kind("profiles/day={day}/{profile}/{path}", _PROFILE)
-VERSION = Kind("models/{version}/manifest.json", _VERSION)
+VERSION = Kind("models/{version}/manifest.json", _VERSION, Turn.MANIFEST)
 VERSION_FILE = Kind("models/{version}/{fingerprint}/{path}", _VERSION)
-SCORE = Kind("evaluations/on={window}/by={code}/{model}.json", _SCORE)
+SCORE = Kind("evaluations/on={window}/by={code}/{model}.json", _SCORE, Turn.RECORD)
 RANKS = Kind("evaluations/on={window}/by={code}/{path}", _SCORE)
-ENTRY = Kind("promotions/{number:08d}.json", _BACKUP)
-CHECKPOINT = Kind("checkpoints/{fingerprint}.npz", "Delete it: its training starts afresh.")
+ENTRY = Kind("promotions/{number:08d}.json", _BACKUP, Turn.ENTRY)
+CHECKPOINT = Kind("checkpoints/{fingerprint}.npz", "Delete it: its training starts afresh.", Turn.RECORD)
+SERVED_GRAPH = Kind("serving/gru4rec/{entry}/saved_model.pb", _SERVING, Turn.GRAPH)
 SERVED_FILE = Kind("serving/gru4rec/{entry}/{path}", _SERVING)
-SERVED = Kind("serving/published/{number:08d}.json", _SERVING)
+SERVED = Kind("serving/published/{number:08d}.json", _SERVING, Turn.RECORD)
 NEXT_ITEMS = Kind(
     "recommendations/{version}/next_items.parquet",
     "Run the DAG publish_recommendations again, or delete it if its version isn't the champion.",
+    Turn.RECORD,
+    VERSION,
 )
-PAGE = Kind("reports/day={day}/{number:08d}.html", _PAGE)
-UNDECIDED_PAGE = Kind("reports/day={day}/{version}.html", _PAGE)
-VERDICT = Kind("reports/day={day}/{version}.json", "Delete it; a run of {day} with promote: never writes it again.")
+PAGE = Kind("reports/day={day}/{number:08d}.html", _PAGE, Turn.RECORD, ENTRY)
+UNDECIDED_PAGE = Kind("reports/day={day}/{version}.html", _PAGE, Turn.RECORD, VERSION)
+VERDICT = Kind(
+    "reports/day={day}/{version}.json",
+    "Delete it; a run of {day} with promote: never writes it again.",
+    Turn.RECORD,
+    VERSION,
+)
 
 KINDS = (
     FORMAT, COMMIT, INCOMING, CLICKS, QUARANTINE, REJECTS, VALIDATION, WINDOW, REMOVED_WINDOW, WINDOW_FILE, PROFILE,
-    PROFILE_FILE, VERSION, VERSION_FILE, SCORE, RANKS, ENTRY, CHECKPOINT, SERVED, SERVED_FILE, NEXT_ITEMS, PAGE, UNDECIDED_PAGE,
-    VERDICT,
+    PROFILE_FILE, VERSION, VERSION_FILE, SCORE, RANKS, ENTRY, CHECKPOINT, SERVED, SERVED_GRAPH, SERVED_FILE, NEXT_ITEMS, PAGE,
+    UNDECIDED_PAGE, VERDICT,
 )  # fmt: skip
 """All kinds; if two match a key, the first one counts."""
 AREAS = tuple(dict.fromkeys(kind.area for kind in KINDS))

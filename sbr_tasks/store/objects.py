@@ -290,7 +290,7 @@ class Store:
             StoreError: It can't be read.
         """
         data = self.get(key)
-        if hashlib.sha256(data).hexdigest()[:_HASH_DIGITS] != PurePosixPath(key).stem.rpartition(".")[2]:
+        if hashlib.sha256(data).hexdigest()[:_HASH_DIGITS] != name_hash(key):
             raise DamagedError(f"{self.where(key)} is damaged: its content doesn't match the hash in its name. {REMEDY}")
         return data
 
@@ -428,6 +428,11 @@ class Store:
     def where(self, key: str) -> str:
         """The full name of a key, for messages."""
         return f"{self.url.rstrip('/')}/{key}"
+
+
+def name_hash(key: str) -> str:
+    """The first digits of the hash of a published file, from its name."""
+    return PurePosixPath(key).stem.rpartition(".")[2]
 
 
 def open_backend(url: str, options: Mapping[str, str]) -> Any:

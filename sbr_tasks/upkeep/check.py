@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pyarrow as pa
 from tabulate import tabulate
@@ -13,7 +11,8 @@ from tabulate import tabulate
 from sbr_tasks.errors import DamagedError, StoreError
 from sbr_tasks.gru4rec.checkpoint import is_whole
 from sbr_tasks.progress import Progress
-from sbr_tasks.store import Json, Stat, Store, from_parquet, kinds
+from sbr_tasks.store import Stat, Store, from_parquet, kinds
+from sbr_tasks.summary import Result
 from sbr_tasks.upkeep.inventory import Fault, Inventory, Named, fault_of, take_inventory
 
 logger = logging.getLogger(__name__)
@@ -21,35 +20,35 @@ logger = logging.getLogger(__name__)
 _ORPHANS_SHOWN = 10
 
 
-@dataclass(frozen=True)
-class Checked:
+class Orphans(Result):
+    """Files that no record names: how many, their bytes, and their keys."""
+
+    files: int
+    bytes: int
+    keys: tuple[str, ...]
+
+
+class Checked(Result):
     """What a check found.
 
     Attributes:
-        files: Files that are what their records say, by folder of the store: how many.
-        bytes: Their bytes, by folder.
-        faults: What is missing or damaged.
-        orphans: What no record names, by key.
+        files: Files that are what their records say.
+        bytes: Their bytes.
+        missing: Files that aren't there.
+        damaged: Files that aren't what their records say, and records that can't be read.
+        orphaned: What no record names.
     """
 
-    files: dict[str, int]
-    bytes: dict[str, int]
-    faults: tuple[Fault, ...]
-    orphans: tuple[Stat, ...]
+    files: int
+    bytes: int
+    missing: tuple[Fault, ...]
+    damaged: tuple[Fault, ...]
+    orphaned: Orphans
 
-    def as_dict(self) -> Json:
-        """As one JSON object: totals, `missing` and `damaged` faults, and `orphaned` files."""
-        return {
-            "files": sum(self.files.values()),
-            "bytes": sum(self.bytes.values()),
-            "missing": [fault.as_dict() for fault in self.faults if fault.kind == "missing"],
-            "damaged": [fault.as_dict() for fault in self.faults if fault.kind == "damaged"],
-            "orphaned": {
-                "files": len(self.orphans),
-                "bytes": sum(stat.size for stat in self.orphans),
-                "keys": [stat.key for stat in self.orphans],
-            },
-        }
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What is missing or damaged, by key."""
+        return tuple(sorted(self.missing + self.damaged, key=lambda fault: fault.key))
 
 
 def verify_store(store: Store) -> Checked:
@@ -70,37 +69,43 @@ def verify_store(store: Store) -> Checked:
     faults = sorted({fault.key: fault for fault in faults}.values(), key=lambda fault: fault.key)
     bad = {fault.key for fault in faults}
     good = [stat for key, stat in inventory.stats.items() if key in inventory.named and key not in bad]
-    files, sizes = dict.fromkeys(kinds.AREAS, 0), dict.fromkeys(kinds.AREAS, 0)
-    for stat in good:
-        area = stat.key.split("/", 1)[0]
-        files[area] += 1
-        sizes[area] += stat.size
-    return Checked(files, sizes, tuple(faults), tuple(inventory.orphans()))
+    orphans = inventory.orphans()
+    return Checked(
+        files=len(good),
+        bytes=_bytes(good),
+        missing=tuple(fault for fault in faults if fault.kind == "missing"),
+        damaged=tuple(fault for fault in faults if fault.kind == "damaged"),
+        orphaned=Orphans(files=len(orphans), bytes=_bytes(orphans), keys=tuple(stat.key for stat in orphans)),
+        text=_table(good, faults, orphans),
+    )
 
 
-def check_table(checked: Checked) -> str:
-    """What a check found, for people."""
+def _bytes(stats: Iterable[Stat]) -> int:
+    return sum(stat.size for stat in stats)
+
+
+def _table(good: Sequence[Stat], faults: Sequence[Fault], orphans: Sequence[Stat]) -> str:
     rows = []
     for area in kinds.AREAS:
-        bad = [fault.kind for fault in checked.faults if fault.key.split("/", 1)[0] == area]
-        loose = [stat.size for stat in checked.orphans if stat.key.split("/", 1)[0] == area]
-        if checked.files[area] or bad or loose:
-            counts = [bad.count("missing"), bad.count("damaged"), len(loose), sum(loose)]
-            rows.append([area, checked.files[area], checked.bytes[area], *counts])
+        whole, loose = ([stat for stat in stats if kinds.area_of(stat.key) == area] for stats in (good, orphans))
+        bad = [fault.kind for fault in faults if kinds.area_of(fault.key) == area]
+        if whole or bad or loose:
+            counts = [bad.count("missing"), bad.count("damaged"), len(loose), _bytes(loose)]
+            rows.append([area, len(whole), _bytes(whole), *counts])
     headers = ["", "whole files", "bytes", "missing", "damaged", "orphaned", "orphaned bytes"]
     lines = [tabulate(rows, headers=headers, intfmt=",") if rows else "The store is empty."]
-    for fault in checked.faults:
+    for fault in faults:
         lines += [f"{fault.kind}: {fault.key}, named by {fault.record}", f"  {fault.why}", f"  {fault.remedy}"]
-    lines += [f"orphaned: {stat.key} ({stat.size:,} bytes)" for stat in checked.orphans[:_ORPHANS_SHOWN]]
-    if len(checked.orphans) > _ORPHANS_SHOWN:
-        lines.append(f"... and {len(checked.orphans) - _ORPHANS_SHOWN} more orphans (--json lists all).")
+    lines += [f"orphaned: {stat.key} ({stat.size:,} bytes)" for stat in orphans[:_ORPHANS_SHOWN]]
+    if len(orphans) > _ORPHANS_SHOWN:
+        lines.append(f"... and {len(orphans) - _ORPHANS_SHOWN} more orphans (--json lists all).")
     return "\n".join(lines)
 
 
 def _verify(store: Store, inventory: Inventory, named: Iterable[Named]) -> list[Fault]:
     files = list(named)
     known_bad = {fault.key for fault in inventory.faults}
-    total = sum(inventory.stats[one.key].size for one in files if one.key in inventory.stats)
+    total = _bytes(inventory.stats[one.key] for one in files if one.key in inventory.stats)
     faults = []
     with Progress("Checking the store", total, "B", logger) as progress:
         for one in files:
@@ -114,42 +119,38 @@ def _verify(store: Store, inventory: Inventory, named: Iterable[Named]) -> list[
 
 def _fault(store: Store, named: Named, stat: Stat | None) -> Fault | None:
     if stat is None:
-        return fault_of("missing", named.key, "It isn't there.", named.record)
+        return missing(named)
     if named.size is not None and stat.size != named.size:
         why = f"Its record says {named.size:,} bytes, found {stat.size:,}."
         return fault_of("damaged", named.key, why, named.record)
     try:
-        fault = _content_fault(store, named)
+        return content_fault(named, lambda: store.digest(named.key)[1], lambda: store.get(named.key))
     except DamagedError:
-        return fault_of("missing", named.key, "It isn't there.", named.record)
+        return missing(named)
     except StoreError as error:
-        fault = str(error)
-    return fault_of("damaged", named.key, fault, named.record) if fault else None
+        return fault_of("damaged", named.key, str(error), named.record)
 
 
-def _content_fault(store: Store, named: Named) -> str | None:
-    """What is wrong with a file that is there and has the right size; None if nothing is."""
+def missing(named: Named) -> Fault:
+    """The fault of a file that isn't there."""
+    return fault_of("missing", named.key, "It isn't there.", named.record)
+
+
+def content_fault(named: Named, digest: Callable[[], str], read: Callable[[], bytes]) -> Fault | None:
+    """What is wrong with the content of a file that is there; None if nothing is.
+
+    Args:
+        named: The file.
+        digest: Returns its SHA-256; called if a record says it.
+        read: Returns its content; called if its end or its start tells whether it is complete.
+    """
+    why = None
     if named.sha256 is not None:
-        return _hash_fault(named.sha256, store.digest(named.key)[1])
-    look = _look_of(named)
-    return look(store.get(named.key)) if look else None
-
-
-def content_fault(named: Named, data: bytes) -> str | None:
-    """What is wrong with a file's content, as `verify_store` reports it; None if nothing is."""
-    if named.sha256 is not None:
-        return _hash_fault(named.sha256, hashlib.sha256(data).hexdigest())
-    look = _look_of(named)
-    return look(data) if look else None
-
-
-def _hash_fault(expected: str, actual: str) -> str | None:
-    return None if actual.startswith(expected) else f"Its record says SHA-256 {expected[:12]}..., found {actual[:12]}..."
-
-
-def _look_of(named: Named) -> Callable[[bytes], str | None] | None:
-    is_record = named.key.endswith(".json")  # which was read before
-    return _LOOKS.get(named.key.split("/", 1)[0]) if named.key == named.record and not is_record else None
+        if not (actual := digest()).startswith(named.sha256):
+            why = f"Its record says SHA-256 {named.sha256[:12]}..., found {actual[:12]}..."
+    elif look := _LOOKS.get(kinds.kind_of(named.key)):
+        why = look(read())
+    return fault_of("damaged", named.key, why, named.record) if why else None
 
 
 def _page_fault(data: bytes) -> str | None:
@@ -168,9 +169,10 @@ def _checkpoint_fault(data: bytes) -> str | None:
     return None if is_whole(data) else "Its content doesn't match the hash at its start."
 
 
-_LOOKS: dict[str, Callable[[bytes], str | None]] = {
-    "reports": _page_fault,
-    "recommendations": _table_fault,
-    "checkpoints": _checkpoint_fault,
+_LOOKS: Mapping[kinds.Kind | None, Callable[[bytes], str | None]] = {
+    kinds.PAGE: _page_fault,
+    kinds.UNDECIDED_PAGE: _page_fault,
+    kinds.NEXT_ITEMS: _table_fault,
+    kinds.CHECKPOINT: _checkpoint_fault,
 }
-"""How files without a hash in a record are checked."""
+"""How files are checked whose hash is in no record."""

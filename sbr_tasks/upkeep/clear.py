@@ -14,11 +14,10 @@ Runs may continue meanwhile. What they read or write is safe for these reasons:
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from pydantic import Field
 from tabulate import tabulate
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState, day_states
@@ -27,7 +26,8 @@ from sbr_tasks.days import describe_days
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, DayError
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Json, Stat, Store, kinds
+from sbr_tasks.store import Store, kinds
+from sbr_tasks.summary import Result
 from sbr_tasks.upkeep.inventory import take_inventory
 from sbr_tasks.upkeep.plan import Plan, accepted_days, add_days, make_plan, plan_days, revision_files
 from sbr_tasks.window.record import Window
@@ -38,54 +38,32 @@ _MAX_LOST = 0.5
 """The share of the accepted days that a clearing removes without confirmation: more is probably a mistake."""
 
 
-@dataclass(frozen=True)
-class Cleared:
+class Cleared(Result):
     """What a clearing removed, or would remove.
 
     Attributes:
-        newest: The newest decided day, from which days are counted; None while there is none.
-        first_run: The oldest day whose run is retained; None while there is no day.
-        files: Removed files, by key: what each is, and its bytes.
-        days: Days whose clicks are removed.
-        n_accepted: Accepted days before the clearing.
-        lost: Those of them whose accepted clicks are removed.
-        young: Orphans that are too recent to be removed.
-        before: Files written later stay, whatever they are.
-        is_dry: Nothing was removed.
+        dry_run: Nothing was removed.
+        newest_day: The newest decided day, from which days are counted; None while there is none.
+        first_retained_run: The oldest day whose run is retained; None while there is no day.
+        accepted_days: Accepted days before the clearing.
+        accepted_days_removed: Those of them whose accepted clicks are removed.
+        files: Number of removed files.
+        bytes: Their bytes.
+        removed: `files` and `bytes`, by what they are.
+        young_orphans: Orphans that are too recent to be removed.
+        keys: The keys of the removed files, sorted.
     """
 
-    newest: date | None
-    first_run: date | None
-    files: dict[str, tuple[str, int]]
-    days: tuple[date, ...]
-    n_accepted: int
-    lost: tuple[date, ...]
-    young: tuple[Stat, ...]
-    before: datetime
-    is_dry: bool
-
-    def as_dict(self) -> Json:
-        """As one JSON object: totals, files and bytes by what they are, and all keys."""
-        return {
-            "dry_run": self.is_dry,
-            "newest_day": str(self.newest) if self.newest else None,
-            "first_retained_run": str(self.first_run) if self.first_run else None,
-            "accepted_days": self.n_accepted,
-            "accepted_days_removed": len(self.lost),
-            "files": len(self.files),
-            "bytes": sum(size for _, size in self.files.values()),
-            "removed": self.by_what(),
-            "young_orphans": len(self.young),
-            "keys": sorted(self.files),
-        }
-
-    def by_what(self) -> dict[str, dict[str, int]]:
-        """Number of files and their bytes, by what they are."""
-        files, sizes = Counter[str](), Counter[str]()
-        for what, size in self.files.values():
-            files[what] += 1
-            sizes[what] += size
-        return {what: {"files": files[what], "bytes": sizes[what]} for what in sorted(files)}
+    dry_run: bool
+    newest_day: date | None
+    first_retained_run: date | None
+    accepted_days: int
+    accepted_days_removed: int
+    files: int
+    bytes: int
+    removed: Mapping[str, Mapping[str, int]]
+    young_orphans: int
+    keys: tuple[str, ...] = Field(exclude=True, repr=False)
 
 
 def remove_unneeded(
@@ -138,20 +116,27 @@ def remove_unneeded(
 
         ClickCatalog(store).commit_removal(build, why=f"sbr store gc --keep-days {keep_days}", at=_second(now))
         add_days(plan, inventory)
-        for day, name in plan.windows:
-            _keep_record(store, kinds.REMOVED_WINDOW.key(day=day, window=name), inventory.windows[day, name])
+        for window in plan.windows:
+            _keep_record(store, window)
         _delete(store, plan)
-    return Cleared(
-        newest=plan.kept.newest,
-        first_run=plan.kept.first_run if plan.kept.newest else None,
-        files={key: (what, stat.size) for key, (what, stat) in plan.files.items()},
-        days=tuple(sorted(plan.days)),
-        n_accepted=len(accepted),
-        lost=tuple(lost),
-        young=tuple(plan.young),
-        before=before,
-        is_dry=dry_run,
+    by_what: dict[str, dict[str, int]] = {}
+    for what, stat in sorted(plan.files.values(), key=lambda file: file[0]):
+        sums = by_what.setdefault(what, {"files": 0, "bytes": 0})
+        sums["files"] += 1
+        sums["bytes"] += stat.size
+    cleared = Cleared(
+        dry_run=dry_run,
+        newest_day=plan.kept.newest,
+        first_retained_run=plan.kept.first_run if plan.kept.newest else None,
+        accepted_days=len(accepted),
+        accepted_days_removed=len(lost),
+        files=len(plan.files),
+        bytes=sum(sums["bytes"] for sums in by_what.values()),
+        removed=by_what,
+        young_orphans=len(plan.young),
+        keys=tuple(sorted(plan.files)),
     )
+    return cleared.model_copy(update={"text": _table(cleared, before)})
 
 
 def _needs_confirmation(n_accepted: int, n_lost: int) -> bool:
@@ -190,23 +175,24 @@ def remove_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str
     return keys
 
 
-def cleared_table(cleared: Cleared) -> str:
-    """What a clearing did, for people; a dry run differs in the last line."""
-    rows = [[what, sums["files"], sums["bytes"]] for what, sums in cleared.by_what().items()]
-    total = ["all", len(cleared.files), sum(size for _, size in cleared.files.values())]
-    lines = [tabulate([*rows, total], headers=["", "files", "bytes"], intfmt=",")]
-    if cleared.newest:
-        lines.append(f"Runs of {cleared.first_run} to {cleared.newest} are retained.")
-    if cleared.young:
-        lines.append(f"{len(cleared.young)} orphans are too recent to be removed (upkeep.grace_hours).")
-    lines.append(f"Whatever was written after {_second(cleared.before)} stays (upkeep.grace_hours).")
-    if cleared.is_dry and _needs_confirmation(cleared.n_accepted, len(cleared.lost)):
-        lines.append(f"{len(cleared.lost)} of {cleared.n_accepted} accepted days would be removed, which needs --yes.")
-    lines.append("Dry run: nothing was removed." if cleared.is_dry else "Removed.")
+def _table(cleared: Cleared, before: datetime) -> str:
+    """A dry run differs in the last line."""
+    rows = [[what, sums["files"], sums["bytes"]] for what, sums in cleared.removed.items()]
+    lines = [tabulate([*rows, ["all", cleared.files, cleared.bytes]], headers=["", "files", "bytes"], intfmt=",")]
+    if cleared.newest_day:
+        lines.append(f"Runs of {cleared.first_retained_run} to {cleared.newest_day} are retained.")
+    if cleared.young_orphans:
+        lines.append(f"{cleared.young_orphans} orphans are too recent to be removed (upkeep.grace_hours).")
+    lines.append(f"Whatever was written after {_second(before)} stays (upkeep.grace_hours).")
+    if cleared.dry_run and _needs_confirmation(cleared.accepted_days, cleared.accepted_days_removed):
+        share = f"{cleared.accepted_days_removed} of {cleared.accepted_days}"
+        lines.append(f"{share} accepted days would be removed, which needs --yes.")
+    lines.append("Dry run: nothing was removed." if cleared.dry_run else "Removed.")
     return "\n".join(lines)
 
 
-def _keep_record(store: Store, key: str, window: Window) -> None:
+def _keep_record(store: Store, window: Window) -> None:
+    key = kinds.REMOVED_WINDOW.key(day=window.day, window=window.fingerprint)
     try:
         store.create_record(key, window.as_dict())
     except AlreadyExistsError:

@@ -20,32 +20,24 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 
 from sbr_tasks.clicks.commits import named_files
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, StoreError
 from sbr_tasks.progress import Progress
 from sbr_tasks.registry.log import fold
-from sbr_tasks.store import INCOMPLETE, Json, Stat, Store, kinds, to_json
-from sbr_tasks.upkeep.check import content_fault, verify_store
-from sbr_tasks.upkeep.inventory import Fault, Inventory, Named, fault_of, take_inventory
+from sbr_tasks.store import INCOMPLETE, Stat, Store, kinds, to_json
+from sbr_tasks.summary import Result
+from sbr_tasks.upkeep.check import content_fault, missing, verify_store
+from sbr_tasks.upkeep.inventory import Fault, Inventory, Named, take_inventory
 
 logger = logging.getLogger(__name__)
 
 _AT_ONCE = 4
 """Files copied at once; each is held in memory."""
 _LOGS = (kinds.COMMIT.folder(), kinds.ENTRY.folder())
-_FIRST_LOG = 4
-"""The stage of the first log, after those of files, graphs, manifests and other records."""
 _MARKS = tuple(f"{log}/{INCOMPLETE}" for log in _LOGS)
 _LOOKS = 10
 """How often a changing source is listed before the copy fails."""
-_LEFT_OUT = f"{kinds.CHECKPOINT.area}/"
-"""Work in progress; without it a training starts from scratch."""
-_LOADED_WHEN_THERE = "/saved_model.pb"
-"""TF Serving loads a folder as soon as it holds this file, so it comes after the others and before the record of the copy."""
-_MANIFESTS = ("windows/", "profiles/", "models/")
-"""Where the records are that others refer to: a version is of a window, and is what is scored, served and recommended from."""
 
 
 class _GoneError(Exception):
@@ -56,8 +48,7 @@ class _GoneError(Exception):
         self.key = key
 
 
-@dataclass(frozen=True)
-class Copied:
+class Copied(Result):
     """What a copy did.
 
     Attributes:
@@ -78,8 +69,13 @@ class Copied:
     log_entries: int
     champion: str | None
 
-    def as_dict(self) -> Json:
-        return asdict(self)
+    def __str__(self) -> str:
+        unchanged = f" {self.present:,} were there already." if self.present else ""
+        return (
+            f"{self.files:,} files ({self.bytes:,} bytes) copied from {self.source} to {self.target}.{unchanged}\n"
+            f"The copy is whole: {self.log_entries} log entries, champion {self.champion or 'none'}.\n"
+            "To work there, set `store` to it, then run `sbr repair`, which rebuilds MLflow from it."
+        )
 
 
 def copy_objects(source: Store, target: Store) -> Copied:
@@ -102,9 +98,7 @@ def copy_objects(source: Store, target: Store) -> Copied:
         _mark(source, target)
     done: dict[str, int | None] = {}
     n_gone = 0
-    while todo := [
-        named for named in inventory.named.values() if named.key not in done and not named.key.startswith(_LEFT_OUT)
-    ]:
+    while todo := [named for key, named in inventory.named.items() if key not in done and not kinds.CHECKPOINT.parse(key)]:
         try:
             _copy(source, target, todo, inventory, done)
         except _GoneError as error:
@@ -128,16 +122,6 @@ def copy_objects(source: Store, target: Store) -> Copied:
     )
 
 
-def copied_table(copied: Copied) -> str:
-    """What a copy did, for people."""
-    unchanged = f" {copied.present:,} were there already." if copied.present else ""
-    return (
-        f"{copied.files:,} files ({copied.bytes:,} bytes) copied from {copied.source} to {copied.target}.{unchanged}\n"
-        f"The copy is whole: {copied.log_entries} log entries, champion {copied.champion or 'none'}.\n"
-        "To work there, set `store` to it, then run `sbr repair`, which rebuilds MLflow from it."
-    )
-
-
 def _require_apart(source: Store, target: Store) -> None:
     places = [f"{store.url.rstrip('/')}/" for store in (source, target)]
     if source.service == target.service and (places[0].startswith(places[1]) or places[1].startswith(places[0])):
@@ -157,7 +141,7 @@ def _whole(source: Store) -> Inventory:
     for _ in range(_LOOKS):
         inventory = take_inventory(source)
         lost = (one for key, one in inventory.named.items() if key not in inventory.stats)
-        faults = [*inventory.faults, *(fault_of("missing", one.key, "It isn't there.", one.record) for one in lost)]
+        faults = [*inventory.faults, *map(missing, lost)]
         if not faults:
             return inventory
         for fault in faults:
@@ -285,23 +269,15 @@ def _can_stop_at_any_entry(inventory: Inventory, present: dict[str, Stat]) -> bo
 
 
 def _in_order(todo: Sequence[Named]) -> list[tuple[list[Named], int]]:
-    """Files, graphs, manifests, other records, then the logs entry by entry; each with how many may be copied at once.
+    """Files by their turn, and then by key; each turn with how many may be copied at once: of a log one.
 
     What is copied at once lands in any order, so nothing is copied together with what names it or refers to it.
     """
-    stages: dict[int, list[Named]] = {}
+    turns: dict[kinds.Turn, list[Named]] = {}
     for named in sorted(todo, key=lambda one: one.key):
-        stages.setdefault(_stage(named), []).append(named)
-    return [(stages[number], _AT_ONCE if number < _FIRST_LOG else 1) for number in sorted(stages)]
-
-
-def _stage(named: Named) -> int:
-    for number, log in enumerate(_LOGS, start=_FIRST_LOG):
-        if named.key.startswith(f"{log}/"):
-            return number
-    if named.key == named.record:
-        return 2 if named.key.startswith(_MANIFESTS) else 3
-    return 1 if named.key.endswith(_LOADED_WHEN_THERE) else 0
+        kind = kinds.kind_of(named.key)
+        turns.setdefault(kind.turn if kind else kinds.Turn.FILE, []).append(named)
+    return [(turns[turn], _AT_ONCE if turn < kinds.Turn.COMMIT else 1) for turn in sorted(turns)]
 
 
 def _map(work: Callable[[Named], None], some: Sequence[Named], at_once: int) -> Iterable[Named]:
@@ -324,9 +300,8 @@ def _read(source: Store, named: Named) -> bytes:
         data = source.get(named.key)
     except DamagedError as error:
         raise _GoneError(named.key) from error
-    fault = content_fault(named, data)
-    if fault:
-        raise _damaged(source, fault_of("damaged", named.key, fault, named.record))
+    if fault := content_fault(named, lambda: hashlib.sha256(data).hexdigest(), lambda: data):
+        raise _damaged(source, fault)
     return data
 
 

@@ -5,12 +5,8 @@ Only the store's own folders are looked at: `mlflow/` and `scratch/`, which are 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
-from functools import partial
-from typing import Any, TypeVar
 
 from sbr_tasks.clicks.commits import Commit, Removal, named_files, read_commit
 from sbr_tasks.errors import DamagedError
@@ -19,19 +15,22 @@ from sbr_tasks.registry.scoring import Score
 from sbr_tasks.registry.serving import ServedCopy
 from sbr_tasks.registry.versions import ModelVersion
 from sbr_tasks.report.profile.build import Profile
-from sbr_tasks.store import INCOMPLETE, Json, LogEntry, Record, Stat, Store, StoreFormat, file_records, fingerprint, kinds
+from sbr_tasks.store import INCOMPLETE, LogEntry, Record, Stat, Store, StoreFormat, file_records, fingerprint, kinds, name_hash
 from sbr_tasks.window.record import Window
 
-R = TypeVar("R")
-
-_OTHER_RECORDS: dict[kinds.Kind, type[Record]] = {
+_TYPES: Mapping[kinds.Kind, type[Record]] = {
     kinds.FORMAT: StoreFormat,
-    kinds.SCORE: Score,
+    kinds.WINDOW: Window,
+    kinds.REMOVED_WINDOW: Window,
     kinds.PROFILE: Profile,
+    kinds.VERSION: ModelVersion,
+    kinds.SCORE: Score,
     kinds.SERVED: ServedCopy,
+    kinds.VERDICT: Decision,
 }
-"""Records that are read only for the files that they name."""
-_NAME_HASH = re.compile(r"\.([0-9a-f]{12})(\.[^./]*)?$")
+_LOGS: Mapping[kinds.Kind, Callable[[LogEntry, str], Commit | Entry]] = {kinds.COMMIT: read_commit, kinds.ENTRY: read_entry}
+_NAME_NOTHING = (kinds.REMOVED_WINDOW, kinds.VERDICT)
+"""Records that are kept when nothing else is left of what they are about."""
 _COPY_AGAIN = "Run `sbr store copy` again, as before: it continues from there."
 _BELONGS_NOWHERE = "No file of the store has such a name: delete it."
 
@@ -53,8 +52,7 @@ class Named:
     sha256: str | None = None
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(Record):
     """A file that isn't what a record says.
 
     Attributes:
@@ -71,9 +69,6 @@ class Fault:
     record: str
     remedy: str
 
-    def as_dict(self) -> Json:
-        return dict(vars(self))
-
 
 @dataclass
 class Inventory:
@@ -82,22 +77,36 @@ class Inventory:
     Attributes:
         stats: All files, by key.
         half_written: What killed writers left in a local folder, by key.
+        records: The records that can be read, by key: those of a log in order.
         named: Everything that a record names, and the records, by key.
         faults: Of the records themselves.
-        commits: The commits of clicks that can be read, in order.
-        entries: The entries of the promotion log that can be read, in order.
-        windows: By day and fingerprint.
-        versions: By name.
     """
 
     stats: dict[str, Stat]
     half_written: dict[str, Stat]
+    records: dict[str, Record] = field(default_factory=dict)
     named: dict[str, Named] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
-    commits: list[Commit] = field(default_factory=list)
-    entries: list[Entry] = field(default_factory=list)
-    windows: dict[tuple[date, str], Window] = field(default_factory=dict)
-    versions: dict[str, ModelVersion] = field(default_factory=dict)
+
+    @property
+    def commits(self) -> list[Commit]:
+        """The commits of clicks, in order."""
+        return [record for record in self.records.values() if isinstance(record, Commit)]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The entries of the promotion log, in order."""
+        return [record for record in self.records.values() if isinstance(record, Entry)]
+
+    @property
+    def windows(self) -> dict[str, Window]:
+        """The windows whose files weren't removed, by the key of their record."""
+        return {key: record for key, record in self.records.items() if isinstance(record, Window)}
+
+    @property
+    def versions(self) -> dict[str, ModelVersion]:
+        """The versions, by name."""
+        return {record.name: record for record in self.records.values() if isinstance(record, ModelVersion)}
 
     def orphans(self) -> list[Stat]:
         """What no record names."""
@@ -114,153 +123,90 @@ def take_inventory(store: Store) -> Inventory:
         stats={key: stat for area in kinds.AREAS for key, stat in store.stats(area).items()},
         half_written={key: stat for area in kinds.AREAS for key, stat in store.half_written(area).items()},
     )
-    _read_commits(store, inventory)
-    _read_entries(store, inventory)
-    _read_windows(store, inventory)
-    _read_versions(store, inventory)
-    for kind, of_type in _OTHER_RECORDS.items():
-        for key, _ in _matching(inventory, kind):
-            record = _add_record(store, inventory, key, partial(store.get_record, kind=of_type))
-            if record:
-                _add_files(inventory, key, record)
-    _add_what_the_log_needs(inventory)
-    _add_self_explaining(inventory)
+    for key in inventory.stats:
+        _add(store, inventory, key)
+    for log in _LOGS:
+        _add_gaps(inventory, log)
+    for key, record in inventory.records.items():
+        _add_files(inventory, key, record)
+    for key, number in _needed_by_the_log(inventory):
+        inventory.named.setdefault(key, Named(key, kinds.ENTRY.key(number=number)))
+    for version in inventory.versions.values():  # whose training ended
+        inventory.named.pop(kinds.CHECKPOINT.key(fingerprint=version.fingerprint), None)
     return inventory
 
 
 def fault_of(fault: str, key: str, why: str, record: str) -> Fault:
     """A fault (`missing` or `damaged`), with what to do about it."""
     kind = kinds.kind_of(key)
-    return Fault(key, fault, why, record, kind.remedy(key) if kind else _BELONGS_NOWHERE)
+    return Fault(key=key, kind=fault, why=why, record=record, remedy=kind.remedy(key) if kind else _BELONGS_NOWHERE)
 
 
-def _matching(inventory: Inventory, kind: kinds.Kind) -> list[tuple[str, dict[str, Any]]]:
-    """Keys of one kind, with their fields."""
-    return [(key, fields) for key in inventory.stats if (fields := kind.parse(key)) is not None]
-
-
-def _add_record(store: Store, inventory: Inventory, key: str, read: Callable[[str], R]) -> R | None:
-    """Reads a record, which then isn't an orphan; one that can't be read is a fault."""
+def _add(store: Store, inventory: Inventory, key: str) -> None:
+    """Adds a record, or a file that explains itself, which then isn't an orphan; a record that can't be read is a fault."""
+    kind = kinds.kind_of(key)
+    fields = kind.parse(key) if kind else None
+    if kind is None or fields is None or kind.turn < kinds.Turn.MANIFEST:
+        return
+    if kind.belongs_to and kind.belongs_to.key(**fields) not in inventory.stats:
+        return
     inventory.named[key] = Named(key, key)
     try:
-        return read(key)
+        if kind in _LOGS:
+            record: Record = _LOGS[kind](LogEntry(fields["number"], store.get_json(key)), store.where(key))
+        elif kind in _TYPES:
+            record = store.get_record(key, _TYPES[kind])
+        else:
+            return
     except DamagedError as error:
         if store.exists(key):
             inventory.faults.append(fault_of("damaged", key, str(error), key))
-        return None
+        return
+    if kind in _NAME_NOTHING:
+        return
+    inventory.records[key] = record
+    if isinstance(record, Window | ModelVersion):
+        own, name = fingerprint(record.inputs.as_dict()), fields.get("window") or fields["version"][-8:]
+        if not own.startswith(name):
+            why = f"Its inputs have the fingerprint {own}, its name says {name}."
+            inventory.faults.append(fault_of("damaged", key, why, key))
+
+
+def _add_gaps(inventory: Inventory, log: kinds.Kind) -> None:
+    """Adds a fault for each entry that is lacking before the last one, and for a log that `sbr store copy` didn't complete."""
+    mark = f"{log.folder()}/{INCOMPLETE}"
+    if mark in inventory.stats:
+        inventory.named[mark] = Named(mark, mark)
+        why = "The store is a copy that isn't complete."
+        inventory.faults.append(Fault(key=mark, kind="damaged", why=why, record=mark, remedy=_COPY_AGAIN))
+    numbers = {fields["number"] for key in inventory.stats if (fields := log.parse(key))}
+    for number in {*range(1, max(numbers, default=0))} - numbers:
+        why = "The log has later entries, and not this one."
+        inventory.faults.append(fault_of("missing", log.key(number=number), why, log.folder()))
 
 
 def _add_files(inventory: Inventory, key: str, record: Record) -> None:
-    """Adds the files that a record names."""
-    for file in file_records(record.as_dict()):
-        inventory.named[file.key] = Named(file.key, key, file.size, file.sha256)
+    """Adds the files that a record names, and takes away those that it removed."""
+    if isinstance(record, Removal):
+        for file in {file for removed in record.days.values() for file in removed.files}:
+            inventory.named.pop(file, None)
+    elif isinstance(record, Commit):
+        for file, known in named_files(record).items():
+            hashed = known.sha256 if known else name_hash(file)
+            inventory.named[file] = Named(file, key, known.size if known else None, hashed)
+    else:
+        for known in file_records(record.as_dict()):
+            inventory.named[known.key] = Named(known.key, key, known.size, known.sha256)
 
 
-def _log_keys(inventory: Inventory, kind: kinds.Kind) -> Iterator[tuple[int, str]]:
-    """Numbers and keys of a log's entries; an entry that is lacking before the last one is a fault."""
-    mark = f"{kind.folder()}/{INCOMPLETE}"
-    if mark in inventory.stats:
-        inventory.named[mark] = Named(mark, mark)
-        inventory.faults.append(Fault(mark, "damaged", "The store is a copy that isn't complete.", mark, _COPY_AGAIN))
-    keys = {fields["number"]: key for key, fields in _matching(inventory, kind)}
-    for number in range(1, max(keys, default=0) + 1):
-        if number in keys:
-            yield number, keys[number]
-        else:
-            key = kind.key(number=number)
-            inventory.faults.append(fault_of("missing", key, "The log has later entries, and not this one.", kind.folder()))
-
-
-def _read_commits(store: Store, inventory: Inventory) -> None:
-    for number, key in _log_keys(inventory, kinds.COMMIT):
-        commit = _add_record(store, inventory, key, partial(_commit, store, number))
-        if commit is None:
-            continue
-        inventory.commits.append(commit)
-        if isinstance(commit, Removal):
-            for removed in commit.days.values():
-                for file in removed.files:
-                    inventory.named.pop(file, None)
-        for file, record in named_files(commit).items():
-            inventory.named[file] = (
-                Named(file, key, record.size, record.sha256) if record else Named(file, key, None, _hash_in_name(file))
-            )
-
-
-def _commit(store: Store, number: int, key: str) -> Commit:
-    return read_commit(LogEntry(number, store.get_json(key)), store.where(key))
-
-
-def _read_entries(store: Store, inventory: Inventory) -> None:
-    for number, key in _log_keys(inventory, kinds.ENTRY):
-        entry = _add_record(store, inventory, key, partial(_entry, store, number))
-        if entry:
-            inventory.entries.append(entry)
-
-
-def _entry(store: Store, number: int, key: str) -> Entry:
-    return read_entry(LogEntry(number, store.get_json(key)), store.where(key))
-
-
-def _read_windows(store: Store, inventory: Inventory) -> None:
-    for key, _ in _matching(inventory, kinds.REMOVED_WINDOW):
-        _add_record(store, inventory, key, partial(store.get_record, kind=Window))
-    for key, fields in _matching(inventory, kinds.WINDOW):
-        window = _add_record(store, inventory, key, partial(store.get_record, kind=Window))
-        if window:
-            _add_files(inventory, key, window)
-            _require_fingerprint(inventory, key, window.inputs, fields["window"])
-            inventory.windows[fields["day"], fields["window"]] = window
-
-
-def _read_versions(store: Store, inventory: Inventory) -> None:
-    for key, fields in _matching(inventory, kinds.VERSION):
-        version = _add_record(store, inventory, key, partial(store.get_record, kind=ModelVersion))
-        if version:
-            _add_files(inventory, key, version)
-            _require_fingerprint(inventory, key, version.inputs, fields["version"][-8:])
-            inventory.versions[fields["version"]] = version
-    for key, fields in _matching(inventory, kinds.VERDICT):
-        if fields["version"] in inventory.versions:
-            _add_record(store, inventory, key, partial(store.get_record, kind=Decision))
-
-
-def _require_fingerprint(inventory: Inventory, key: str, inputs: Record, name: str) -> None:
-    own = fingerprint(inputs.as_dict())
-    if not own.startswith(name):
-        inventory.faults.append(fault_of("damaged", key, f"Its inputs have the fingerprint {own}, its name says {name}.", key))
-
-
-def _add_what_the_log_needs(inventory: Inventory) -> None:
-    """Versions and windows that decisions name, and the champion's serving copy; they are missing if they aren't there."""
-    for entry in inventory.entries:
-        record = kinds.ENTRY.key(number=entry.number)
-        needed = [kinds.VERSION.key(version=entry.version)]
+def _needed_by_the_log(inventory: Inventory) -> Iterator[tuple[str, int]]:
+    """Records of versions and windows that decisions name, and of the champion's serving copy, each with its log entry."""
+    entries = inventory.entries
+    for entry in entries:
+        yield kinds.VERSION.key(version=entry.version), entry.number
         if isinstance(entry, Decision):
             window = {"day": entry.day, "window": entry.window}
-            needed += [] if kinds.REMOVED_WINDOW.key(**window) in inventory.stats else [kinds.WINDOW.key(**window)]
-        for key in needed:
-            inventory.named.setdefault(key, Named(key, record))
-    champion = fold(inventory.entries).champion_entry
-    if champion:
-        key = kinds.SERVED.key(number=champion)
-        inventory.named.setdefault(key, Named(key, kinds.ENTRY.key(number=champion)))
-
-
-def _add_self_explaining(inventory: Inventory) -> None:
-    """Pages, recommendations and checkpoints: no record names them, but their names say what they belong to."""
-    entries = {entry.number for entry in inventory.entries}
-    trained = {version.fingerprint for version in inventory.versions.values()}
-    belongs: dict[kinds.Kind, Callable[[dict[str, Any]], bool]] = {
-        kinds.PAGE: lambda fields: fields["number"] in entries,
-        kinds.UNDECIDED_PAGE: lambda fields: fields["version"] in inventory.versions,
-        kinds.NEXT_ITEMS: lambda fields: fields["version"] in inventory.versions,
-        kinds.CHECKPOINT: lambda fields: fields["fingerprint"] not in trained,
-    }
-    for kind, test in belongs.items():
-        inventory.named |= {key: Named(key, key) for key, fields in _matching(inventory, kind) if test(fields)}
-
-
-def _hash_in_name(key: str) -> str | None:
-    match = _NAME_HASH.search(key)
-    return match[1] if match else None
+            if kinds.REMOVED_WINDOW.key(**window) not in inventory.stats:
+                yield kinds.WINDOW.key(**window), entry.number
+    if champion := fold(entries).champion_entry:
+        yield kinds.SERVED.key(number=champion), champion

@@ -6,15 +6,17 @@ wrong clock would make every real day old.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from sbr_tasks.clicks.catalog import DayState, day_states
 from sbr_tasks.clicks.commits import Commit, Import, Release, Removal, Removed, Validation
 from sbr_tasks.registry.log import Decision, fold
 from sbr_tasks.store import Stat, kinds
 from sbr_tasks.upkeep.inventory import Inventory
+from sbr_tasks.window.record import Window
 
 _LOGS = (kinds.COMMIT.area, kinds.ENTRY.area)
 _COPIES_KEPT = 2
@@ -45,14 +47,14 @@ class Plan:
     Attributes:
         kept: The limits that it follows from.
         days: Revisions and files of clicks, by day, as they are committed.
-        windows: Windows that a log entry names, by day and fingerprint: their records stay as `removed.json`.
+        windows: Windows that a log entry names: their records stay as `removed.json`.
         files: Everything that is deleted, by key: what it is (`clicks`, `windows`, ..., `orphans`), and what was listed of it.
         young: Orphans that are too recent to be removed.
     """
 
     kept: Kept
     days: dict[date, Removed]
-    windows: list[tuple[date, str]] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
     files: dict[str, tuple[str, Stat]] = field(default_factory=dict)
     young: list[Stat] = field(default_factory=list)
 
@@ -70,21 +72,65 @@ def make_plan(inventory: Inventory, *, keep_days: int, window_days: int, before:
     first_run = newest - timedelta(days=keep_days) if newest else date.min
     first_day = first_run - timedelta(days=window_days - 1) if newest else date.min
     plan = Plan(Kept(newest, first_run, first_day, before), {})
-    _add_windows(plan, inventory)
+    gone = {
+        key
+        for kind, is_needed in _needs(inventory, first_run).items()
+        for key in inventory.named.keys() & inventory.stats.keys()
+        if (fields := kind.parse(key)) and not is_needed(fields) and inventory.stats[key].modified < before
+    }
+    for key, named in inventory.named.items():
+        if named.record in gone and key in inventory.stats:
+            plan.files[key] = (kinds.area_of(key), inventory.stats[key])
+    decided = {(entry.day, entry.window) for entry in inventory.entries if isinstance(entry, Decision)}
+    removed = [window for key, window in inventory.windows.items() if key in gone]
+    plan.windows = [window for window in removed if (window.day, window.fingerprint) in decided]
     plan.days = plan_days(inventory.commits, inventory, plan)
     add_days(plan, inventory)
-    _add_versions(plan, inventory)
-    _add_evaluations(plan, inventory)
-    _add_serving(plan, inventory)
-    _add_recommendations(plan, inventory)
-    _add(plan, inventory, "checkpoints", (key for key in inventory.stats if kinds.CHECKPOINT.parse(key)))
     for stat in inventory.orphans():
-        if stat.key.split("/", 1)[0] not in _LOGS and stat.key not in plan.files:
+        if kinds.area_of(stat.key) not in _LOGS:
             if stat.modified < before:
                 plan.files[stat.key] = ("orphans", stat)
             else:
                 plan.young.append(stat)
     return plan
+
+
+def _needs(inventory: Inventory, first_run: date) -> Mapping[kinds.Kind, Callable[[dict[str, Any]], bool]]:
+    """Which records are needed, by kind and the fields of their keys; the files that a record names go with it.
+
+    Records of other kinds always stay.
+    """
+    entries = inventory.entries
+    state = fold(entries)
+    versions, kept_versions = inventory.versions, _kept_versions(inventory, first_run)
+    days = {entry.window: entry.day for entry in entries if isinstance(entry, Decision)}
+    days |= {window.fingerprint: window.day for window in inventory.windows.values()}
+    copies = sorted(fields["number"] for key in inventory.stats if (fields := kinds.SERVED.parse(key)))
+    # Older copies stay until the champion's is complete.
+    oldest_copy = state.champion_entry if state.champion_entry in copies else 0
+    return {
+        kinds.WINDOW: lambda fields: fields["day"] >= first_run,
+        kinds.VERSION: lambda fields: fields["version"] in kept_versions,
+        kinds.SCORE: lambda fields: days.get(fields["window"], date.min) >= first_run,
+        kinds.SERVED: lambda fields: fields["number"] >= oldest_copy or fields["number"] in copies[-_COPIES_KEPT:],
+        kinds.NEXT_ITEMS: lambda fields: fields["version"] == state.champion or versions[fields["version"]].day >= first_run,
+        kinds.CHECKPOINT: lambda _: False,
+    }
+
+
+def _kept_versions(inventory: Inventory, first_run: date) -> set[str]:
+    """Every version that the log names stays, and its ancestors: it may be champion again, or is what a decision was about."""
+    versions = inventory.versions
+    kept = {name for name, version in versions.items() if version.day >= first_run}
+    for entry in inventory.entries:
+        opponent = entry.opponent if isinstance(entry, Decision) else None
+        kept |= {name for name in (entry.version, entry.before, entry.champion, opponent) if name}
+    for name in sorted(kept):
+        version = versions.get(name)
+        while version and (parent := version.inputs.parent) and parent not in kept:
+            kept.add(parent)
+            version = versions.get(parent)
+    return kept
 
 
 def plan_days(commits: Sequence[Commit], inventory: Inventory, plan: Plan) -> dict[date, Removed]:
@@ -96,8 +142,8 @@ def plan_days(commits: Sequence[Commit], inventory: Inventory, plan: Plan) -> di
     states = day_states(commits)
     used = {
         (used_day, rev)
-        for (day, name), window in inventory.windows.items()
-        if kinds.WINDOW.key(day=day, window=name) not in plan.files
+        for key, window in inventory.windows.items()
+        if key not in plan.files
         for used_day, rev in window.inputs.revisions.items()
     }
     removed: dict[date, Removed] = {}
@@ -155,88 +201,3 @@ def add_days(plan: Plan, inventory: Inventory) -> None:
     for removed in plan.days.values():
         for key in removed.files & inventory.stats.keys():
             plan.files[key] = ("clicks", inventory.stats[key])
-
-
-def _add(plan: Plan, inventory: Inventory, what: str, keys: Iterator[str]) -> None:
-    plan.files |= {key: (what, inventory.stats[key]) for key in keys if inventory.stats[key].modified < plan.kept.before}
-
-
-def _add_folder(plan: Plan, inventory: Inventory, what: str, folder: str) -> None:
-    plan.files |= {key: (what, stat) for key, stat in inventory.stats.items() if key.startswith(f"{folder}/")}
-
-
-def _add_windows(plan: Plan, inventory: Inventory) -> None:
-    decided = {(entry.day, entry.window) for entry in inventory.entries if isinstance(entry, Decision)}
-    for day, name in inventory.windows:
-        window = {"day": day, "window": name}
-        if day >= plan.kept.first_run or inventory.stats[kinds.WINDOW.key(**window)].modified >= plan.kept.before:
-            continue
-        _add_folder(plan, inventory, "windows", kinds.WINDOW.folder(**window))
-        plan.files.pop(kinds.REMOVED_WINDOW.key(**window), None)
-        if (day, name) in decided:
-            plan.windows.append((day, name))
-
-
-def _add_versions(plan: Plan, inventory: Inventory) -> None:
-    """Every version that the log names stays, and its ancestors: it may be champion again, or is what a decision was about."""
-    kept = {name for name in inventory.versions if date.fromisoformat(name[:10]) >= plan.kept.first_run}
-    for entry in inventory.entries:
-        opponent = entry.opponent if isinstance(entry, Decision) else None
-        kept |= {name for name in (entry.version, entry.before, entry.champion, opponent) if name}
-    line = list(kept)
-    while line:
-        version = inventory.versions.get(line.pop())
-        parent = version.inputs.parent if version else None
-        if parent and parent not in kept:
-            kept.add(parent)
-            line.append(parent)
-    for name in inventory.versions.keys() - kept:
-        if inventory.stats[kinds.VERSION.key(version=name)].modified < plan.kept.before:
-            _add_folder(plan, inventory, "models", kinds.VERSION.folder(version=name))
-
-
-def _add_evaluations(plan: Plan, inventory: Inventory) -> None:
-    days = {entry.window: entry.day for entry in inventory.entries if isinstance(entry, Decision)}
-    days |= {name: day for day, name in inventory.windows}
-    days |= {fields["window"]: fields["day"] for key in inventory.stats if (fields := kinds.WINDOW_FILE.parse(key))}
-    old = (
-        key
-        for key in inventory.stats
-        if (fields := kinds.RANKS.parse(key))
-        and days.get(fields["window"], date.min) < plan.kept.first_run
-        and key in inventory.named
-    )
-    _add(plan, inventory, "evaluations", old)
-
-
-def _add_serving(plan: Plan, inventory: Inventory) -> None:
-    """Copies older than the champion's are removed, once that one is complete."""
-    champion = fold(inventory.entries).champion_entry
-    complete = sorted(fields["number"] for key in inventory.stats if (fields := kinds.SERVED.parse(key)))
-    if champion not in complete:
-        return
-    kept = {champion, *complete[-_COPIES_KEPT:]}
-    numbers = {key: _serving_number(key) for key in inventory.stats if key in inventory.named}
-    old = (key for key, number in numbers.items() if number and number < champion and number not in kept)
-    _add(plan, inventory, "serving", old)
-
-
-def _add_recommendations(plan: Plan, inventory: Inventory) -> None:
-    champion = fold(inventory.entries).champion
-    old = (
-        key
-        for key in inventory.stats
-        if (fields := kinds.NEXT_ITEMS.parse(key))
-        and key in inventory.named
-        and fields["version"] != champion
-        and date.fromisoformat(fields["version"][:10]) < plan.kept.first_run
-    )
-    _add(plan, inventory, "recommendations", old)
-
-
-def _serving_number(key: str) -> int | None:
-    """The log entry that a file of a serving copy, or its record, belongs to."""
-    if record := kinds.SERVED.parse(key):
-        return int(record["number"])
-    file = kinds.SERVED_FILE.parse(key)
-    return int(file["entry"]) if file else None

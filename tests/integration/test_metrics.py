@@ -50,7 +50,7 @@ from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
 
 from sbr_tasks.airflow.runs import run_step
 from sbr_tasks.progress import Progress
-from sbr_tasks.results import Result
+from sbr_tasks.summary import Result
 
 stats.initialize(factory=get_stats_factory(), export_legacy_names=False)
 task = SimpleNamespace(dag_id="daily_retrain", task_id="train_gru4rec")

@@ -532,7 +532,7 @@ def test_run_that_is_not_asked_to_promote_tells_the_verdict_and_writes_none(
     page = store.get(kinds.UNDECIDED_PAGE.key(day=D, version=name)).decode()
     assert "only trained and scored" in page
     assert "not in the promotion log" in page
-    assert not verify_store(store).orphans, "the page belongs to its version"
+    assert not verify_store(store).orphaned.keys, "the page belongs to its version"
 
     decided = workspace.promote_if_better(D, window.fingerprint, name, Wish(actor="scheduled"))
     assert (decided.outcome, decided.log_entry) == (verdict.removesuffix("."), 1)

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from sbr_tasks.errors import DamagedError
+from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.registry.log import PromotionLog
+from sbr_tasks.report.version import keep_verdict
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
-from sbr_tasks.upkeep.check import check_table, verify_store
+from sbr_tasks.upkeep.check import verify_store
 from sbr_tasks.upkeep.clear import remove_day
 
 from .shop import DAYS, LAST, NOW, bring_window
@@ -35,9 +37,9 @@ def key_of(folder: Path, file: Path) -> str:
 
 def test_undisturbed_store_is_whole(store: Store) -> None:
     checked = verify_store(store)
-    assert (checked.faults, checked.orphans) == ((), ())
-    assert sum(checked.files.values()) == len(store.keys(""))
-    assert "whole files" in check_table(checked)
+    assert (checked.faults, checked.orphaned.keys) == ((), ())
+    assert checked.files == len(store.keys(""))
+    assert "whole files" in str(checked)
 
 
 @pytest.mark.parametrize("harm", HARM)
@@ -71,7 +73,7 @@ def test_each_fault_is_found_named_and_has_a_remedy(store: Store, tmp_path: Path
     assert fault.kind == ("missing" if harm == "deleted" else "damaged")
     assert remedy in fault.remedy
     assert fault.record
-    assert f"{fault.kind}: {fault.key}" in check_table(checked)
+    assert f"{fault.kind}: {fault.key}" in str(checked)
 
 
 def test_manifest_that_says_other_inputs_than_its_name_is_damaged(store: Store, tmp_path: Path) -> None:
@@ -100,15 +102,21 @@ def test_what_no_record_names_is_an_orphan_and_no_fault(store: Store, tmp_path: 
     file.write_bytes(b"left over")
     checked = verify_store(store)
     assert checked.faults == ()
-    assert [(stat.key, stat.size) for stat in checked.orphans] == [(key, 9)]
-    assert checked.as_dict()["orphaned"] == {"files": 1, "bytes": 9, "keys": [key]}
+    assert checked.orphaned.model_dump() == {"files": 1, "bytes": 9, "keys": (key,)}
+
+
+def test_verdict_on_a_version_without_a_decision_is_whole(store: Store) -> None:
+    decision = next(iter(PromotionLog(store).state().decisions.values()))
+    keep_verdict(store, decision.model_copy(update={"number": 0, "outcome": Outcome.NOT_ASKED}))
+    checked = verify_store(store)
+    assert (checked.faults, checked.orphaned.keys) == ((), ())
 
 
 def test_folders_of_others_are_left_alone(store: Store, tmp_path: Path) -> None:
     for name in ("mlflow/mlflow.db", "scratch/export-1-x/file", "notes.txt"):
         (tmp_path / "store" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "store" / name).write_bytes(b"not the store's")
-    assert verify_store(store).orphans == ()
+    assert verify_store(store).orphaned.keys == ()
 
 
 def test_checkpoint_is_verified_by_the_hash_that_it_begins_with(store: Store) -> None:

@@ -20,7 +20,7 @@ from sbr_tasks.report.runs import run_rows
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.upkeep.check import verify_store
-from sbr_tasks.upkeep.clear import Cleared, cleared_table, remove_day, remove_unneeded
+from sbr_tasks.upkeep.clear import Cleared, remove_day, remove_unneeded
 from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.data import read_window
 from sbr_tasks.workspace import Workspace
@@ -69,15 +69,15 @@ def test_dry_run_says_what_a_clearing_removes_and_removes_nothing(store: Store, 
     dry = clear(store, settings, dry_run=True)
     assert (content(store), store.keys("commits")) == before
     done = clear(store, settings)
-    assert dry.files == done.files
-    assert cleared_table(dry).splitlines()[:-1] == cleared_table(done).splitlines()[:-1]
-    assert before[0].keys() - content(store).keys() == done.files.keys()
-    assert done.as_dict()["bytes"] == sum(len(before[0][key]) for key in done.files)
+    assert dry == done.model_copy(update={"dry_run": True, "text": dry.text})
+    assert str(dry).splitlines()[:-1] == str(done).splitlines()[:-1]
+    assert sorted(before[0].keys() - content(store).keys()) == list(done.keys)
+    assert done.bytes == sum(len(before[0][key]) for key in done.keys)
 
 
 def test_retained_runs_keep_their_days_windows_and_evaluations(store: Store, settings: Settings) -> None:
     cleared = clear(store, settings)
-    assert cleared.first_run == FIRST_RUN
+    assert cleared.first_retained_run == FIRST_RUN
     first_day = FIRST_RUN - timedelta(days=WINDOW_DAYS - 1)
     assert days_in(store, "clicks") == {day for day in DAYS if day >= first_day}
     assert days_in(store, "windows") == {day for day in DAYS[4::3] if day >= FIRST_RUN}
@@ -88,9 +88,9 @@ def test_retained_runs_keep_their_days_windows_and_evaluations(store: Store, set
 def test_store_is_whole_after_a_clearing_and_a_second_one_finds_nothing(store: Store, settings: Settings) -> None:
     clear(store, settings)
     checked = verify_store(Store(store.url))
-    assert (checked.faults, checked.orphans) == ((), ())
+    assert (checked.faults, checked.orphaned.keys) == ((), ())
     commits = store.keys("commits")
-    assert clear(store, settings).files == {}
+    assert clear(store, settings).keys == ()
     assert store.keys("commits") == commits
 
 
@@ -212,16 +212,15 @@ def test_released_day_stays_and_goes_like_others(store: Store, settings: Setting
     assert [store.exists(key) for key in (good.file.key, bad.file.key, result)] == [day == LAST] * 3
     assert catalog.days()[day].status == ("accepted" if day == LAST else "removed")
     checked = verify_store(store)
-    assert (checked.faults, checked.orphans) == ((), ())
+    assert (checked.faults, checked.orphaned.keys) == ((), ())
 
 
 def test_young_files_stay(store: Store, settings: Settings, tmp_path: Path) -> None:
-    store.publish("clicks/day=2020-06-30/rev=00/clicks.parquet", b"a run at work is about to commit this")
+    orphan = store.publish("clicks/day=2020-06-30/rev=00/clicks.parquet", b"a run at work is about to commit this")
     careful = settings.model_copy(update={"upkeep": settings.upkeep.model_copy(update={"grace_hours": 24.0})})
     cleared = remove_unneeded(store, careful, keep_days=0, now=datetime.now(UTC))
-    assert cleared.files == {}
-    assert len(cleared.young) == 1
-    assert clear(store, settings, 1000).files.keys() >= {cleared.young[0].key}
+    assert (cleared.keys, cleared.young_orphans) == ((), 1)
+    assert orphan.key in clear(store, settings, 1000).keys
 
 
 def test_file_that_is_written_again_before_its_turn_stays(
@@ -236,7 +235,7 @@ def test_file_that_is_written_again_before_its_turn_stays(
         return look(key)
 
     monkeypatch.setattr(store, "stat", written_again)
-    assert record.key not in clear(store, settings).files
+    assert record.key not in clear(store, settings).keys
     assert store.read(record)
 
 
@@ -252,7 +251,7 @@ def test_revision_that_a_run_brings_back_just_before_the_removal_is_committed_st
     (superseded, imported), put, came = (revisions[0].accepted, revisions[0].incoming), store.put_new, list[str]()
     assert superseded is not None
     assert imported is not None
-    assert superseded.file.key in clear(store, settings, dry_run=True).files
+    assert superseded.file.key in clear(store, settings, dry_run=True).keys
 
     def overtaken(key: str, data: bytes) -> None:
         if key.startswith("commits/") and not came:
@@ -262,7 +261,7 @@ def test_revision_that_a_run_brings_back_just_before_the_removal_is_committed_st
         put(key, data)
 
     monkeypatch.setattr(store, "put_new", overtaken)
-    assert superseded.file.key not in clear(store, settings).files
+    assert superseded.file.key not in clear(store, settings).keys
     assert catalog.days()[LAST].accepted == superseded
     assert len(catalog.read(superseded)) == superseded.rows
     assert verify_store(store).faults == ()
@@ -292,11 +291,11 @@ def test_clearing_that_is_killed_and_repeated_ends_the_same(
             clear(store, settings)
     checked = verify_store(store)
     assert checked.faults == ()
-    assert checked.orphans
+    assert checked.orphaned.keys
     clear(store, settings)
     assert content(store) == expected
     assert len(store.keys("commits")) == len(undisturbed.keys("commits"))
-    assert verify_store(store).orphans == ()
+    assert verify_store(store).orphaned.keys == ()
 
 
 def test_record_that_cannot_be_read_stops_a_clearing(store: Store, settings: Settings, tmp_path: Path) -> None:
@@ -316,17 +315,15 @@ def test_leftovers_of_killed_runs_go(store: Store, settings: Settings, tmp_path:
     half.write_bytes(b"half")
     (tmp_path / "store" / "notes.txt").write_text("somebody else's")
     cleared = clear(store, settings, 1000)
-    assert {key for key, (what, _) in cleared.files.items() if what in ("orphans", "checkpoints")} == {
-        *keys,
-        "windows/train.parquet#1",
-    }
+    assert {*cleared.keys} >= {*keys, "windows/train.parquet#1"}
+    assert cleared.removed["orphans"]["files"] + cleared.removed["checkpoints"]["files"] == 4
     assert not half.exists()
     assert (tmp_path / "store" / "notes.txt").exists()
 
 
 def test_empty_store_has_nothing_to_clear(tmp_path: Path, settings: Settings) -> None:
     cleared = clear(Store(str(tmp_path / "empty")), settings)
-    assert (cleared.newest, cleared.files) == (None, {})
+    assert (cleared.newest_day, cleared.keys) == (None, ())
 
 
 def test_store_in_a_bucket_is_checked_and_cleared_like_a_folder(
@@ -337,10 +334,10 @@ def test_store_in_a_bucket_is_checked_and_cleared_like_a_folder(
     new_shop(tmp_path, folder, settings)
     assert bucket.keys("") == folder.keys("")
     done = clear(bucket, s3_settings)
-    assert done.files == clear(folder, settings).files
+    assert done.keys == clear(folder, settings).keys
     assert content(bucket) == content(folder)
     checked = verify_store(Store.open(s3_settings))
-    assert (checked.faults, checked.orphans) == ((), ())
+    assert (checked.faults, checked.orphaned.keys) == ((), ())
     *_, key = bucket.keys("clicks")
     bucket.replace(key, bucket.get(key)[::-1])
     *_, window = (key for key in bucket.keys("windows") if key.endswith(".parquet"))
@@ -355,20 +352,20 @@ def test_day_of_a_wrong_clock_does_not_make_the_real_days_old(store: Store, sett
     ingest(store, settings, days=[date(2031, 1, 1)], now=datetime(2031, 1, 2, tzinfo=UTC))
     accept_pending(store)
     cleared = clear(store, settings)
-    assert (cleared.newest, cleared.first_run) == (LAST, FIRST_RUN)
+    assert (cleared.newest_day, cleared.first_retained_run) == (LAST, FIRST_RUN)
     assert ClickCatalog(store).days()[LAST].status == "accepted"
 
 
 def test_more_than_half_of_the_accepted_days_go_only_if_a_person_confirms(store: Store, settings: Settings) -> None:
     before, commits = content(store), store.keys("commits")
     dry = clear(store, settings, 2, dry_run=True)
-    assert cleared_table(dry).splitlines()[-2] == "13 of 19 accepted days would be removed, which needs --yes."
+    assert str(dry).splitlines()[-2] == "13 of 19 accepted days would be removed, which needs --yes."
     with pytest.raises(DayError, match=r"13 of 19 accepted days would be removed .* --keep-days 2 --yes`") as caught:
         clear(store, settings, 2)
     assert "2020-06-12 to 2020-06-24" in str(caught.value)
     assert (content(store), store.keys("commits")) == (before, commits)
     done = clear(store, settings, 2, is_confirmed=True)
-    assert (len(done.lost), done.n_accepted) == (13, 19)
+    assert (done.accepted_days_removed, done.accepted_days) == (13, 19)
     assert ClickCatalog(store).days()[DAYS[13]].status == "removed"
 
 

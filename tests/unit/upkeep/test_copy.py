@@ -56,7 +56,7 @@ def assert_is_copy(source: Store, target: Store) -> None:
     fresh = Store(target.url, {}) if "://" not in target.url else target
     assert everything(fresh) == everything(source)
     checked = verify_store(fresh)
-    assert (checked.faults, checked.orphans) == ((), ())
+    assert (checked.faults, checked.orphaned.keys) == ((), ())
     assert log_rows(fresh) == log_rows(source)
     assert [row.as_dict() for row in run_rows(fresh)] == [row.as_dict() for row in run_rows(source)]
 
@@ -284,7 +284,7 @@ def test_day_that_was_forgotten_is_forgotten_in_the_copy_too(store: Store, targe
     assert [row.as_dict() for row in run_rows(target)] == [row.as_dict() for row in run_rows(store)]
     checked = verify_store(target)
     assert checked.faults == ()
-    assert {stat.key.split("/")[1] for stat in checked.orphans} == {f"day={LAST}"}  # its files: `sbr store gc` removes them
+    assert {key.split("/")[1] for key in checked.orphaned.keys} == {f"day={LAST}"}  # its files: `sbr store gc` removes them
 
 
 def test_decision_that_is_made_during_the_copy_is_copied_too(
@@ -530,4 +530,4 @@ def test_killed_copy_is_no_store_and_resumes(store: Store, tmp_path: Path) -> No
     assert log_rows(Store(target.url)) == expected
     checked = verify_store(target)
     assert checked.faults == ()
-    assert all(target.is_half_written(stat.key) for stat in checked.orphans)
+    assert all(target.is_half_written(key) for key in checked.orphaned.keys)
