@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import pickle
+import pickle  # noqa: TID251 - to compare with, not to load
 import re
 from datetime import date
 from io import BytesIO

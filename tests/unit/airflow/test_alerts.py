@@ -15,14 +15,16 @@ import pytest
 from sbr_tasks.airflow import alerts
 from sbr_tasks.errors import DayError
 from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Decision, PromotionLog
+from sbr_tasks.registry.log import PromotionLog, fold
 from sbr_tasks.store import Store
 from tests.mailbox import Mailbox, body_of, mailbox, smtp_connection
+from tests.unit.entries import decision_after
 
 ALL = '["failure", "promotion", "streak", "quarantine", "deadline"]'
 
 SHOUT = """
 from airflow.sdk import BaseNotifier
+from tests.unit.entries import decision_after
 
 class Shout(BaseNotifier):
     template_fields = ("text",)
@@ -106,23 +108,8 @@ def test_failed_task_sends_a_mail_with_reason_and_link(call: Call, box: Mailbox)
 def test_promotion_sends_a_mail_with_the_numbers(call: Call, box: Mailbox, store: Store) -> None:
     scores = {"recall_at_20": 0.3125, "mrr_at_20": 0.125, "n_events": 2048}
     version = "2020-06-10-1a2b3c4d"
-    entry = Decision(
-        number=1,
-        day=date(2020, 6, 10),
-        outcome=Outcome.FIRST_CHAMPION,
-        reasons=("There is no champion to compare with yet.",),
-        opponent=None,
-        before=None,
-        champion=version,
-        challenger_metrics=scores,
-        opponent_metrics=None,
-        differences={},
-        baselines={},
-        version=version,
-        window="w",
-        actor="scheduled__1",
-        at="2020-06-11T00:00:00+00:00",
-    )
+    given = {"challenger_metrics": scores, "actor": "scheduled__1"}
+    entry = decision_after(fold([]), version, date(2020, 6, 10), Outcome.FIRST_CHAMPION, **given)
     PromotionLog(store).create(entry)
     call(alerts.on_success, ended("promote_if_better"), **to(box))
     call(alerts.on_success, ended("write_report"), **to(box))

@@ -7,43 +7,21 @@ import pytest
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError
 from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Decision, Entry, Pin, PromotionLog, Rollback, fold
+from sbr_tasks.registry.log import Decision, Entry, LogState, Pin, PromotionLog, Rollback, fold
 from sbr_tasks.registry.promotion import require_return
 from sbr_tasks.store import Store, seal
+from tests.unit.entries import decision_after, rollback_to
 
 START = date(2020, 6, 1)
 
 
 def entry(number: int, day: int, outcome: Outcome, champion: str | None, *, before: str | None = None) -> Decision:
-    return Decision(
-        number=number,
-        version=f"v{day}",
-        day=date(2020, 6, day),
-        outcome=outcome,
-        reasons=("because",),
-        opponent=None,
-        before=before,
-        champion=champion,
-        challenger_metrics={"n_events": 1},
-        opponent_metrics=None,
-        differences={},
-        baselines={},
-        window="w",
-        actor="test",
-        at="2020-07-01T00:00:00+00:00",
-    )
+    moved = {"number": number, "before": before, "champion": champion}
+    return decision_after(LogState(), f"v{day}", date(2020, 6, day), outcome, challenger_metrics={"n_events": 1}, **moved)
 
 
 def rollback(number: int, to: int, before: int) -> Rollback:
-    return Rollback(
-        number=number,
-        version=f"v{to}",
-        day=date(2020, 6, to),
-        before=f"v{before}",
-        reason="worse in the shop",
-        actor="test",
-        at="2020-07-01T00:00:00+00:00",
-    )
+    return rollback_to(f"v{to}", date(2020, 6, to), before=f"v{before}", number=number)
 
 
 def test_log_gives_back_what_was_written(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.errors import DayError, SettingsError
 from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Decision, Entry, PromotionLog, Rollback, fold
+from sbr_tasks.registry.log import Decision, Entry, PromotionLog, fold
 from sbr_tasks.report.alerts import Alert, failure_alert, promotion_alert, rollback_alert, streak_alert
 from sbr_tasks.report.due import AFTER_SUCCESS, Ended, due_after_failure, due_after_success, due_at_deadline
 from sbr_tasks.settings import Settings, load_settings, parse_overrides
@@ -20,6 +20,7 @@ from sbr_tasks.store import Store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.workspace import Workspace
 from tests.unit.days import at, parquet_settings, write_parquet
+from tests.unit.entries import decision_after, rollback_to
 
 D = date(2020, 6, 10)
 LINK = "http://airflow/dags/daily_retrain/runs/r/tasks/t"
@@ -33,23 +34,13 @@ def decision(entries: list[Entry], day: date, outcome: Outcome, run: str = "run-
     name = f"{day}-{len(entries):08x}"
     scores = {"recall_at_20": 0.25, "mrr_at_20": 0.125, "n_events": 1234}
     difference = {"value": 0.03, "lower": 0.01, "upper": 0.05, "probability": 0.99}
-    entry = Decision(
-        number=len(entries) + 1,
-        version=name,
-        day=day,
-        outcome=outcome,
-        reasons=("Recall@20 is better.",),
-        opponent=state.champion,
-        before=state.champion,
-        champion=name if outcome.moves_champion else state.champion,
-        challenger_metrics=scores,
-        opponent_metrics=scores | {"recall_at_20": 0.22} if state.champion else None,
-        differences={"recall_at_20": difference} if state.champion else {},
-        baselines={},
-        window="w",
-        actor=run,
-        at="2020-06-11T00:10:00+00:00",
-    )
+    compared: dict[str, Any] = {
+        "opponent": state.champion,
+        "opponent_metrics": scores | {"recall_at_20": 0.22},
+        "differences": {"recall_at_20": difference},
+    }
+    given = {"reasons": ("Recall@20 is better.",), "challenger_metrics": scores, "actor": run}
+    entry = decision_after(state, name, day, outcome, **given, **(compared if state.champion else {}))
     entries.append(entry)
     return entry
 
@@ -149,29 +140,14 @@ def test_streak_counts_from_the_first_decision_while_there_is_no_champion() -> N
 def test_streak_restarts_after_a_rollback() -> None:
     entries = history(Outcome.FIRST_CHAMPION, Outcome.PROMOTE)
     first, second = entries
-    entries.append(
-        Rollback(
-            number=3,
-            version=first.version,
-            day=first.day,
-            before=second.version,
-            reason="bad",
-            actor="ann",
-            at="2020-06-12T00:00:00+00:00",
-        )
-    )
+    entries.append(rollback_to(first.version, first.day, before=second.version))
     for i in (2, 3, 4):
         decision(entries, D + timedelta(days=i), Outcome.KEEP_CHAMPION)
     assert streaks(entries, 3) == [6]
 
 
 def test_rollback_alert_has_its_reason() -> None:
-    alert = rollback_alert(
-        Rollback(
-            number=3, version="a", day=D, before="b", reason="empty shelves", actor="ann@shop", at="2020-06-12T00:00:00+00:00"
-        ),
-        link=LINK,
-    )
+    alert = rollback_alert(rollback_to("a", D, before="b", reason="empty shelves", actor="ann@shop"), link=LINK)
     assert alert.subject == "Rolled back: a replaces b as champion."
     assert "Reason: empty shelves" in alert.lines
     assert alert.numbers["by"] == "ann@shop"

@@ -17,7 +17,7 @@ from sbr_tasks.days import day_in_words
 from sbr_tasks.errors import RegistryError, TrackingError
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Decision, PromotionLog, Rollback
+from sbr_tasks.registry.log import Decision, PromotionLog
 from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, version_url
 from sbr_tasks.registry.promotion import repair_projections
 from sbr_tasks.registry.versions import ModelVersion, train_version
@@ -29,6 +29,7 @@ from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.record import Window, window_record
 from tests.unit.days import Click, at, parquet_settings, write_parquet
+from tests.unit.entries import decision_after, rollback_to
 from tests.unit.report.pages import Page
 
 pytestmark = pytest.mark.slow
@@ -110,15 +111,12 @@ def decide(shop: tuple[Store, Settings], trained: Trained) -> Decide:
         metrics = scores | {"n_events": 120, "n_sessions": 40} | knowledge
         opponent = state.opponent_for(day)
         difference = Difference(0.03125, -0.0125, 0.0725, 0.875).as_dict()
-        entry = Decision(
-            number=state.n_entries + 1,
-            version=version.name,
-            day=day,
-            outcome=outcome,
+        entry = decision_after(
+            state,
+            version.name,
+            day,
+            outcome,
             reasons=(reason,),
-            opponent=opponent,
-            before=state.champion,
-            champion=version.name if outcome.moves_champion else state.champion,
             challenger_metrics=metrics,
             opponent_metrics=metrics if opponent else None,
             differences=dict.fromkeys(("recall_at_20", "mrr_at_20"), difference) if opponent else {},
@@ -185,16 +183,8 @@ def test_page_says_what_changed_since_the_run_before(shop: tuple[Store, Settings
 @pytest.mark.usefixtures("no_mlflow")
 def test_page_of_a_version_that_was_rolled_back_from_says_so(shop: tuple[Store, Settings], decide: Decide) -> None:
     first, second = decide(BEFORE, Outcome.FIRST_CHAMPION), decide(D, Outcome.PROMOTE)
-    rollback = Rollback(
-        number=3,
-        version=first.version,
-        day=BEFORE,
-        before=second.version,
-        reason="shelves were empty",
-        actor="ann@shop",
-        at="2020-06-08T09:00:00+00:00",
-    )
-    PromotionLog(shop[0]).create(rollback)
+    words = {"reason": "shelves were empty", "actor": "ann@shop", "at": "2020-06-08T09:00:00+00:00"}
+    PromotionLog(shop[0]).create(rollback_to(first.version, BEFORE, before=second.version, **words))
     page, html = page_of(shop, D)
     text = " ".join(page.text.split())
     assert '<span class="badge back">Retired</span>' in html

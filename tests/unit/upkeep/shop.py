@@ -11,7 +11,7 @@ from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.commits import Judgement
 from sbr_tasks.clicks.ingest import ingest_missing
 from sbr_tasks.registry.gate import Outcome
-from sbr_tasks.registry.log import Decision, PromotionLog
+from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.scoring import Score
 from sbr_tasks.registry.serving import publish_serving
 from sbr_tasks.registry.versions import ModelVersion
@@ -20,6 +20,7 @@ from sbr_tasks.store import Store, fingerprint, to_json
 from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.record import Window
 from tests.unit.days import at, parquet_settings, write_parquet
+from tests.unit.entries import decision_after
 
 LAST = date(2020, 6, 30)
 DAYS = [LAST - timedelta(days=19 - i) for i in range(20)]
@@ -94,26 +95,7 @@ def decide(store: Store, window: Window, version: ModelVersion, outcome: Outcome
     log = PromotionLog(store)
     state = log.state()
     number = state.n_entries + 1
-    champion = version.name if outcome.moves_champion else state.champion
-    log.create(
-        Decision(
-            number=number,
-            version=version.name,
-            day=window.day,
-            outcome=outcome,
-            reasons=("because",),
-            opponent=state.champion,
-            before=state.champion,
-            champion=champion,
-            challenger_metrics={},
-            opponent_metrics=None,
-            differences={},
-            baselines={},
-            window=window.fingerprint,
-            actor="test",
-            at="2020-07-01T00:00:00+00:00",
-        )
-    )
+    log.create(decision_after(state, version.name, window.day, outcome, opponent=state.champion, window=window.fingerprint))
     if outcome.moves_champion:
         publish_serving(store, number, version)
     store.replace(f"reports/day={window.day}/{number:08d}.html", b"<html></html>")
