@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from sbr_tasks.clicks.commits import ImportSource, Judgement, Revision
 from sbr_tasks.clicks.ledger import Ledger
-from sbr_tasks.registry.versions import Lineage, ModelVersion, UsedSettings, VersionInputs
+from sbr_tasks.registry.versions import Choice, Lineage, ModelVersion, UsedSettings, VersionInputs
 from sbr_tasks.report.profile.build import PlotRecord, Profile, ProfileInputs
 from sbr_tasks.report.profile.numbers import ProfileBuilder
 from sbr_tasks.settings import ModelSettings, ServingSettings, Settings, TrainingSettings, WindowSettings
@@ -58,7 +58,7 @@ def version_record_of(name: str, **changes: Any) -> ModelVersion:
         serving=ServingSettings(),
         parent=changes.pop("parent", None),
         code="c",
-        epochs=None,
+        choice=None,
     )
     lineage = Lineage(
         revisions=changes.pop("revisions", {}),
@@ -74,8 +74,8 @@ def version_record_of(name: str, **changes: Any) -> ModelVersion:
         "window": window,
         "inputs": inputs,
         "curve": (),
-        "best_epoch": 0,
-        "epochs_note": None,
+        "choice": Choice(day=day, version=name, n_epochs=1, mixture=None),
+        "note": None,
         "n_events": 0,
         "n_items": 0,
         "took_s": 1.5,

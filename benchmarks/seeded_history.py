@@ -14,6 +14,7 @@ from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.gru4rec.curve import Epoch
 from sbr_tasks.registry.gate import COMPARED, Contender, Metrics, Opponent, decide
 from sbr_tasks.registry.log import Decision, Entry, LogState, PromotionLog, Rollback, fold
+from sbr_tasks.registry.versions import Choice
 from sbr_tasks.settings import GateSettings, ModelSettings, load_settings
 from sbr_tasks.store import FileRecord, NumberedLog, Store, kinds
 
@@ -76,7 +77,7 @@ def write_manifest(store: Store, name: str, *, parent: str | None = None) -> Non
         window_days=WINDOW_DAYS,
         revisions={day: revision_of(day) for day in days},
         curve=tuple(curve),
-        best_epoch=5,
+        choice=Choice(day=day, version=name, n_epochs=5, mixture=None),
         n_events=1_250_000,
         n_items=31_000,
         took_s=251.0,

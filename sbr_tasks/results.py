@@ -93,10 +93,10 @@ class TrainedVersion(Result):
         model_version: Its name.
         mlflow_version: MLflow's number of it.
         mlflow_url: Where MLflow's server shows it; None where MLflow is no server.
-        best_epoch: The epoch whose weights it has, from 1.
-        epochs: Epochs that were trained.
-        events_per_second: In the best epoch.
-        validation_recall_at_20: In the best epoch.
+        n_epochs: Epochs that it was trained for.
+        chosen_on: The day of the run that chose their number; None where none did.
+        events_per_second: In the last of them.
+        validation_recall_at_20: Of the training that chose, after as many epochs; None where another run chose.
         took_s: Seconds that the training took.
     """
 
@@ -105,10 +105,10 @@ class TrainedVersion(Result):
     model_version: str
     mlflow_version: str
     mlflow_url: str | None
-    best_epoch: int
-    epochs: int
+    n_epochs: int
+    chosen_on: date | None
     events_per_second: int
-    validation_recall_at_20: float
+    validation_recall_at_20: float | None
     took_s: float
 
 

@@ -208,17 +208,17 @@ class Workspace:
         """
         version = train_version(self.store, self.settings, self._window(day, window))
         number = MlflowProjection(self.store, self.settings).show_version(version)
-        best = version.curve[version.best_epoch - 1]
+        last = version.curve[version.choice.n_epochs - 1]
         return TrainedVersion(
             day=as_day(day),
             window=window,
             model_version=version.name,
             mlflow_version=number,
             mlflow_url=version_url(self.settings, number),
-            best_epoch=version.best_epoch,
-            epochs=len(version.curve),
-            events_per_second=round(best.events_per_second),
-            validation_recall_at_20=best.validation_recall_at_20,
+            n_epochs=version.choice.n_epochs,
+            chosen_on=version.choice.day,
+            events_per_second=round(last.events_per_second),
+            validation_recall_at_20=last.validation_recall_at_20,
             took_s=version.took_s,
         )
 

@@ -16,16 +16,15 @@ from typing import Any
 import numpy as np
 
 from sbr_tasks.errors import RegistryError
-from sbr_tasks.evaluation.scorer import Indices, Scores
-from sbr_tasks.gru4rec.scorer import GRU4RecScorer, best_items, score_session
-from sbr_tasks.gru4rec.weights import GRU4RecWeights
+from sbr_tasks.evaluation.scorer import Indices, Scores, best_items, score_session
+from sbr_tasks.gru4rec.model import Model
 from sbr_tasks.window.sessions import UNKNOWN
 
 _TOLERANCE = 1e-4  # relative to a session's highest score: two implementations of float32 arithmetic may differ by that
 _TIMEOUT_S = 600
 
 
-def export_saved_model(weights: GRU4RecWeights, folder: Path, *, k: int = 20) -> None:
+def export_saved_model(model: Model, folder: Path, *, k: int = 20) -> None:
     """Writes the model as a SavedModel into a folder of its own.
 
     The signature `serving_default` takes `item_ids`, shape `(batch, steps)`: the raw ids of sessions (int64 or string, like the
@@ -34,18 +33,18 @@ def export_saved_model(weights: GRU4RecWeights, folder: Path, *, k: int = 20) ->
     skipped. A session without a known id gets the items with the highest support, and their support as scores.
 
     Args:
-        weights: The model.
+        model: The model.
         folder: Created if needed.
         k: Items per answer; all items if the model knows fewer.
     """
     from sbr_tasks.gru4rec._serving import serving_module
     from sbr_tasks.gru4rec._tensorflow import tf
 
-    module = serving_module(weights, k)
+    module = serving_module(model, k)
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.recommend})
 
 
-def check_saved_model(folder: Path, weights: GRU4RecWeights, sessions: Sequence[Sequence[Any]], *, k: int = 20) -> None:
+def check_saved_model(folder: Path, model: Model, sessions: Sequence[Sequence[Any]], *, k: int = 20) -> None:
     """Loads an exported model in a fresh process and compares its answers with those of the NumPy scorer.
 
     Two items may swap places only if their scores differ by less than 1e-4 of the session's highest score. In the answer for a
@@ -53,30 +52,30 @@ def check_saved_model(folder: Path, weights: GRU4RecWeights, sessions: Sequence[
 
     Args:
         folder: What `export_saved_model` wrote, or a copy of it.
-        weights: The model that was exported.
+        model: The model that was exported.
         sessions: Raw item ids, oldest first. An empty session is always checked as well.
         k: The `k` it was exported with.
 
     Raises:
         RegistryError: The SavedModel can't be loaded, or an answer differs.
     """
-    dtype = weights.index.ids.dtype
+    dtype = model.index.ids.dtype
     sampled = [*(np.asarray(session, dtype) for session in sessions), np.empty(0, dtype)]
     answers = _ask(folder, [session.tolist() for session in sampled])
-    scorer, n = GRU4RecScorer(weights), min(k, len(weights.index))
+    scorer, n = model.scorer(), min(k, len(model.index))
     for session, item_ids, answered_scores in zip(sampled, answers["item_ids"], answers["scores"], strict=True):
         where = f"The SavedModel in {folder} doesn't answer as its model does: for the session {session.tolist()}"
         if len(item_ids) != n:
             raise RegistryError(f"{where} expected {n} items, found {len(item_ids)}. Export it again.")
-        scores, is_known = score_session(scorer, weights.index.encode(session))
-        expected, answered = best_items(scores, n), weights.index.encode(np.array(item_ids))
+        scores, is_known = score_session(scorer, model.index.encode(session))
+        expected, answered = best_items(scores, n), model.index.encode(np.array(item_ids))
         tolerance = _TOLERANCE * float(np.abs(scores[expected]).max()) if is_known else 0.0
         wrong = _wrong_ranks(scores, expected, answered, np.array(answered_scores, np.float32), tolerance)
         if len(wrong):
             rank = int(wrong[0])
             best = expected[rank]
             raise RegistryError(
-                f"{where} expected item {weights.index.ids.tolist()[best]!r} with score {scores[best]:.6g} at rank {rank + 1}, "
+                f"{where} expected item {model.index.ids.tolist()[best]!r} with score {scores[best]:.6g} at rank {rank + 1}, "
                 f"found {item_ids[rank]!r} with {answered_scores[rank]:.6g}. Export it again; it must not be served as it is."
             )
 

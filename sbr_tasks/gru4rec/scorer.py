@@ -39,30 +39,6 @@ class GRU4RecScorer:
         return scores
 
 
-def score_session(scorer: GRU4RecScorer, items: Indices) -> tuple[Scores, bool]:
-    """Scores of all items after one whole session, and whether the session had a known item.
-
-    Args:
-        scorer: The model.
-        items: Shape `(n_clicks,)`, oldest first; `UNKNOWN` is skipped.
-
-    Returns:
-        Shape `(n_items,)`, float32, and True. Without a known item: each item's support, and False.
-    """
-    if not (items >= 0).any():
-        return scorer.index.support.astype(np.float32), False
-    row = np.zeros(1, np.intp)
-    state = scorer.start(1)
-    for item in items:
-        scorer.advance(state, np.array([item], np.int32), row)
-    return scorer.scores(state, row)[0], True
-
-
-def best_items(scores: Scores, k: int) -> Indices:
-    """The `k` items with the highest scores, best first, ties by index; int32. Fewer if there are fewer than `k` items."""
-    return np.argsort(-scores, kind="stable")[:k].astype(np.int32)
-
-
 def _gru(x: Floats, h: Floats, layer: GRULayer) -> Floats:
     """One step of a GRU; see `GRULayer` for the equations. Shapes `(n, d_in)`, `(n, d)`; returns `(n, d)`."""
     d = layer.units

@@ -1,1 +1,7 @@
 """The read-out: turns a model's scores into the probabilities that are ranked and shown."""
+
+from sbr_tasks.readout.covisits import CoVisits, count_covisits
+from sbr_tasks.readout.fit import fit_mixture
+from sbr_tasks.readout.mixture import Mixture, MixtureScorer
+
+__all__ = ["CoVisits", "Mixture", "MixtureScorer", "count_covisits", "fit_mixture"]

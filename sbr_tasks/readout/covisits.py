@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,8 +79,7 @@ class CoVisits:
                 Probabilities are 0 for sessions without a neighbour; they sum to 1 for all others.
         """
         used = recent[:, :_RECENT_USED]
-        decay = np.exp(-np.arange(used.shape[1], dtype=np.float32) / np.float32(_RECENT_DECAY))
-        of_item = np.where(used >= 0, decay, np.float32(0))
+        of_item = np.where(used >= 0, recent_decay(), np.float32(0))
         used = np.maximum(used, 0)
         weights = self.weights[used] * of_item[:, :, None]
         weights = weights.reshape(len(recent), used.shape[1] * self.weights.shape[1])
@@ -88,10 +88,16 @@ class CoVisits:
         return self.neighbours[used].reshape(weights.shape), weights
 
 
+def recent_decay() -> Floats:
+    """How much the k-th last distinct item of a session counts, shape `(8,)`, float32."""
+    decay: Floats = np.exp(-np.arange(_RECENT_USED, dtype=np.float32) / np.float32(_RECENT_DECAY))
+    return decay
+
+
 def count_covisits(sessions: Sessions, index: ItemIndex) -> CoVisits:
     """Counts co-visits in sessions.
 
-    weight(j, i) is the sum, over all pairs of clicks on j and i (j != i) at most 10 clicks apart in a session, in either order, of
+    weight(j, i) is the sum, over pairs of clicks on j and i (j != i) at most 10 clicks apart in a session, in either order, of
 
         exp(-(distance - 1) / 3) * exp(-age of the session in days / 30)
 
@@ -108,8 +114,8 @@ def count_covisits(sessions: Sessions, index: ItemIndex) -> CoVisits:
     counts = csr_array((n_items, n_items), dtype=np.float64)
     items = index.codes_of(sessions)
     of_session = _age_weights(sessions)
-    cuts = np.unique(np.searchsorted(sessions.offsets, np.arange(0, sessions.n_clicks, _PAIRS_AT_ONCE // _MAX_DISTANCE)))
-    for first, last in zip(cuts, [*cuts[1:], sessions.n_sessions], strict=True):
+    starts = np.searchsorted(sessions.offsets, np.arange(0, sessions.n_clicks, _PAIRS_AT_ONCE // _MAX_DISTANCE))
+    for first, last in pairwise(np.unique([*starts, sessions.n_sessions]).tolist()):
         block = slice(sessions.offsets[first], sessions.offsets[last])
         session = np.repeat(np.arange(first, last), sessions.lengths[first:last])
         counts = counts + _pairs(items[block], session, of_session, n_items)

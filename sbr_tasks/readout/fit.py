@@ -21,7 +21,8 @@ MAX_EVENTS = 20_000
 """Events to fit on, of evenly chosen sessions: more of them change no digit that counts."""
 _INVERSE_TEMPERATURES = np.linspace(0.3, 2.0, 9)
 _MAX_BIAS = 6.0
-_BIAS_PENALTY = 1e-3
+_BIAS_DEVIATION = 2.0
+"""Biases are expected to be this far from 0: the deviation of a normal prior, so that places seen rarely get small ones."""
 _N_SHARES = 5
 _PRIOR_EVENTS = 20.0
 _EM_ROUNDS = 200
@@ -161,7 +162,8 @@ def _fit_softmax(observed: Observed, *, has_biases: bool) -> tuple[float, Double
     def loss(x: Doubles) -> float:
         biases = x[1:] if has_biases else np.zeros(N_RECENT)
         likelihood = _log_softmax(observed, x[0], biases, spline)
-        return float(-likelihood.mean() + _BIAS_PENALTY * np.square(biases).sum())
+        prior = np.square(biases / _BIAS_DEVIATION).sum() / 2
+        return float((prior - likelihood.sum()) / len(likelihood))
 
     start = np.concatenate([[1.0], np.zeros(n_biases)])
     bounds = [(_INVERSE_TEMPERATURES[0], _INVERSE_TEMPERATURES[-1])] + [(-_MAX_BIAS, _MAX_BIAS)] * n_biases

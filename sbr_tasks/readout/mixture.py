@@ -54,6 +54,33 @@ class Mixture(Record):
     n_events: int
 
 
+@dataclass(frozen=True)
+class MixtureArrays:
+    """The numbers of a read-out as float32 arrays.
+
+    Attributes:
+        inverse_temperature: What GRU4Rec's scores are multiplied by.
+        factors: Shape `(N_RECENT,)`, the exponentials of the biases; 1 where there are none.
+        own_items: Shape `(N_RECENT,)`.
+        shares: Shape `(n, 3)`, in the order of the fields of `Shares`.
+    """
+
+    inverse_temperature: np.float32
+    factors: Floats
+    own_items: Floats
+    shares: Floats
+
+
+def mixture_arrays(mixture: Mixture) -> MixtureArrays:
+    """The numbers as arrays, for the scorer and for TensorFlow."""
+    return MixtureArrays(
+        inverse_temperature=np.float32(1 / mixture.temperature),
+        factors=np.exp(np.array(mixture.biases or [0] * N_RECENT, np.float32)),
+        own_items=np.array(mixture.own_items, np.float32),
+        shares=np.array([[share.gru4rec, share.covisits, share.own_items] for share in mixture.shares], np.float32),
+    )
+
+
 @dataclass
 class MixtureState:
     """The state of sessions: the model's own, and the last distinct items, shape `(n_sessions, N_RECENT)`."""
@@ -74,10 +101,7 @@ class MixtureScorer:
         """
         self._model = model
         self._covisits = covisits
-        self._inverse = np.float32(1 / mixture.temperature)
-        self._factors = np.exp(np.array(mixture.biases or [0] * N_RECENT, np.float32))
-        self._own = np.array(mixture.own_items, np.float32)
-        self._shares = np.array([[share.gru4rec, share.covisits, share.own_items] for share in mixture.shares], np.float32)
+        self._numbers = mixture_arrays(mixture)
 
     @property
     def index(self) -> ItemIndex:
@@ -98,22 +122,22 @@ class MixtureScorer:
         """The probability of each item as the next click, shape `(len(rows), n_items)`."""
         recent = state.recent[rows]
         is_own = recent >= 0
-        shares = self._shares[np.clip(is_own.sum(axis=1), 1, len(self._shares)) - 1]
+        shares = self._numbers.shares[np.clip(is_own.sum(axis=1), 1, len(self._numbers.shares)) - 1]
         session, place = np.nonzero(is_own)
         own_items = recent[session, place]
 
-        scores = np.multiply(self._model.scores(state.model, rows), self._inverse)
+        scores = np.multiply(self._model.scores(state.model, rows), self._numbers.inverse_temperature)
         for row in scores:
             np.subtract(row, row.max(), out=row)
             np.exp(row, out=row)
-        scores[session, own_items] *= self._factors[place]
+        scores[session, own_items] *= self._numbers.factors[place]
         scores *= (shares[:, 0] / scores.sum(axis=1))[:, None]
 
         items, probabilities = self._covisits.probabilities(recent)
         flat = scores.reshape(-1)
         first = np.arange(len(rows))[:, None] * scores.shape[1]
         np.add.at(flat, (first + items).ravel(), (probabilities * shares[:, 1:2]).ravel())
-        own = own_probabilities(self._own, is_own) * shares[:, 2:]
+        own = own_probabilities(self._numbers.own_items, is_own) * shares[:, 2:]
         scores[session, own_items] += own[session, place]
         return scores
 

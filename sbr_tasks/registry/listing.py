@@ -93,7 +93,7 @@ def version_differences(store: Store, first: str, second: str) -> dict[str, tupl
     state = PromotionLog(store).state()
     facts = []
     for name in (first, second):
-        compared = {"day", "window", "inputs", "best_epoch", "n_events", "n_items", "lineage"}
+        compared = {"day", "window", "inputs", "choice", "n_events", "n_items", "lineage"}
         fact: Json = load_version(store, name).model_dump(mode="json", include=compared)
         decision = state.decisions.get(name)
         if decision:

@@ -395,7 +395,7 @@ def _decide(
         reasons=(
             *decision.reasons,
             *coverage_notes(window),
-            *([note] if (note := load_version(store, name).epochs_note) else []),
+            *([note] if (note := load_version(store, name).note) else []),
             *([f"Settings for this run only: {', '.join(overridden)}."] if overridden else []),
         ),
         opponent=opponent,

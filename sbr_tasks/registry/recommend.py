@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from sbr_tasks.errors import RegistryError
-from sbr_tasks.gru4rec.scorer import best_items, score_session
+from sbr_tasks.evaluation.scorer import best_items, score_session
 from sbr_tasks.registry.log import PromotionLog
-from sbr_tasks.registry.versions import load_scorer, load_version
+from sbr_tasks.registry.versions import load_model, load_version
 from sbr_tasks.store import FileRecord, Json, Store, kinds, to_parquet
 from sbr_tasks.window.sessions import UNKNOWN
 
@@ -54,7 +54,7 @@ def recommend_items(store: Store, session: list[str], *, k: int, name: str | Non
     if not session or not all(session):
         raise RegistryError(f"Expected the session's item ids, such as 1,2,3; found {','.join(session)!r}.")
     name = name or _champion(store)
-    scorer = load_scorer(store, load_version(store, name))
+    scorer = load_model(store, load_version(store, name)).scorer()
     index = scorer.index
     is_integer = np.issubdtype(index.ids.dtype, np.integer)
     try:
@@ -83,7 +83,7 @@ def write_next_items(store: Store, *, k: int = 20) -> tuple[str, FileRecord]:
         RegistryError: There is no champion yet.
     """
     name = _champion(store)
-    scorer = load_scorer(store, load_version(store, name))
+    scorer = load_model(store, load_version(store, name)).scorer()
     n_items = len(scorer.index)
     k = min(k, n_items)
     best, scores = np.empty((n_items, k), np.int32), np.empty((n_items, k), np.float32)

@@ -16,7 +16,7 @@ from sbr_tasks.evaluation.scorer import Scorer
 from sbr_tasks.evaluation.slices import metrics_by_length
 from sbr_tasks.progress import Progress
 from sbr_tasks.registry.gate import Metrics
-from sbr_tasks.registry.versions import load_scorer, load_version
+from sbr_tasks.registry.versions import load_model, load_version
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Record, Store, code_version, kinds
 from sbr_tasks.window.data import WindowData, read_window
@@ -56,7 +56,7 @@ def score_models(store: Store, settings: Settings, window: Window, names: list[s
         RegistryError: A version is unknown.
         DamagedError: Files of a version are missing or damaged.
     """
-    code = code_version("evaluation", "gru4rec")
+    code = code_version("evaluation", "gru4rec", "readout")
     data = read_window(store, window, settings.zone)
 
     def score(name: str) -> Score:
@@ -94,11 +94,11 @@ def describe_metrics(metrics: Metrics) -> str:
 def _evaluate(store: Store, name: str, data: WindowData, settings: Settings) -> Evaluation:
     scorer: Scorer
     if name == "popularity":
-        scorer = Popularity(data.index)
+        scorer = Popularity(data.refit_index)
     elif name == "markov":
-        scorer = Markov(data.train, data.index)
+        scorer = Markov(data.refit, data.refit_index)
     else:
-        scorer = load_scorer(store, load_version(store, name))
+        scorer = load_model(store, load_version(store, name)).scorer()
     with Progress(f"Scoring {name}", len(event_clicks(data.test)), "events", logger) as progress:
         return evaluate(scorer, data.test, batch_size=settings.evaluation.batch_size, on_progress=progress.advance)
 

@@ -10,7 +10,7 @@ import logging
 
 from sbr_tasks.errors import DamagedError
 from sbr_tasks.gru4rec.export import check_saved_model
-from sbr_tasks.registry.versions import ModelVersion, load_weights
+from sbr_tasks.registry.versions import ModelVersion, load_model
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Record, Store, file_name, kinds
@@ -51,7 +51,7 @@ def check_serving(store: Store, settings: Settings, version: ModelVersion, windo
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(store.read(record))
         k = version.inputs.serving.k
-        check_saved_model(folder, load_weights(store, version), sample, k=k)
+        check_saved_model(folder, load_model(store, version), sample, k=k)
     logger.info("The SavedModel of %s recommends the same items for %d test sessions.", version.name, len(sample))
 
 

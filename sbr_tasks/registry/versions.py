@@ -24,28 +24,39 @@ from sbr_tasks.errors import DamagedError, RegistryError
 from sbr_tasks.evaluation.ranking import event_clicks
 from sbr_tasks.gru4rec.curve import Epoch
 from sbr_tasks.gru4rec.export import export_saved_model
+from sbr_tasks.gru4rec.model import Model
 from sbr_tasks.gru4rec.progress import max_epochs, train_shown
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.gru4rec.slots import Parent
 from sbr_tasks.gru4rec.weights import Floats, GRU4RecWeights
+from sbr_tasks.readout import Mixture, count_covisits, fit_mixture
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import ModelSettings, ServingSettings, Settings, TrainingSettings
 from sbr_tasks.store import FileRecord, Record, Store, code_version, fingerprint, kinds, to_npz
 from sbr_tasks.window.data import WindowData, read_window
 from sbr_tasks.window.record import Window, WindowRules
-from sbr_tasks.window.sessions import UNKNOWN
+from sbr_tasks.window.sessions import UNKNOWN, no_sessions
 
 logger = logging.getLogger(__name__)
 
 _PACKAGES = ("sbr-tasks", "tensorflow", "numpy", "pandas", "pyarrow", "great-expectations", "mlflow")
 
 
-class UsualEpochs(Record):
-    """The number of epochs where validation couldn't choose: the best of another version, or the maximum (None)."""
+class Choice(Record):
+    """The number of epochs and the read-out of a model.
 
-    n: int
+    Attributes:
+        day: The day of the run whose validation chose them; None where none did.
+        version: The version that was trained in that run; None where none was.
+        n_epochs: Number of epochs.
+        mixture: The numbers of the read-out; None for plain GRU4Rec.
+    """
+
+    day: date | None
     version: str | None
+    n_epochs: int
+    mixture: Mixture | None
 
 
 class VersionInputs(Record):
@@ -55,7 +66,7 @@ class VersionInputs(Record):
         window: Fingerprint of the window.
         parent: The version that the training started from; None if from scratch.
         code: Version of the code that trains and scores.
-        epochs: None where validation chose the best epoch.
+        choice: Epochs and read-out that another run chose; None where this version's validation chose.
     """
 
     window: str
@@ -64,7 +75,7 @@ class VersionInputs(Record):
     serving: ServingSettings
     parent: str | None
     code: str
-    epochs: UsualEpochs | None
+    choice: Choice | None
 
 
 class UsedSettings(Record):
@@ -103,15 +114,15 @@ class ModelVersion(Record):
         day: The day it was trained for.
         window: Fingerprint of the window it was trained on.
         inputs: Window, settings, parent and code.
-        curve: All epochs that were trained.
-        best_epoch: The number of the one whose weights were kept.
-        epochs_note: Why validation didn't choose the number of epochs; None where it did.
+        choice: The number of epochs and the read-out.
+        curve: The epochs among which validation chose or, where it didn't, those of the training.
+        note: Why this version's validation couldn't choose although a choice was due; None otherwise.
         n_events: Training transitions, of one epoch.
         n_items: Items that it knows.
         took_s: Seconds of training and of reading the window.
         trained_at: When, ISO-8601.
         lineage: Data, settings and packages.
-        files: Weights, items and hyperparameters, by name.
+        files: Weights, items, hyperparameters and, with a read-out, co-visits, by name.
         optimizer: Adagrad's sums of squared gradients.
         saved_model: The TensorFlow SavedModel, by path within it.
     """
@@ -121,9 +132,9 @@ class ModelVersion(Record):
     day: date
     window: str
     inputs: VersionInputs
+    choice: Choice
     curve: tuple[Epoch, ...]
-    best_epoch: int
-    epochs_note: str | None
+    note: str | None
     n_events: int
     n_items: int
     took_s: float
@@ -137,42 +148,48 @@ class ModelVersion(Record):
 def train_version(store: Store, settings: Settings, window: Window) -> ModelVersion:
     """Trains GRU4Rec on a window, or returns the version that was trained from the same inputs.
 
-    With `training.warm_start` the training starts from the champion of an earlier day (its parent), if there is one whose
-    layers and loss are the same. Where validation has too few events to choose the best epoch, as many are trained as were best
-    for the parent, or for the last version of an earlier day.
+    The model is trained on all clicks before the test day. The number of epochs and the numbers of the read-out are chosen by a
+    training that leaves the validation day out; a choice is used again for `training.choose_every` days. Where validation has
+    too few events to choose, the last choice is used, however old it is.
+
+    With `training.warm_start` both trainings start from the champion of an earlier day (the parent), if there is one whose
+    layers and loss are the same.
 
     Raises:
         TrainingError: There is nothing to train on, or the loss is not finite any more.
     """
     parent_name, parent = _find_parent(store, settings, window.day)
     data = read_window(store, window, settings.zone)
-    unchosen = _epochs_without_validation(store, settings, window, data, parent_name)
+    given = _given_choice(store, settings, window, data, parent_name)
     inputs = VersionInputs(
         window=window.fingerprint,
         model=settings.model,
         training=settings.training,
         serving=settings.serving,
         parent=parent_name,
-        code=code_version("gru4rec", "evaluation", "window"),
-        epochs=unchosen.epochs if unchosen else None,
+        code=code_version("gru4rec", "readout", "evaluation", "window"),
+        choice=given.choice if given else None,
     )
     key = fingerprint(inputs.as_dict())
     name = f"{window.day}-{key[:8]}"
-    checkpoints = StoreCheckpoints(store, kinds.CHECKPOINT.key(fingerprint=key))
+    checkpoints = [StoreCheckpoints(store, checkpoint_key) for checkpoint_key in checkpoint_keys(key)]
 
     def train() -> ModelVersion:
-        if unchosen:
-            logger.warning("%s", unchosen.sentence)
         started = time.monotonic()
+        if given and given.note:
+            logger.warning("%s", given.note)
+        chosen = given or _choose(name, window.day, data, settings, parent, checkpoints[0])
+        choice = chosen.choice
         trained = train_shown(
-            data.train,
-            data.index,
-            data.validation,
+            data.refit,
+            data.refit_index,
+            no_sessions(data.refit),
             settings,
             parent=parent,
-            n_epochs=unchosen.epochs.n if unchosen else None,
-            checkpoints=checkpoints,
+            n_epochs=choice.n_epochs,
+            checkpoints=checkpoints[1],
         )
+        model = Model.of(trained.weights, data.refit, choice.mixture)
         folder = kinds.VERSION_FILE.folder(version=name, fingerprint=key)
         version = ModelVersion(
             name=name,
@@ -180,27 +197,60 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
             day=window.day,
             window=window.fingerprint,
             inputs=inputs,
-            curve=trained.curve,
-            best_epoch=trained.best_epoch,
-            epochs_note=unchosen.sentence if unchosen else None,
+            choice=choice,
+            curve=chosen.curve or trained.curve,
+            note=chosen.note,
             n_events=trained.n_events,
-            n_items=len(data.index),
+            n_items=len(data.refit_index),
             took_s=round(time.monotonic() - started, 1),
             trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
             lineage=_lineage(settings, window),
-            files={file: store.publish(f"{folder}/{file}", content) for file, content in trained.weights.to_files().items()},
+            files={file: store.publish(f"{folder}/{file}", content) for file, content in model.to_files().items()},
             optimizer=store.publish(f"{folder}/optimizer.npz", to_npz(trained.squares)),
-            saved_model=_publish_saved_model(store, settings, f"{folder}/saved_model", trained.weights),
+            saved_model=_publish_saved_model(store, settings, f"{folder}/saved_model", model),
         )
         logger.info(
-            "Trained %s: %d events an epoch, best epoch %d of %d, %.0f s.",
-            name, trained.n_events, trained.best_epoch, len(trained.curve), version.took_s,
-        )  # fmt: skip
+            "Trained %s: %d events an epoch, %d epochs, %.0f s.", name, trained.n_events, choice.n_epochs, version.took_s
+        )
         return version
 
     version = store.once(kinds.VERSION.key(version=name), ModelVersion, train)
-    checkpoints.delete()
+    for unfinished in checkpoints:
+        unfinished.delete()
     return version
+
+
+def checkpoint_keys(key: str) -> tuple[str, str]:
+    """The keys of the checkpoints of the two trainings of a version: the one that chooses, and the one that is served."""
+    return kinds.CHECKPOINT.key(fingerprint=f"{key}-choice"), kinds.CHECKPOINT.key(fingerprint=key)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A choice.
+
+    Attributes:
+        choice: The number of epochs and the read-out.
+        curve: The epochs that it was made among; empty for a choice of another run.
+        note: If a new choice was due, why it couldn't be made.
+    """
+
+    choice: Choice
+    curve: tuple[Epoch, ...] = ()
+    note: str | None = None
+
+
+def _choose(
+    name: str, day: date, data: WindowData, settings: Settings, parent: Parent | None, checkpoints: StoreCheckpoints
+) -> _Chosen:
+    """Trains without the validation day, and chooses the number of epochs and the read-out by it."""
+    trained = train_shown(data.train, data.index, data.validation, settings, parent=parent, checkpoints=checkpoints)
+    mixture = None
+    if settings.model.readout == "mixture":
+        scorer = GRU4RecScorer(trained.weights)
+        covisits = count_covisits(data.train, data.index)
+        mixture = fit_mixture(scorer, covisits, data.validation, batch_size=settings.evaluation.batch_size)
+    return _Chosen(Choice(day=day, version=name, n_epochs=trained.best_epoch, mixture=mixture), trained.curve)
 
 
 def load_version(store: Store, name: str) -> ModelVersion:
@@ -259,15 +309,15 @@ def load_squares(store: Store, version: ModelVersion) -> dict[str, Floats]:
         return {name: arrays[name] for name in arrays.files}
 
 
-def load_scorer(store: Store, version: ModelVersion) -> GRU4RecScorer:
-    """The model as a NumPy scorer; see `version_files` for the errors."""
-    return GRU4RecScorer(load_weights(store, version))
+def load_model(store: Store, version: ModelVersion) -> Model:
+    """The weights of a version with its read-out; see `version_files` for the errors."""
+    return Model.from_files(version_files(store, version), version.choice.mixture)
 
 
-def _publish_saved_model(store: Store, settings: Settings, folder: str, weights: GRU4RecWeights) -> dict[str, FileRecord]:
+def _publish_saved_model(store: Store, settings: Settings, folder: str, model: Model) -> dict[str, FileRecord]:
     """The version as a TensorFlow SavedModel; records of its files by their path within it."""
     with scratch_folder(settings, "export") as place:
-        export_saved_model(weights, place, k=settings.serving.k)
+        export_saved_model(model, place, k=settings.serving.k)
         files = sorted(file for file in place.rglob("*") if file.is_file())
         names = [file.relative_to(place).as_posix() for file in files]
         return {name: store.publish(f"{folder}/{name}", file.read_bytes()) for name, file in zip(names, files, strict=True)}
@@ -310,21 +360,14 @@ def _find_parent(store: Store, settings: Settings, day: date) -> tuple[str | Non
     return name, parent
 
 
-@dataclass(frozen=True)
-class _Unchosen:
-    """How many epochs are trained where validation can't choose, and a sentence that says so and why."""
-
-    epochs: UsualEpochs
-    sentence: str
-
-
-def _epochs_without_validation(
-    store: Store, settings: Settings, window: Window, data: WindowData, parent: str | None
-) -> _Unchosen | None:
-    """How many epochs to train where the validation day has too few events to choose the best epoch; None where it has enough.
+def _given_choice(store: Store, settings: Settings, window: Window, data: WindowData, parent: str | None) -> _Chosen | None:
+    """The choice to use again: the last one, if it is recent, or if the validation day has too few events to choose by.
 
     Events whose target is no item of the training days don't count: every epoch ranks them last.
     """
+    last = _last_choice(store, window.day, parent)
+    if last and _is_recent(last, settings, window.day, is_warm=parent is not None):
+        return _Chosen(last.choice)
     targets = data.index.codes_of(data.validation)[event_clicks(data.validation)]
     n_known = int(np.count_nonzero(targets != UNKNOWN))
     least = settings.training.min_validation_events
@@ -337,18 +380,38 @@ def _epochs_without_validation(
         f"that training.min_validation_events asks for{besides}"
     )
     most = max_epochs(settings, is_warm=parent is not None)
-    for name in [parent] if parent else _decided_before(store, window.day):
+    if last is None:
+        choice = Choice(day=None, version=None, n_epochs=most, mixture=None)
+        return _Chosen(choice, note=f"{few}. Trained for {_epochs(most)}, the maximum.")
+    n_epochs = min(last.choice.n_epochs, most)
+    mixture = last.choice.mixture if settings.model.readout == "mixture" else None
+    choice = last.choice.model_copy(update={"n_epochs": n_epochs, "mixture": mixture})
+    return _Chosen(choice, note=f"{few}. Trained for {_epochs(n_epochs)}, as was {last.name}.")
+
+
+def _is_recent(last: ModelVersion, settings: Settings, day: date, *, is_warm: bool) -> bool:
+    """Whether the choice of a version is recent enough to use again, and was made for a training like this one."""
+    if last.choice.day is None or (day - last.choice.day).days >= settings.training.choose_every:
+        return False
+    is_alike = (last.inputs.model, last.inputs.training) == (settings.model, settings.training)
+    return is_alike and is_warm == (last.inputs.parent is not None)
+
+
+def _epochs(n: int) -> str:
+    return f"{n} epoch{'s' if n > 1 else ''}"
+
+
+def _last_choice(store: Store, day: date, parent: str | None) -> ModelVersion | None:
+    """The version whose choice comes next: the parent, or the last version of an earlier day that was trained from scratch."""
+    for name in [parent] if parent else _decided_before(store, day):
         try:
             earlier = load_version(store, name)
         except (DamagedError, RegistryError) as error:
-            logger.warning("The best number of epochs of %s isn't known: %s", name, error)
+            logger.warning("The number of epochs of %s isn't known: %s", name, error)
             continue
         if parent or earlier.inputs.parent is None:
-            n = min(max(1, earlier.best_epoch), most)
-            sentence = f"{few}. Trained for {n} epoch{'s' if n > 1 else ''}, as was best for {name}."
-            return _Unchosen(UsualEpochs(n=n, version=name), sentence)
-    sentence = f"{few}. Trained for {most} epoch{'s' if most > 1 else ''}, the maximum."
-    return _Unchosen(UsualEpochs(n=most, version=None), sentence)
+            return earlier
+    return None
 
 
 def _decided_before(store: Store, day: date) -> list[str]:

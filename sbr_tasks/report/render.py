@@ -108,7 +108,7 @@ def version_html(page: VersionPage, settings: Settings, *, mlflow: MlflowLink | 
         timezone=settings.timezone,
         scores=scores_figures(decision) if decision else [],
         differences=differences_figure(decision) if decision else [],
-        epochs=curve_figures(version.curve, version.best_epoch) if version else [],
+        epochs=curve_figures(version.curve, version.choice.n_epochs) if version else [],
         key_numbers=key_numbers(profile.numbers) if profile else {},
         cleansing_rows=cleansing_rows(profile.numbers) if profile else [],
         plots=[(title, Markup(svg)) for title, svg in page.plots],  # noqa: S704

@@ -281,7 +281,7 @@ class WindowSettings(_Section):
 
 
 class ModelSettings(_Section):
-    """GRU4Rec's hyperparameters, under their published names."""
+    """GRU4Rec's hyperparameters, under their published names, and its read-out."""
 
     layers: Annotated[tuple[int, ...], Several] = Field((100,), min_length=1, description="Units of each GRU layer.")
     loss: Literal["cross-entropy", "bpr-max"] = Field("cross-entropy", description="Training loss.")
@@ -307,6 +307,11 @@ class ModelSettings(_Section):
     )
     bpreg: float = Field(1.0, ge=0, description="Weight of the score regularisation of bpr-max.")
     elu_param: float = Field(0.5, ge=0, description="ELU on the scores of bpr-max, with this alpha (0: none).")
+    readout: Literal["mixture", "plain"] = Field(
+        "mixture",
+        description="What is ranked. mixture: GRU4Rec's softmax mixed with co-visits and the session's own items; plain: "
+        "GRU4Rec's scores, as in the papers.",
+    )
 
     @field_validator("layers")
     @classmethod
@@ -329,8 +334,14 @@ class TrainingSettings(_Section):
     min_validation_events: int = Field(
         100,
         ge=1,
-        description="Minimum number of validation events to choose the best epoch by. With fewer, it trains as many epochs "
-        "as were best for the parent or the last version, else n_epochs.",
+        description="Minimum number of validation events to choose the number of epochs and fit the read-out by. With fewer, "
+        "those of the parent or the last version are used, else n_epochs and no read-out.",
+    )
+    choose_every: int = Field(
+        3,
+        ge=1,
+        description="Days for which a number of epochs and a read-out, once chosen by a validation day, are used again. "
+        "Choosing takes a training of its own.",
     )
     warm_start: Literal["off", "parent"] = Field(
         "off", description="parent: start from the weights of an earlier day's champion, if its layers and loss are the same."

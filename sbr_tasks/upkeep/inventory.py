@@ -13,7 +13,7 @@ from sbr_tasks.errors import DamagedError
 from sbr_tasks.registry.log import Decision, Entry, fold, read_entry
 from sbr_tasks.registry.scoring import Score
 from sbr_tasks.registry.serving import ServedCopy
-from sbr_tasks.registry.versions import ModelVersion
+from sbr_tasks.registry.versions import ModelVersion, checkpoint_keys
 from sbr_tasks.report.profile.build import Profile
 from sbr_tasks.store import INCOMPLETE, LogEntry, Record, Stat, Store, StoreFormat, file_records, fingerprint, kinds, name_hash
 from sbr_tasks.window.record import Window
@@ -132,7 +132,8 @@ def take_inventory(store: Store) -> Inventory:
     for key, number in _needed_by_the_log(inventory):
         inventory.named.setdefault(key, Named(key, kinds.ENTRY.key(number=number)))
     for version in inventory.versions.values():  # whose training ended
-        inventory.named.pop(kinds.CHECKPOINT.key(fingerprint=version.fingerprint), None)
+        for key in checkpoint_keys(version.fingerprint):
+            inventory.named.pop(key, None)
     return inventory
 
 

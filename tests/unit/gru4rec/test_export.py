@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 
 from sbr_tasks.errors import RegistryError
+from sbr_tasks.evaluation.scorer import best_items, score_session
 from sbr_tasks.gru4rec import export as under_test
 from sbr_tasks.gru4rec.ask_saved_model import ask
 from sbr_tasks.gru4rec.export import check_saved_model, export_saved_model
-from sbr_tasks.gru4rec.scorer import GRU4RecScorer, best_items, score_session
+from sbr_tasks.gru4rec.model import Model
 from sbr_tasks.gru4rec.weights import GRU4RecWeights, array_shapes
+from sbr_tasks.readout import CoVisits, Mixture
+from sbr_tasks.readout.mixture import Shares
+from sbr_tasks.readout.recent import N_RECENT
 from sbr_tasks.settings import ModelSettings
 from sbr_tasks.window.sessions import ItemIndex
 
@@ -28,16 +32,28 @@ SHAPES: dict[str, dict[str, Any]] = {
     "two layers, own embedding": {"layers": (8, 6), "constrained_embedding": False, "embedding": 5},
     "no embedding": {"layers": (8, 6), "constrained_embedding": False},
 }
+MIXTURE = Mixture(
+    temperature=1.4,
+    biases=tuple(np.linspace(1.5, -0.5, N_RECENT)),
+    own_items=tuple(np.linspace(0.1, 0.01, N_RECENT)),
+    shares=(Shares(gru4rec=0.6, covisits=0.4, own_items=0), Shares(gru4rec=0.5, covisits=0.3, own_items=0.2)),
+    n_events=100,
+)
 
 
-def weights(ids: np.ndarray = INTEGERS, *, seed: int = 1, **hyperparameters: Any) -> GRU4RecWeights:
-    """Random weights; items 5 and 6 always score the same, and support has many ties."""
+def model_of(ids: np.ndarray = INTEGERS, *, seed: int = 1, readout: str = "plain", **hyperparameters: Any) -> Model:
+    """A random model; items 5 and 6 always score the same, and support has many ties."""
     model = ModelSettings(**{"layers": (8,), **hyperparameters})
     rng = np.random.default_rng(seed)
     arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in array_shapes(model, N_ITEMS).items()}
     arrays["output_table"][5:7] = 0
     arrays["output_bias"][5:7] = 4
-    return GRU4RecWeights.from_arrays(model, ItemIndex(ids, rng.integers(1, 4, N_ITEMS)), arrays)
+    weights = GRU4RecWeights.from_arrays(model, ItemIndex(ids, rng.integers(1, 4, N_ITEMS)), arrays)
+    if readout == "plain":
+        return Model(weights)
+    neighbours = np.array([rng.permutation(np.r_[0:5, 7:N_ITEMS])[:6] for _ in range(N_ITEMS)], np.int32)
+    covisits = CoVisits(neighbours, rng.random((N_ITEMS, 6), np.float32) * (np.arange(N_ITEMS)[:, None] != 40))
+    return Model(weights, covisits, MIXTURE)
 
 
 def load(folder: Path) -> Any:
@@ -51,10 +67,13 @@ def load(folder: Path) -> Any:
 
 @pytest.mark.parametrize("ids", IDS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_answers_equal_the_numpy_scorer_and_fall_back_to_popular_items(ids: str, shape: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("readout", ["plain", "mixture"])
+def test_answers_equal_the_numpy_scorer_and_fall_back_to_popular_items(
+    ids: str, shape: str, readout: str, tmp_path: Path
+) -> None:
     import tensorflow as tf
 
-    model, pad, unknown = weights(IDS[ids], **SHAPES[shape]), PADDING[ids], UNKNOWN[ids]
+    model, pad, unknown = model_of(IDS[ids], readout=readout, **SHAPES[shape]), PADDING[ids], UNKNOWN[ids]
     export_saved_model(model, tmp_path)
     a, b, c, d = IDS[ids][[3, 40, 41, 5]].tolist()
     batch = [
@@ -72,7 +91,7 @@ def test_answers_equal_the_numpy_scorer_and_fall_back_to_popular_items(ids: str,
     found = [[x.decode() if isinstance(x, bytes) else x for x in row] for row in answer["item_ids"].numpy().tolist()]
     for session, items, scores in zip(batch, found, answer["scores"].numpy(), strict=True):
         clicks = [item for item in session if item not in (pad, unknown)]
-        expected, is_known = score_session(GRU4RecScorer(model), model.index.encode(np.array(clicks, IDS[ids].dtype)))
+        expected, is_known = score_session(model.scorer(), model.index.encode(np.array(clicks, IDS[ids].dtype)))
         best = best_items(expected, 20)
         assert is_known == bool(clicks)
         assert items == model.index.decode(best).tolist()
@@ -87,7 +106,7 @@ def test_answers_equal_the_numpy_scorer_and_fall_back_to_popular_items(ids: str,
 def test_any_number_of_sessions_and_steps_is_answered_and_k_ends_with_the_catalogue(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    export_saved_model(weights(), tmp_path, k=1000)
+    export_saved_model(model_of(), tmp_path, k=1000)
     recommend = load(tmp_path)
     for shape in [(0, 0), (0, 3), (2, 0), (1, 1), (3, 70)]:
         answer = recommend(item_ids=tf.fill(shape, tf.constant(INTEGERS[0])))
@@ -96,7 +115,7 @@ def test_any_number_of_sessions_and_steps_is_answered_and_k_ends_with_the_catalo
 
 
 def test_a_fresh_process_accepts_an_export_in_a_folder_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
-    folder, model = tmp_path / "a b[x]*'?#1", weights(STRINGS)
+    folder, model = tmp_path / "a b[x]*'?#1", model_of(STRINGS)
     export_saved_model(model, folder)
     check_saved_model(folder, model, [STRINGS[:3], ["never seen", STRINGS[9]], ["never seen"]])
 
@@ -104,7 +123,7 @@ def test_a_fresh_process_accepts_an_export_in_a_folder_whose_name_looks_like_a_p
 def test_a_damaged_export_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import tensorflow as tf
 
-    export_saved_model(weights(), tmp_path)
+    export_saved_model(model_of(), tmp_path)
     (file,) = (tmp_path / "variables").glob("*.data-*")
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
@@ -123,17 +142,17 @@ def test_a_damaged_export_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(sys, "executable", str(python))
         monkeypatch.setattr(under_test, "_TIMEOUT_S", 0.5)
         with pytest.raises(RegistryError, match=match):
-            check_saved_model(tmp_path, weights(), [])
+            check_saved_model(tmp_path, model_of(), [])
 
 
 def test_an_export_of_another_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "_ask", lambda folder, sessions: ask(str(folder), sessions))
-    model, sessions = weights(), [INTEGERS[:4].tolist(), [7]]
+    model, sessions = model_of(), [INTEGERS[:4].tolist(), [7]]
     export_saved_model(model, tmp_path)
     check_saved_model(tmp_path, model, sessions)
     for other, match in [
-        (weights(seed=2), r"for the session \[.+\] expected item \d+ with score .* at rank \d+, found \d+ with"),
-        (weights(INTEGERS[::-1]), "expected item"),
+        (model_of(seed=2), r"for the session \[.+\] expected item \d+ with score .* at rank \d+, found \d+ with"),
+        (model_of(INTEGERS[::-1]), "expected item"),
     ]:
         with pytest.raises(RegistryError, match=match):
             check_saved_model(tmp_path, other, sessions)
@@ -153,15 +172,15 @@ def answers(
     return INTEGERS[best].tolist(), scores[best].tolist()
 
 
-def check(monkeypatch: pytest.MonkeyPatch, model: GRU4RecWeights, given: Sequence[tuple[list[Any], list[Any]]]) -> None:
+def check(monkeypatch: pytest.MonkeyPatch, model: Model, given: Sequence[tuple[list[Any], list[Any]]]) -> None:
     asked = {"item_ids": [items for items, _ in given], "scores": [scores for _, scores in given]}
     monkeypatch.setattr(under_test, "_ask", lambda *_: asked)
     check_saved_model(Path("staged"), model, [INTEGERS[:1]])
 
 
 def test_items_may_swap_places_only_where_scores_are_all_but_equal(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = weights()
-    scores, _ = score_session(GRU4RecScorer(model), np.array([0], np.int32))
+    model = model_of()
+    scores, _ = score_session(model.scorer(), np.array([0], np.int32))
     popular = model.index.support.astype(np.float32)
     tie = best_items(scores, 20).tolist().index(5)
     right = answers(popular)

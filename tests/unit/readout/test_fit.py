@@ -1,0 +1,103 @@
+"""Fitting recovers the numbers that the events were drawn with."""
+
+import numpy as np
+import pytest
+
+from sbr_tasks.readout import CoVisits, Mixture, MixtureScorer, fit_mixture
+from sbr_tasks.readout.mixture import Shares
+from sbr_tasks.readout.recent import N_RECENT
+from sbr_tasks.window.sessions import ItemIndex, Sessions
+
+N_ITEMS = 40
+RNG = np.random.default_rng(11)
+TABLE = (RNG.normal(size=(N_ITEMS, N_ITEMS)) * 2).astype(np.float32)
+
+
+class Table:
+    """A model whose scores depend on the last item."""
+
+    index = ItemIndex(np.arange(N_ITEMS), np.ones(N_ITEMS, np.int64))
+
+    def start(self, n_sessions: int) -> np.ndarray:
+        return np.full(n_sessions, -1, np.int32)
+
+    def advance(self, state: np.ndarray, items: np.ndarray, rows: np.ndarray) -> None:
+        state[rows] = items
+
+    def scores(self, state: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return TABLE[state[rows]]
+
+
+COVISITS = CoVisits(
+    np.array([RNG.permutation(N_ITEMS)[:4] for _ in range(N_ITEMS)], np.int32), RNG.random((N_ITEMS, 4)).astype(np.float32)
+)
+RATES = np.array([0.02, 0.5, 0.3, 0.15] + [0.03] * (N_RECENT - 4))
+
+
+def drawn(numbers: Mixture, n_sessions: int, length: int = 5) -> Sessions:
+    """Sessions whose clicks are drawn from the mixture."""
+    scorer, rng = MixtureScorer(Table(), COVISITS, numbers), np.random.default_rng(3)
+    rows, state = np.arange(n_sessions), scorer.start(n_sessions)
+    clicks = [rng.integers(0, N_ITEMS, n_sessions).astype(np.int32)]
+    for _ in range(length - 1):
+        scorer.advance(state, clicks[-1], rows)
+        edges = np.cumsum(scorer.scores(state, rows), axis=1)
+        clicks.append((edges < rng.random((n_sessions, 1)) * edges[:, -1:]).sum(axis=1).astype(np.int32))
+    items = np.stack(clicks, axis=1).ravel()
+    return Sessions.of_ids(np.arange(n_sessions + 1) * length, items)
+
+
+def numbers_of(shares: tuple[float, float, float], **changes: object) -> Mixture:
+    a, b, c = shares
+    fields = {
+        "temperature": 1.5,
+        "biases": (),
+        "own_items": tuple(RATES),
+        "shares": (Shares(gru4rec=a, covisits=b, own_items=c),) * 5,
+        "n_events": 1,
+    }
+    return Mixture(**fields | changes)
+
+
+def fit(sessions: Sessions) -> Mixture:
+    fitted = fit_mixture(Table(), COVISITS, sessions, batch_size=512)
+    assert fitted is not None
+    return fitted
+
+
+def test_shares_are_recovered() -> None:
+    fitted = fit(drawn(numbers_of((0.5, 0.3, 0.2), temperature=1.0), 3000))
+    assert fitted.n_events == 3000 * 4
+    for share in fitted.shares[1:4]:
+        assert (share.gru4rec, share.covisits, share.own_items) == pytest.approx((0.5, 0.3, 0.2), abs=0.06)
+        assert share.gru4rec + share.covisits + share.own_items == pytest.approx(1)
+
+
+def test_temperature_and_biases_are_recovered() -> None:
+    biases = (-2.0, 1.5, 1.0) + (0.0,) * (N_RECENT - 3)
+    fitted = fit(drawn(numbers_of((1, 0, 0), biases=biases), 3000))
+    assert fitted.temperature == pytest.approx(1.5, abs=0.1)
+    assert fitted.biases[:3] == pytest.approx(biases[:3], abs=0.25)
+    assert all(share.gru4rec > 0.85 for share in fitted.shares)
+
+
+def test_biases_that_do_not_help_are_left_out() -> None:
+    assert fit(drawn(numbers_of((1, 0, 0)), 400)).biases == ()
+
+
+def test_a_group_without_events_gets_the_shares_of_all_events() -> None:
+    two_clicks = drawn(numbers_of((0.2, 0.8, 0)), 2000, length=2)
+    fitted = fit(two_clicks)
+    assert fitted.shares[4] == fitted.shares[3]
+    assert fitted.shares[4].covisits == pytest.approx(fitted.shares[0].covisits, abs=0.02)
+
+
+def test_fewer_than_two_sessions_fit_without_a_comparison_of_biases() -> None:
+    fitted = fit(drawn(numbers_of((0.5, 0.5, 0)), 1))
+    assert fitted.biases == ()
+    assert fitted.n_events == 4
+
+
+def test_no_known_target_fits_nothing() -> None:
+    unknown = Sessions.of_ids(np.array([0, 2]), np.array([999, 998]))
+    assert fit_mixture(Table(), COVISITS, unknown, batch_size=8) is None
