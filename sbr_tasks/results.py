@@ -64,11 +64,12 @@ class BuiltWindow(Result):
     Attributes:
         day: The day that it ends with.
         window: Its fingerprint, by which later steps name it.
-        clicks: Clicks of all parts.
+        clicks: Clicks of train, validation and test.
         items: Distinct items to train on.
         train: Clicks of the part that is trained on.
         validation: Clicks of the part that chooses the best epoch.
         test: Clicks of the part that champion and challenger are compared on.
+        refit: Clicks before the test day, training and validation together, cleansed like `train`.
         validation_day: The day of the validation part.
         record: All that is recorded of it.
     """
@@ -80,6 +81,7 @@ class BuiltWindow(Result):
     train: int
     validation: int
     test: int
+    refit: int
     validation_day: date
     record: Window = Field(exclude=True, repr=False)
 

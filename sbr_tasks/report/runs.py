@@ -45,7 +45,7 @@ class RunRow:
         clicks: Clicks of the day that were ingested.
         validation: `accepted`, perhaps with `, released` and `, n warnings`; `quarantined`, `empty`, `incoming`, `removed` or
             `unknown`.
-        window_clicks: Clicks of the window's parts.
+        window_clicks: Clicks of the window's train, validation and test.
         cleansing: What cleansing keeps, in a sentence.
         challenger: Name of the version that was decided on.
         recall_at_20: The challenger's, on the test day.

@@ -1,4 +1,4 @@
-"""Builds windows: reads accepted days, splits sessions by day, cleanses the training part and publishes Parquet files."""
+"""Builds windows: reads accepted days, splits sessions by day, cleanses what is trained on and publishes Parquet files."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ def window_for_day(store: Store, settings: Settings, day: date, stages: Stages |
 def split_for_judging(store: Store, settings: Settings, window: Window, n_days: int) -> WindowData:
     """Splits a window's clicks again, with the last `n_days` days before its test day for validation. Publishes nothing.
 
-    No click of the validation days is trained on, counts for cleansing or chooses an item.
+    No click of the validation days is trained on, counts for cleansing or chooses an item. `refit` is the window's: it doesn't
+    depend on which days validate.
 
     Args:
         store: The store with the days of the window.
@@ -102,8 +103,9 @@ def split_for_judging(store: Store, settings: Settings, window: Window, n_days: 
         WindowError: Cleansing left nothing to train on.
     """
     first = window.day - timedelta(days=n_days)
+    published = read_window(store, window, settings.zone)
     if first >= window.validation_day:
-        return read_window(store, window, settings.zone)
+        return published
     catalog = ClickCatalog(store)
     revisions = _revisions(catalog.days(), settings, window.day)
     starts = _starts(settings, window.day, first)
@@ -121,7 +123,7 @@ def split_for_judging(store: Store, settings: Settings, window: Window, n_days: 
         for name, interval in targets.items():
             schema, tables = _coded_by(items.array, split.parts[name])
             parts[name] = to_sessions(pa.concat_tables([schema.empty_table(), *tables]), items, interval)
-    return WindowData(parts.__getitem__, lambda: index)
+    return WindowData(lambda name: published.refit if name == "refit" else parts[name], lambda: index)
 
 
 def window_table(window: Window) -> str:
@@ -166,6 +168,7 @@ def _split_in_memory(
     else:
         with stages("cleanse"):
             parts["train"], cleansing = cleanse_part(parts["train"], settings.window, parts["test"])
+            parts["refit"], _ = cleanse_part(parts["refit"], settings.window, None)
     with stages("split"):
         for name in PARTS:
             parts[name] = in_order_coded(parts[name])
@@ -273,11 +276,12 @@ def _publish(
 def _item_table(parts: Mapping[str, Part]) -> pa.Table:
     """The items of all parts with their support in training, by which they are sorted (ties: by id).
 
-    The items of the index come first; those that only validation and test know follow, with support 0.
+    The items of the index come first; those of the other parts alone follow, with support 0.
     """
     ids, support = parts["train"].catalog.array, parts["train"].support
     order = np.argsort(-support, kind="stable")[: np.count_nonzero(support)]
-    clicked = [part.catalog.array.filter(pa.array(part.support > 0)) for part in (parts["validation"], parts["test"])]
+    others = (parts[name] for name in PARTS if name != "train")
+    clicked = [part.catalog.array.filter(pa.array(part.support > 0)) for part in others]
     items = pa.concat_arrays([ids.take(pa.array(order)), *clicked]).unique()
     return pa.table({Columns.ITEM: items, "support": pa.array(np.pad(support[order], (0, len(items) - len(order))))})
 

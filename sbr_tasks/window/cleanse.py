@@ -141,8 +141,7 @@ def split(
 ) -> dict[str, FrameT]:
     """Splits sessions by day; each part has the sessions as they were at the end of its last day.
 
-    So clicks of the test day change neither of the other parts, and clicks of the validation day don't change the training
-    part.
+    So clicks of the test day change no other part, and clicks of the validation day don't change the training part.
 
     Args:
         frame: Clicks with the columns `session`, `item`, `clicked_at`, `place`.
@@ -152,7 +151,8 @@ def split(
 
     Returns:
         `train`: the clicks before the validation day. `validation`: sessions with a click on the validation day, up to the
-        end of that day. `test`: sessions with a click on the test day, whole. All without sessions of one click.
+        end of that day. `test`: sessions with a click on the test day, whole. `refit`: the clicks before the test day. All
+        without sessions of one click.
     """
     frame = keep(frame)
     clicked_at, last = nw.col("clicked_at"), nw.col("clicked_at").max().over("session")
@@ -160,6 +160,7 @@ def split(
         "train": frame.filter(clicked_at < validation_start_us),
         "validation": frame.filter(clicked_at < test_start_us).filter(last >= validation_start_us),
         "test": frame.filter(last >= test_start_us),
+        "refit": frame.filter(clicked_at < test_start_us),
     }
     return {name: part.filter(nw.len().over("session") >= MIN_CLICKS) for name, part in parts.items()}
 

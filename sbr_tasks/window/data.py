@@ -19,7 +19,7 @@ _ROWS_AT_ONCE = 4096
 
 
 class WindowData:
-    """The sessions of a window's parts, and the index of its training items; each is read on first use.
+    """The sessions of a window's parts, and the indexes of the items that are trained on; each is read on first use.
 
     Example:
         data = read_window(store, window, settings.zone)
@@ -51,9 +51,19 @@ class WindowData:
         return self._read_part("test")
 
     @cached_property
+    def refit(self) -> Sessions:
+        """The clicks before the test day, training and validation together, to train the compared model on once more."""
+        return self._read_part("refit")
+
+    @cached_property
     def index(self) -> ItemIndex:
         """The items of the training clicks."""
         return self._read_index()
+
+    @cached_property
+    def refit_index(self) -> ItemIndex:
+        """The items of the clicks of `refit`."""
+        return ItemIndex.of_sessions(self.refit)
 
 
 def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
@@ -64,7 +74,7 @@ def read_window(store: Store, window: Window, zone: tzinfo) -> WindowData:
 
 def _read_part(store: Store, window: Window, zone: tzinfo, name: str, catalog: Catalog) -> Sessions:
     """The sessions of a part; only clicks of its day may be targets in validation and test."""
-    day = {"train": None, "validation": window.validation_day, "test": window.day}[name]
+    day = {"validation": window.validation_day, "test": window.day}.get(name)
     clicks = store.read_table(window.parts[name].file)
     return to_sessions(clicks, catalog, day_interval_us(day, zone) if day else None)
 

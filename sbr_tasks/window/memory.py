@@ -136,7 +136,7 @@ def split_coded(clicks: Sessions, *, validation_start_us: int, test_start_us: in
         test_start_us: Where the test day starts.
 
     Returns:
-        `train`, `validation` and `test`, with sessions in the same order.
+        The parts of `record.PARTS`, with sessions in the same order.
     """
     starts, lengths = clicks.offsets[:-1], clicks.lengths
     before_validation, before_test = (
@@ -146,6 +146,7 @@ def split_coded(clicks: Sessions, *, validation_start_us: int, test_start_us: in
         "train": before_validation,
         "validation": np.where(before_test > before_validation, before_test, 0),
         "test": np.where(lengths > before_test, lengths, 0),
+        "refit": before_test,
     }
     parts = {}
     for name, n_clicks in kept.items():

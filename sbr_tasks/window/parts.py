@@ -66,7 +66,7 @@ class Cleansing:
 
 @dataclass(frozen=True)
 class Split:
-    """The parts of a window by name, `train`, `validation` and `test`, and what cleansing removed."""
+    """The parts of a window by the names in `record.PARTS`, and what cleansing removed of `train` (or of the window)."""
 
     parts: Mapping[str, Part]
     cleansing: Cleansing

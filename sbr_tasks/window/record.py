@@ -10,7 +10,11 @@ from sbr_tasks.settings import WindowSettings
 from sbr_tasks.store import FileRecord, Record, Store, kinds
 from sbr_tasks.window.cleanse import Counts, TooLong
 
-PARTS = ("train", "validation", "test")
+PARTS = ("train", "validation", "test", "refit")
+"""Sessions to train on, to choose the best epoch, to compare models on, and to train the compared model on once more.
+
+refit: clicks before the test day, training and validation together, cleansed like `train`.
+"""
 
 
 class WindowRules(Record):
@@ -92,7 +96,7 @@ class Window(Record):
         validation_day: The day that chooses the best epoch: the newest one before `day` with accepted clicks.
         missing_days: Days without accepted clicks.
         clicks: Accepted clicks of all days, before cleansing.
-        cleansing: What cleansing removed.
+        cleansing: What cleansing removed of `train`, or of the whole window.
         parts: Counts and files, by the names in `PARTS`.
         items: The Parquet file of the item index.
         n_items: Number of items in the index.
@@ -115,8 +119,8 @@ class Window(Record):
 
     @property
     def part_clicks(self) -> int:
-        """Total clicks of all parts."""
-        return sum(part.clicks for part in self.parts.values())
+        """Total clicks of train, validation and test; `refit` has mostly the same ones."""
+        return sum(part.clicks for name, part in self.parts.items() if name != "refit")
 
 
 def load_window(store: Store, day: date, key: str) -> Window:

@@ -147,6 +147,10 @@ def split_on_spark(
                 clicks, cleansing = _cleanse(clicks, window, None, keep)
         with stages("split"):
             split_clicks = split(clicks, validation_start_us=validation_start_us, test_start_us=test_start_us, keep=keep)
+        if window.cleanse == "training":
+            with stages("cleanse"):  # before the passes over `train`, which release the clicks that both need
+                split_clicks["refit"], _ = _cleanse(split_clicks["refit"], window, None, keep_on(session))
+        with stages("split"):
             train = split_clicks.pop("train")
             for name, part in split_clicks.items():
                 write(name, part)

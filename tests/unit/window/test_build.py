@@ -19,6 +19,7 @@ from sbr_tasks.window.cleanse import Counts, TooLong
 from sbr_tasks.window.coverage import coverage_notes
 from sbr_tasks.window.data import WindowData, read_window
 from sbr_tasks.window.record import LevelRecord, load_window
+from sbr_tasks.window.sessions import Sessions
 from sbr_tasks.workspace import Workspace
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 
@@ -57,6 +58,51 @@ def test_window_is_split_by_day_and_sessions_over_midnight_stay_whole(tmp_path: 
     assert data.index.encode(data.test.item_ids).tolist() == [-1, 0, -1, 0, 1]
 
 
+def test_refit_has_all_clicks_before_the_test_day_cleansed_like_train(tmp_path: Path) -> None:
+    """Session 60 spans the validation and the test day; item 8 needs the validation day's click, item 9 the test day's."""
+    clicks: list[Click] = [(10, 1, at(DAYS[0], 0)), (10, 2, at(DAYS[0], 1)), (20, 1, at(DAYS[1], 0)), (20, 8, at(DAYS[1], 1))]
+    clicks += [(20, 2, at(DAYS[1], 2)), (60, 8, at(D, -60)), (60, 1, at(D, -30)), (60, 9, at(D, -10)), (60, 2, at(D, 60))]
+    clicks += [(70, 9, at(D, 100)), (70, 1, at(D, 101)), (70, 5, at(D, 102))]
+    store, settings = stored(tmp_path, clicks, "window.least_click=2")
+    window = window_for_day(store, settings, D)
+    data = read_window(store, window, settings.zone)
+    assert sessions_of(data.train) == [[1, 2], [1, 2]]
+    assert sessions_of(data.refit) == [[1, 2], [1, 8, 2], [8, 1]]
+    assert data.refit.is_target is None
+    assert data.refit.catalog is data.train.catalog
+    assert (data.index.ids.tolist(), data.index.support.tolist()) == ([1, 2], [2, 2])
+    assert (data.refit_index.ids.tolist(), data.refit_index.support.tolist()) == ([1, 2, 8], [3, 2, 2])
+    assert (window.parts["refit"].clicks, window.parts["refit"].last) == (7, "2020-06-03T23:59:30+00:00")
+    assert window.cleansing.before == Counts(clicks=5, sessions=2, items=3)
+    assert "refit" in window_table(window)
+
+
+def test_item_that_only_refit_keeps_is_in_the_catalog(tmp_path: Path) -> None:
+    """With the validation day's click of item 8, session 20 is long enough, and so item 9 is clicked often enough."""
+    clicks: list[Click] = [(10, 1, at(DAYS[0], 0)), (10, 1, at(DAYS[0], 1)), (10, 1, at(DAYS[0], 2))]
+    clicks += [(20, item, at(DAYS[1], place)) for place, item in enumerate((9, 8, 9))]
+    clicks += [(30, item, at(DAYS[2], place)) for place, item in enumerate((8, 1, 1))]
+    clicks += [(40, 1, at(D, 0)), (40, 1, at(D, 1))]
+    store, settings = stored(tmp_path, clicks, "window.least_click=2", "window.shortest=3")
+    data = read_window(store, window_for_day(store, settings, D), settings.zone)
+    assert data.index.ids.tolist() == [1]
+    assert data.train.catalog.ids.tolist() == [1, 8, 9]
+    assert sessions_of(data.refit) == [[1, 1, 1], [9, 8, 9], [8, 1, 1]]
+    assert data.refit_index.ids.tolist() == [1, 8, 9]
+
+
+def test_refit_of_a_window_that_is_cleansed_as_a_whole_is_not_cleansed_again(tmp_path: Path) -> None:
+    """Item 7 has one click before the test day and one on it; session 50 has one click before the test day."""
+    more: list[Click] = [(70, 7, at(DAYS[1], 9)), (70, 1, at(DAYS[1], 10)), (80, 7, at(D, 10)), (80, 1, at(D, 11))]
+    store, settings = stored(tmp_path, [*shop(), *more], "window.least_click=2", "window.cleanse=window")
+    data = read_window(store, window_for_day(store, settings, D), settings.zone)
+    assert sessions_of(data.refit) == [[1, 2], [1, 2], [7, 1], [1, 2]]
+
+
+def sessions_of(part: Sessions) -> list[list[int]]:
+    return [session.tolist() for session in np.split(part.item_ids, part.offsets[1:-1])]
+
+
 def test_sessions_are_in_the_order_of_their_first_clicks_whatever_their_ids(tmp_path: Path) -> None:
     first, second, third = (at(DAYS[1], seconds) for seconds in (10, 20, 30))
     late = at(DAYS[1], 900)
@@ -93,6 +139,8 @@ def test_days_that_judge_settings_validate_and_train_nothing(tmp_path: Path) -> 
     assert data.validation.is_target.tolist() == [False, False, True, True, True, True, True]
     assert data.test.item_ids.tolist() == [7, 1, 9, 1, 2]
     assert data.test.is_target.tolist() == [False, True, True, True, True]
+    assert data.refit.item_ids.tolist() == [1, 2, 3, 4, 5, 1, 2, 1, 2]
+    assert data.refit_index.ids.tolist() == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("overrides", [("window.least_click=2",), ("window.least_click=2", "window.longest=3")])

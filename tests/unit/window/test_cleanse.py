@@ -108,11 +108,18 @@ def test_each_part_sees_sessions_as_they_were_when_its_days_were_over(clicks: Cl
             assert [click for click in parts[name] if click[0] == session] == (seen if is_in else [])
 
 
+@given(clicks_of_a_shop)
+def test_refit_has_the_clicks_before_the_test_day(clicks: Clicks) -> None:
+    before_test = [click for click in clicks if click[2] < 80]
+    sessions = [session for session, _, _ in before_test]
+    assert split_rows(clicks)["refit"] == sorted(click for click in before_test if sessions.count(click[0]) >= 2)
+
+
 @pytest.mark.slow
 @given(clicks_of_a_shop, clicks_of_a_shop)
 def test_clicks_of_later_days_change_no_earlier_part(clicks: Clicks, others: Clicks) -> None:
     before = split_rows(clicks)
-    for start, unchanged in ((80, ("train", "validation")), (60, ("train",))):
+    for start, unchanged in ((80, ("train", "validation", "refit")), (60, ("train",))):
         replaced = [c for c in clicks if c[2] < start] + [(s, i, at) for s, i, at in others if at >= start]
         after = split_rows(replaced)
         assert {name: after[name] for name in unchanged} == {name: before[name] for name in unchanged}

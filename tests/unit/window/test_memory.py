@@ -55,10 +55,11 @@ def test_both_engines_keep_the_same_rows_in_the_same_order(clicks: Clicks, short
     bounds = {"validation_start_us": 60, "test_start_us": 80}
     expected, parts = split(frame(clicks), **bounds), split_coded(of(clicks), **bounds)
     assert {name: counts_of_coded(part) for name, part in parts.items()} == {n: counts_of(p) for n, p in expected.items()}
-    expected["train"], expected_passes = cleanse(expected["train"], shortest=shortest, least_click=least_click)
-    parts["train"], passes = cleanse_coded(parts["train"], shortest=shortest, least_click=least_click)
-    assert passes == expected_passes
-    assert set(clicked_items(parts["train"]).to_pylist()) == set(expected["train"]["item"].to_list())
+    for name in ("train", "refit"):
+        expected[name], expected_passes = cleanse(expected[name], shortest=shortest, least_click=least_click)
+        parts[name], passes = cleanse_coded(parts[name], shortest=shortest, least_click=least_click)
+        assert passes == expected_passes
+        assert set(clicked_items(parts[name]).to_pylist()) == set(expected[name]["item"].to_list())
     assert {name: rows(in_order_coded(part)) for name, part in parts.items()} == {
         name: [tuple(row) for row in in_order(part).rows()] for name, part in expected.items()
     }

@@ -113,7 +113,7 @@ def test_both_engines_keep_the_same_rows_in_the_same_order(
     ids = "long" if names is int else "string"
     frame = nw.from_native(spark.createDataFrame(placed, f"session {ids}, item {ids}, clicked_at long, place long"))
     parts = split(frame, **bounds, keep=keep_on(spark))
-    found = {name: in_order(parts[name]).collect().rows() for name in ("validation", "test")}
+    found = {name: in_order(parts[name]).collect().rows() for name in ("validation", "test", "refit")}
     train, loss = limit_length(parts["train"], longest=longest, action=action)
     train, passes = cleanse(train, shortest=shortest, least_click=least_click, keep=keep_on(spark))
     found["train"] = in_order(train).collect().rows()
