@@ -63,8 +63,7 @@ def clear_store(
 ) -> None:
     """Remove revisions, windows, versions and leftovers that no retained run and no log entry needs."""
     cleared = open_workspace(overrides).clear_store(keep_days, dry_run=dry_run, is_confirmed=yes)
-    fields = {**cleared.model_dump(mode="json"), "keys": list(cleared.keys)}
-    show(fields, cleared.text, as_json=as_json)
+    show({**cleared.model_dump(), "keys": cleared.keys}, str(cleared), as_json=as_json)
 
 
 @app.command("forget")

@@ -20,7 +20,8 @@ from sbr_tasks.registry.scoring import BASELINES, Score, compare_scores, score_m
 from sbr_tasks.registry.serving import check_serving, is_published, publish_serving
 from sbr_tasks.registry.versions import ModelVersion, load_squares, load_version, require_files, version_files, version_names
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Json, Store
+from sbr_tasks.store import Store
+from sbr_tasks.summary import Result
 from sbr_tasks.window.coverage import coverage_notes
 from sbr_tasks.window.record import Window
 from sbr_tasks.wish import Wish, require_reason
@@ -28,6 +29,22 @@ from sbr_tasks.wish import Wish, require_reason
 logger = logging.getLogger(__name__)
 
 NewEntry = TypeVar("NewEntry", bound=Entry | None)
+
+
+class Repaired(Result):
+    """What was rebuilt from the store.
+
+    Attributes:
+        versions: Versions that are whole.
+        log_entries: Entries of the promotion log.
+        champion: The champion; None while there is none.
+        faults: Sentences about versions that the store holds or the log names but whose files are lost or damaged.
+    """
+
+    versions: int
+    log_entries: int
+    champion: str | None
+    faults: tuple[str, ...]
 
 
 def score_contenders(
@@ -264,12 +281,8 @@ def project(store: Store, settings: Settings) -> None:
     _follow_log(store, settings, publish)
 
 
-def repair_projections(store: Store, settings: Settings) -> Json:
+def repair_projections(store: Store, settings: Settings) -> Repaired:
     """Rebuilds MLflow and the serving copy from the store: every version, every decision, and the champion.
-
-    Returns:
-        How many `versions` are whole and how many `log_entries` there are, the `champion`, and the `faults`: sentences about
-        versions that the store holds or the log names but whose files are lost or damaged.
 
     Raises:
         TrackingError: MLflow can't be used; the serving copy was rebuilt anyway.
@@ -292,7 +305,7 @@ def repair_projections(store: Store, settings: Settings) -> Json:
     # MLflow numbers versions as they are registered: in the order of their training, as the first time.
     versions = sorted(whole.values(), key=lambda version: (version.trained_at, version.name))
     state = _follow_log(store, settings, publish, again=versions)
-    return {"versions": len(whole), "log_entries": state.n_entries, "champion": state.champion, "faults": faults}
+    return Repaired(versions=len(whole), log_entries=state.n_entries, champion=state.champion, faults=tuple(faults))
 
 
 def _follow_log(

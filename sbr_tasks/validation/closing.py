@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.clicks.catalog import ClickCatalog, Closed, DayState
 from sbr_tasks.errors import DayError
-from sbr_tasks.store import Json, Store
+from sbr_tasks.store import Store
+from sbr_tasks.summary import Result
 
 _MAX_AHEAD = timedelta(days=366)
 """People close next year's holidays; a day further ahead is a typing error."""
+
+
+class DayRow(Result):
+    """A day that the store knows.
+
+    Attributes:
+        day: The day.
+        status: Its status, such as `accepted`.
+        clicks: The number of its clicks; None if it has none.
+        closed: Who closed it, when and why; None if it is open.
+    """
+
+    day: date
+    status: str
+    clicks: int | None
+    closed: Closed | None
 
 
 def commit_closing(store: Store, day: date, *, reason: str, actor: str, now: datetime) -> None:
@@ -42,15 +59,15 @@ def commit_opening(store: Store, day: date, *, reason: str, actor: str, now: dat
     ClickCatalog(store).commit_opening(day, actor=actor, reason=reason.strip(), at=now.isoformat(timespec="seconds"))
 
 
-def day_rows(store: Store) -> list[Json]:
-    """All days in the store, oldest first: `day`, `status`, `clicks`, `closed` (`actor`, `at`, `reason`; or None)."""
+def day_rows(store: Store) -> list[DayRow]:
+    """All days in the store, oldest first."""
     return [
-        {
-            "day": str(day),
-            "status": state.status,
-            "clicks": state.last.rows if state.last else None,
-            "closed": state.closed.as_dict() if state.closed and state.status == "closed" else None,
-        }
+        DayRow(
+            day=day,
+            status=state.status,
+            clicks=state.last.rows if state.last else None,
+            closed=state.closed if state.status == "closed" else None,
+        )
         for day, state in ClickCatalog(store).days().items()
     ]
 

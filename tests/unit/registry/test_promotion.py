@@ -23,7 +23,15 @@ from sbr_tasks.registry.gate import COMPARED, Outcome
 from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, pin_row, version_differences
 from sbr_tasks.registry.log import Decision, Entry, Pin, PromotionLog
 from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, in_words
-from sbr_tasks.registry.promotion import commit_decision, commit_pin, commit_rollback, commit_unpin, project, repair_projections
+from sbr_tasks.registry.promotion import (
+    Repaired,
+    commit_decision,
+    commit_pin,
+    commit_rollback,
+    commit_unpin,
+    project,
+    repair_projections,
+)
 from sbr_tasks.registry.recommend import recommend_items
 from sbr_tasks.registry.scoring import Score, score_models
 from sbr_tasks.registry.serving import check_serving, publish_serving, served
@@ -249,8 +257,8 @@ def test_decision_is_unchanged_when_repeated_and_is_shown_in_report_tables_and_l
     (row,) = run_rows(store, [D])
     assert (row.clicks, row.window_clicks, row.decision) == (160, 800, promotion.outcome.value)
     assert name[:10] in run_table([row])
-    (shown,) = [row for row in model_rows(store) if row["version"] == name]
-    assert shown["outcome"] == promotion.outcome.value
+    (shown,) = [row for row in model_rows(store) if row.version == name]
+    assert shown.outcome == promotion.outcome.value
 
 
 def test_champion_is_replaced_only_by_a_better_version(copied: Copied, inject: Inject) -> None:
@@ -262,7 +270,7 @@ def test_champion_is_replaced_only_by_a_better_version(copied: Copied, inject: I
     assert (kept.outcome, kept.opponent, kept.champion) == (Outcome.KEEP_CHAMPION, before[1], before[1])
     assert alias_of(store, settings) == before[1]
     found = recommend_items(store, ["3", "999"], k=5)
-    assert (found.model_version, found.unknown, found.is_fallback, len(found.items)) == (before[1], ["999"], False, 5)
+    assert (found.model_version, found.unknown, found.is_fallback, len(found.items)) == (before[1], ("999",), False, 5)
     assert set(found.items) <= set(range(N_ITEMS))
 
 
@@ -332,7 +340,7 @@ def test_lost_mlflow_is_made_again_from_the_store(
     promote(store, settings, *of(D), run="2")
     lost = {"tracking_uri": f"sqlite:///{tmp_path}/new.db", "artifact_root": str(tmp_path / "new")}
     settings = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=lost)})
-    found = {"versions": 2, "log_entries": 2, "champion": of(D)[1], "faults": []}
+    found = Repaired(versions=2, log_entries=2, champion=of(D)[1], faults=())
     assert repair_projections(store, settings) == found
     assert repair_projections(store, settings) == found
     assert alias_of(store, settings) == of(D)[1]
@@ -371,7 +379,7 @@ def test_empty_mlflow_is_made_to_show_all_that_the_lost_one_did(copied: Copied, 
     assert all(PAGE in version["files"] for version in shown["versions"].values())
     empty = {"tracking_uri": f"sqlite:///{tmp_path}/new.db", "artifact_root": str(tmp_path / "new")}
     moved = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=empty)})
-    assert repair_projections(store, moved)["faults"] == []
+    assert repair_projections(store, moved).faults == ()
     assert all_shown(store, moved) == shown
 
 
@@ -420,7 +428,7 @@ def test_session_of_unknown_items_gets_the_popular_ones(
     store, _, of = copied
     found = recommend_items(store, ["998"], k=3, name=of(D)[1])
     assert found.is_fallback
-    assert found.scores == sorted(found.scores, reverse=True)
+    assert list(found.scores) == sorted(found.scores, reverse=True)
 
 
 def test_recommend_without_champion_or_with_a_wrong_id_says_so(
@@ -485,10 +493,10 @@ def test_rollback_retires_what_it_leaves_and_serves_the_old_model_under_a_new_nu
         promote(store, settings, *after, run="5", force="please")
     with pytest.raises(RegistryError, match="A rollback needs a reason"):
         commit_rollback(store, settings, before[1], reason=" ", actor="6")
-    rows = {row["version"]: row for row in model_rows(store)}
-    assert (rows[after[1]]["retired"], rows[before[1]]["champion"]) == (True, True)
-    assert [row["outcome"] for row in log_rows(store)] == ["first_champion", "promote", "rollback"]
-    assert [row["entry"] for row in describe_version(store, after[1])["log"]] == [2, 3]
+    rows = {row.version: row for row in model_rows(store)}
+    assert (rows[after[1]].retired, rows[before[1]].champion) == (True, True)
+    assert [row.outcome for row in log_rows(store)] == ["first_champion", "promote", "rollback"]
+    assert [row.entry for row in describe_version(store, after[1]).log] == [2, 3]
 
 
 def test_force_promotes_a_version_that_was_kept_out(copied: Copied, inject: Inject) -> None:
@@ -901,19 +909,19 @@ def test_lost_version_is_left_out_of_mlflow_and_named_by_repair(
     (folder / old).rename(tmp_path / "kept")
     lost = with_mlflow(settings, tmp_path / "new.db")
     found = repair_projections(store, lost)
-    assert (found["versions"], found["log_entries"], found["champion"]) == (1, 2, champion)
-    assert {row["version"]: row["lost"] for row in model_rows(store)} == {old: True, champion: False}
-    (fault,) = found["faults"]
+    assert (found.versions, found.log_entries, found.champion) == (1, 2, champion)
+    assert {row.version: row.lost for row in model_rows(store)} == {old: True, champion: False}
+    (fault,) = found.faults
     assert fault.startswith(f"{old}: There is no model version '{old}': ")
     assert alias_of(store, lost) == champion
     (tmp_path / "kept").rename(folder / old)
     (folder / champion).rename(tmp_path / "kept")
     shutil.rmtree(tmp_path / "store" / "serving")
-    assert [one[: len(champion)] for one in repair_projections(store, lost)["faults"]] == [champion]
+    assert [one[: len(champion)] for one in repair_projections(store, lost).faults] == [champion]
     assert alias_of(store, lost) == champion, "MLflow has its own copy"
     assert served(store) is None
     (tmp_path / "kept").rename(folder / champion)
-    assert repair_projections(store, lost)["faults"] == []
+    assert repair_projections(store, lost).faults == ()
     assert served(store) == (2, champion)
 
 
@@ -923,7 +931,7 @@ def test_mlflow_that_never_saw_the_lost_champion_has_no_alias(
     store, settings, _ = two_promotions
     shutil.rmtree(tmp_path / "store" / "models" / str(PromotionLog(store).state().champion))
     lost = with_mlflow(settings, tmp_path / "new.db")
-    assert len(repair_projections(store, lost)["faults"]) == 1
+    assert len(repair_projections(store, lost).faults) == 1
     assert alias_of(store, lost) is None
 
 
@@ -936,7 +944,7 @@ def test_what_somebody_deleted_or_changed_in_mlflow_is_made_again(two_promotions
     client.set_model_version_tag(model, second.version, "outcome", "keep_champion")
     client.delete_registered_model_alias(model, "champion")
     client.delete_experiment(client.get_run(second.run_id).info.experiment_id)
-    assert repair_projections(store, settings)["faults"] == []
+    assert repair_projections(store, settings).faults == ()
     shown = {one.version: one for one in client.search_model_versions(f"name = '{model}'")}
     assert shown[second.version].tags["outcome"] == "promote"
     assert shown[first.version].tags["sbr.version"] == old
@@ -1275,8 +1283,8 @@ def test_pinned_champion_stays_until_it_is_unpinned(copied: Copied, inject: Inje
     assert (ended.number, ended.is_on) == (4, False)
     assert promote(store, settings, *after, run="3") == would, "a step that was decided returns its decision"
     assert promote(store, settings, *after, run="4", force="unpinned").champion == after[1]
-    assert [row["outcome"] for row in log_rows(store)] == ["first_champion", "pin", "would_promote", "unpin", "forced"]
-    assert [(row["from"], row["to"]) for row in log_rows(store)][1] == (before[1], before[1])
+    assert [row.outcome for row in log_rows(store)] == ["first_champion", "pin", "would_promote", "unpin", "forced"]
+    assert [(row.before, row.champion) for row in log_rows(store)][1] == (before[1], before[1])
     assert verify_store(store).faults == ()
 
 
@@ -1327,7 +1335,7 @@ def test_rollback_that_pins_holds_the_earlier_champion(copied: Copied, inject: I
     assert promote(store, settings, after[0], better.name, run="3").outcome is Outcome.WOULD_PROMOTE
     assert PromotionLog(store).state().champion == before[1]
     commit_unpin(store, actor="ann", reason="restocked")
-    assert log_rows(store)[-1]["reasons"] == ["restocked"]
+    assert log_rows(store)[-1].reasons == ("restocked",)
 
 
 def test_pin_outlasts_a_rollback_and_names_the_champion_of_now(copied: Copied, inject: Inject) -> None:
@@ -1340,7 +1348,7 @@ def test_pin_outlasts_a_rollback_and_names_the_champion_of_now(copied: Copied, i
     commit_rollback(store, settings, before[1], reason="sold out", actor="bob")
     row = pin_row(store)
     assert row is not None
-    assert (row["entry"], row["version"], row["actor"]) == (pinned.number, before[1], "ann")
+    assert (row.entry, row.version, row.actor) == (pinned.number, before[1], "ann")
     again = Workspace(settings, store).pin("the sale")
     assert (again.model_version, again.log_entry) == (before[1], pinned.number)
     commit_unpin(store, actor="ann")
@@ -1381,4 +1389,4 @@ def test_rollback_command_can_pin(copied: Copied, inject: Inject) -> None:
     done = CliRunner().invoke(app, back)
     assert "pinned: True" in done.stdout and "sbr pin" not in done.stdout
     assert PromotionLog(store).state().pin is not None
-    assert log_rows(store)[-1]["reasons"] == ["worse", "The champion was pinned."]
+    assert log_rows(store)[-1].reasons == ("worse", "The champion was pinned.")

@@ -128,7 +128,7 @@ def test_opened_day_is_as_before_it_was_closed(store: Store) -> None:
 
 def test_days_are_listed_with_who_closed_them(store: Store) -> None:
     closed = {"actor": "ann@shop", "at": NOW.isoformat(timespec="seconds"), "reason": "Whit Monday"}
-    assert day_rows(store) == [
+    assert [row.model_dump(mode="json") for row in day_rows(store)] == [
         {"day": str(D), "status": "accepted", "clicks": 12, "closed": None},
         {"day": str(CLOSED), "status": "closed", "clicks": None, "closed": closed},
     ]
