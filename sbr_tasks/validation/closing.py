@@ -8,6 +8,7 @@ from sbr_tasks.clicks.catalog import ClickCatalog, Closed, DayState
 from sbr_tasks.errors import DayError
 from sbr_tasks.store import Store
 from sbr_tasks.summary import Result
+from sbr_tasks.wish import require_reason
 
 _MAX_AHEAD = timedelta(days=366)
 """People close next year's holidays; a day further ahead is a typing error."""
@@ -40,23 +41,25 @@ def commit_closing(store: Store, day: date, *, reason: str, actor: str, now: dat
         now: The current time, with a zone.
 
     Raises:
-        DayError: The reason is blank, or the day has clicks, is closed for another reason, or is too far ahead.
+        DayError: The day has clicks, is closed for another reason, or is too far ahead.
+        ReasonError: The reason is blank.
     """
-    _require_reason(reason, "Closing")
+    reason = require_reason(reason, "Closing a day")
     last = now.date() + _MAX_AHEAD
     if day > last:
         raise DayError(f"Expected a day up to {last}, a year ahead; found {day}. Check the year.")
-    ClickCatalog(store).commit_closing(day, actor=actor, reason=reason.strip(), at=now.isoformat(timespec="seconds"))
+    ClickCatalog(store).commit_closing(day, actor=actor, reason=reason, at=now.isoformat(timespec="seconds"))
 
 
 def commit_opening(store: Store, day: date, *, reason: str, actor: str, now: datetime) -> None:
     """Reopens a closed day: the next run that needs it looks for it in the source.
 
     Raises:
-        DayError: The reason is blank, or the day isn't closed.
+        DayError: The day isn't closed.
+        ReasonError: The reason is blank.
     """
-    _require_reason(reason, "Opening")
-    ClickCatalog(store).commit_opening(day, actor=actor, reason=reason.strip(), at=now.isoformat(timespec="seconds"))
+    reason = require_reason(reason, "Opening a day")
+    ClickCatalog(store).commit_opening(day, actor=actor, reason=reason, at=now.isoformat(timespec="seconds"))
 
 
 def day_rows(store: Store) -> list[DayRow]:
@@ -83,8 +86,3 @@ def require_open(day: date, state: DayState) -> None:
             f"{day} is closed, so it has no clicks and no run ({state.why_closed}). If it has clicks after all, open it with "
             f"`sbr days open {day} --reason WHY` and run it again."
         )
-
-
-def _require_reason(reason: str, what: str) -> None:
-    if not reason.strip():
-        raise DayError(f"{what} a day needs a reason, which is kept in the record; found a blank one.")

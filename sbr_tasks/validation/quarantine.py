@@ -20,6 +20,7 @@ from sbr_tasks.errors import DayError, first_line
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store, kinds
 from sbr_tasks.summary import Result
+from sbr_tasks.wish import require_reason
 
 
 class QuarantinedDay(Result):
@@ -138,10 +139,10 @@ def commit_release(store: Store, settings: Settings, day: date, *, reason: str, 
         The revision, as windows read it.
 
     Raises:
-        DayError: The reason is blank, the day isn't in quarantine, or its clicks would make a window wrong.
+        DayError: The day isn't in quarantine, or its clicks would make a window wrong.
+        ReasonError: The reason is blank.
     """
-    if not reason.strip():
-        raise DayError("A release from quarantine needs a reason, which is kept in the record; found a blank one.")
+    reason = require_reason(reason, "A release from quarantine")
     catalog = ClickCatalog(store)
     revision = _quarantined(day, catalog.days().get(day, DayState()))
     broken = what_breaks_windows(catalog.read(revision), day, settings.zone)
@@ -154,7 +155,7 @@ def commit_release(store: Store, settings: Settings, day: date, *, reason: str, 
     file = store.publish(kinds.CLICKS.key(day=day, rev=revision.rev, path="clicks.parquet"), data)
     released = revision.model_copy(update={"file": file})
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    catalog.commit_release(released, by=by, reason=reason.strip(), at=at)
+    catalog.commit_release(released, by=by, reason=reason, at=at)
     return released
 
 

@@ -6,9 +6,10 @@ import errno
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 import pytest
@@ -16,12 +17,12 @@ from typer.testing import CliRunner
 
 from sbr_tasks.cli import app
 from sbr_tasks.clicks.ingest import ingest
-from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, StoreError, TrackingError
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, ReasonError, RegistryError, StoreError, TrackingError
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED, Outcome
 from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, pin_row, version_differences
-from sbr_tasks.registry.log import Decision, Entry, Pin, PromotionLog
+from sbr_tasks.registry.log import Decision, Pin, PromotionLog
 from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, in_words
 from sbr_tasks.registry.promotion import (
     Repaired,
@@ -42,7 +43,7 @@ from sbr_tasks.report.runs import run_rows, run_table
 from sbr_tasks.report.words import headline
 from sbr_tasks.results import Decided
 from sbr_tasks.settings import Settings, parse_overrides
-from sbr_tasks.store import FileRecord, Store, kinds
+from sbr_tasks.store import FileRecord, NumberedLog, Store, kinds
 from sbr_tasks.upkeep.check import verify_store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import window_for_day
@@ -312,21 +313,20 @@ def test_run_that_lost_the_race_compares_again_with_the_new_champion(
     store, settings, of = copied
     before, after = of(D - timedelta(days=1)), of(D)
     inject(d05=0.5, d06=0.4)
-    create = PromotionLog.create
-    raced = []
+    create, raced = NumberedLog.create, []
 
-    def create_after_another_run(self: PromotionLog, promotion: object) -> None:
+    def create_after_another_run(self: NumberedLog, number: int, body: Mapping[str, Any]) -> None:
         if not raced:
-            raced.append(promotion)
+            raced.append(body["outcome"])
             promote(store, settings, *before, run="the other")
-        create(self, promotion)  # type: ignore[arg-type]
+        create(self, number, body)
 
-    monkeypatch.setattr(PromotionLog, "create", create_after_another_run)
+    monkeypatch.setattr(NumberedLog, "create", create_after_another_run)
     lost = promote(store, settings, *after, run="this")
-    assert raced[0].outcome is Outcome.FIRST_CHAMPION  # type: ignore[attr-defined]
+    assert raced == [Outcome.FIRST_CHAMPION]
     assert (lost.number, lost.outcome, lost.champion) == (2, Outcome.KEEP_CHAMPION, before[1])
     with pytest.raises(AlreadyExistsError):
-        create(PromotionLog(store), lost)
+        PromotionLog(store).create(lost)
 
 
 def test_lost_mlflow_is_made_again_from_the_store(
@@ -491,7 +491,7 @@ def test_rollback_retires_what_it_leaves_and_serves_the_old_model_under_a_new_nu
     assert PromotionLog(store).state().champion == before[1]
     with pytest.raises(RegistryError, match=r"is retired .* and can't be promoted again"):
         promote(store, settings, *after, run="5", force="please")
-    with pytest.raises(RegistryError, match="A rollback needs a reason"):
+    with pytest.raises(ReasonError, match="A rollback needs a reason"):
         commit_rollback(store, settings, before[1], reason=" ", actor="6")
     rows = {row.version: row for row in model_rows(store)}
     assert (rows[after[1]].retired, rows[before[1]].champion) == (True, True)
@@ -1103,18 +1103,18 @@ def test_two_that_force_the_same_version_at_once_promote_it_once(
 ) -> None:
     store, settings, of = copied
     inject(d06=0.6)
-    create, raced = PromotionLog.create, list[tuple[Decision, bool]]()
+    create, raced = NumberedLog.create, list[tuple[Decision, bool]]()
 
-    def create_after_another(self: PromotionLog, promotion: Decision) -> None:
-        if not raced:
-            raced.append((promotion, False))
+    def create_after_another(self: NumberedLog, number: int, body: Mapping[str, Any]) -> None:
+        if number == 1 and body["reasons"][0].endswith("two."):
             raced.append(commit_decision(store, settings, *of(D), Wish("force", "one")))
-        create(self, promotion)
+        create(self, number, body)
 
-    monkeypatch.setattr(PromotionLog, "create", create_after_another)
+    monkeypatch.setattr(NumberedLog, "create", create_after_another)
     second = commit_decision(store, settings, *of(D), Wish("force", "two"))
-    assert raced[1][1]
-    assert second == (raced[1][0], False)
+    ((first, is_new),) = raced
+    assert is_new
+    assert second == (first, False)
 
 
 def test_lost_window_hides_only_its_clicks_from_the_runs(copied: Copied, inject: Inject, tmp_path: Path) -> None:
@@ -1175,9 +1175,9 @@ def test_damaged_manifest_is_named(copied: Copied, tmp_path: Path) -> None:
 def test_reason_that_is_blank_is_refused_before_anything_is_done(copied: Copied, inject: Inject) -> None:
     store, settings, of = copied
     inject(d06=0.6)
-    with pytest.raises(RegistryError, match=r"^A forced promotion needs a reason, .* found a blank one\.$"):
+    with pytest.raises(ReasonError, match=r"^A forced promotion needs a reason, .* found a blank one\.$"):
         promote(store, settings, *of(D), run="x", force=" ")
-    with pytest.raises(RegistryError, match="forced promotion needs a reason"):
+    with pytest.raises(ReasonError, match="forced promotion needs a reason"):
         Workspace(settings, store).retrain(D, Wish("force", ""))
     assert PromotionLog(store).entries() == []
 
@@ -1292,15 +1292,15 @@ def test_decision_that_a_pin_overtakes_is_made_again(copied: Copied, inject: Inj
     store, settings, of = copied
     inject(d05=0.5, d06=0.6)
     promote(store, settings, *of(D - timedelta(days=1)), run="1")
-    create, pinned = PromotionLog.create, []
+    create, pinned = NumberedLog.create, []
 
-    def create_after_a_pin(self: PromotionLog, entry: Entry) -> None:
-        if not pinned and isinstance(entry, Decision):
-            pinned.append(entry.outcome)
+    def create_after_a_pin(self: NumberedLog, number: int, body: Mapping[str, Any]) -> None:
+        if not pinned and body["kind"] == "decision":
+            pinned.append(body["outcome"])
             commit_pin(store, reason="the sale", actor="ann")
-        create(self, entry)
+        create(self, number, body)
 
-    monkeypatch.setattr(PromotionLog, "create", create_after_a_pin)
+    monkeypatch.setattr(NumberedLog, "create", create_after_a_pin)
     assert promote(store, settings, *of(D), run="2").outcome is Outcome.WOULD_PROMOTE
     assert pinned == [Outcome.PROMOTE]
 
@@ -1311,7 +1311,7 @@ def test_pin_is_refused_without_a_champion_a_reason_or_where_it_is_pinned(copied
     with pytest.raises(RegistryError, match="There is no champion to pin yet"):
         commit_pin(store, reason="the sale", actor="ann")
     promote(store, settings, *of(D - timedelta(days=1)), run="1")
-    with pytest.raises(RegistryError, match="A pin needs a reason"):
+    with pytest.raises(ReasonError, match="A pin needs a reason"):
         commit_pin(store, reason=" ", actor="ann")
     with pytest.raises(RegistryError, match="isn't pinned, so there is nothing to unpin"):
         commit_unpin(store, actor="ann")

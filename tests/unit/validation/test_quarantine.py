@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from sbr_tasks.cli import app
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.ingest import ingest
-from sbr_tasks.errors import DayError
+from sbr_tasks.errors import DayError, ReasonError
 from sbr_tasks.report.runs import run_rows
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
@@ -92,7 +92,7 @@ def test_other_clicks_of_a_released_day_are_judged_again(tmp_path: Path, store: 
 
 
 def test_release_without_a_reason_is_refused(store: Store, settings: Settings) -> None:
-    with pytest.raises(DayError, match="needs a reason"):
+    with pytest.raises(ReasonError, match="needs a reason"):
         commit_release(store, settings, D, reason=" \n", by="ann")
     assert ClickCatalog(store).days()[D].status == "quarantined"
 
