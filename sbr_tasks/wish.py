@@ -54,7 +54,7 @@ def require_reason(reason: str | None, what: str) -> str:
         ReasonError: It is absent or blank.
     """
     if not reason or not reason.strip():
-        raise ReasonError(f"{what} needs a reason, which is kept in the log; found a blank one.")
+        raise ReasonError(f"{what} needs a reason, which is kept in the log; found none. Give one and try again.")
     return reason.strip()
 
 
