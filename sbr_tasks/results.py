@@ -218,20 +218,6 @@ class PublishedItems(Result):
     file: str
 
 
-class CheckedStore(Result):
-    """What `Workspace.check_store` verified.
-
-    Attributes:
-        files: Files that are what their records say.
-        bytes: Their bytes.
-        orphaned: What no record names: `files` and `bytes`.
-    """
-
-    files: int
-    bytes: int
-    orphaned: Mapping[str, int]
-
-
 class Preview(Result):
     """What a source holds, by `Workspace.preview`.
 

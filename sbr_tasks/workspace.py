@@ -33,7 +33,6 @@ from sbr_tasks.results import (
     Announcement,
     BuiltWindow,
     Champion,
-    CheckedStore,
     Decided,
     IngestedDay,
     Pinned,
@@ -473,22 +472,21 @@ class Workspace:
         """Verifies every file that a record of the store names."""
         return check.verify_store(self.store)
 
-    def check_store(self) -> CheckedStore:
+    def check_store(self) -> check.Checked:
         """As `find_faults`, for a run that must not continue on a damaged store.
 
         Raises:
             DamagedError: Something is missing or damaged; the log names each file and says what to do.
         """
         checked = self.find_faults()
-        table = f"{self.store.url}\n{checked}"
+        checked = checked.model_copy(update={"text": f"{self.store.url}\n{checked}"})
         if checked.faults:
-            logger.error("%s", table)
+            logger.error("%s", checked)
             raise DamagedError(
                 f"{len(checked.faults)} files of {self.store.url} are missing or damaged, such as {checked.faults[0].key}. "
                 "The lines above, and `sbr store check`, name each and say what to do."
             )
-        orphaned = {"files": checked.orphaned.files, "bytes": checked.orphaned.bytes}
-        return CheckedStore(files=checked.files, bytes=checked.bytes, orphaned=orphaned, text=table)
+        return checked
 
     def clear_store(self, keep_days: int | None = None, *, dry_run: bool = False, is_confirmed: bool = False) -> clear.Cleared:
         """Removes what no retained run and no log entry needs.

@@ -19,7 +19,8 @@ def check_store(overrides: Set = None, as_json: AsJson = False) -> None:
     Exit code 1 if anything is missing or damaged. Orphans are leftovers of killed runs; `sbr store gc` removes them.
     """
     checked = open_workspace(overrides).find_faults()
-    show(checked, as_json=as_json)
+    orphaned = {**checked.orphaned.model_dump(), "keys": checked.orphaned.keys}
+    show({**checked.model_dump(), "orphaned": orphaned}, str(checked), as_json=as_json)
     if checked.faults:
         raise typer.Exit(1)
 
