@@ -38,6 +38,10 @@ class SettingsError(SbrError):
     """A setting is unknown, or its value is out of bounds."""
 
 
+class ReasonError(SbrError):
+    """A person does something that needs a reason, and gives none."""
+
+
 class SourceError(SbrError):
     """Clicks can't be read: a file is missing or empty, or its lines don't parse."""
 

@@ -174,28 +174,6 @@ class Announcement(Result):
     why: str
 
 
-class WrittenReport(Result):
-    """The page that `Workspace.write_report` wrote.
-
-    Attributes:
-        day: The day of the run.
-        report: Where the page is.
-        model_version: The version that it is about.
-        outcome: What became of it.
-        log_entry: The decision's place in the promotion log; 0 where nothing was decided.
-        mlflow_version: MLflow's number of the version; None where MLflow doesn't know it.
-        mlflow_url: Where MLflow's server shows it; None where MLflow is no server.
-    """
-
-    day: date
-    report: str
-    model_version: str
-    outcome: Outcome
-    log_entry: int
-    mlflow_version: str | None
-    mlflow_url: str | None
-
-
 class RolledBack(Result):
     """What `Workspace.roll_back` did.
 
@@ -240,20 +218,6 @@ class PublishedItems(Result):
 
     model_version: str
     file: str
-
-
-class CheckedStore(Result):
-    """What `Workspace.check_store` verified.
-
-    Attributes:
-        files: Files that are what their records say.
-        bytes: Their bytes.
-        orphaned: What no record names: `files` and `bytes`.
-    """
-
-    files: int
-    bytes: int
-    orphaned: Mapping[str, int]
 
 
 class Preview(Result):

@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 from typing import Literal
 
-from sbr_tasks.errors import RegistryError
+from sbr_tasks.errors import ReasonError
 
 Promote = Literal["gate", "never", "force"]
 
@@ -25,7 +25,7 @@ class Wish:
             person at the command line, who may.
 
     Raises:
-        RegistryError: `force` has no reason.
+        ReasonError: `force` has no reason.
     """
 
     promote: Promote = "gate"
@@ -34,7 +34,7 @@ class Wish:
 
     def __post_init__(self) -> None:
         if self.promote == "force":
-            require_reason(self.reason, "forced promotion")
+            require_reason(self.reason, "A forced promotion")
 
     @property
     def force(self) -> str | None:
@@ -51,10 +51,10 @@ def require_reason(reason: str | None, what: str) -> str:
     """The reason without surrounding spaces.
 
     Raises:
-        RegistryError: It is absent or blank.
+        ReasonError: It is absent or blank.
     """
     if not reason or not reason.strip():
-        raise RegistryError(f"A {what} needs a reason, which is kept in the promotion log; found a blank one.")
+        raise ReasonError(f"{what} needs a reason, which is kept in the log; found none. Give one and try again.")
     return reason.strip()
 
 

@@ -33,7 +33,6 @@ from sbr_tasks.results import (
     Announcement,
     BuiltWindow,
     ChampionEvent,
-    CheckedStore,
     Decided,
     IngestedDay,
     Pinned,
@@ -45,7 +44,6 @@ from sbr_tasks.results import (
     TrainedVersion,
     Tuned,
     ValidatedDay,
-    WrittenReport,
 )
 from sbr_tasks.settings import Settings, absolute_place, is_url, load_settings, settings_file
 from sbr_tasks.store import Json, Store
@@ -282,7 +280,7 @@ class Workspace:
 
     def write_report(
         self, day: date | str, window: str | None = None, model_version: str | None = None, wish: Wish | None = None
-    ) -> WrittenReport:
+    ) -> page.WrittenReport:
         """Writes the page of the day's run and keeps it with the version in MLflow.
 
         Args:
@@ -297,8 +295,7 @@ class Workspace:
         decision = None
         if window and model_version:
             decision = self._preview_decision(self._window(day, window), model_version, wish or Wish())
-        report = page.publish_page(self.store, self.settings, as_day(day), decision)
-        return WrittenReport(**report.as_dict(self.store))
+        return page.publish_page(self.store, self.settings, as_day(day), decision)
 
     def retrain(self, day: date | str, wish: Wish | None = None, *, holds_back: bool = True) -> Retrained:
         """The whole chain: ingest, validate, window, train, evaluate, promote, report.
@@ -353,7 +350,7 @@ class Workspace:
         entry = promotion.commit_unpin(self.store, reason=reason, actor=actor or current_user())
         return Pinned(model_version=entry.version, log_entry=entry.number, pinned=False, reason=entry.reason)
 
-    def repair(self) -> Json:
+    def repair(self) -> promotion.Repaired:
         """Rebuilds MLflow and the serving copy from the store; see `promotion.repair_projections`."""
         return promotion.repair_projections(self.store, self.settings)
 
@@ -372,11 +369,11 @@ class Workspace:
         """A row a day, oldest first; without `days`, every day that a decision was made on."""
         return runs.run_rows(self.store, None if days is None else [as_day(day) for day in days])
 
-    def list_models(self) -> list[Json]:
+    def list_models(self) -> list[listing.ModelRow]:
         """A row a version, oldest day first; see `listing.model_rows`."""
         return listing.model_rows(self.store)
 
-    def show_model(self, version: str) -> Json:
+    def show_model(self, version: str) -> listing.VersionDetails:
         """All that is known of a version: settings, learning curve, lineage, decisions."""
         return listing.describe_version(self.store, version)
 
@@ -384,11 +381,11 @@ class Workspace:
         """What differs between two versions, by dotted name."""
         return listing.version_differences(self.store, first, second)
 
-    def list_decisions(self) -> list[Json]:
+    def list_decisions(self) -> list[listing.LogRow]:
         """A row an entry of the promotion log, in order."""
         return listing.log_rows(self.store)
 
-    def show_pin(self) -> Json | None:
+    def show_pin(self) -> listing.LogRow | None:
         """The entry that pinned the champion; None where it isn't pinned."""
         return listing.pin_row(self.store)
 
@@ -441,11 +438,11 @@ class Workspace:
             seconds_per_day=round(seconds_per_day(largest, self.settings)),
         )
 
-    def list_quarantine(self) -> list[Json]:
+    def list_quarantine(self) -> list[quarantine.QuarantinedDay]:
         """The days in quarantine, each with its failures."""
         return quarantine.quarantine_rows(self.store)
 
-    def show_quarantine(self, day: date | str) -> Json:
+    def show_quarantine(self, day: date | str) -> quarantine.QuarantineDetails:
         """What failed on a day in quarantine, with examples."""
         return quarantine.describe_quarantined(self.store, as_day(day))
 
@@ -453,7 +450,7 @@ class Workspace:
         """Accepts a quarantined day anyway; see `quarantine.commit_release`."""
         return quarantine.commit_release(self.store, self.settings, as_day(day), reason=reason, by=actor or current_user())
 
-    def list_days(self) -> list[Json]:
+    def list_days(self) -> list[closing.DayRow]:
         """The days that the store knows."""
         return closing.day_rows(self.store)
 
@@ -475,22 +472,21 @@ class Workspace:
         """Verifies every file that a record of the store names."""
         return check.verify_store(self.store)
 
-    def check_store(self) -> CheckedStore:
+    def check_store(self) -> check.Checked:
         """As `find_faults`, for a run that must not continue on a damaged store.
 
         Raises:
             DamagedError: Something is missing or damaged; the log names each file and says what to do.
         """
         checked = self.find_faults()
-        table = f"{self.store.url}\n{checked}"
+        checked = checked.model_copy(update={"text": f"{self.store.url}\n{checked}"})
         if checked.faults:
-            logger.error("%s", table)
+            logger.error("%s", checked)
             raise DamagedError(
                 f"{len(checked.faults)} files of {self.store.url} are missing or damaged, such as {checked.faults[0].key}. "
                 "The lines above, and `sbr store check`, name each and say what to do."
             )
-        orphaned = {"files": checked.orphaned.files, "bytes": checked.orphaned.bytes}
-        return CheckedStore(files=checked.files, bytes=checked.bytes, orphaned=orphaned, text=table)
+        return checked
 
     def clear_store(self, keep_days: int | None = None, *, dry_run: bool = False, is_confirmed: bool = False) -> clear.Cleared:
         """Removes what no retained run and no log entry needs.

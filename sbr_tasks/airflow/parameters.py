@@ -99,22 +99,18 @@ def read_form(parameters: Mapping[str, Any], run: str | None = None) -> RunReque
         run: The name of the run.
 
     Raises:
-        SettingsError: A parameter is unknown, a setting is out of bounds, a forced promotion has no reason, or a reason is
-            given and nothing is forced.
+        SettingsError: A parameter is unknown, a setting is out of bounds, or a reason is given and nothing is forced.
+        ReasonError: A forced promotion has no reason.
     """
     names = ("day", "promote", "reason", *FIELDS)
     for name in parameters:
         if name not in names:
             raise SettingsError(f"Unknown parameter {name!r}: expected {', '.join(names)}. Trigger the DAG again without it.")
     promote: Promote = parameters.get("promote") or "gate"
-    reason = (parameters.get("reason") or "").strip()
+    reason = (parameters.get("reason") or "").strip() or None
     if promote not in get_args(Promote):
         raise SettingsError(f"Expected promote to be one of {', '.join(get_args(Promote))}; found {promote!r}.")
-    if promote == "force" and not reason:
-        raise SettingsError(
-            "A forced promotion needs the parameter 'reason', which is kept in the promotion log; found none. "
-            "Trigger the DAG again with a reason."
-        )
+    wish = Wish(promote, reason, run)
     if reason and promote != "force":
         raise SettingsError(
             f"The parameter 'reason' is for a forced promotion, but promote is {promote!r}. "
@@ -124,4 +120,4 @@ def read_form(parameters: Mapping[str, Any], run: str | None = None) -> RunReque
     settings = load_settings(overrides)
     if "model.n_epochs" in overrides and settings.training.warm_start == "parent":
         overrides["training.warm_epochs"] = overrides["model.n_epochs"]  # the limit for a warm start
-    return RunRequest(overrides, Wish(promote, reason or None, run))
+    return RunRequest(overrides, wish)

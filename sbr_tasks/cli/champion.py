@@ -9,7 +9,7 @@ import typer
 
 from sbr_tasks.cli.options import AsJson, Set, open_workspace
 from sbr_tasks.cli.output import echo, show
-from sbr_tasks.store import Json
+from sbr_tasks.registry.listing import LogRow
 
 
 def show_log(overrides: Set = None, as_json: AsJson = False) -> None:
@@ -20,10 +20,10 @@ def show_log(overrides: Set = None, as_json: AsJson = False) -> None:
     show({"entries": rows}, "\n".join(map(_entry, rows)) if rows else nothing, as_json=as_json)
 
 
-def _entry(row: Json) -> str:
-    moved = f"{row['from'] or 'none'} -> {row['to'] or 'none'}"
-    first = f"{row['entry']:>4}  {row['at']}  {row['version']}  {row['outcome']}  ({moved}, {row['actor']})"
-    return "\n".join([first, *(indent(reason, " " * 6) for reason in row["reasons"])])
+def _entry(row: LogRow) -> str:
+    moved = f"{row.before or 'none'} -> {row.champion or 'none'}"
+    first = f"{row.entry:>4}  {row.at}  {row.version}  {row.outcome}  ({moved}, {row.actor})"
+    return "\n".join([first, *(indent(reason, " " * 6) for reason in row.reasons)])
 
 
 def roll_back(
@@ -65,9 +65,8 @@ def repair(overrides: Set = None, as_json: AsJson = False) -> None:
     Exit code 1 if files of a version are lost or damaged; everything else is rebuilt.
     """
     repaired = open_workspace(overrides).repair()
-    faults = repaired["faults"] if as_json else repaired.pop("faults")
-    show(repaired, as_json=as_json)
-    for fault in faults:
+    show(repaired.model_dump(exclude=None if as_json else {"faults"}), as_json=as_json)
+    for fault in repaired.faults:
         echo(f"sbr: {fault}", err=True)
-    if faults:
+    if repaired.faults:
         raise typer.Exit(1)

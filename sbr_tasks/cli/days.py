@@ -45,9 +45,9 @@ def list_days(overrides: Set = None, as_json: AsJson = False) -> None:
     """List the days that the store knows: status, clicks, and who closed them."""
     workspace = open_workspace(overrides)
     rows = workspace.list_days()
-    closed = [row["closed"] for row in rows]
-    notes = [f"{closing['actor']} on {closing['at'][:10]}: {closing['reason']}" if closing else "" for closing in closed]
-    cells = [[row["day"], row["status"], row["clicks"], note] for row, note in zip(rows, notes, strict=True)]
+    closed = [row.closed for row in rows]
+    notes = [f"{closing.actor} on {closing.at[:10]}: {closing.reason}" if closing else "" for closing in closed]
+    cells = [[row.day, row.status, row.clicks, note] for row, note in zip(rows, notes, strict=True)]
     table = tabulate(cells, headers=["day", "status", "clicks", "closed by"], intfmt=",", missingval="-")
     nothing = f"No day was ingested or closed yet in {workspace.store.url}."
     show({"days": rows}, table if rows else nothing, as_json=as_json)

@@ -9,9 +9,8 @@ from tabulate import tabulate
 
 from sbr_tasks.cli.options import AsJson, Set, open_workspace
 from sbr_tasks.cli.output import show, show_tree
-from sbr_tasks.registry.listing import staleness_in_words
+from sbr_tasks.registry.listing import LogRow, ModelRow
 from sbr_tasks.registry.recommend import Recommendation
-from sbr_tasks.store import Json
 
 app = typer.Typer(help="The model versions.")
 
@@ -23,24 +22,24 @@ def list_models(context: typer.Context, overrides: Set = None, as_json: AsJson =
         return
     workspace = open_workspace(overrides)
     rows, pin = workspace.list_models(), workspace.show_pin()
-    champion = next((row["version"] for row in rows if row["champion"]), None)
+    champion = next((row.version for row in rows if row.champion), None)
     nothing = "There are no models yet. Train one with `sbr retrain --day DAY`."
     show({"champion": champion, "pin": pin, "models": rows}, _table(rows, pin) if rows else nothing, as_json=as_json)
 
 
-def _table(rows: list[Json], pin: Json | None) -> str:
+def _table(rows: list[ModelRow], pin: LogRow | None) -> str:
     cells = []
     for row in rows:
-        marks = {name: name if row[name] else "" for name in ("champion", "retired", "lost")}
-        if row["pinned"]:
+        marks = {name: name if getattr(row, name) else "" for name in ("champion", "retired", "lost")}
+        if row.pinned:
             marks["champion"] = "champion, pinned"
-        cell = {**row, **marks, "stale": staleness_in_words(row)}
-        cells.append({name: value for name, value in cell.items() if name not in ("pinned", "stale_ancestors")})
+        numbers = row.model_dump(mode="json", exclude={"pinned", *marks})
+        cells.append({**numbers, **marks, "stale": row.stale_in_words})
     table = tabulate(cells, headers="keys", floatfmt=".4f", missingval="-")
     if not pin:
         return table
-    why = pin["reasons"][0].removesuffix(".")
-    return f"{table}\n\n{pin['version']} was pinned at {pin['at']} by {pin['actor']}: {why}. `sbr unpin` removes the pin."
+    why = pin.reasons[0].removesuffix(".")
+    return f"{table}\n\n{pin.version} was pinned at {pin.at} by {pin.actor}: {why}. `sbr unpin` removes the pin."
 
 
 @app.command("show")
@@ -82,7 +81,7 @@ def recommend(
     if (session is None) == (not items):
         raise typer.BadParameter("Expected the session as --session 1,2,3 or as --item 1 --item 2.")
     recommendation = workspace.recommend(items or [part.strip() for part in str(session).split(",")], k=k, model=model)
-    show(recommendation.as_dict(), _in_words(recommendation), as_json=as_json)
+    show(recommendation, _in_words(recommendation), as_json=as_json)
 
 
 def _in_words(recommendation: Recommendation) -> str:

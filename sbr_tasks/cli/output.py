@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import typer
+from pydantic_core import to_jsonable_python
 
 from sbr_tasks.plain_text import printable
 from sbr_tasks.summary import Result, fields_as_text
@@ -20,7 +21,7 @@ def show(result: Result | Mapping[str, Any], text: str | None = None, *, as_json
         text: The text; None: the result's own, or a line for each field.
         as_json: Whether the option `--json` was given.
     """
-    fields = result.model_dump(mode="json") if isinstance(result, Result) else result
+    fields = to_jsonable_python(result)
     if as_json:
         echo(json.dumps(fields, ensure_ascii=False, allow_nan=False))
     elif text is not None:
@@ -29,9 +30,9 @@ def show(result: Result | Mapping[str, Any], text: str | None = None, *, as_json
         echo(result if isinstance(result, Result) else fields_as_text(fields))
 
 
-def show_tree(tree: Mapping[str, Any], *, as_json: bool) -> None:
+def show_tree(tree: Result | Mapping[str, Any], *, as_json: bool) -> None:
     """Prints nested fields as JSON in either case, indented for people."""
-    show(tree, json.dumps(tree, ensure_ascii=False, indent=2), as_json=as_json)
+    show(tree, json.dumps(to_jsonable_python(tree), ensure_ascii=False, indent=2), as_json=as_json)
 
 
 def echo(text: object, *, err: bool = False) -> None:

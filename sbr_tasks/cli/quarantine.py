@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Days whose clicks failed validatio
 def list_quarantine(overrides: Set = None, as_json: AsJson = False) -> None:
     """List the days in quarantine, and why."""
     rows = open_workspace(overrides).list_quarantine()
-    cells = [{**row, "failures": "\n".join(row["failures"])} for row in rows]
+    cells = [{**row.model_dump(mode="json"), "failures": "\n".join(row.failures)} for row in rows]
     table = tabulate(cells, headers="keys", intfmt=",", missingval="-", maxcolwidths=[None, None, None, 72, None])
     show({"quarantine": rows}, table if rows else "No day is in quarantine.", as_json=as_json)
 

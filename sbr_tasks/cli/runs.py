@@ -61,7 +61,7 @@ def list_runs(
     rows = workspace.list_runs(days or None)
     rows = rows[-last:] if last else rows
     nothing = f"No run has decided anything yet in {workspace.store.url}. Start a run with `sbr retrain --day DAY`."
-    show({"runs": [row.as_dict() for row in rows]}, run_table(rows) if rows else nothing, as_json=as_json)
+    show({"runs": rows}, run_table(rows) if rows else nothing, as_json=as_json)
 
 
 def report(day: RunDay, overrides: Set = None, as_json: AsJson = False) -> None:

@@ -19,7 +19,8 @@ def check_store(overrides: Set = None, as_json: AsJson = False) -> None:
     Exit code 1 if anything is missing or damaged. Orphans are leftovers of killed runs; `sbr store gc` removes them.
     """
     checked = open_workspace(overrides).find_faults()
-    show(checked, as_json=as_json)
+    orphaned = {**checked.orphaned.model_dump(), "keys": checked.orphaned.keys}
+    show({**checked.model_dump(), "orphaned": orphaned}, str(checked), as_json=as_json)
     if checked.faults:
         raise typer.Exit(1)
 
@@ -63,8 +64,7 @@ def clear_store(
 ) -> None:
     """Remove revisions, windows, versions and leftovers that no retained run and no log entry needs."""
     cleared = open_workspace(overrides).clear_store(keep_days, dry_run=dry_run, is_confirmed=yes)
-    fields = {**cleared.model_dump(mode="json"), "keys": list(cleared.keys)}
-    show(fields, cleared.text, as_json=as_json)
+    show({**cleared.model_dump(), "keys": cleared.keys}, str(cleared), as_json=as_json)
 
 
 @app.command("forget")

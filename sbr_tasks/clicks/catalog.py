@@ -37,7 +37,7 @@ from sbr_tasks.clicks.commits import (
 from sbr_tasks.clicks.ledger import Ledger
 from sbr_tasks.days import as_intervals, describe_days
 from sbr_tasks.errors import DamagedError, DayError, StoreError
-from sbr_tasks.store import Json, LogEntry, NumberedLog, Record, Store, kinds
+from sbr_tasks.store import LogEntry, NumberedLog, Record, Store, kinds
 
 C = TypeVar("C", bound=CommitBase)
 
@@ -194,15 +194,8 @@ class ClickCatalog:
 
     def _append(self, build: Callable[[Sequence[Commit]], C | None]) -> C | None:
         """Appends the commit that `build` returns for those so far; calls it again if another commit came first."""
-        made: C | None = None
-
-        def body(entries: Sequence[LogEntry]) -> Json | None:
-            nonlocal made
-            made = build(self._read(entries))
-            return made.as_dict() if made else None
-
-        entry = self._log.append(body)
-        return made.model_copy(update={"number": entry.number}) if made and entry else None
+        commit, number = self._log.append(lambda entries: build(self._read(entries)))
+        return commit.model_copy(update={"number": number}) if commit else None
 
     def commit_import(
         self,

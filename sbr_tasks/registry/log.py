@@ -6,10 +6,10 @@ Entry n is created by one writer only. Everything else that names the champion (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -153,6 +153,7 @@ class Pin(_Entry):
 
 
 Entry = Decision | Rollback | Pin
+NewEntry = TypeVar("NewEntry", bound=Entry | None)
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
 
 
@@ -187,11 +188,22 @@ class PromotionLog:
 
     def entries(self) -> list[Entry]:
         """All entries, in order."""
-        return [read_entry(entry, f"Entry {entry.number} of {self._where}") for entry in self._log.entries()]
+        return self._read(self._log.entries())
+
+    def _read(self, entries: Sequence[LogEntry]) -> list[Entry]:
+        return [read_entry(entry, f"Entry {entry.number} of {self._where}") for entry in entries]
 
     def state(self) -> LogState:
         """What the log says now."""
         return fold(self.entries())
+
+    def append(self, build: Callable[[LogState], NewEntry]) -> NewEntry:
+        """Appends the entry that `build` returns for the log's state; calls it again if another run was first.
+
+        Returns:
+            The entry; None if `build` returned None, because none is needed.
+        """
+        return self._log.append(lambda entries: build(fold(self._read(entries))))[0]
 
     def create(self, entry: Entry) -> None:
         """Writes the entry with its number.

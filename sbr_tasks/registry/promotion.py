@@ -10,9 +10,9 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from typing import Literal
 
-from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, StoreError, TrackingError
+from sbr_tasks.errors import DamagedError, RegistryError, StoreError, TrackingError
 from sbr_tasks.registry.gate import Contender, Opponent, Outcome, decide
 from sbr_tasks.registry.log import Decision, Entry, LogState, Pin, PromotionLog, Rollback, fold
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
@@ -20,14 +20,29 @@ from sbr_tasks.registry.scoring import BASELINES, Score, compare_scores, score_m
 from sbr_tasks.registry.serving import check_serving, is_published, publish_serving
 from sbr_tasks.registry.versions import ModelVersion, load_squares, load_version, require_files, version_files, version_names
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Json, Store
+from sbr_tasks.store import Store
+from sbr_tasks.summary import Result
 from sbr_tasks.window.coverage import coverage_notes
 from sbr_tasks.window.record import Window
 from sbr_tasks.wish import Wish, require_reason
 
 logger = logging.getLogger(__name__)
 
-NewEntry = TypeVar("NewEntry", bound=Entry | None)
+
+class Repaired(Result):
+    """What was rebuilt from the store.
+
+    Attributes:
+        versions: Versions that are whole.
+        log_entries: Entries of the promotion log.
+        champion: The champion; None while there is none.
+        faults: Sentences about versions that the store holds or the log names but whose files are lost or damaged.
+    """
+
+    versions: int
+    log_entries: int
+    champion: str | None
+    faults: tuple[str, ...]
 
 
 def score_contenders(
@@ -90,7 +105,7 @@ def commit_decision(
         return decision
 
     log = PromotionLog(store)
-    created = _append(log, build)
+    created = log.append(build)
     decision = created or log.state().decisions[name]
     if created is None:
         logger.info("%s already has a decision (log entry %d).", name, decision.number)
@@ -146,10 +161,11 @@ def commit_rollback(store: Store, settings: Settings, to: str, *, reason: str, a
     are updated too before a version that is champion already is refused.
 
     Raises:
-        RegistryError: `to` was never champion, is it already, or is retired; or there is no reason.
+        RegistryError: `to` was never champion, is it already, or is retired.
+        ReasonError: The reason is blank.
         DamagedError: Its files are missing or damaged.
     """
-    reason = require_reason(reason, "rollback")
+    reason = require_reason(reason, "A rollback")
 
     def build(state: LogState) -> Rollback:
         require_return(state, to)
@@ -173,7 +189,7 @@ def commit_rollback(store: Store, settings: Settings, to: str, *, reason: str, a
             return last
         require_return(log.state(), to)
     require_files(store, load_version(store, to))
-    created = _append(log, build)
+    created = log.append(build)
     with _committed(created):
         project(store, settings)
     logger.info("Rolled back from %s to %s (log entry %d): %s", created.before, to, created.number, created.reason)
@@ -187,9 +203,10 @@ def commit_pin(store: Store, *, reason: str, actor: str) -> Pin | Rollback:
         The entry that pinned the champion: an earlier one where it is pinned for the same reason already.
 
     Raises:
-        RegistryError: There is no champion, it is pinned for another reason, or the reason is blank.
+        RegistryError: There is no champion, or it is pinned for another reason.
+        ReasonError: The reason is blank.
     """
-    reason = require_reason(reason, "pin")
+    reason = require_reason(reason, "A pin")
 
     def build(state: LogState) -> Pin | None:
         if state.champion is None:
@@ -201,7 +218,7 @@ def commit_pin(store: Store, *, reason: str, actor: str) -> Pin | Rollback:
         return None
 
     log = PromotionLog(store)
-    created = _append(log, build)
+    created = log.append(build)
     state = log.state()
     in_force = created or state.pin
     if in_force is None:
@@ -222,7 +239,7 @@ def commit_unpin(store: Store, *, actor: str, reason: str = "") -> Pin:
             raise RegistryError("The champion isn't pinned, so there is nothing to unpin. `sbr log` shows who did what.")
         return _pin(state, "unpin", reason=reason, actor=actor)
 
-    created = _append(PromotionLog(store), build)
+    created = PromotionLog(store).append(build)
     logger.info("%s is no longer pinned (log entry %d).", created.version, created.number)
     return created
 
@@ -264,12 +281,8 @@ def project(store: Store, settings: Settings) -> None:
     _follow_log(store, settings, publish)
 
 
-def repair_projections(store: Store, settings: Settings) -> Json:
+def repair_projections(store: Store, settings: Settings) -> Repaired:
     """Rebuilds MLflow and the serving copy from the store: every version, every decision, and the champion.
-
-    Returns:
-        How many `versions` are whole and how many `log_entries` there are, the `champion`, and the `faults`: sentences about
-        versions that the store holds or the log names but whose files are lost or damaged.
 
     Raises:
         TrackingError: MLflow can't be used; the serving copy was rebuilt anyway.
@@ -292,7 +305,7 @@ def repair_projections(store: Store, settings: Settings) -> Json:
     # MLflow numbers versions as they are registered: in the order of their training, as the first time.
     versions = sorted(whole.values(), key=lambda version: (version.trained_at, version.name))
     state = _follow_log(store, settings, publish, again=versions)
-    return {"versions": len(whole), "log_entries": state.n_entries, "champion": state.champion, "faults": faults}
+    return Repaired(versions=len(whole), log_entries=state.n_entries, champion=state.champion, faults=tuple(faults))
 
 
 def _follow_log(
@@ -327,20 +340,6 @@ def _committed(entry: Entry) -> Iterator[None]:
             f"The decision was recorded (log entry {entry.number}, champion {entry.champion or 'none'}), but updating MLflow "
             f"or the serving copy failed: {error} Retry, or run `sbr repair`, to finish."
         ) from error
-
-
-def _append(log: PromotionLog, build: Callable[[LogState], NewEntry]) -> NewEntry:
-    """Creates the entry that `build` makes of the log's state, again if another run was first; None: no entry is needed."""
-    while True:
-        entry = build(log.state())
-        if entry is None:
-            return entry
-        try:
-            log.create(entry)
-        except AlreadyExistsError:
-            logger.info("Another run wrote log entry %d first; deciding again.", entry.number)
-            continue
-        return entry
 
 
 def require_return(state: LogState, to: str) -> None:

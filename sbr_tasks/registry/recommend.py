@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-
 import numpy as np
 import pyarrow as pa
 
@@ -11,14 +9,14 @@ from sbr_tasks.errors import RegistryError
 from sbr_tasks.evaluation.scorer import best_items, score_session
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.versions import load_model, load_version
-from sbr_tasks.store import FileRecord, Json, Store, kinds, to_parquet
+from sbr_tasks.store import FileRecord, Store, kinds, to_parquet
+from sbr_tasks.summary import Result
 from sbr_tasks.window.sessions import UNKNOWN
 
 _ITEMS_AT_ONCE = 512
 
 
-@dataclass(frozen=True)
-class Recommendation:
+class Recommendation(Result):
     """The best next items of a session.
 
     Attributes:
@@ -30,13 +28,10 @@ class Recommendation:
     """
 
     model_version: str
-    items: list[int | str]
-    scores: list[float]
-    unknown: list[str]
+    items: tuple[int | str, ...]
+    scores: tuple[float, ...]
+    unknown: tuple[str, ...]
     is_fallback: bool
-
-    def as_dict(self) -> Json:
-        return asdict(self)
 
 
 def recommend_items(store: Store, session: list[str], *, k: int, name: str | None = None) -> Recommendation:
@@ -67,7 +62,13 @@ def recommend_items(store: Store, session: list[str], *, k: int, name: str | Non
     unknown = [item for item, code in zip(session, codes, strict=True) if code == UNKNOWN]
     scores, is_known = score_session(scorer, codes)
     best = best_items(scores, k)
-    return Recommendation(name, index.decode(best).tolist(), [float(scores[i]) for i in best], unknown, not is_known)
+    return Recommendation(
+        model_version=name,
+        items=index.decode(best).tolist(),
+        scores=scores[best].tolist(),
+        unknown=tuple(unknown),
+        is_fallback=not is_known,
+    )
 
 
 def write_next_items(store: Store, *, k: int = 20) -> tuple[str, FileRecord]:

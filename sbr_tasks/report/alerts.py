@@ -17,7 +17,7 @@ from sbr_tasks.evaluation.metrics import metric_title
 from sbr_tasks.registry.gate import COMPARED
 from sbr_tasks.registry.log import Decision, Entry, Rollback
 from sbr_tasks.report.words import headline
-from sbr_tasks.store import Json
+from sbr_tasks.validation.quarantine import QuarantinedDay
 
 _MAX_SUBJECT_LENGTH = 160
 
@@ -147,20 +147,20 @@ def streak_alert(entries: Sequence[Entry], decision: Decision, *, days: int, pag
     )
 
 
-def quarantine_alert(days: Sequence[Json], *, failure: BaseException | str | None, link: str) -> Alert:
+def quarantine_alert(days: Sequence[QuarantinedDay], *, failure: BaseException | str | None, link: str) -> Alert:
     """Clicks of some days went into quarantine.
 
     Args:
-        days: As `validation.quarantine.quarantine_rows` returns them; at least one.
+        days: At least one.
         failure: Why the run failed because of it; None where it continues without these days.
         link: The page of the task that validated.
     """
-    names = ", ".join(row["day"] for row in days)
-    clicks = {f"clicks of {row['day']}": f"{row['clicks']:,}" for row in days}
+    names = ", ".join(str(row.day) for row in days)
+    clicks = {f"clicks of {row.day}": f"{row.clicks:,}" for row in days}
     return Alert(
         subject=f"In quarantine: {names}{'; the run failed' if failure else ''}",
         lines=(
-            *(f"{row['day']}: {'; '.join(row['failures'])}" for row in days),
+            *(f"{row.day}: {'; '.join(row.failures)}" for row in days),
             _sentence(failure) if failure else "The run continues without these clicks.",
             "`sbr quarantine show DAY` shows examples. Fix the source and rerun the day, or release the day with "
             "`sbr quarantine release DAY --reason ...`.",

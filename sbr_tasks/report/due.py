@@ -104,8 +104,8 @@ def _quarantined(settings: Settings, ended: Ended) -> list[Alert]:
     if "quarantine" not in settings.alerts.on or ended.began is None:
         return []
     store = Store.open(settings)
-    new = {str(day) for day in ClickCatalog(store).validated_since(ended.began)}
-    days = [row for row in quarantine_rows(store) if row["day"] in new]
+    new = ClickCatalog(store).validated_since(ended.began)
+    days = [row for row in quarantine_rows(store) if row.day in new]
     return [quarantine_alert(days, failure=ended.error, link=ended.link)] if days else []
 
 

@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
+
+from pydantic import Field
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.errors import RegistryError, TrackingError
+from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.registry.log import Decision, PromotionLog
 from sbr_tasks.registry.mlflow_projection import MlflowProjection, version_url
 from sbr_tasks.report.render import MlflowLink, version_html
 from sbr_tasks.report.version import keep_verdict, version_page
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Json, Store
+from sbr_tasks.store import Store
+from sbr_tasks.summary import Result
 
 
-@dataclass(frozen=True)
-class Report:
-    """A page that was written.
+class WrittenReport(Result):
+    """The page of a version that was written.
 
     Attributes:
-        key: Its key in the store.
-        decision: The decision that it shows.
+        day: The day of the run.
+        report: Where the page is.
+        model_version: The version that it is about.
+        outcome: What became of it.
+        log_entry: The decision's place in the promotion log; 0 where nothing was decided.
         mlflow_version: MLflow's number of the version, whose run has the page among its files; None where MLflow can't show it.
         mlflow_url: Where MLflow's server shows the version; None where MLflow is no server.
+        key: The page's key in the store.
     """
 
-    key: str
-    decision: Decision
+    day: date
+    report: str
+    model_version: str
+    outcome: Outcome
+    log_entry: int
     mlflow_version: str | None
     mlflow_url: str | None
-
-    def as_dict(self, store: Store) -> Json:
-        """The report as the step and the command line return it."""
-        return {
-            "day": str(self.decision.day),
-            "report": store.where(self.key),
-            "model_version": self.decision.version,
-            "outcome": self.decision.outcome.value,
-            "log_entry": self.decision.number,
-            "mlflow_version": self.mlflow_version,
-            "mlflow_url": self.mlflow_url,
-        }
+    key: str = Field(exclude=True, repr=False)
 
 
-def publish_page(store: Store, settings: Settings, day: date, decision: Decision | None = None) -> Report:
+def publish_page(store: Store, settings: Settings, day: date, decision: Decision | None = None) -> WrittenReport:
     """Writes the page of a decision, and adds it to the version in MLflow.
 
     Args:
@@ -71,13 +69,21 @@ def publish_page(store: Store, settings: Settings, day: date, decision: Decision
         fault = error
     if not decision.number:
         keep_verdict(store, decision)
-    report = Report(decision.page, decision, number, version_url(settings, number) if number else None)
+    report = WrittenReport(
+        day=decision.day,
+        report=store.where(decision.page),
+        model_version=decision.version,
+        outcome=decision.outcome,
+        log_entry=decision.number,
+        mlflow_version=number,
+        mlflow_url=version_url(settings, number) if number else None,
+        key=decision.page,
+    )
     page = version_page(store, decision.version, decision=decision, is_written=True)
     mlflow = MlflowLink(f"Version {number} of {settings.mlflow.model_name} in MLflow", report.mlflow_url) if number else None
     store.replace(report.key, version_html(page, settings, mlflow=mlflow).encode())
-    where = store.where(report.key)
     if fault:
-        raise TrackingError(f"The page was written to {where}, but adding it to MLflow failed: {fault}") from fault
+        raise TrackingError(f"The page was written to {report.report}, but adding it to MLflow failed: {fault}") from fault
     projection.show_page(decision)
     return report
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import asdict, dataclass
 from datetime import date
 from shutil import get_terminal_size
 
@@ -15,7 +14,8 @@ from sbr_tasks.plain_text import percent
 from sbr_tasks.registry.log import Decision, PromotionLog, fold
 from sbr_tasks.report.stored import window_of
 from sbr_tasks.report.words import OUTCOMES
-from sbr_tasks.store import Json, Store
+from sbr_tasks.store import Store
+from sbr_tasks.summary import Result
 from sbr_tasks.window.coverage import describe_cleansing
 
 _HEADERS = (
@@ -36,8 +36,7 @@ _REASON_WIDTHS = (24, 48)
 _OTHER_COLUMNS_WIDTH = 154
 
 
-@dataclass(frozen=True)
-class RunRow:
+class RunRow(Result):
     """One day; None where the run hasn't reached that step yet.
 
     Attributes:
@@ -59,7 +58,7 @@ class RunRow:
         reason: Its reasons, in sentences.
     """
 
-    day: str
+    day: date
     clicks: int | None
     validation: str
     window_clicks: int | None = None
@@ -74,9 +73,6 @@ class RunRow:
     decision: str | None = None
     is_retired: bool = False
     reason: str | None = None
-
-    def as_dict(self) -> Json:
-        return asdict(self)
 
 
 def run_rows(store: Store, days: Sequence[date] | None = None) -> list[RunRow]:
@@ -124,7 +120,7 @@ def run_table(rows: Sequence[RunRow]) -> str:
 
 def _row(store: Store, day: date, state: DayState, decision: Decision | None, retired: Set[str]) -> RunRow:
     revision = state.incoming or state.accepted
-    row = RunRow(day=str(day), clicks=revision.rows if revision else None, validation=_validation(state))
+    row = RunRow(day=day, clicks=revision.rows if revision else None, validation=_validation(state))
     if decision is None:
         return row
     challenger, opponent = decision.challenger_metrics, decision.opponent_metrics or {}

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sbr_tasks.errors import AlreadyExistsError, DamagedError
 from sbr_tasks.store.kinds import Kind
 from sbr_tasks.store.objects import Store
-from sbr_tasks.store.records import Json
+from sbr_tasks.store.records import Json, Record
+
+logger = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Record | None)
 
 INCOMPLETE = "incomplete.json"
 """Marks a log that `sbr store copy` is still writing: it must not be read or extended."""
@@ -69,20 +74,21 @@ class NumberedLog:
             self._store.write_format()
         self._store.create_record(self._kind.key(number=number), body)
 
-    def append(self, build: Callable[[Sequence[LogEntry]], Mapping[str, Any] | None]) -> LogEntry | None:
-        """Appends the entry that `build` returns for the entries so far; calls it again if another writer was first.
+    def append(self, build: Callable[[Sequence[LogEntry]], R]) -> tuple[R, int]:
+        """Appends the record that `build` returns for the entries so far; calls it again if another writer was first.
 
         Returns:
-            The new entry; None if `build` returned None, because there is nothing to append.
+            What `build` returned, and its number; None and 0 if there was nothing to append.
         """
         while True:
             entries = self.entries()
-            body = build(entries)
-            if body is None:
-                return None
+            record = build(entries)
+            if record is None:
+                return record, 0
             number = len(entries) + 1
             try:
-                self.create(number, body)
+                self.create(number, record.as_dict())
             except AlreadyExistsError:
+                logger.info("Another process wrote %s first; trying again.", self._store.where(self._kind.key(number=number)))
                 continue
-            return LogEntry(number, dict(body))
+            return record, number

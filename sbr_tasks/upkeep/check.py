@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pyarrow as pa
+from pydantic import Field
 from tabulate import tabulate
 
 from sbr_tasks.errors import DamagedError, StoreError
@@ -25,7 +26,7 @@ class Orphans(Result):
 
     files: int
     bytes: int
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] = Field(exclude=True, repr=False)
 
 
 class Checked(Result):

@@ -31,6 +31,7 @@ from sbr_tasks.summary import Result
 from sbr_tasks.upkeep.inventory import take_inventory
 from sbr_tasks.upkeep.plan import Plan, accepted_days, add_days, make_plan, plan_days, revision_files
 from sbr_tasks.window.record import Window
+from sbr_tasks.wish import require_reason
 
 logger = logging.getLogger(__name__)
 
@@ -150,10 +151,10 @@ def remove_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str
         Keys of the files that were removed.
 
     Raises:
-        DayError: The reason is blank, or the catalog knows no clicks of that day.
+        DayError: The catalog knows no clicks of that day.
+        ReasonError: The reason is blank.
     """
-    if not why.strip():
-        raise DayError("Forgetting a day needs a reason, which is kept in the record; found a blank one.")
+    why = require_reason(why, "Forgetting a day")
 
     def build(entries: Sequence[Commit]) -> Mapping[date, Removed]:
         revisions = revision_files(entries).get(day, {})
@@ -165,7 +166,7 @@ def remove_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str
             else {}
         )
 
-    removal = ClickCatalog(store).commit_removal(build, why=why.strip(), at=_second(now), forgets=True)
+    removal = ClickCatalog(store).commit_removal(build, why=why, at=_second(now), forgets=True)
     if removal is None:
         raise DayError(f"Expected a day with clicks in the store, found none of {day}. `sbr runs --day {day}` shows its state.")
     keys = tuple(sorted(removal.days[day].files))

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from sbr_tasks.clicks.commits import named_files
@@ -248,9 +248,14 @@ def _copy(source: Store, target: Store, todo: Sequence[Named], inventory: Invent
     total = sum(listed[named.key].size for named in todo if named.key in listed)
     with Progress("Copying the store", total, "B", logger) as progress:
         for some, at_once in _in_order(todo):
-            for named in _map(work, some, at_once):
-                own = listed.get(named.key)
-                progress.advance(own.size if own else 0)
+            pool = ThreadPoolExecutor(at_once)
+            run = pool.map if at_once > 1 else map  # one after the other, none is started after a failure
+            try:
+                for named, _ in zip(some, run(work, some), strict=True):
+                    own = listed.get(named.key)
+                    progress.advance(own.size if own else 0)
+            finally:
+                pool.shutdown(cancel_futures=True)
 
 
 def _can_stop_at_any_entry(inventory: Inventory, present: dict[str, Stat]) -> bool:
@@ -278,21 +283,6 @@ def _in_order(todo: Sequence[Named]) -> list[tuple[list[Named], int]]:
         kind = kinds.kind_of(named.key)
         turns.setdefault(kind.turn if kind else kinds.Turn.FILE, []).append(named)
     return [(turns[turn], _AT_ONCE if turn < kinds.Turn.COMMIT else 1) for turn in sorted(turns)]
-
-
-def _map(work: Callable[[Named], None], some: Sequence[Named], at_once: int) -> Iterable[Named]:
-    """Yields each file once the work on it is done; one at a time, none is started after a failure."""
-    if at_once == 1:
-        for named in some:
-            work(named)
-            yield named
-        return
-    pool = ThreadPoolExecutor(at_once)
-    try:
-        for named, _ in zip(some, pool.map(work, some), strict=True):
-            yield named
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _read(source: Store, named: Named) -> bytes:

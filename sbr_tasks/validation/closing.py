@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from sbr_tasks.clicks.catalog import ClickCatalog, DayState
+from sbr_tasks.clicks.catalog import ClickCatalog, Closed, DayState
 from sbr_tasks.errors import DayError
-from sbr_tasks.store import Json, Store
+from sbr_tasks.store import Store
+from sbr_tasks.summary import Result
+from sbr_tasks.wish import require_reason
 
 _MAX_AHEAD = timedelta(days=366)
 """People close next year's holidays; a day further ahead is a typing error."""
+
+
+class DayRow(Result):
+    """A day that the store knows.
+
+    Attributes:
+        day: The day.
+        status: Its status, such as `accepted`.
+        clicks: The number of its clicks; None if it has none.
+        closed: Who closed it, when and why; None if it is open.
+    """
+
+    day: date
+    status: str
+    clicks: int | None
+    closed: Closed | None
 
 
 def commit_closing(store: Store, day: date, *, reason: str, actor: str, now: datetime) -> None:
@@ -23,34 +41,36 @@ def commit_closing(store: Store, day: date, *, reason: str, actor: str, now: dat
         now: The current time, with a zone.
 
     Raises:
-        DayError: The reason is blank, or the day has clicks, is closed for another reason, or is too far ahead.
+        DayError: The day has clicks, is closed for another reason, or is too far ahead.
+        ReasonError: The reason is blank.
     """
-    _require_reason(reason, "Closing")
+    reason = require_reason(reason, "Closing a day")
     last = now.date() + _MAX_AHEAD
     if day > last:
         raise DayError(f"Expected a day up to {last}, a year ahead; found {day}. Check the year.")
-    ClickCatalog(store).commit_closing(day, actor=actor, reason=reason.strip(), at=now.isoformat(timespec="seconds"))
+    ClickCatalog(store).commit_closing(day, actor=actor, reason=reason, at=now.isoformat(timespec="seconds"))
 
 
 def commit_opening(store: Store, day: date, *, reason: str, actor: str, now: datetime) -> None:
     """Reopens a closed day: the next run that needs it looks for it in the source.
 
     Raises:
-        DayError: The reason is blank, or the day isn't closed.
+        DayError: The day isn't closed.
+        ReasonError: The reason is blank.
     """
-    _require_reason(reason, "Opening")
-    ClickCatalog(store).commit_opening(day, actor=actor, reason=reason.strip(), at=now.isoformat(timespec="seconds"))
+    reason = require_reason(reason, "Opening a day")
+    ClickCatalog(store).commit_opening(day, actor=actor, reason=reason, at=now.isoformat(timespec="seconds"))
 
 
-def day_rows(store: Store) -> list[Json]:
-    """All days in the store, oldest first: `day`, `status`, `clicks`, `closed` (`actor`, `at`, `reason`; or None)."""
+def day_rows(store: Store) -> list[DayRow]:
+    """All days in the store, oldest first."""
     return [
-        {
-            "day": str(day),
-            "status": state.status,
-            "clicks": state.last.rows if state.last else None,
-            "closed": state.closed.as_dict() if state.closed and state.status == "closed" else None,
-        }
+        DayRow(
+            day=day,
+            status=state.status,
+            clicks=state.last.rows if state.last else None,
+            closed=state.closed if state.status == "closed" else None,
+        )
         for day, state in ClickCatalog(store).days().items()
     ]
 
@@ -66,8 +86,3 @@ def require_open(day: date, state: DayState) -> None:
             f"{day} is closed, so it has no clicks and no run ({state.why_closed}). If it has clicks after all, open it with "
             f"`sbr days open {day} --reason WHY` and run it again."
         )
-
-
-def _require_reason(reason: str, what: str) -> None:
-    if not reason.strip():
-        raise DayError(f"{what} a day needs a reason, which is kept in the record; found a blank one.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, tzinfo
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -11,35 +13,83 @@ import pyarrow.compute as pc
 
 from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.clicks.columns import Columns
-from sbr_tasks.clicks.commits import Revision
+from sbr_tasks.clicks.commits import Override, Revision
 from sbr_tasks.clicks.formats import is_click_schema
 from sbr_tasks.days import day_interval_us
 from sbr_tasks.errors import DayError, first_line
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Json, Store, kinds
+from sbr_tasks.store import Store, kinds
+from sbr_tasks.summary import Result
+from sbr_tasks.wish import require_reason
 
 
-def quarantine_rows(store: Store) -> list[Json]:
-    """The days whose newest clicks are in quarantine, oldest first: `day`, `rev`, `clicks`, `failures`, `accepted_rev`."""
+class QuarantinedDay(Result):
+    """A day whose newest clicks are in quarantine.
+
+    Attributes:
+        day: The day.
+        rev: The revision of these clicks.
+        clicks: Their number.
+        failures: Sentences on what is wrong with them.
+        accepted_rev: The revision that windows read; None if there is none.
+    """
+
+    day: date
+    rev: str
+    clicks: int
+    failures: tuple[str, ...]
+    accepted_rev: str | None
+
+
+class QuarantineDetails(Result):
+    """Details of a day that is in quarantine or was released from it.
+
+    Attributes:
+        day: The day.
+        status: Whether it is still in quarantine.
+        rev: The revision of its clicks.
+        clicks: Their number.
+        failures: Sentences on what is wrong with them.
+        warnings: Sentences on what is unusual.
+        facts: The day's facts, by name.
+        examples: Unexpected values, by expectation.
+        released: The release; None while it is in quarantine.
+        file: Where its clicks are.
+        result: Where Great Expectations' result is.
+        data_docs: Where the page that shows it is.
+    """
+
+    day: date
+    status: Literal["quarantined", "released"]
+    rev: str
+    clicks: int
+    failures: tuple[str, ...]
+    warnings: tuple[str, ...]
+    facts: Mapping[str, Any]
+    examples: Mapping[str, tuple[Any, ...]]
+    released: Override | None
+    file: str
+    result: str
+    data_docs: str
+
+
+def quarantine_rows(store: Store) -> list[QuarantinedDay]:
+    """The days whose newest clicks are in quarantine, oldest first."""
     return [
-        {
-            "day": str(day),
-            "rev": state.quarantined.rev,
-            "clicks": state.quarantined.rows,
-            "failures": list(state.failures),
-            "accepted_rev": state.accepted.rev if state.accepted else None,
-        }
+        QuarantinedDay(
+            day=day,
+            rev=state.quarantined.rev,
+            clicks=state.quarantined.rows,
+            failures=tuple(state.failures),
+            accepted_rev=state.accepted.rev if state.accepted else None,
+        )
         for day, state in ClickCatalog(store).days().items()
         if state.status == "quarantined" and state.quarantined
     ]
 
 
-def describe_quarantined(store: Store, day: date) -> Json:
+def describe_quarantined(store: Store, day: date) -> QuarantineDetails:
     """Details of a day that is in quarantine or was released from it.
-
-    Returns:
-        `day`, `status`, `rev`, `clicks`, `failures`, `warnings`, `facts`, `examples` (unexpected values by expectation),
-        `released` (`by`, `at`, `reason`, `failures`, or None), and the locations `file`, `result` and `data_docs`.
 
     Raises:
         DayError: The day isn't in quarantine and wasn't released.
@@ -57,20 +107,20 @@ def describe_quarantined(store: Store, day: date) -> Json:
         and (values := outcome["result"].get("partial_unexpected_list"))
         and "observed_value" not in outcome["result"]
     }
-    return {
-        "day": str(day),
-        "status": "released" if released else state.status,
-        "rev": revision.rev,
-        "clicks": revision.rows,
-        "failures": list(judged.failures),
-        "warnings": list(judged.warnings),
-        "facts": dict(judged.facts),
-        "examples": examples,
-        "released": released.as_dict() if released else None,
-        "file": store.where(revision.file.key),
-        "result": store.where(judged.result),
-        "data_docs": store.where(judged.data_docs),
-    }
+    return QuarantineDetails(
+        day=day,
+        status="released" if released else "quarantined",
+        rev=revision.rev,
+        clicks=revision.rows,
+        failures=judged.failures,
+        warnings=judged.warnings,
+        facts=judged.facts,
+        examples=examples,
+        released=released,
+        file=store.where(revision.file.key),
+        result=store.where(judged.result),
+        data_docs=store.where(judged.data_docs),
+    )
 
 
 def commit_release(store: Store, settings: Settings, day: date, *, reason: str, by: str) -> Revision:
@@ -89,10 +139,10 @@ def commit_release(store: Store, settings: Settings, day: date, *, reason: str, 
         The revision, as windows read it.
 
     Raises:
-        DayError: The reason is blank, the day isn't in quarantine, or its clicks would make a window wrong.
+        DayError: The day isn't in quarantine, or its clicks would make a window wrong.
+        ReasonError: The reason is blank.
     """
-    if not reason.strip():
-        raise DayError("A release from quarantine needs a reason, which is kept in the record; found a blank one.")
+    reason = require_reason(reason, "A release from quarantine")
     catalog = ClickCatalog(store)
     revision = _quarantined(day, catalog.days().get(day, DayState()))
     broken = what_breaks_windows(catalog.read(revision), day, settings.zone)
@@ -105,7 +155,7 @@ def commit_release(store: Store, settings: Settings, day: date, *, reason: str, 
     file = store.publish(kinds.CLICKS.key(day=day, rev=revision.rev, path="clicks.parquet"), data)
     released = revision.model_copy(update={"file": file})
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    catalog.commit_release(released, by=by, reason=reason.strip(), at=at)
+    catalog.commit_release(released, by=by, reason=reason, at=at)
     return released
 
 

@@ -72,8 +72,8 @@ def history_of_the_store(running: RunningStack) -> dict[str, Any]:
     return {
         "promotions": log_rows(store),
         "models": model_rows(store),
-        "runs": [row.as_dict() for row in run_rows(store)],
-        "recommended": recommend_items(store, recommend_items(store, ["0"], k=1).items, k=20).as_dict(),
+        "runs": run_rows(store),
+        "recommended": recommend_items(store, recommend_items(store, ["0"], k=1).items, k=20),
     }
 
 

@@ -66,10 +66,16 @@ def test_exactly_one_of_many_concurrent_writers_creates_an_entry(store: Store) -
     assert len(won) == 1
 
 
+class Written(Record):
+    """A record of who wrote it."""
+
+    writer: int
+
+
 def test_concurrent_appends_lose_nothing(store: Store) -> None:
     log = NumberedLog(store, LOG)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda writer: log.append(lambda _: {"writer": writer}), range(12)))
+        list(pool.map(lambda writer: log.append(lambda _: Written(writer=writer)), range(12)))
     entries = log.entries()
     assert [entry.number for entry in entries] == list(range(1, 13))
     assert sorted(entry.body["writer"] for entry in entries) == list(range(12))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from sbr_tasks.errors import RegistryError
+from sbr_tasks.errors import ReasonError
 from sbr_tasks.wish import Wish
 
 
 @pytest.mark.parametrize("reason", [None, "", "  "])
 def test_forced_promotion_needs_a_reason(reason: str | None) -> None:
-    with pytest.raises(RegistryError, match="forced promotion needs a reason"):
+    with pytest.raises(ReasonError, match="forced promotion needs a reason"):
         Wish("force", reason)
 
 

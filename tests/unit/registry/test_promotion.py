@@ -6,9 +6,10 @@ import errno
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 import pytest
@@ -16,14 +17,22 @@ from typer.testing import CliRunner
 
 from sbr_tasks.cli import app
 from sbr_tasks.clicks.ingest import ingest
-from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError, StoreError, TrackingError
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, ReasonError, RegistryError, StoreError, TrackingError
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED, Outcome
 from sbr_tasks.registry.listing import describe_version, log_rows, model_rows, pin_row, version_differences
-from sbr_tasks.registry.log import Decision, Entry, Pin, PromotionLog
+from sbr_tasks.registry.log import Decision, Pin, PromotionLog
 from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, in_words
-from sbr_tasks.registry.promotion import commit_decision, commit_pin, commit_rollback, commit_unpin, project, repair_projections
+from sbr_tasks.registry.promotion import (
+    Repaired,
+    commit_decision,
+    commit_pin,
+    commit_rollback,
+    commit_unpin,
+    project,
+    repair_projections,
+)
 from sbr_tasks.registry.recommend import recommend_items
 from sbr_tasks.registry.scoring import Score, score_models
 from sbr_tasks.registry.serving import check_serving, publish_serving, served
@@ -34,7 +43,7 @@ from sbr_tasks.report.runs import run_rows, run_table
 from sbr_tasks.report.words import headline
 from sbr_tasks.results import Decided
 from sbr_tasks.settings import Settings, parse_overrides
-from sbr_tasks.store import FileRecord, Store, kinds
+from sbr_tasks.store import FileRecord, NumberedLog, Store, kinds
 from sbr_tasks.upkeep.check import verify_store
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.window.build import window_for_day
@@ -249,8 +258,8 @@ def test_decision_is_unchanged_when_repeated_and_is_shown_in_report_tables_and_l
     (row,) = run_rows(store, [D])
     assert (row.clicks, row.window_clicks, row.decision) == (160, 800, promotion.outcome.value)
     assert name[:10] in run_table([row])
-    (shown,) = [row for row in model_rows(store) if row["version"] == name]
-    assert shown["outcome"] == promotion.outcome.value
+    (shown,) = [row for row in model_rows(store) if row.version == name]
+    assert shown.outcome == promotion.outcome.value
 
 
 def test_champion_is_replaced_only_by_a_better_version(copied: Copied, inject: Inject) -> None:
@@ -262,7 +271,7 @@ def test_champion_is_replaced_only_by_a_better_version(copied: Copied, inject: I
     assert (kept.outcome, kept.opponent, kept.champion) == (Outcome.KEEP_CHAMPION, before[1], before[1])
     assert alias_of(store, settings) == before[1]
     found = recommend_items(store, ["3", "999"], k=5)
-    assert (found.model_version, found.unknown, found.is_fallback, len(found.items)) == (before[1], ["999"], False, 5)
+    assert (found.model_version, found.unknown, found.is_fallback, len(found.items)) == (before[1], ("999",), False, 5)
     assert set(found.items) <= set(range(N_ITEMS))
 
 
@@ -304,21 +313,20 @@ def test_run_that_lost_the_race_compares_again_with_the_new_champion(
     store, settings, of = copied
     before, after = of(D - timedelta(days=1)), of(D)
     inject(d05=0.5, d06=0.4)
-    create = PromotionLog.create
-    raced = []
+    create, raced = NumberedLog.create, []
 
-    def create_after_another_run(self: PromotionLog, promotion: object) -> None:
+    def create_after_another_run(self: NumberedLog, number: int, body: Mapping[str, Any]) -> None:
         if not raced:
-            raced.append(promotion)
+            raced.append(body["outcome"])
             promote(store, settings, *before, run="the other")
-        create(self, promotion)  # type: ignore[arg-type]
+        create(self, number, body)
 
-    monkeypatch.setattr(PromotionLog, "create", create_after_another_run)
+    monkeypatch.setattr(NumberedLog, "create", create_after_another_run)
     lost = promote(store, settings, *after, run="this")
-    assert raced[0].outcome is Outcome.FIRST_CHAMPION  # type: ignore[attr-defined]
+    assert raced == [Outcome.FIRST_CHAMPION]
     assert (lost.number, lost.outcome, lost.champion) == (2, Outcome.KEEP_CHAMPION, before[1])
     with pytest.raises(AlreadyExistsError):
-        create(PromotionLog(store), lost)
+        PromotionLog(store).create(lost)
 
 
 def test_lost_mlflow_is_made_again_from_the_store(
@@ -332,7 +340,7 @@ def test_lost_mlflow_is_made_again_from_the_store(
     promote(store, settings, *of(D), run="2")
     lost = {"tracking_uri": f"sqlite:///{tmp_path}/new.db", "artifact_root": str(tmp_path / "new")}
     settings = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=lost)})
-    found = {"versions": 2, "log_entries": 2, "champion": of(D)[1], "faults": []}
+    found = Repaired(versions=2, log_entries=2, champion=of(D)[1], faults=())
     assert repair_projections(store, settings) == found
     assert repair_projections(store, settings) == found
     assert alias_of(store, settings) == of(D)[1]
@@ -371,7 +379,7 @@ def test_empty_mlflow_is_made_to_show_all_that_the_lost_one_did(copied: Copied, 
     assert all(PAGE in version["files"] for version in shown["versions"].values())
     empty = {"tracking_uri": f"sqlite:///{tmp_path}/new.db", "artifact_root": str(tmp_path / "new")}
     moved = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=empty)})
-    assert repair_projections(store, moved)["faults"] == []
+    assert repair_projections(store, moved).faults == ()
     assert all_shown(store, moved) == shown
 
 
@@ -420,7 +428,7 @@ def test_session_of_unknown_items_gets_the_popular_ones(
     store, _, of = copied
     found = recommend_items(store, ["998"], k=3, name=of(D)[1])
     assert found.is_fallback
-    assert found.scores == sorted(found.scores, reverse=True)
+    assert list(found.scores) == sorted(found.scores, reverse=True)
 
 
 def test_recommend_without_champion_or_with_a_wrong_id_says_so(
@@ -483,12 +491,12 @@ def test_rollback_retires_what_it_leaves_and_serves_the_old_model_under_a_new_nu
     assert PromotionLog(store).state().champion == before[1]
     with pytest.raises(RegistryError, match=r"is retired .* and can't be promoted again"):
         promote(store, settings, *after, run="5", force="please")
-    with pytest.raises(RegistryError, match="A rollback needs a reason"):
+    with pytest.raises(ReasonError, match="A rollback needs a reason"):
         commit_rollback(store, settings, before[1], reason=" ", actor="6")
-    rows = {row["version"]: row for row in model_rows(store)}
-    assert (rows[after[1]]["retired"], rows[before[1]]["champion"]) == (True, True)
-    assert [row["outcome"] for row in log_rows(store)] == ["first_champion", "promote", "rollback"]
-    assert [row["entry"] for row in describe_version(store, after[1])["log"]] == [2, 3]
+    rows = {row.version: row for row in model_rows(store)}
+    assert (rows[after[1]].retired, rows[before[1]].champion) == (True, True)
+    assert [row.outcome for row in log_rows(store)] == ["first_champion", "promote", "rollback"]
+    assert [row.entry for row in describe_version(store, after[1]).log] == [2, 3]
 
 
 def test_force_promotes_a_version_that_was_kept_out(copied: Copied, inject: Inject) -> None:
@@ -901,19 +909,19 @@ def test_lost_version_is_left_out_of_mlflow_and_named_by_repair(
     (folder / old).rename(tmp_path / "kept")
     lost = with_mlflow(settings, tmp_path / "new.db")
     found = repair_projections(store, lost)
-    assert (found["versions"], found["log_entries"], found["champion"]) == (1, 2, champion)
-    assert {row["version"]: row["lost"] for row in model_rows(store)} == {old: True, champion: False}
-    (fault,) = found["faults"]
+    assert (found.versions, found.log_entries, found.champion) == (1, 2, champion)
+    assert {row.version: row.lost for row in model_rows(store)} == {old: True, champion: False}
+    (fault,) = found.faults
     assert fault.startswith(f"{old}: There is no model version '{old}': ")
     assert alias_of(store, lost) == champion
     (tmp_path / "kept").rename(folder / old)
     (folder / champion).rename(tmp_path / "kept")
     shutil.rmtree(tmp_path / "store" / "serving")
-    assert [one[: len(champion)] for one in repair_projections(store, lost)["faults"]] == [champion]
+    assert [one[: len(champion)] for one in repair_projections(store, lost).faults] == [champion]
     assert alias_of(store, lost) == champion, "MLflow has its own copy"
     assert served(store) is None
     (tmp_path / "kept").rename(folder / champion)
-    assert repair_projections(store, lost)["faults"] == []
+    assert repair_projections(store, lost).faults == ()
     assert served(store) == (2, champion)
 
 
@@ -923,7 +931,7 @@ def test_mlflow_that_never_saw_the_lost_champion_has_no_alias(
     store, settings, _ = two_promotions
     shutil.rmtree(tmp_path / "store" / "models" / str(PromotionLog(store).state().champion))
     lost = with_mlflow(settings, tmp_path / "new.db")
-    assert len(repair_projections(store, lost)["faults"]) == 1
+    assert len(repair_projections(store, lost).faults) == 1
     assert alias_of(store, lost) is None
 
 
@@ -936,7 +944,7 @@ def test_what_somebody_deleted_or_changed_in_mlflow_is_made_again(two_promotions
     client.set_model_version_tag(model, second.version, "outcome", "keep_champion")
     client.delete_registered_model_alias(model, "champion")
     client.delete_experiment(client.get_run(second.run_id).info.experiment_id)
-    assert repair_projections(store, settings)["faults"] == []
+    assert repair_projections(store, settings).faults == ()
     shown = {one.version: one for one in client.search_model_versions(f"name = '{model}'")}
     assert shown[second.version].tags["outcome"] == "promote"
     assert shown[first.version].tags["sbr.version"] == old
@@ -1095,18 +1103,18 @@ def test_two_that_force_the_same_version_at_once_promote_it_once(
 ) -> None:
     store, settings, of = copied
     inject(d06=0.6)
-    create, raced = PromotionLog.create, list[tuple[Decision, bool]]()
+    create, raced = NumberedLog.create, list[tuple[Decision, bool]]()
 
-    def create_after_another(self: PromotionLog, promotion: Decision) -> None:
-        if not raced:
-            raced.append((promotion, False))
+    def create_after_another(self: NumberedLog, number: int, body: Mapping[str, Any]) -> None:
+        if number == 1 and body["reasons"][0].endswith("two."):
             raced.append(commit_decision(store, settings, *of(D), Wish("force", "one")))
-        create(self, promotion)
+        create(self, number, body)
 
-    monkeypatch.setattr(PromotionLog, "create", create_after_another)
+    monkeypatch.setattr(NumberedLog, "create", create_after_another)
     second = commit_decision(store, settings, *of(D), Wish("force", "two"))
-    assert raced[1][1]
-    assert second == (raced[1][0], False)
+    ((first, is_new),) = raced
+    assert is_new
+    assert second == (first, False)
 
 
 def test_lost_window_hides_only_its_clicks_from_the_runs(copied: Copied, inject: Inject, tmp_path: Path) -> None:
@@ -1167,9 +1175,9 @@ def test_damaged_manifest_is_named(copied: Copied, tmp_path: Path) -> None:
 def test_reason_that_is_blank_is_refused_before_anything_is_done(copied: Copied, inject: Inject) -> None:
     store, settings, of = copied
     inject(d06=0.6)
-    with pytest.raises(RegistryError, match=r"^A forced promotion needs a reason, .* found a blank one\.$"):
+    with pytest.raises(ReasonError, match=r"^A forced promotion needs a reason, .* found none\. "):
         promote(store, settings, *of(D), run="x", force=" ")
-    with pytest.raises(RegistryError, match="forced promotion needs a reason"):
+    with pytest.raises(ReasonError, match="forced promotion needs a reason"):
         Workspace(settings, store).retrain(D, Wish("force", ""))
     assert PromotionLog(store).entries() == []
 
@@ -1275,8 +1283,8 @@ def test_pinned_champion_stays_until_it_is_unpinned(copied: Copied, inject: Inje
     assert (ended.number, ended.is_on) == (4, False)
     assert promote(store, settings, *after, run="3") == would, "a step that was decided returns its decision"
     assert promote(store, settings, *after, run="4", force="unpinned").champion == after[1]
-    assert [row["outcome"] for row in log_rows(store)] == ["first_champion", "pin", "would_promote", "unpin", "forced"]
-    assert [(row["from"], row["to"]) for row in log_rows(store)][1] == (before[1], before[1])
+    assert [row.outcome for row in log_rows(store)] == ["first_champion", "pin", "would_promote", "unpin", "forced"]
+    assert [(row.before, row.champion) for row in log_rows(store)][1] == (before[1], before[1])
     assert verify_store(store).faults == ()
 
 
@@ -1284,15 +1292,15 @@ def test_decision_that_a_pin_overtakes_is_made_again(copied: Copied, inject: Inj
     store, settings, of = copied
     inject(d05=0.5, d06=0.6)
     promote(store, settings, *of(D - timedelta(days=1)), run="1")
-    create, pinned = PromotionLog.create, []
+    create, pinned = NumberedLog.create, []
 
-    def create_after_a_pin(self: PromotionLog, entry: Entry) -> None:
-        if not pinned and isinstance(entry, Decision):
-            pinned.append(entry.outcome)
+    def create_after_a_pin(self: NumberedLog, number: int, body: Mapping[str, Any]) -> None:
+        if not pinned and body["kind"] == "decision":
+            pinned.append(body["outcome"])
             commit_pin(store, reason="the sale", actor="ann")
-        create(self, entry)
+        create(self, number, body)
 
-    monkeypatch.setattr(PromotionLog, "create", create_after_a_pin)
+    monkeypatch.setattr(NumberedLog, "create", create_after_a_pin)
     assert promote(store, settings, *of(D), run="2").outcome is Outcome.WOULD_PROMOTE
     assert pinned == [Outcome.PROMOTE]
 
@@ -1303,7 +1311,7 @@ def test_pin_is_refused_without_a_champion_a_reason_or_where_it_is_pinned(copied
     with pytest.raises(RegistryError, match="There is no champion to pin yet"):
         commit_pin(store, reason="the sale", actor="ann")
     promote(store, settings, *of(D - timedelta(days=1)), run="1")
-    with pytest.raises(RegistryError, match="A pin needs a reason"):
+    with pytest.raises(ReasonError, match="A pin needs a reason"):
         commit_pin(store, reason=" ", actor="ann")
     with pytest.raises(RegistryError, match="isn't pinned, so there is nothing to unpin"):
         commit_unpin(store, actor="ann")
@@ -1327,7 +1335,7 @@ def test_rollback_that_pins_holds_the_earlier_champion(copied: Copied, inject: I
     assert promote(store, settings, after[0], better.name, run="3").outcome is Outcome.WOULD_PROMOTE
     assert PromotionLog(store).state().champion == before[1]
     commit_unpin(store, actor="ann", reason="restocked")
-    assert log_rows(store)[-1]["reasons"] == ["restocked"]
+    assert log_rows(store)[-1].reasons == ("restocked",)
 
 
 def test_pin_outlasts_a_rollback_and_names_the_champion_of_now(copied: Copied, inject: Inject) -> None:
@@ -1340,7 +1348,7 @@ def test_pin_outlasts_a_rollback_and_names_the_champion_of_now(copied: Copied, i
     commit_rollback(store, settings, before[1], reason="sold out", actor="bob")
     row = pin_row(store)
     assert row is not None
-    assert (row["entry"], row["version"], row["actor"]) == (pinned.number, before[1], "ann")
+    assert (row.entry, row.version, row.actor) == (pinned.number, before[1], "ann")
     again = Workspace(settings, store).pin("the sale")
     assert (again.model_version, again.log_entry) == (before[1], pinned.number)
     commit_unpin(store, actor="ann")
@@ -1381,4 +1389,4 @@ def test_rollback_command_can_pin(copied: Copied, inject: Inject) -> None:
     done = CliRunner().invoke(app, back)
     assert "pinned: True" in done.stdout and "sbr pin" not in done.stdout
     assert PromotionLog(store).state().pin is not None
-    assert log_rows(store)[-1]["reasons"] == ["worse", "The champion was pinned."]
+    assert log_rows(store)[-1].reasons == ("worse", "The champion was pinned.")

@@ -9,8 +9,8 @@ import pytest
 from benchmarks.records import version_record_of
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.ingest import ingest, ingest_missing
-from sbr_tasks.registry.listing import describe_version, model_rows, staleness_in_words
-from sbr_tasks.registry.staleness import stale_days
+from sbr_tasks.registry.listing import describe_version, model_rows
+from sbr_tasks.registry.staleness import Staleness, stale_days
 from sbr_tasks.registry.versions import ModelVersion, train_version
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
@@ -64,16 +64,15 @@ def test_model_is_stale_from_late_clicks_on_until_the_old_content_is_back(
 ) -> None:
     folder, settings, window, version = shop
     store = Store.open(settings)
-    assert describe_version(store, version.name)["stale"] == []
+    assert describe_version(store, version.name).staleness == Staleness()
     bring_in(folder, settings, [*clicks_of(LATE), (1, 1, at(LATE, 70_000))])
     (row,) = model_rows(store)
-    assert (row["stale"], row["stale_ancestors"]) == ([str(LATE)], {})
-    assert staleness_in_words(row) == str(LATE)
-    assert describe_version(store, version.name)["stale"] == [str(LATE)]
+    assert (row.staleness, row.stale_in_words) == (Staleness([LATE]), str(LATE))
+    assert describe_version(store, version.name).staleness == Staleness([LATE])
     assert stale_days(window.inputs.revisions, ClickCatalog(store).days(), day=D) == [LATE]
     bring_in(folder, settings, clicks_of(LATE))
     (row,) = model_rows(store)
-    assert (row["stale"], staleness_in_words(row)) == ([], "")
+    assert (row.staleness, row.stale_in_words) == (Staleness(), "")
 
 
 def test_late_clicks_that_a_run_takes_make_the_model_stale(shop: tuple[Path, Settings, Window, ModelVersion]) -> None:
@@ -83,7 +82,7 @@ def test_late_clicks_that_a_run_takes_make_the_model_stale(shop: tuple[Path, Set
     ingest_missing(store, settings, D)
     assert ClickCatalog(store).days()[LATE].status == "incoming"
     assert validate_pending(store, settings).accepted == (LATE,)
-    assert describe_version(store, version.name)["stale"] == [str(LATE)]
+    assert describe_version(store, version.name).staleness == Staleness([LATE])
     bring_in(folder, settings, clicks_of(LATE))
 
 
@@ -108,14 +107,16 @@ def test_version_trained_from_a_stale_one_names_it(
     validate_pending(copied, own)
     child_of(copied, version, "2020-06-07-0000aaaa")
     parent, child = model_rows(copied)
-    assert parent["stale"] == [str(LATE)]
-    assert (child["stale"], child["stale_ancestors"]) == ([], {version.name: [str(LATE)]})
-    assert staleness_in_words(child) == f"{LATE} (ancestor {version.name})"
+    assert parent.staleness == Staleness([LATE])
+    assert child.staleness == Staleness([], {version.name: [LATE]})
+    assert child.stale_in_words == f"{LATE} (ancestor {version.name})"
+    as_json = child.model_dump(mode="json")
+    assert (as_json["stale"], as_json["stale_ancestors"]) == ([], {version.name: [str(LATE)]})
     copied.replace(f"models/{version.name}/manifest.json", b"{}")
     with caplog.at_level(logging.WARNING):
         damaged, orphan = model_rows(copied)
-    assert (damaged["stale"], staleness_in_words(damaged)) == (None, "unknown")
-    assert (orphan["stale"], orphan["stale_ancestors"]) == ([], {})
+    assert (damaged.staleness, damaged.stale_in_words) == (None, "unknown")
+    assert orphan.staleness == Staleness()
     assert f"Whether {version.name} is stale isn't known" in caplog.text
 
 

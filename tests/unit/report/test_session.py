@@ -61,14 +61,14 @@ def test_champion_and_version_recommend_side_by_side_as_each_alone(shop: tuple[S
     assert [column.version for column in columns] == [champion, OTHER]
     shown = [column.recommendation for column in columns if column.recommendation]
     assert [one.items[0] for one in shown] == [10, 30]
-    assert [one.unknown for one in shown] == [["77"], ["77"]]
+    assert [one.unknown for one in shown] == [("77",), ("77",)]
     assert shown[1] == recommend_items(store, ["10", "77"], k=2, name=OTHER)
     assert len(side_by_side(store, "10", champion, k=2)) == len(side_by_side(store, "10", None, k=2)) == 1
 
 
 def test_version_that_cannot_be_asked_says_why_beside_the_champion(shop: tuple[Store, str]) -> None:
     first, second = side_by_side(shop[0], "10", "2020-01-01-00000002", k=1)
-    assert first.recommendation and first.recommendation.items == [10]
+    assert first.recommendation and first.recommendation.items == (10,)
     assert second.recommendation is None and "There is no model version '2020-01-01-00000002'" in second.fault
     (only,) = side_by_side(shop[0], "shoe", None, k=1)
     assert only.fault == "Expected non-negative 64-bit integers as item ids, such as 1,2,3; found 'shoe'."

@@ -12,7 +12,7 @@ from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.report.version import keep_verdict
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
-from sbr_tasks.upkeep.check import verify_store
+from sbr_tasks.upkeep.check import Orphans, verify_store
 from sbr_tasks.upkeep.clear import remove_day
 
 from .shop import DAYS, LAST, NOW, bring_window
@@ -102,7 +102,7 @@ def test_what_no_record_names_is_an_orphan_and_no_fault(store: Store, tmp_path: 
     file.write_bytes(b"left over")
     checked = verify_store(store)
     assert checked.faults == ()
-    assert checked.orphaned.model_dump() == {"files": 1, "bytes": 9, "keys": (key,)}
+    assert checked.orphaned == Orphans(files=1, bytes=9, keys=(key,))
 
 
 def test_verdict_on_a_version_without_a_decision_is_whole(store: Store) -> None:

@@ -58,7 +58,7 @@ def assert_is_copy(source: Store, target: Store) -> None:
     checked = verify_store(fresh)
     assert (checked.faults, checked.orphaned.keys) == ((), ())
     assert log_rows(fresh) == log_rows(source)
-    assert [row.as_dict() for row in run_rows(fresh)] == [row.as_dict() for row in run_rows(source)]
+    assert run_rows(fresh) == run_rows(source)
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, store: Store, n_writes: int) -> None:
@@ -281,7 +281,7 @@ def test_day_that_was_forgotten_is_forgotten_in_the_copy_too(store: Store, targe
     copy_objects(store, target)
     remove_day(store, LAST, why="wrong", now=NOW)
     copy_objects(store, target)
-    assert [row.as_dict() for row in run_rows(target)] == [row.as_dict() for row in run_rows(store)]
+    assert run_rows(target) == run_rows(store)
     checked = verify_store(target)
     assert checked.faults == ()
     assert {key.split("/")[1] for key in checked.orphaned.keys} == {f"day={LAST}"}  # its files: `sbr store gc` removes them
@@ -363,7 +363,7 @@ def test_what_is_removed_during_the_copy_does_not_stop_it(
     assert (copied.files, copied.present) == (len(target.keys("")), 0)
     assert verify_store(target).faults == ()
     assert log_rows(target) == log_rows(store)
-    assert [row.as_dict() for row in run_rows(target)] == [row.as_dict() for row in run_rows(store)]
+    assert run_rows(target) == run_rows(store)
     kept = everything(store)
     assert {key: content for key, content in everything(target).items() if key in kept} == kept
 

@@ -276,8 +276,8 @@ def test_clicks_that_cannot_be_validated_go_to_quarantine_and_hold_up_no_other_d
     (failure,) = catalog.days()[D].failures
     assert failure.startswith("The clicks can't be validated: ArrowInvalid: ")
     assert "\n" not in failure
-    assert describe_quarantined(store, D)["failures"] == [failure]
-    assert failure in unescape(Path(describe_quarantined(store, D)["data_docs"]).read_text())
+    assert describe_quarantined(store, D).failures == (failure,)
+    assert failure in unescape(Path(describe_quarantined(store, D).data_docs).read_text())
     assert validate_pending(store, settings).quarantined == ()
     with pytest.raises(DayError, match="can't be released, because a window can't hold its clicks: its columns hold values"):
         commit_release(store, settings, D, reason="because", by="ann")

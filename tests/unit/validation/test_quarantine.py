@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from sbr_tasks.cli import app
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.ingest import ingest
-from sbr_tasks.errors import DayError
+from sbr_tasks.errors import DayError, ReasonError
 from sbr_tasks.report.runs import run_rows
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
@@ -43,16 +43,16 @@ def store(tmp_path: Path, settings: Settings) -> Store:
 
 def test_days_in_quarantine_are_listed_with_reasons(store: Store) -> None:
     (row,) = quarantine_rows(store)
-    assert (row["day"], row["clicks"], row["failures"], row["accepted_rev"]) == (str(D), 13, [FAILURE], None)
+    assert (row.day, row.clicks, row.failures, row.accepted_rev) == (D, 13, (FAILURE,), None)
 
 
 def test_day_in_quarantine_is_shown_with_facts_examples_and_files(store: Store) -> None:
     found = describe_quarantined(store, D)
-    assert (found["status"], found["failures"], found["released"]) == ("quarantined", [FAILURE], None)
-    assert found["facts"]["clicks"] == 13
-    assert found["examples"] == {RULE: [EXAMPLE]}
-    for name in ("file", "result", "data_docs"):
-        assert Path(found[name]).is_file()
+    assert (found.status, found.failures, found.released) == ("quarantined", (FAILURE,), None)
+    assert found.facts["clicks"] == 13
+    assert found.examples == {RULE: (EXAMPLE,)}
+    for place in (found.file, found.result, found.data_docs):
+        assert Path(place).is_file()
 
 
 def test_released_day_is_read_by_windows_and_says_so_for_ever(store: Store, settings: Settings) -> None:
@@ -67,8 +67,8 @@ def test_released_day_is_read_by_windows_and_says_so_for_ever(store: Store, sett
     sentence = f"released from quarantine by ann@shop on {day}: the shop counts double clicks; failed: {FAILURE}"
     assert state.warnings == (sentence,)
     assert state.warnings_of(released.rev) == (sentence,)
-    assert {row.day: row.validation for row in run_rows(store, [D])} == {str(D): "accepted, released"}
-    assert describe_quarantined(store, D)["status"] == "released"
+    assert {row.day: row.validation for row in run_rows(store, [D])} == {D: "accepted, released"}
+    assert describe_quarantined(store, D).status == "released"
     assert quarantine_rows(store) == []
 
 
@@ -88,11 +88,11 @@ def test_other_clicks_of_a_released_day_are_judged_again(tmp_path: Path, store: 
     state = ClickCatalog(store).days()[D]
     assert (state.status, state.accepted) == ("quarantined", released)
     assert state.warnings_of(released.rev)[0].startswith("released from quarantine by ann")
-    assert describe_quarantined(store, D)["status"] == "quarantined"
+    assert describe_quarantined(store, D).status == "quarantined"
 
 
 def test_release_without_a_reason_is_refused(store: Store, settings: Settings) -> None:
-    with pytest.raises(DayError, match="needs a reason"):
+    with pytest.raises(ReasonError, match="needs a reason"):
         commit_release(store, settings, D, reason=" \n", by="ann")
     assert ClickCatalog(store).days()[D].status == "quarantined"
 

@@ -83,8 +83,7 @@ def test_forced_promotion_without_a_reason_is_refused_by_the_first_task(platform
     assert states.pop("resolve_day") == "failed"
     assert set(states.values()) == {"upstream_failed"}
     assert platform.log(run_id, "resolve_day")[-1] == (
-        "A forced promotion needs the parameter 'reason', which is kept in the promotion log; found none. "
-        "Trigger the DAG again with a reason."
+        "A forced promotion needs a reason, which is kept in the log; found none. Give one and try again."
     )
 
 
