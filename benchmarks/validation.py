@@ -85,7 +85,7 @@ def _pandas(place: Path, case: str) -> dict[str, float]:
     import pandas as pd
 
     started = time.perf_counter()
-    for file in sorted(place.glob("incoming/*/*/*.parquet")):
+    for file in sorted(place.glob("clicks/*/*/*.parquet")):
         frame = pd.read_parquet(file)
         start = pd.Timestamp(file.parent.parent.name.removeprefix("day="), tz="UTC")
         frame["clicked_at"].between(start, start + pd.Timedelta(days=1), inclusive="left").all()

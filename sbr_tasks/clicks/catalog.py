@@ -75,6 +75,7 @@ class DayState:
         quarantined: The revision that failed validation, if no later revision replaced it.
         failures: Sentences on why it failed.
         warnings: Sentences on what the last validation found unusual.
+        revisions: The imported revisions that weren't removed.
         decided: The decisions on validated revisions, by revision, with their release from quarantine if there was one.
     """
 
@@ -92,6 +93,7 @@ class DayState:
     quarantined: Revision | None = None
     failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    revisions: dict[str, Revision] = field(default_factory=dict)
     decided: dict[str, Judgement] = field(default_factory=dict)
 
     @property
@@ -251,15 +253,24 @@ class ClickCatalog:
 
         self._append(build)
 
-    def commit_validation(self, decisions: Mapping[date, Judgement], *, at: str) -> None:
-        """Records the decisions on the pending revisions of some days, all at once.
+    def commit_validation(self, decisions: Mapping[date, Judgement], *, at: str) -> Mapping[date, Judgement]:
+        """Records the decisions on revisions of some days, all at once.
 
         Args:
             decisions: Decisions by day.
             at: When it was committed, ISO-8601.
+
+        Returns:
+            The decisions that were recorded: those on revisions that were removed meanwhile aren't.
         """
-        commit = Validation(at=at, days=decisions)
-        self._append(lambda _: commit)
+
+        def build(commits: Sequence[Commit]) -> Validation | None:
+            states = fold(commits)
+            days = {day: judged for day, judged in decisions.items() if judged.rev in states.get(day, DayState()).revisions}
+            return Validation(at=at, days=days) if days else None
+
+        commit = self._append(build)
+        return commit.days if commit else {}
 
     def commit_removal(
         self, build: Callable[[Sequence[Commit]], Mapping[date, Removed]], *, why: str, at: str, forgets: bool = False
@@ -286,7 +297,7 @@ class ClickCatalog:
         """Accepts the quarantined revision of a day, and marks it as released.
 
         Args:
-            revision: The revision, with its file in the place that windows read.
+            revision: The revision.
             by: Who released it.
             reason: Why.
             at: When it was committed, ISO-8601.
@@ -294,7 +305,7 @@ class ClickCatalog:
         Raises:
             DayError: The revision isn't in quarantine (any more).
         """
-        commit = Release(at=at, days={revision.day: ReleasedRevision(revision=revision, by=by, reason=reason)})
+        commit = Release(at=at, days={revision.day: ReleasedRevision(rev=revision.rev, by=by, reason=reason)})
 
         def build(commits: Sequence[Commit]) -> Release:
             state = fold(commits).get(revision.day, DayState())
@@ -417,7 +428,7 @@ def _apply_import(days: dict[date, DayState], commit: Import) -> None:
         state = days.setdefault(day, DayState())
         state.source, state.timezone, state.id_type = source.fingerprint, source.timezone, source.id_type
         state.empty, state.removed, state.removed_clicks, state.differs, state.closed = False, False, 0, "", None
-        state.incoming = revision
+        state.incoming = state.revisions[revision.rev] = revision
         if earlier := state.decided.get(revision.rev):
             _decide(state, earlier)
 
@@ -425,11 +436,11 @@ def _apply_import(days: dict[date, DayState], commit: Import) -> None:
 def _apply_validation(days: dict[date, DayState], commit: Validation) -> None:
     for day, judged in commit.days.items():
         state = days.setdefault(day, DayState())
-        earlier = state.decided.get(judged.revision.rev)
+        earlier = state.decided.get(judged.rev)
         # A person may have released these clicks while another validation of them was running: keep that decision.
         if earlier is None or not earlier.released:
-            state.decided[judged.revision.rev] = judged
-        _decide(state, state.decided[judged.revision.rev])
+            state.decided[judged.rev] = judged
+        _decide(state, state.decided[judged.rev])
 
 
 def _apply_removal(days: dict[date, DayState], commit: Removal) -> None:
@@ -437,6 +448,7 @@ def _apply_removal(days: dict[date, DayState], commit: Removal) -> None:
     for day, removed in commit.days.items():
         state = days.setdefault(day, DayState())
         gone, stored = removed.revisions, state.stored
+        state.revisions = {rev: revision for rev, revision in state.revisions.items() if rev not in gone}
         state.decided = {rev: judged for rev, judged in state.decided.items() if rev not in gone}
         for name in ("incoming", "accepted", "quarantined"):
             revision: Revision | None = getattr(state, name)
@@ -462,17 +474,16 @@ def removed_files(commits: Sequence[Commit]) -> set[str]:
 def _apply_release(days: dict[date, DayState], commit: Release) -> None:
     for day, released in commit.days.items():
         state = days[day]
-        judged = state.decided[released.revision.rev]
+        judged = state.decided[released.rev]
         sentence = f"released from quarantine by {released.by} on {commit.at[:10]}: {released.reason}; failed: "
         changes = {
-            "revision": released.revision,
             "accepted": True,
             "released": Override(by=released.by, at=commit.at, reason=released.reason, failures=judged.failures),
             "failures": (),
             "warnings": (sentence + "; ".join(judged.failures), *judged.warnings),
         }
-        state.decided[released.revision.rev] = judged.model_copy(update=changes)
-        _decide(state, state.decided[released.revision.rev])
+        state.decided[released.rev] = judged.model_copy(update=changes)
+        _decide(state, state.decided[released.rev])
 
 
 def _apply_closing(days: dict[date, DayState], commit: Closing) -> None:
@@ -482,8 +493,9 @@ def _apply_closing(days: dict[date, DayState], commit: Closing) -> None:
 
 
 def _decide(state: DayState, judged: Judgement) -> None:
+    revision = state.revisions[judged.rev]
     if judged.accepted:
-        state.accepted, state.quarantined = judged.revision, None
+        state.accepted, state.quarantined = revision, None
     else:
-        state.quarantined = judged.revision
+        state.quarantined = revision
     state.failures, state.warnings = judged.failures, judged.warnings

@@ -91,7 +91,7 @@ class Judgement(Record):
     """The decision on one revision.
 
     Attributes:
-        revision: The revision, with the place of its file after the decision.
+        rev: The revision.
         accepted: Whether windows may read it.
         failures: Sentences on why it failed.
         warnings: Sentences on what is unusual.
@@ -104,7 +104,7 @@ class Judgement(Record):
         released: The release from quarantine. It was committed later, so it isn't stored with the decision.
     """
 
-    revision: Revision
+    rev: str
     accepted: bool
     failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -119,14 +119,13 @@ class Judgement(Record):
     @property
     def keys(self) -> set[str]:
         """Keys of its files."""
-        files = (self.revision.file, self.items, self.sessions)
-        return {self.result, self.data_docs, *(file.key for file in files if file)}
+        return {self.result, self.data_docs, *(file.key for file in (self.items, self.sessions) if file)}
 
 
 class ReleasedRevision(Record):
-    """A revision released from quarantine, with the new place of its file, who released it, and why."""
+    """A revision released from quarantine, who released it, and why."""
 
-    revision: Revision
+    rev: str
     by: str
     reason: str
 
@@ -150,18 +149,10 @@ class Why(Record):
 
 
 def _with_days(days: Any) -> Any:
-    """The days of a commit, each revision with the day that is its key."""
+    """Revisions by day, each with the day that is its key."""
     if not isinstance(days, Mapping):
         return days
-    return {day: _with_day(day, record) for day, record in days.items()}
-
-
-def _with_day(day: Any, record: Any) -> Any:
-    if not isinstance(record, dict):
-        return record
-    if isinstance(revision := record.get("revision"), dict):
-        return {**record, "revision": {**revision, "day": day}}
-    return {**record, "day": day}
+    return {day: {**record, "day": day} if isinstance(record, dict) else record for day, record in days.items()}
 
 
 class CommitBase(Record):
@@ -197,14 +188,14 @@ class Validation(CommitBase):
     """The decisions of a validation, by day."""
 
     kind: Literal["validation"] = "validation"
-    days: Annotated[Mapping[date, Judgement], BeforeValidator(_with_days)]
+    days: Mapping[date, Judgement]
 
 
 class Release(CommitBase):
     """Days released from quarantine."""
 
     kind: Literal["release"] = "release"
-    days: Annotated[Mapping[date, ReleasedRevision], BeforeValidator(_with_days)]
+    days: Mapping[date, ReleasedRevision]
 
 
 class Removal(CommitBase):

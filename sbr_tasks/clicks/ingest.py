@@ -706,7 +706,7 @@ def _publish_revision(store: Store, day: date, rev: str, clicks: pa.Table) -> Re
     texts = [field.name for field in clicks.schema if pa.types.is_string(field.type)]
     encodings = {field.name: "DELTA_BINARY_PACKED" for field in clicks.schema if field.name not in texts}
     parquet = to_parquet(clicks, use_dictionary=texts, column_encoding=encodings)
-    file = store.publish(kinds.INCOMING.key(day=day, rev=rev, path="clicks.parquet"), parquet)
+    file = store.publish(kinds.CLICKS.key(day=day, rev=rev, path="clicks.parquet"), parquet)
     times: dict[str, Any] = pc.min_max(clicks.column(Columns.TIME)).as_py()
     sessions = clicks.column(Columns.SESSION)  # sorted: a session starts where the id changes
     return Revision(

@@ -95,9 +95,7 @@ _PAGE = "Run `sbr report --day {day}` to rebuild it."
 
 FORMAT = Kind("commits/format.json", _BACKUP)
 COMMIT = Kind("commits/clicks/{number:08d}.json", _BACKUP)
-INCOMING = Kind("incoming/day={day}/rev={rev}/{path}", _AGAIN)
 CLICKS = Kind("clicks/day={day}/rev={rev}/{path}", _AGAIN)
-QUARANTINE = Kind("quarantine/day={day}/rev={rev}/{path}", _AGAIN)
 REJECTS = Kind("rejects/{path}", "Restore it from a backup, or ingest the source again.")
 VALIDATION = Kind("validation/day={day}/rev={rev}/{path}", _AGAIN)
 WINDOW = Kind("windows/day={day}/{window}/manifest.json", _WINDOW)
@@ -122,7 +120,7 @@ UNDECIDED_PAGE = Kind("reports/day={day}/{version}.html", _PAGE)
 VERDICT = Kind("reports/day={day}/{version}.json", "Delete it; a run of {day} with promote: never writes it again.")
 
 KINDS = (
-    FORMAT, COMMIT, INCOMING, CLICKS, QUARANTINE, REJECTS, VALIDATION, WINDOW, REMOVED_WINDOW, WINDOW_FILE, PROFILE,
+    FORMAT, COMMIT, CLICKS, REJECTS, VALIDATION, WINDOW, REMOVED_WINDOW, WINDOW_FILE, PROFILE,
     PROFILE_FILE, VERSION, VERSION_FILE, SCORE, RANKS, ENTRY, CHECKPOINT, SERVED, SERVED_FILE, NEXT_ITEMS, PAGE, UNDECIDED_PAGE,
     VERDICT,
 )  # fmt: skip

@@ -35,7 +35,7 @@ _CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout"
 _SERVICE_OPTIONS = ("endpoint", "account_name")
 """Options, by obstore's names, that identify the service of a bucket. Its region and credentials don't."""
 
-FORMAT = 3
+FORMAT = 4
 """Version of the store's format. It increases when a release can't read the records of the previous one."""
 _READ_AT_ONCE = 16
 _CHUNK = 8 << 20

@@ -172,7 +172,7 @@ def remove_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str
 
     def build(entries: Sequence[Commit]) -> Mapping[date, Removed]:
         revisions = revision_files(entries).get(day, {})
-        files = frozenset(key for roles in revisions.values() for keys in roles.values() for key in keys)
+        files = frozenset[str]().union(*revisions.values())
         state = fold(entries).get(day, DayState())
         return (
             {day: Removed(revisions=frozenset(revisions), files=files)}

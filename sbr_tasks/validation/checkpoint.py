@@ -1,4 +1,4 @@
-"""Validates days with Great Expectations: days that pass are published for windows, days that fail go to quarantine."""
+"""Validates days with Great Expectations: windows may read days that pass, days that fail go to quarantine."""
 
 from __future__ import annotations
 
@@ -96,10 +96,9 @@ def validate_pending(store: Store, settings: Settings, days: Sequence[date] | No
             verdict, measured = _judge(catalog.read(revision), day, history, expect, settings)
             decisions[day] = _publish(store, revision, verdict, measured)
             if not verdict.failures:
-                history.accept(day, decisions[day], measured)
+                history.accept(revision, decisions[day], measured)
             progress.advance(1)
-    if decisions:
-        catalog.commit_validation(decisions, at=datetime.now(UTC).isoformat(timespec="seconds"))
+    decisions = dict(catalog.commit_validation(decisions, at=datetime.now(UTC).isoformat(timespec="seconds")))
     return Validated(
         accepted=tuple(day for day, judged in decisions.items() if judged.accepted),
         failures={day: list(judged.failures) for day, judged in decisions.items() if not judged.accepted},
@@ -239,13 +238,15 @@ class _History:
     def __init__(self, store: Store, states: Mapping[date, DayState], settings: Settings) -> None:
         self._store = store
         self._settings = settings
-        self._decisions = {day: state.decided[state.accepted.rev] for day, state in states.items() if state.accepted}
+        self._accepted = {day: state.accepted for day, state in states.items() if state.accepted}
+        self._decisions = {day: states[day].decided[revision.rev] for day, revision in self._accepted.items()}
         self._items: dict[date, pa.Table] = {}
         self._sessions: dict[date, pa.Table] = {}
 
-    def accept(self, day: date, judged: Judgement, measured: _Measured | None) -> None:
+    def accept(self, revision: Revision, judged: Judgement, measured: _Measured | None) -> None:
         """Adds a day, for later days to compare with."""
-        self._decisions[day] = judged
+        day = revision.day
+        self._accepted[day], self._decisions[day] = revision, judged
         self._items.pop(day, None)
         self._sessions.pop(day, None)
         if measured is not None:
@@ -271,10 +272,9 @@ class _History:
         """The facts of the accepted days before `day`; those of a day that couldn't be measured are its counts only."""
         facts = []
         for earlier in self._before(day, self._settings.validation.trailing_days):
-            judged = self._decisions[earlier]
-            revision = judged.revision
+            revision = self._accepted[earlier]
             volume = {"clicks": revision.rows, "sessions": revision.sessions, "items": revision.items}
-            facts.append(volume | dict(judged.facts))
+            facts.append(volume | dict(self._decisions[earlier].facts))
         return facts
 
     def _before(self, day: date, n_days: int) -> list[date]:
@@ -297,8 +297,6 @@ class _History:
 
 def _publish(store: Store, revision: Revision, verdict: _Verdict, measured: _Measured | None) -> Judgement:
     at = {"day": revision.day, "rev": revision.rev}
-    kind = kinds.QUARANTINE if verdict.failures else kinds.CLICKS
-    file = store.publish(kind.key(**at, path="clicks.parquet"), store.read(revision.file))
     result = store.publish(kinds.VALIDATION.key(**at, path="result.json"), to_json(verdict.result))
     docs = store.publish(kinds.VALIDATION.key(**at, path="data_docs.html"), verdict.data_docs.encode())
 
@@ -306,7 +304,7 @@ def _publish(store: Store, revision: Revision, verdict: _Verdict, measured: _Mea
         return store.publish_table(kinds.VALIDATION.key(**at, path=f"{name}.parquet"), table)
 
     return Judgement(
-        revision=revision.model_copy(update={"file": file}),
+        rev=revision.rev,
         accepted=not verdict.failures,
         failures=tuple(verdict.failures),
         warnings=tuple(verdict.warnings),

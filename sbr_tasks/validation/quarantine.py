@@ -16,7 +16,7 @@ from sbr_tasks.clicks.formats import is_click_schema
 from sbr_tasks.days import day_interval_us
 from sbr_tasks.errors import DayError, first_line
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Json, Store, kinds
+from sbr_tasks.store import Json, Store
 
 
 def quarantine_rows(store: Store) -> list[Json]:
@@ -86,7 +86,7 @@ def commit_release(store: Store, settings: Settings, day: date, *, reason: str, 
         by: Who says so.
 
     Returns:
-        The revision, as windows read it.
+        The revision.
 
     Raises:
         DayError: The reason is blank, the day isn't in quarantine, or its clicks would make a window wrong.
@@ -101,12 +101,9 @@ def commit_release(store: Store, settings: Settings, day: date, *, reason: str, 
             f"{day} can't be released, because a window can't hold its clicks: {'; '.join(broken)}. "
             "Correct the source and run the day again."
         )
-    data = store.read(revision.file)
-    file = store.publish(kinds.CLICKS.key(day=day, rev=revision.rev, path="clicks.parquet"), data)
-    released = revision.model_copy(update={"file": file})
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    catalog.commit_release(released, by=by, reason=reason.strip(), at=at)
-    return released
+    catalog.commit_release(revision, by=by, reason=reason.strip(), at=at)
+    return revision
 
 
 def what_breaks_windows(clicks: pa.Table, day: date, zone: tzinfo) -> list[str]:

@@ -45,7 +45,6 @@ def test_undisturbed_store_is_whole(store: Store) -> None:
     ("pattern", "remedy"),
     [
         ("clicks/*/*/clicks.*.parquet", f"sbr store forget {LAST}"),
-        ("incoming/*/*/clicks.*.parquet", f"sbr store forget {LAST}"),
         ("validation/*/*/data_docs.*.html", f"sbr store forget {LAST}"),
         ("windows/*/*/train.*.parquet", f"sbr window --day {LAST}"),
         ("models/*/*/weights.*.npz", f"run {LAST} again"),

@@ -267,7 +267,7 @@ def test_clicks_that_cannot_be_validated_go_to_quarantine_and_hold_up_no_other_d
     good = pa.array(["a"])
     times = pa.array([at(D, 1)], pa.timestamp("us", tz="UTC"))
     table = pa.table({"session_id": good, "item_id": bad, "clicked_at": times, "category": good})
-    file = store.publish_table(f"incoming/day={D}/rev=bad/clicks.parquet", table)
+    file = store.publish_table(f"clicks/day={D}/rev=bad/clicks.parquet", table)
     source = source_record_of(settings)
     bad = revision.model_copy(update={"rev": "bad", "file": file})
     catalog.commit_import([bad], empty=(), source=source, at="2020-06-04T00:00:00+00:00")

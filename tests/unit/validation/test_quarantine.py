@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ from sbr_tasks.errors import DayError
 from sbr_tasks.report.runs import run_rows
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
+from sbr_tasks.upkeep.check import verify_store
+from sbr_tasks.upkeep.clear import remove_day
 from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.quarantine import commit_release, describe_quarantined, quarantine_rows
 from tests.unit.days import Click, at, parquet_settings
@@ -56,10 +58,11 @@ def test_day_in_quarantine_is_shown_with_facts_examples_and_files(store: Store) 
 
 
 def test_released_day_is_read_by_windows_and_says_so_for_ever(store: Store, settings: Settings) -> None:
+    before = store.keys("clicks")
     released = commit_release(store, settings, D, reason="  the shop counts double clicks ", by="ann@shop")
     state = ClickCatalog(store).days()[D]
     assert (state.status, state.quarantined, state.failures, state.accepted) == ("accepted", None, (), released)
-    assert released.file.key.startswith(f"clicks/day={D}/rev=")
+    assert store.keys("clicks") == before
     assert ClickCatalog(store).read(released).num_rows == 13
     assert state.released is not None
     assert (state.released.by, state.released.reason) == ("ann@shop", "the shop counts double clicks")
@@ -125,6 +128,17 @@ def test_validation_that_ends_after_the_release_does_not_undo_it(store: Store, s
     catalog.commit_validation({D: judged}, at="2020-06-05")
     assert catalog.days()[D].status == "accepted"
     assert catalog.days()[D].released is not None
+
+
+def test_validation_that_ends_after_its_day_was_forgotten_is_not_recorded(store: Store) -> None:
+    catalog = ClickCatalog(store)
+    state = catalog.days()[D]
+    assert state.quarantined is not None
+    judged = state.decided[state.quarantined.rev]
+    remove_day(store, D, why="bots", now=datetime.now(UTC))
+    assert catalog.commit_validation({D: judged}, at="2020-06-05") == {}
+    assert catalog.days()[D].status == "removed"
+    assert verify_store(store).faults == ()
 
 
 @pytest.mark.parametrize(
