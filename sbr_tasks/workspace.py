@@ -452,7 +452,7 @@ class Workspace:
 
     def release(self, day: date | str, reason: str, *, actor: str | None = None) -> Revision:
         """Accepts a quarantined day anyway; see `quarantine.commit_release`."""
-        return quarantine.commit_release(self.store, self.settings, as_day(day), reason=reason, by=actor or current_user())
+        return quarantine.commit_release(self.store, self.settings, as_day(day), reason=reason, actor=actor or current_user())
 
     def list_days(self) -> list[Json]:
         """The days that the store knows."""
@@ -468,7 +468,7 @@ class Workspace:
 
     def forget_day(self, day: date | str, reason: str) -> Sequence[str]:
         """Removes a day's clicks, and returns the keys of their files."""
-        return clear.remove_day(self.store, as_day(day), why=reason, now=datetime.now(UTC))
+        return clear.remove_day(self.store, as_day(day), reason=reason, now=datetime.now(UTC))
 
     # The store
 

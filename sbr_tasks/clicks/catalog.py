@@ -19,6 +19,7 @@ from sbr_tasks.clicks.commits import (
     Closing,
     Commit,
     CommitBase,
+    Declaration,
     Import,
     ImportSource,
     Judgement,
@@ -30,14 +31,13 @@ from sbr_tasks.clicks.commits import (
     Removed,
     Revision,
     Validation,
-    Why,
     named_files,
     read_commit,
 )
 from sbr_tasks.clicks.ledger import Ledger
 from sbr_tasks.days import as_intervals, describe_days
 from sbr_tasks.errors import DamagedError, DayError, StoreError
-from sbr_tasks.store import Json, LogEntry, NumberedLog, Record, Store, kinds
+from sbr_tasks.store import Json, LogEntry, NumberedLog, Store, kinds
 
 C = TypeVar("C", bound=CommitBase)
 
@@ -46,12 +46,14 @@ class OvertakenError(StoreError):
     """Another process committed a day while an import was reading. The import reads again, so people never see this error."""
 
 
-class Closed(Record):
+class Closed(Declaration):
     """Who closed a day, when and why."""
 
-    actor: str
     at: str
-    reason: str
+
+    def __str__(self) -> str:
+        """Such as `anna on 2020-06-30: stocktaking`."""
+        return f"{self.actor} on {self.at[:10]}: {self.reason}"
 
 
 @dataclass
@@ -121,11 +123,6 @@ class DayState:
         """The warnings of a revision, which needn't be the current one."""
         judged = self.decided.get(rev)
         return judged.warnings if judged else ()
-
-    @property
-    def why_closed(self) -> str:
-        """Who closed the day, when and why; empty if it isn't closed."""
-        return f"{self.closed.actor} on {self.closed.at[:10]}: {self.closed.reason}" if self.closed else ""
 
     @property
     def status(self) -> str:
@@ -273,13 +270,13 @@ class ClickCatalog:
         return commit.days if commit else {}
 
     def commit_removal(
-        self, build: Callable[[Sequence[Commit]], Mapping[date, Removed]], *, why: str, at: str, forgets: bool = False
+        self, build: Callable[[Sequence[Commit]], Mapping[date, Removed]], *, reason: str, at: str, forgets: bool = False
     ) -> Removal | None:
         """Records which revisions and files are removed, before anything is deleted.
 
         Args:
             build: Returns what to remove, by day, for the commits so far; called again if another commit comes first.
-            why: The reason, kept in the log.
+            reason: Why, kept in the log.
             at: When, ISO-8601.
             forgets: Whether a person gave the days up; else they were removed because of their age.
 
@@ -289,23 +286,23 @@ class ClickCatalog:
 
         def removal(commits: Sequence[Commit]) -> Removal | None:
             removed = build(commits)
-            return Removal(at=at, why=why, forgets=forgets, days=removed) if removed else None
+            return Removal(at=at, reason=reason, forgets=forgets, days=removed) if removed else None
 
         return self._append(removal)
 
-    def commit_release(self, revision: Revision, *, by: str, reason: str, at: str) -> None:
+    def commit_release(self, revision: Revision, *, actor: str, reason: str, at: str) -> None:
         """Accepts the quarantined revision of a day, and marks it as released.
 
         Args:
             revision: The revision.
-            by: Who released it.
+            actor: Who released it.
             reason: Why.
             at: When it was committed, ISO-8601.
 
         Raises:
             DayError: The revision isn't in quarantine (any more).
         """
-        commit = Release(at=at, days={revision.day: ReleasedRevision(rev=revision.rev, by=by, reason=reason)})
+        commit = Release(at=at, days={revision.day: ReleasedRevision(rev=revision.rev, actor=actor, reason=reason)})
 
         def build(commits: Sequence[Commit]) -> Release:
             state = fold(commits).get(revision.day, DayState())
@@ -327,7 +324,7 @@ class ClickCatalog:
         Raises:
             DayError: The day has clicks, had some that were removed, or is closed for another reason.
         """
-        commit = Closing(at=at, days={day: Why(actor=actor, reason=reason)})
+        commit = Closing(at=at, days={day: Declaration(actor=actor, reason=reason)})
 
         def build(commits: Sequence[Commit]) -> Closing | None:
             state = fold(commits).get(day, DayState())
@@ -335,8 +332,8 @@ class ClickCatalog:
                 if state.closed.reason == reason:
                     return None
                 raise DayError(
-                    f"{day} is closed already ({state.why_closed}). To change the reason, open it first: "
-                    f"`sbr days open {day} --reason WHY`."
+                    f"{day} is closed already ({state.closed}). To change the reason, open it first: "
+                    f"`sbr days open {day} --reason REASON`."
                 )
             if state.status not in ("unknown", "empty"):
                 raise DayError(f"{day} can't be closed, because it has clicks: it is {state.status}.")
@@ -350,7 +347,7 @@ class ClickCatalog:
         Raises:
             DayError: The day isn't closed.
         """
-        commit = Opening(at=at, days={day: Why(actor=actor, reason=reason)})
+        commit = Opening(at=at, days={day: Declaration(actor=actor, reason=reason)})
 
         def build(commits: Sequence[Commit]) -> Opening:
             status = fold(commits).get(day, DayState()).status
@@ -388,8 +385,8 @@ class ClickCatalog:
                     "them. Run the day again, from ingest_clicks on: it ingests them again."
                 ) from error
             raise DamagedError(
-                f"{error} Without a backup, `sbr store forget {revision.day} --reason WHY` and the run of the day again take "
-                "its clicks from the source; `sbr store check` names all that is damaged."
+                f"{error} Without a backup, `sbr store forget {revision.day} --reason REASON` and the run of the day again "
+                "take its clicks from the source; `sbr store check` names all that is damaged."
             ) from error
 
 
@@ -475,10 +472,10 @@ def _apply_release(days: dict[date, DayState], commit: Release) -> None:
     for day, released in commit.days.items():
         state = days[day]
         judged = state.decided[released.rev]
-        sentence = f"released from quarantine by {released.by} on {commit.at[:10]}: {released.reason}; failed: "
+        sentence = f"released from quarantine by {released.actor} on {commit.at[:10]}: {released.reason}; failed: "
         changes = {
             "accepted": True,
-            "released": Override(by=released.by, at=commit.at, reason=released.reason, failures=judged.failures),
+            "released": Override(actor=released.actor, reason=released.reason, at=commit.at, failures=judged.failures),
             "failures": (),
             "warnings": (sentence + "; ".join(judged.failures), *judged.warnings),
         }

@@ -78,12 +78,17 @@ class ImportSource(Record):
     rejects: RejectsFile | None
 
 
-class Override(Record):
-    """Who released a day from quarantine, when and why, and the failures that this overrode."""
+class Declaration(Record):
+    """Who declared something about a day, such as that it is closed, and why."""
 
-    by: str
-    at: str
+    actor: str
     reason: str
+
+
+class Override(Declaration):
+    """A day's release from quarantine: who decided it, when and why, and the failures that it overrode."""
+
+    at: str
     failures: tuple[str, ...]
 
 
@@ -122,12 +127,10 @@ class Judgement(Record):
         return {self.result, self.data_docs, *(file.key for file in (self.items, self.sessions) if file)}
 
 
-class ReleasedRevision(Record):
+class ReleasedRevision(Declaration):
     """A revision released from quarantine, who released it, and why."""
 
     rev: str
-    by: str
-    reason: str
 
 
 def _sorted(keys: frozenset[str]) -> list[str]:
@@ -139,13 +142,6 @@ class Removed(Record):
 
     revisions: Annotated[frozenset[str], PlainSerializer(_sorted)]
     files: Annotated[frozenset[str], PlainSerializer(_sorted)]
-
-
-class Why(Record):
-    """Who closed or opened a day, and why."""
-
-    actor: str
-    reason: str
 
 
 def _with_days(days: Any) -> Any:
@@ -202,13 +198,13 @@ class Removal(CommitBase):
     """Revisions and files that are removed.
 
     Attributes:
-        why: The reason, for readers of the log.
+        reason: Why, for readers of the log.
         forgets: Whether a person gave the days up; else they were removed because of their age.
         days: What is removed, by day.
     """
 
     kind: Literal["removal"] = "removal"
-    why: str
+    reason: str
     forgets: bool
     days: Mapping[date, Removed]
 
@@ -217,14 +213,14 @@ class Closing(CommitBase):
     """Days that will never have clicks."""
 
     kind: Literal["closing"] = "closing"
-    days: Mapping[date, Why]
+    days: Mapping[date, Declaration]
 
 
 class Opening(CommitBase):
     """Days that aren't closed any more."""
 
     kind: Literal["opening"] = "opening"
-    days: Mapping[date, Why]
+    days: Mapping[date, Declaration]
 
 
 Commit = Import | Validation | Release | Removal | Closing | Opening

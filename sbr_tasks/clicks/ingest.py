@@ -333,7 +333,7 @@ def _describe_difference(read: DayRead, settings: Settings) -> str:
 
 def _describe_closed(day: date, clicks: int, state: DayState, settings: Settings) -> str:
     return (
-        f"The source holds {clicks:,} clicks of {day}, which is closed ({state.why_closed}). They were left out. To store them "
+        f"The source holds {clicks:,} clicks of {day}, which is closed ({state.closed}). They were left out. To store them "
         f"and reopen the day: {take_command(settings, day)}."
     )
 
@@ -342,8 +342,10 @@ def _describe_reopened(read: Sequence[DayRead], known: Mapping[date, DayState]) 
     for one in read:
         state = known.get(one.day, DayState())
         if one.revision and state.status == "closed":
-            why = state.why_closed
-            yield f"{one.day} was closed ({why}), and is open again because the source holds {one.clicks:,} clicks of it."
+            yield (
+                f"{one.day} was closed ({state.closed}), and is open again because the source holds {one.clicks:,} clicks of "
+                "it."
+            )
 
 
 def _log_import(
@@ -384,7 +386,7 @@ def removed_and_absent(days: Sequence[date], settings: Settings) -> str:
     place = f"{settings.source.path} no longer holds all of them" if settings.source.path else "no source is set (source.path)"
     return (
         f"The clicks of {describe_days(days)} were removed from the store (`sbr store gc` or `forget`), and {place}. "
-        "Bring them back into the source, then run the day again. Or give them up with `sbr store forget DAY --reason WHY`: "
+        "Bring them back into the source, then run the day again. Or give them up with `sbr store forget DAY --reason REASON`: "
         "then they count as missing (window.max_missing_days)."
     )
 

@@ -136,7 +136,7 @@ def remove_unneeded(
                 )
             return plan.days
 
-        ClickCatalog(store).commit_removal(build, why=f"sbr store gc --keep-days {keep_days}", at=_second(now))
+        ClickCatalog(store).commit_removal(build, reason=f"sbr store gc --keep-days {keep_days}", at=_second(now))
         add_days(plan, inventory)
         for day, name in plan.windows:
             _keep_record(store, kinds.REMOVED_WINDOW.key(day=day, window=name), inventory.windows[day, name])
@@ -158,7 +158,7 @@ def _needs_confirmation(n_accepted: int, n_lost: int) -> bool:
     return n_lost > _MAX_LOST * n_accepted
 
 
-def remove_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str, ...]:
+def remove_day(store: Store, day: date, *, reason: str, now: datetime) -> tuple[str, ...]:
     """Removes all revisions of a day, damaged or not, so that the next run that needs the day ingests it again.
 
     Returns:
@@ -167,7 +167,7 @@ def remove_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str
     Raises:
         DayError: The reason is blank, or the catalog knows no clicks of that day.
     """
-    if not why.strip():
+    if not reason.strip():
         raise DayError("Forgetting a day needs a reason, which is kept in the record; found a blank one.")
 
     def build(entries: Sequence[Commit]) -> Mapping[date, Removed]:
@@ -180,7 +180,7 @@ def remove_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str
             else {}
         )
 
-    removal = ClickCatalog(store).commit_removal(build, why=why.strip(), at=_second(now), forgets=True)
+    removal = ClickCatalog(store).commit_removal(build, reason=reason.strip(), at=_second(now), forgets=True)
     if removal is None:
         raise DayError(f"Expected a day with clicks in the store, found none of {day}. `sbr runs --day {day}` shows its state.")
     keys = tuple(sorted(removal.days[day].files))

@@ -39,7 +39,7 @@ def describe_quarantined(store: Store, day: date) -> Json:
 
     Returns:
         `day`, `status`, `rev`, `clicks`, `failures`, `warnings`, `facts`, `examples` (unexpected values by expectation),
-        `released` (`by`, `at`, `reason`, `failures`, or None), and the locations `file`, `result` and `data_docs`.
+        `released` (`actor`, `at`, `reason`, `failures`, or None), and the locations `file`, `result` and `data_docs`.
 
     Raises:
         DayError: The day isn't in quarantine and wasn't released.
@@ -73,7 +73,7 @@ def describe_quarantined(store: Store, day: date) -> Json:
     }
 
 
-def commit_release(store: Store, settings: Settings, day: date, *, reason: str, by: str) -> Revision:
+def commit_release(store: Store, settings: Settings, day: date, *, reason: str, actor: str) -> Revision:
     """Accepts a day's clicks that are in quarantine, on a person's word.
 
     The release is a commit of its own. It is shown wherever the day is used, also when the same clicks are ingested again.
@@ -83,7 +83,7 @@ def commit_release(store: Store, settings: Settings, day: date, *, reason: str, 
         settings: The zone of its midnights.
         day: The day.
         reason: Why its clicks may be used.
-        by: Who says so.
+        actor: Who releases it.
 
     Returns:
         The revision.
@@ -102,7 +102,7 @@ def commit_release(store: Store, settings: Settings, day: date, *, reason: str, 
             "Correct the source and run the day again."
         )
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    catalog.commit_release(revision, by=by, reason=reason.strip(), at=at)
+    catalog.commit_release(revision, actor=actor, reason=reason.strip(), at=at)
     return revision
 
 

@@ -201,7 +201,7 @@ def test_released_day_stays_and_goes_like_others(store: Store, settings: Setting
     result, page = (store.publish(f"validation/{place}/{name}", b"{}").key for name in ("result.json", "data_docs.html"))
     judged = Judgement(rev=revision.rev, accepted=False, failures=("odd",), result=result, data_docs=page)
     catalog.commit_validation({day: judged}, at="2020-07-01T00:00:00+00:00")
-    catalog.commit_release(revision, by="me", reason="fine", at="2020-07-01T00:00:00+00:00")
+    catalog.commit_release(revision, actor="me", reason="fine", at="2020-07-01T00:00:00+00:00")
     assert verify_store(store).faults == ()
     clear(store, settings)
     assert [store.exists(key) for key in (revision.file.key, result)] == [day == LAST] * 2
@@ -386,7 +386,7 @@ def test_removed_day_that_the_source_no_longer_holds_stays_removed_and_stops_its
     assert str(caught.value) == (
         f"The window of {DAYS[4]} would have holes. The clicks of {DAYS[1]} to {DAYS[2]} were removed from the store "
         f"(`sbr store gc` or `forget`), and {tmp_path / 'in'} no longer holds all of them. Bring them back into the source, "
-        "then run the day again. Or give them up with `sbr store forget DAY --reason WHY`: then they count as missing "
+        "then run the day again. Or give them up with `sbr store forget DAY --reason REASON`: then they count as missing "
         "(window.max_missing_days)."
     )
     assert [ClickCatalog(store).days()[day].status for day in DAYS[1:5]] == ["removed", "removed", "incoming", "incoming"]
@@ -397,7 +397,7 @@ def test_removed_day_that_the_source_no_longer_holds_stays_removed_and_stops_its
 def test_day_that_a_person_gave_up_counts_as_empty_once_the_source_has_none_of_it(
     store: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remove_day(store, DAYS[17], why="test clicks", now=NOW)
+    remove_day(store, DAYS[17], reason="test clicks", now=NOW)
     without_source(monkeypatch, settings, tmp_path, [DAYS[17]])
     assert Workspace.open().ingest_clicks(LAST).empty == (DAYS[17],)
     assert ClickCatalog(store).days()[DAYS[17]].status == "empty"
@@ -428,9 +428,9 @@ def test_removed_day_that_a_person_gives_up_counts_as_missing(
     without_source(monkeypatch, settings, tmp_path, DAYS[:2])
     with pytest.raises(DayError, match="would have holes"):
         Workspace.open().ingest_clicks(DAYS[4])
-    assert remove_day(store, DAYS[1], why="gone for good", now=NOW) == ()
+    assert remove_day(store, DAYS[1], reason="gone for good", now=NOW) == ()
     assert Workspace.open().ingest_clicks(DAYS[4]).empty == (DAYS[1],)
     accept_pending(store)
     assert Workspace.open().validate_clicks(DAYS[4]).missing == (DAYS[1],)
     with pytest.raises(DayError, match="none of"):
-        remove_day(store, DAYS[1], why="again", now=NOW)
+        remove_day(store, DAYS[1], reason="again", now=NOW)

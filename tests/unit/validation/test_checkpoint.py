@@ -280,7 +280,7 @@ def test_clicks_that_cannot_be_validated_go_to_quarantine_and_hold_up_no_other_d
     assert failure in unescape(Path(describe_quarantined(store, D)["data_docs"]).read_text())
     assert validate_pending(store, settings).quarantined == ()
     with pytest.raises(DayError, match="can't be released, because a window can't hold its clicks: its columns hold values"):
-        commit_release(store, settings, D, reason="because", by="ann")
+        commit_release(store, settings, D, reason="because", actor="ann")
 
 
 def test_fault_of_validation_itself_is_no_traceback_but_a_day_in_quarantine(

@@ -55,7 +55,7 @@ def test_run_of_a_closed_day_is_refused_and_not_waited_for(tmp_path: Path, store
         assert not isinstance(caught.value, NotArrivedError)
         assert str(caught.value) == (
             f"{CLOSED} is closed, so it has no clicks and no run ({WHY}). If it has clicks after all, open it with "
-            f"`sbr days open {CLOSED} --reason WHY` and run it again."
+            f"`sbr days open {CLOSED} --reason REASON` and run it again."
         )
 
 
@@ -101,7 +101,7 @@ def test_closing_again_keeps_the_first_reason(store: Store) -> None:
     assert len(list(store.keys("commits"))) == n_commits
     commit_opening(store, CLOSED, reason="wrong reason", actor="bob", now=NOW)
     commit_closing(store, CLOSED, reason="strike", actor="bob", now=NOW)
-    assert ClickCatalog(store).days()[CLOSED].why_closed == f"bob on {D}: strike"
+    assert str(ClickCatalog(store).days()[CLOSED].closed) == f"bob on {D}: strike"
 
 
 @pytest.mark.parametrize(("days_ahead", "is_taken"), [(366, True), (367, False)])
