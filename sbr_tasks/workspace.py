@@ -51,7 +51,7 @@ from sbr_tasks.results import (
 from sbr_tasks.settings import Settings, absolute_place, is_url, load_settings, settings_file
 from sbr_tasks.store import Json, Store
 from sbr_tasks.upkeep import check, clear, copy
-from sbr_tasks.validation import checkpoint, closing, quarantine
+from sbr_tasks.validation import closing, quarantine, required, validate_days
 from sbr_tasks.window import build as windows
 from sbr_tasks.window.record import Window, load_window
 from sbr_tasks.wish import Wish, current_user
@@ -170,9 +170,9 @@ class Workspace:
             DayError: `day` is empty, closed or in quarantine, or too many days are missing.
         """
         day = as_day(day)
-        validated = checkpoint.validate_pending(self.store, self.settings, window_days(day, self.settings.window.days))
-        checkpoint.log_validated(validated)
-        days = checkpoint.require_days(self.catalog.days(), self.settings, day)
+        validated = validate_days.validate_pending(self.store, self.settings, window_days(day, self.settings.window.days))
+        validate_days.log_validated(validated)
+        days = required.require_days(self.catalog.days(), self.settings, day)
         return ValidatedDay(
             day=day,
             accepted=validated.accepted,
@@ -413,9 +413,9 @@ class Workspace:
         selected = None if days is None else [as_day(day) for day in days]
         return ingest.ingest(self.store, self.settings, days=selected, holds_back=holds_back)
 
-    def validate(self) -> checkpoint.Validated:
+    def validate(self) -> validate_days.Validated:
         """Validates every ingested day that has no verdict yet."""
-        return checkpoint.validate_pending(self.store, self.settings)
+        return validate_days.validate_pending(self.store, self.settings)
 
     def preview(self, days: int = 3) -> Preview:
         """Checks that the source can be read, and how long a run takes.

@@ -20,7 +20,7 @@ from sbr_tasks.clicks.ingest import fitting_unit, ingest, ingest_missing, no_cli
 from sbr_tasks.errors import DayError, NotArrivedError
 from sbr_tasks.settings import IngestSettings, Settings, load_settings
 from sbr_tasks.store import Store
-from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.workspace import Workspace
 from tests.unit.clicks.conftest import WriteSource
 

@@ -16,11 +16,11 @@ from sbr_tasks.upkeep.check import verify_store
 from sbr_tasks.upkeep.copy import copy_objects
 from sbr_tasks.upkeep.inventory import take_inventory
 from sbr_tasks.upkeep.plan import revision_files
-from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.closing import commit_closing, commit_opening, day_rows
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.workspace import Workspace
 from tests.unit.days import at, parquet_settings, write_parquet
-from tests.unit.validation.test_checkpoint import D, ingest_days, plain_day
+from tests.unit.validation.test_validate_days import D, ingest_days, plain_day
 
 pytestmark = pytest.mark.slow
 

@@ -16,10 +16,10 @@ from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.upkeep.check import verify_store
 from sbr_tasks.upkeep.clear import remove_day
-from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.quarantine import commit_release, describe_quarantined, quarantine_rows
+from sbr_tasks.validation.validate_days import validate_pending
 from tests.unit.days import Click, at, parquet_settings
-from tests.unit.validation.test_checkpoint import D, claim_zone, ingest_days, plain_day
+from tests.unit.validation.test_validate_days import D, claim_zone, ingest_days, plain_day
 
 pytestmark = pytest.mark.slow
 
