@@ -36,7 +36,7 @@ from sbr_tasks.registry.scoring import score_models
 from sbr_tasks.registry.versions import train_version
 from sbr_tasks.settings import Settings, load_settings, parse_overrides
 from sbr_tasks.store import Store
-from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.window.build import window_for_day
 
 WAYS: Mapping[str, Sequence[str]] = {

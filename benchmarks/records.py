@@ -107,7 +107,7 @@ def profile_record_of(window: Window, plot: FileRecord) -> Profile:
 
 def accepted_unseen(revision: Revision) -> Judgement:
     """The acceptance of clicks that nobody looked at."""
-    return Judgement(revision=revision, accepted=True, result="", data_docs="")
+    return Judgement(rev=revision.rev, accepted=True, result="", data_docs="")
 
 
 def source_record_of(settings: Settings, fingerprint: str = "f") -> ImportSource:

@@ -95,7 +95,7 @@ def _write_commits(store: Store, number: int, day: date) -> None:
     revision = Revision(
         day=day,
         rev=revision_of(day),
-        file=FileRecord(key=f"incoming/day={day}/clicks.parquet", size=1, sha256="0" * 64),
+        file=FileRecord(key=f"clicks/day={day}/clicks.parquet", size=1, sha256="0" * 64),
         rows=180_000,
         sessions=50_000,
         items=12_000,
@@ -103,7 +103,7 @@ def _write_commits(store: Store, number: int, day: date) -> None:
         last="",
     )
     judged = Judgement(
-        revision=revision,
+        rev=revision.rev,
         accepted=True,
         warnings=("volume: 180,000 clicks are far from the median of 120,000",) if day.day == 13 else (),
         result=f"validation/day={day}/result.json",

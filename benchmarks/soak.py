@@ -169,7 +169,7 @@ class Soak:
             self.faults.append(f"A task of {run_id} must fail and say `{expected} ...`; failed: {names}, without these words.")
 
     def days_with_clicks(self) -> set[date]:
-        """The days whose accepted clicks the store holds."""
+        """The days whose clicks the store holds."""
         keys = Store.open(self.running.settings()).keys("clicks")
         return {date.fromisoformat(key.split("day=")[1][:10]) for key in keys if key.endswith(".parquet")}
 

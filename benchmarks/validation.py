@@ -2,10 +2,10 @@
 
     python -m benchmarks.validation [--rounds 3]
 
-Each run is a process of its own; the median of the rounds counts. `validate` is `sbr_tasks.validation.checkpoint` with facts,
-result and Data Docs written to the store, on one day of clicks and on 30 small days at once. `pandas` checks the same rows by
-hand and writes nothing. Seconds exclude imports, which are shown separately; peak memory is that of the process, imports
-included. The clicks are synthetic.
+Each run is a process of its own; the median of the rounds counts. `validate` is `sbr_tasks.validation.validate_days` with
+facts, result and Data Docs written to the store, on one day of clicks and on 30 small days at once. `pandas` checks the same
+rows by hand and writes nothing. Seconds exclude imports, which are shown separately; peak memory is that of the process,
+imports included. The clicks are synthetic.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _pandas(place: Path, case: str) -> dict[str, float]:
     import pandas as pd
 
     started = time.perf_counter()
-    for file in sorted(place.glob("incoming/*/*/*.parquet")):
+    for file in sorted(place.glob("clicks/*/*/*.parquet")):
         frame = pd.read_parquet(file)
         start = pd.Timestamp(file.parent.parent.name.removeprefix("day="), tz="UTC")
         frame["clicked_at"].between(start, start + pd.Timedelta(days=1), inclusive="left").all()
@@ -101,8 +101,8 @@ def _validate(place: Path, case: str) -> dict[str, float]:
 
     from sbr_tasks.settings import load_settings
     from sbr_tasks.store import Store
-    from sbr_tasks.validation.checkpoint import validate_pending
     from sbr_tasks.validation.gx import great_expectations
+    from sbr_tasks.validation.validate_days import validate_pending
 
     great_expectations().get_context(mode="ephemeral")
     settings = load_settings({"store": str(place)})

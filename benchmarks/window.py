@@ -120,7 +120,7 @@ def _fill(store: Path, source: dict[str, str]) -> None:
     settings = load_settings({"store": str(building), **source})
     opened = Store.open(settings)
     decisions = {
-        revision.day: Judgement(revision=revision, accepted=True, result="", data_docs="")
+        revision.day: Judgement(rev=revision.rev, accepted=True, result="", data_docs="")
         for revision in ingest(opened, settings).revisions
     }
     ClickCatalog(opened).commit_validation(decisions, at="2014-10-01T00:00:00+00:00")
@@ -146,7 +146,7 @@ def _sku(item: int) -> str:
 
 
 def _day_files(store: Path) -> list[Path]:
-    return sorted(store.glob("incoming/day=*/rev=*/*.parquet"))
+    return sorted(store.glob("clicks/day=*/rev=*/*.parquet"))
 
 
 def _measure(contender: str, store: Path) -> Measured:

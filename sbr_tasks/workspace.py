@@ -48,7 +48,7 @@ from sbr_tasks.results import (
 from sbr_tasks.settings import Settings, absolute_place, is_url, load_settings, settings_file
 from sbr_tasks.store import Json, Store
 from sbr_tasks.upkeep import check, clear, copy
-from sbr_tasks.validation import checkpoint, closing, quarantine
+from sbr_tasks.validation import closing, quarantine, required, validate_days
 from sbr_tasks.window import build as windows
 from sbr_tasks.window.record import Window, load_window
 from sbr_tasks.wish import Wish, current_user
@@ -167,9 +167,9 @@ class Workspace:
             DayError: `day` is empty, closed or in quarantine, or too many days are missing.
         """
         day = as_day(day)
-        validated = checkpoint.validate_pending(self.store, self.settings, window_days(day, self.settings.window.days))
-        checkpoint.log_validated(validated)
-        days = checkpoint.require_days(self.catalog.days(), self.settings, day)
+        validated = validate_days.validate_pending(self.store, self.settings, window_days(day, self.settings.window.days))
+        validate_days.log_validated(validated)
+        days = required.require_days(self.catalog.days(), self.settings, day)
         return ValidatedDay(
             day=day,
             accepted=validated.accepted,
@@ -409,9 +409,9 @@ class Workspace:
         selected = None if days is None else [as_day(day) for day in days]
         return ingest.ingest(self.store, self.settings, days=selected, holds_back=holds_back)
 
-    def validate(self) -> checkpoint.Validated:
+    def validate(self) -> validate_days.Validated:
         """Validates every ingested day that has no verdict yet."""
-        return checkpoint.validate_pending(self.store, self.settings)
+        return validate_days.validate_pending(self.store, self.settings)
 
     def preview(self, days: int = 3) -> Preview:
         """Checks that the source can be read, and how long a run takes.
@@ -448,7 +448,7 @@ class Workspace:
 
     def release(self, day: date | str, reason: str, *, actor: str | None = None) -> Revision:
         """Accepts a quarantined day anyway; see `quarantine.commit_release`."""
-        return quarantine.commit_release(self.store, self.settings, as_day(day), reason=reason, by=actor or current_user())
+        return quarantine.commit_release(self.store, self.settings, as_day(day), reason=reason, actor=actor or current_user())
 
     def list_days(self) -> list[closing.DayRow]:
         """The days that the store knows."""
@@ -464,7 +464,7 @@ class Workspace:
 
     def forget_day(self, day: date | str, reason: str) -> Sequence[str]:
         """Removes a day's clicks, and returns the keys of their files."""
-        return clear.remove_day(self.store, as_day(day), why=reason, now=datetime.now(UTC))
+        return clear.remove_day(self.store, as_day(day), reason=reason, now=datetime.now(UTC))
 
     # The store
 

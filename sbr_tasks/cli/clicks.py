@@ -14,7 +14,7 @@ from sbr_tasks.cli.output import echo, show
 from sbr_tasks.days import as_intervals, describe_days, parse_day
 from sbr_tasks.demo import write_demo_clicks
 from sbr_tasks.report.profile.build import profile_table
-from sbr_tasks.validation.checkpoint import Validated
+from sbr_tasks.validation.validate_days import Validated
 
 
 def demo_clicks(

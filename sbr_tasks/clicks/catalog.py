@@ -19,6 +19,7 @@ from sbr_tasks.clicks.commits import (
     Closing,
     Commit,
     CommitBase,
+    Declaration,
     Import,
     ImportSource,
     Judgement,
@@ -30,14 +31,13 @@ from sbr_tasks.clicks.commits import (
     Removed,
     Revision,
     Validation,
-    Why,
     named_files,
     read_commit,
 )
 from sbr_tasks.clicks.ledger import Ledger
 from sbr_tasks.days import as_intervals, describe_days
 from sbr_tasks.errors import DamagedError, DayError, StoreError
-from sbr_tasks.store import LogEntry, NumberedLog, Record, Store, kinds
+from sbr_tasks.store import LogEntry, NumberedLog, Store, kinds
 
 C = TypeVar("C", bound=CommitBase)
 
@@ -46,12 +46,14 @@ class OvertakenError(StoreError):
     """Another process committed a day while an import was reading. The import reads again, so people never see this error."""
 
 
-class Closed(Record):
+class Closed(Declaration):
     """Who closed a day, when and why."""
 
-    actor: str
     at: str
-    reason: str
+
+    def __str__(self) -> str:
+        """Such as `anna on 2020-06-30: stocktaking`."""
+        return f"{self.actor} on {self.at[:10]}: {self.reason}"
 
 
 @dataclass
@@ -75,6 +77,7 @@ class DayState:
         quarantined: The revision that failed validation, if no later revision replaced it.
         failures: Sentences on why it failed.
         warnings: Sentences on what the last validation found unusual.
+        revisions: The imported revisions that weren't removed.
         decided: The decisions on validated revisions, by revision, with their release from quarantine if there was one.
     """
 
@@ -92,6 +95,7 @@ class DayState:
     quarantined: Revision | None = None
     failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    revisions: dict[str, Revision] = field(default_factory=dict)
     decided: dict[str, Judgement] = field(default_factory=dict)
 
     @property
@@ -119,11 +123,6 @@ class DayState:
         """The warnings of a revision, which needn't be the current one."""
         judged = self.decided.get(rev)
         return judged.warnings if judged else ()
-
-    @property
-    def why_closed(self) -> str:
-        """Who closed the day, when and why; empty if it isn't closed."""
-        return f"{self.closed.actor} on {self.closed.at[:10]}: {self.closed.reason}" if self.closed else ""
 
     @property
     def status(self) -> str:
@@ -244,24 +243,33 @@ class ClickCatalog:
 
         self._append(build)
 
-    def commit_validation(self, decisions: Mapping[date, Judgement], *, at: str) -> None:
-        """Records the decisions on the pending revisions of some days, all at once.
+    def commit_validation(self, decisions: Mapping[date, Judgement], *, at: str) -> Mapping[date, Judgement]:
+        """Records the decisions on revisions of some days, all at once.
 
         Args:
             decisions: Decisions by day.
             at: When it was committed, ISO-8601.
+
+        Returns:
+            The decisions that were recorded: those on revisions that were removed meanwhile aren't.
         """
-        commit = Validation(at=at, days=decisions)
-        self._append(lambda _: commit)
+
+        def build(commits: Sequence[Commit]) -> Validation | None:
+            states = day_states(commits)
+            days = {day: judged for day, judged in decisions.items() if judged.rev in states.get(day, DayState()).revisions}
+            return Validation(at=at, days=days) if days else None
+
+        commit = self._append(build)
+        return commit.days if commit else {}
 
     def commit_removal(
-        self, build: Callable[[Sequence[Commit]], Mapping[date, Removed]], *, why: str, at: str, forgets: bool = False
+        self, build: Callable[[Sequence[Commit]], Mapping[date, Removed]], *, reason: str, at: str, forgets: bool = False
     ) -> Removal | None:
         """Records which revisions and files are removed, before anything is deleted.
 
         Args:
             build: Returns what to remove, by day, for the commits so far; called again if another commit comes first.
-            why: The reason, kept in the log.
+            reason: Why, kept in the log.
             at: When, ISO-8601.
             forgets: Whether a person gave the days up; else they were removed because of their age.
 
@@ -271,23 +279,23 @@ class ClickCatalog:
 
         def removal(commits: Sequence[Commit]) -> Removal | None:
             removed = build(commits)
-            return Removal(at=at, why=why, forgets=forgets, days=removed) if removed else None
+            return Removal(at=at, reason=reason, forgets=forgets, days=removed) if removed else None
 
         return self._append(removal)
 
-    def commit_release(self, revision: Revision, *, by: str, reason: str, at: str) -> None:
+    def commit_release(self, revision: Revision, *, actor: str, reason: str, at: str) -> None:
         """Accepts the quarantined revision of a day, and marks it as released.
 
         Args:
-            revision: The revision, with its file in the place that windows read.
-            by: Who released it.
+            revision: The revision.
+            actor: Who released it.
             reason: Why.
             at: When it was committed, ISO-8601.
 
         Raises:
             DayError: The revision isn't in quarantine (any more).
         """
-        commit = Release(at=at, days={revision.day: ReleasedRevision(revision=revision, by=by, reason=reason)})
+        commit = Release(at=at, days={revision.day: ReleasedRevision(rev=revision.rev, actor=actor, reason=reason)})
 
         def build(commits: Sequence[Commit]) -> Release:
             state = day_states(commits).get(revision.day, DayState())
@@ -309,7 +317,7 @@ class ClickCatalog:
         Raises:
             DayError: The day has clicks, had some that were removed, or is closed for another reason.
         """
-        commit = Closing(at=at, days={day: Why(actor=actor, reason=reason)})
+        commit = Closing(at=at, days={day: Declaration(actor=actor, reason=reason)})
 
         def build(commits: Sequence[Commit]) -> Closing | None:
             state = day_states(commits).get(day, DayState())
@@ -317,8 +325,8 @@ class ClickCatalog:
                 if state.closed.reason == reason:
                     return None
                 raise DayError(
-                    f"{day} is closed already ({state.why_closed}). To change the reason, open it first: "
-                    f"`sbr days open {day} --reason WHY`."
+                    f"{day} is closed already ({state.closed}). To change the reason, open it first: "
+                    f"`sbr days open {day} --reason REASON`."
                 )
             if state.status not in ("unknown", "empty"):
                 raise DayError(f"{day} can't be closed, because it has clicks: it is {state.status}.")
@@ -332,7 +340,7 @@ class ClickCatalog:
         Raises:
             DayError: The day isn't closed.
         """
-        commit = Opening(at=at, days={day: Why(actor=actor, reason=reason)})
+        commit = Opening(at=at, days={day: Declaration(actor=actor, reason=reason)})
 
         def build(commits: Sequence[Commit]) -> Opening:
             status = day_states(commits).get(day, DayState()).status
@@ -370,8 +378,8 @@ class ClickCatalog:
                     "them. Run the day again, from ingest_clicks on: it ingests them again."
                 ) from error
             raise DamagedError(
-                f"{error} Without a backup, `sbr store forget {revision.day} --reason WHY` and the run of the day again take "
-                "its clicks from the source; `sbr store check` names all that is damaged."
+                f"{error} Without a backup, `sbr store forget {revision.day} --reason REASON` and the run of the day again "
+                "take its clicks from the source; `sbr store check` names all that is damaged."
             ) from error
 
 
@@ -410,7 +418,7 @@ def _apply_import(days: dict[date, DayState], commit: Import) -> None:
         state = days.setdefault(day, DayState())
         state.source, state.timezone, state.id_type = source.fingerprint, source.timezone, source.id_type
         state.empty, state.removed, state.removed_clicks, state.differs, state.closed = False, False, 0, "", None
-        state.incoming = revision
+        state.incoming = state.revisions[revision.rev] = revision
         if earlier := state.decided.get(revision.rev):
             _decide(state, earlier)
 
@@ -418,11 +426,11 @@ def _apply_import(days: dict[date, DayState], commit: Import) -> None:
 def _apply_validation(days: dict[date, DayState], commit: Validation) -> None:
     for day, judged in commit.days.items():
         state = days.setdefault(day, DayState())
-        earlier = state.decided.get(judged.revision.rev)
+        earlier = state.decided.get(judged.rev)
         # A person may have released these clicks while another validation of them was running: keep that decision.
         if earlier is None or not earlier.released:
-            state.decided[judged.revision.rev] = judged
-        _decide(state, state.decided[judged.revision.rev])
+            state.decided[judged.rev] = judged
+        _decide(state, state.decided[judged.rev])
 
 
 def _apply_removal(days: dict[date, DayState], commit: Removal) -> None:
@@ -430,6 +438,7 @@ def _apply_removal(days: dict[date, DayState], commit: Removal) -> None:
     for day, removed in commit.days.items():
         state = days.setdefault(day, DayState())
         gone, stored = removed.revisions, state.stored
+        state.revisions = {rev: revision for rev, revision in state.revisions.items() if rev not in gone}
         state.decided = {rev: judged for rev, judged in state.decided.items() if rev not in gone}
         for name in ("incoming", "accepted", "quarantined"):
             revision: Revision | None = getattr(state, name)
@@ -455,17 +464,16 @@ def removed_files(commits: Sequence[Commit]) -> set[str]:
 def _apply_release(days: dict[date, DayState], commit: Release) -> None:
     for day, released in commit.days.items():
         state = days[day]
-        judged = state.decided[released.revision.rev]
-        sentence = f"released from quarantine by {released.by} on {commit.at[:10]}: {released.reason}; failed: "
+        judged = state.decided[released.rev]
+        sentence = f"released from quarantine by {released.actor} on {commit.at[:10]}: {released.reason}; failed: "
         changes = {
-            "revision": released.revision,
             "accepted": True,
-            "released": Override(by=released.by, at=commit.at, reason=released.reason, failures=judged.failures),
+            "released": Override(actor=released.actor, reason=released.reason, at=commit.at, failures=judged.failures),
             "failures": (),
             "warnings": (sentence + "; ".join(judged.failures), *judged.warnings),
         }
-        state.decided[released.revision.rev] = judged.model_copy(update=changes)
-        _decide(state, state.decided[released.revision.rev])
+        state.decided[released.rev] = judged.model_copy(update=changes)
+        _decide(state, state.decided[released.rev])
 
 
 def _apply_closing(days: dict[date, DayState], commit: Closing) -> None:
@@ -475,8 +483,9 @@ def _apply_closing(days: dict[date, DayState], commit: Closing) -> None:
 
 
 def _decide(state: DayState, judged: Judgement) -> None:
+    revision = state.revisions[judged.rev]
     if judged.accepted:
-        state.accepted, state.quarantined = judged.revision, None
+        state.accepted, state.quarantined = revision, None
     else:
-        state.quarantined = judged.revision
+        state.quarantined = revision
     state.failures, state.warnings = judged.failures, judged.warnings

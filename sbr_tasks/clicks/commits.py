@@ -78,12 +78,17 @@ class ImportSource(Record):
     rejects: RejectsFile | None
 
 
-class Override(Record):
-    """Who released a day from quarantine, when and why, and the failures that this overrode."""
+class Declaration(Record):
+    """Who declared something about a day, such as that it is closed, and why."""
 
-    by: str
-    at: str
+    actor: str
     reason: str
+
+
+class Override(Declaration):
+    """A day's release from quarantine: who decided it, when and why, and the failures that it overrode."""
+
+    at: str
     failures: tuple[str, ...]
 
 
@@ -91,7 +96,7 @@ class Judgement(Record):
     """The decision on one revision.
 
     Attributes:
-        revision: The revision, with the place of its file after the decision.
+        rev: The revision.
         accepted: Whether windows may read it.
         failures: Sentences on why it failed.
         warnings: Sentences on what is unusual.
@@ -104,7 +109,7 @@ class Judgement(Record):
         released: The release from quarantine. It was committed later, so it isn't stored with the decision.
     """
 
-    revision: Revision
+    rev: str
     accepted: bool
     failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -119,16 +124,13 @@ class Judgement(Record):
     @property
     def keys(self) -> set[str]:
         """Keys of its files."""
-        files = (self.revision.file, self.items, self.sessions)
-        return {self.result, self.data_docs, *(file.key for file in files if file)}
+        return {self.result, self.data_docs, *(file.key for file in (self.items, self.sessions) if file)}
 
 
-class ReleasedRevision(Record):
-    """A revision released from quarantine, with the new place of its file, who released it, and why."""
+class ReleasedRevision(Declaration):
+    """A revision released from quarantine, who released it, and why."""
 
-    revision: Revision
-    by: str
-    reason: str
+    rev: str
 
 
 def _sorted(keys: frozenset[str]) -> list[str]:
@@ -142,26 +144,11 @@ class Removed(Record):
     files: Annotated[frozenset[str], PlainSerializer(_sorted)]
 
 
-class Why(Record):
-    """Who closed or opened a day, and why."""
-
-    actor: str
-    reason: str
-
-
 def _with_days(days: Any) -> Any:
-    """The days of a commit, each revision with the day that is its key."""
+    """Revisions by day, each with the day that is its key."""
     if not isinstance(days, Mapping):
         return days
-    return {day: _with_day(day, record) for day, record in days.items()}
-
-
-def _with_day(day: Any, record: Any) -> Any:
-    if not isinstance(record, dict):
-        return record
-    if isinstance(revision := record.get("revision"), dict):
-        return {**record, "revision": {**revision, "day": day}}
-    return {**record, "day": day}
+    return {day: {**record, "day": day} if isinstance(record, dict) else record for day, record in days.items()}
 
 
 class CommitBase(Record):
@@ -197,27 +184,27 @@ class Validation(CommitBase):
     """The decisions of a validation, by day."""
 
     kind: Literal["validation"] = "validation"
-    days: Annotated[Mapping[date, Judgement], BeforeValidator(_with_days)]
+    days: Mapping[date, Judgement]
 
 
 class Release(CommitBase):
     """Days released from quarantine."""
 
     kind: Literal["release"] = "release"
-    days: Annotated[Mapping[date, ReleasedRevision], BeforeValidator(_with_days)]
+    days: Mapping[date, ReleasedRevision]
 
 
 class Removal(CommitBase):
     """Revisions and files that are removed.
 
     Attributes:
-        why: The reason, for readers of the log.
+        reason: Why, for readers of the log.
         forgets: Whether a person gave the days up; else they were removed because of their age.
         days: What is removed, by day.
     """
 
     kind: Literal["removal"] = "removal"
-    why: str
+    reason: str
     forgets: bool
     days: Mapping[date, Removed]
 
@@ -226,14 +213,14 @@ class Closing(CommitBase):
     """Days that will never have clicks."""
 
     kind: Literal["closing"] = "closing"
-    days: Mapping[date, Why]
+    days: Mapping[date, Declaration]
 
 
 class Opening(CommitBase):
     """Days that aren't closed any more."""
 
     kind: Literal["opening"] = "opening"
-    days: Mapping[date, Why]
+    days: Mapping[date, Declaration]
 
 
 Commit = Import | Validation | Release | Removal | Closing | Opening

@@ -333,7 +333,7 @@ def _describe_difference(read: DayRead, settings: Settings) -> str:
 
 def _describe_closed(day: date, clicks: int, state: DayState, settings: Settings) -> str:
     return (
-        f"The source holds {clicks:,} clicks of {day}, which is closed ({state.why_closed}). They were left out. To store them "
+        f"The source holds {clicks:,} clicks of {day}, which is closed ({state.closed}). They were left out. To store them "
         f"and reopen the day: {take_command(settings, day)}."
     )
 
@@ -343,7 +343,7 @@ def _describe_reopened(read: Sequence[DayRead], states: Mapping[date, DayState])
         state = states.get(arrived.day, DayState())
         if arrived.revision and state.status == "closed":
             day, clicks = arrived.day, arrived.clicks
-            yield f"{day} was closed ({state.why_closed}), and is open again because the source holds {clicks:,} clicks of it."
+            yield f"{day} was closed ({state.closed}), and is open again because the source holds {clicks:,} clicks of it."
 
 
 def _log_import(
@@ -387,7 +387,7 @@ def removed_and_absent(days: Sequence[date], settings: Settings) -> str:
     place = f"{settings.source.path} no longer holds all of them" if settings.source.path else "no source is set (source.path)"
     return (
         f"The clicks of {describe_days(days)} were removed from the store (`sbr store gc` or `forget`), and {place}. "
-        "Bring them back into the source, then run the day again. Or give them up with `sbr store forget DAY --reason WHY`: "
+        "Bring them back into the source, then run the day again. Or give them up with `sbr store forget DAY --reason REASON`: "
         "then they count as missing (window.max_missing_days)."
     )
 
@@ -709,7 +709,7 @@ def _publish_revision(store: Store, day: date, rev: str, clicks: pa.Table) -> Re
     texts = [field.name for field in clicks.schema if pa.types.is_string(field.type)]
     encodings = {field.name: "DELTA_BINARY_PACKED" for field in clicks.schema if field.name not in texts}
     parquet = to_parquet(clicks, use_dictionary=texts, column_encoding=encodings)
-    file = store.publish(kinds.INCOMING.key(day=day, rev=rev, path="clicks.parquet"), parquet)
+    file = store.publish(kinds.CLICKS.key(day=day, rev=rev, path="clicks.parquet"), parquet)
     times: dict[str, Any] = pc.min_max(clicks.column(Columns.TIME)).as_py()
     sessions = clicks.column(Columns.SESSION)  # sorted: a session starts where the id changes
     return Revision(

@@ -123,9 +123,7 @@ _PAGE = "Run `sbr report --day {day}` to rebuild it."
 
 FORMAT = Kind("commits/format.json", _BACKUP, Turn.RECORD)
 COMMIT = Kind("commits/clicks/{number:08d}.json", _BACKUP, Turn.COMMIT)
-INCOMING = Kind("incoming/day={day}/rev={rev}/{path}", _AGAIN)
 CLICKS = Kind("clicks/day={day}/rev={rev}/{path}", _AGAIN)
-QUARANTINE = Kind("quarantine/day={day}/rev={rev}/{path}", _AGAIN)
 REJECTS = Kind("rejects/{path}", "Restore it from a backup, or ingest the source again.")
 VALIDATION = Kind("validation/day={day}/rev={rev}/{path}", _AGAIN)
 WINDOW = Kind("windows/day={day}/{window}/manifest.json", _WINDOW, Turn.MANIFEST)
@@ -158,7 +156,7 @@ VERDICT = Kind(
 )
 
 KINDS = (
-    FORMAT, COMMIT, INCOMING, CLICKS, QUARANTINE, REJECTS, VALIDATION, WINDOW, REMOVED_WINDOW, WINDOW_FILE, PROFILE,
+    FORMAT, COMMIT, CLICKS, REJECTS, VALIDATION, WINDOW, REMOVED_WINDOW, WINDOW_FILE, PROFILE,
     PROFILE_FILE, VERSION, VERSION_FILE, SCORE, RANKS, ENTRY, CHECKPOINT, SERVED, SERVED_GRAPH, SERVED_FILE, NEXT_ITEMS, PAGE,
     UNDECIDED_PAGE, VERDICT,
 )  # fmt: skip

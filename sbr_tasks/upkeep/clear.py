@@ -115,7 +115,7 @@ def remove_unneeded(
                 )
             return plan.days
 
-        ClickCatalog(store).commit_removal(build, why=f"sbr store gc --keep-days {keep_days}", at=_second(now))
+        ClickCatalog(store).commit_removal(build, reason=f"sbr store gc --keep-days {keep_days}", at=_second(now))
         add_days(plan, inventory)
         for window in plan.windows:
             _keep_record(store, window)
@@ -144,7 +144,7 @@ def _needs_confirmation(n_accepted: int, n_lost: int) -> bool:
     return n_lost > _MAX_LOST * n_accepted
 
 
-def remove_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str, ...]:
+def remove_day(store: Store, day: date, *, reason: str, now: datetime) -> tuple[str, ...]:
     """Removes all revisions of a day, damaged or not, so that the next run that needs the day ingests it again.
 
     Returns:
@@ -154,11 +154,11 @@ def remove_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str
         DayError: The catalog knows no clicks of that day.
         ReasonError: The reason is blank.
     """
-    why = require_reason(why, "Forgetting a day")
+    reason = require_reason(reason, "Forgetting a day")
 
     def build(entries: Sequence[Commit]) -> Mapping[date, Removed]:
         revisions = revision_files(entries).get(day, {})
-        files = frozenset(key for roles in revisions.values() for keys in roles.values() for key in keys)
+        files = frozenset[str]().union(*revisions.values())
         state = day_states(entries).get(day, DayState())
         return (
             {day: Removed(revisions=frozenset(revisions), files=files)}
@@ -166,7 +166,7 @@ def remove_day(store: Store, day: date, *, why: str, now: datetime) -> tuple[str
             else {}
         )
 
-    removal = ClickCatalog(store).commit_removal(build, why=why, at=_second(now), forgets=True)
+    removal = ClickCatalog(store).commit_removal(build, reason=reason, at=_second(now), forgets=True)
     if removal is None:
         raise DayError(f"Expected a day with clicks in the store, found none of {day}. `sbr runs --day {day}` shows its state.")
     keys = tuple(sorted(removal.days[day].files))

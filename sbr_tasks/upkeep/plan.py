@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from sbr_tasks.clicks.catalog import DayState, day_states
-from sbr_tasks.clicks.commits import Commit, Import, Release, Removal, Removed, Validation
+from sbr_tasks.clicks.commits import Commit, Import, Removal, Removed, Validation
 from sbr_tasks.registry.log import Decision, fold
 from sbr_tasks.store import Stat, kinds
 from sbr_tasks.upkeep.inventory import Inventory
@@ -137,7 +137,7 @@ def plan_days(commits: Sequence[Commit], inventory: Inventory, plan: Plan) -> di
     """Revisions and files of clicks that no retained run needs, given some commits.
 
     A revision stays if the day is in the window of a retained run and it is the day's newest, or if a remaining window was
-    built from it. The imported file of a decided revision is removed: the decision has a copy.
+    built from it.
     """
     states = day_states(commits)
     used = {
@@ -150,16 +150,13 @@ def plan_days(commits: Sequence[Commit], inventory: Inventory, plan: Plan) -> di
     for day, revisions in revision_files(commits).items():
         state, gone, files = states.get(day, DayState()), set[str](), set[str]()
         last = {one.rev for one in (state.pending, state.accepted, state.quarantined) if one}
-        for rev, roles in revisions.items():
+        for rev, keys in revisions.items():
             is_needed = (day >= plan.kept.first_day and rev in last) or (day, rev) in used
-            superseded = roles["incoming"] - roles["decided"] if rev in state.decided else set()
-            removable = superseded if is_needed else roles["incoming"] | roles["decided"]
-            if removable and all(
-                key not in inventory.stats or inventory.stats[key].modified < plan.kept.before for key in removable
-            ):
-                files |= removable
-                gone |= set() if is_needed else {rev}
-        if files or gone:
+            is_old = all(key not in inventory.stats or inventory.stats[key].modified < plan.kept.before for key in keys)
+            if keys and is_old and not is_needed:
+                files |= keys
+                gone.add(rev)
+        if gone:
             removed[day] = Removed(revisions=frozenset(gone), files=frozenset(files))
     return removed
 
@@ -170,29 +167,25 @@ def accepted_days(commits: Sequence[Commit], removed: Mapping[date, Removed]) ->
     return list(accepted), [day for day, rev in accepted.items() if day in removed and rev in removed[day].revisions]
 
 
-def revision_files(commits: Sequence[Commit]) -> dict[date, dict[str, dict[str, set[str]]]]:
-    """Keys of files by day, revision, and whether they were `incoming` or `decided`; without what was removed."""
-    files: dict[date, dict[str, dict[str, set[str]]]] = {}
+def revision_files(commits: Sequence[Commit]) -> dict[date, dict[str, set[str]]]:
+    """Keys of files by day and revision; without what was removed."""
+    files: dict[date, dict[str, set[str]]] = {}
     for commit in commits:
         if isinstance(commit, Removal):
             for day, removed in commit.days.items():
-                for roles in files.get(day, {}).values():
-                    for keys in roles.values():
-                        keys.difference_update(removed.files)
-        for day, rev, role, keys in _files_of(commit):
-            files.setdefault(day, {}).setdefault(rev, {"incoming": set(), "decided": set()})[role].update(keys)
+                for keys in files.get(day, {}).values():
+                    keys.difference_update(removed.files)
+        for day, rev, keys in _files_of(commit):
+            files.setdefault(day, {}).setdefault(rev, set()).update(keys)
     return files
 
 
-def _files_of(commit: Commit) -> Iterator[tuple[date, str, str, set[str]]]:
-    """Day, revision, role and keys of what a commit makes part of the store."""
+def _files_of(commit: Commit) -> Iterator[tuple[date, str, set[str]]]:
+    """Day, revision and keys of what a commit makes part of the store."""
     if isinstance(commit, Import):
-        yield from ((day, revision.rev, "incoming", {revision.file.key}) for day, revision in commit.days.items())
+        yield from ((day, revision.rev, {revision.file.key}) for day, revision in commit.days.items())
     elif isinstance(commit, Validation):
-        yield from ((day, judged.revision.rev, "decided", judged.keys) for day, judged in commit.days.items())
-    elif isinstance(commit, Release):
-        for day, released in commit.days.items():
-            yield day, released.revision.rev, "decided", {released.revision.file.key}
+        yield from ((day, judged.rev, judged.keys) for day, judged in commit.days.items())
 
 
 def add_days(plan: Plan, inventory: Inventory) -> None:

@@ -83,6 +83,6 @@ def require_open(day: date, state: DayState) -> None:
     """
     if state.status == "closed":
         raise DayError(
-            f"{day} is closed, so it has no clicks and no run ({state.why_closed}). If it has clicks after all, open it with "
-            f"`sbr days open {day} --reason WHY` and run it again."
+            f"{day} is closed, so it has no clicks and no run ({state.closed}). If it has clicks after all, open it with "
+            f"`sbr days open {day} --reason REASON` and run it again."
         )

@@ -18,7 +18,7 @@ from sbr_tasks.clicks.formats import is_click_schema
 from sbr_tasks.days import day_interval_us
 from sbr_tasks.errors import DayError, first_line
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Store, kinds
+from sbr_tasks.store import Store
 from sbr_tasks.summary import Result
 from sbr_tasks.wish import require_reason
 
@@ -123,7 +123,7 @@ def describe_quarantined(store: Store, day: date) -> QuarantineDetails:
     )
 
 
-def commit_release(store: Store, settings: Settings, day: date, *, reason: str, by: str) -> Revision:
+def commit_release(store: Store, settings: Settings, day: date, *, reason: str, actor: str) -> Revision:
     """Accepts a day's clicks that are in quarantine, on a person's word.
 
     The release is a commit of its own. It is shown wherever the day is used, also when the same clicks are ingested again.
@@ -133,10 +133,10 @@ def commit_release(store: Store, settings: Settings, day: date, *, reason: str, 
         settings: The zone of its midnights.
         day: The day.
         reason: Why its clicks may be used.
-        by: Who says so.
+        actor: Who releases it.
 
     Returns:
-        The revision, as windows read it.
+        The revision.
 
     Raises:
         DayError: The day isn't in quarantine, or its clicks would make a window wrong.
@@ -151,12 +151,9 @@ def commit_release(store: Store, settings: Settings, day: date, *, reason: str, 
             f"{day} can't be released, because a window can't hold its clicks: {'; '.join(broken)}. "
             "Correct the source and run the day again."
         )
-    data = store.read(revision.file)
-    file = store.publish(kinds.CLICKS.key(day=day, rev=revision.rev, path="clicks.parquet"), data)
-    released = revision.model_copy(update={"file": file})
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    catalog.commit_release(released, by=by, reason=reason, at=at)
-    return released
+    catalog.commit_release(revision, actor=actor, reason=reason, at=at)
+    return revision
 
 
 def what_breaks_windows(clicks: pa.Table, day: date, zone: tzinfo) -> list[str]:

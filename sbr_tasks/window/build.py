@@ -22,7 +22,7 @@ from sbr_tasks.errors import WindowError
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Store, code_version, fingerprint, kinds
-from sbr_tasks.validation.checkpoint import DaysOfWindow, require_days
+from sbr_tasks.validation.required import DaysOfWindow, require_days
 from sbr_tasks.window.coded import Coder
 from sbr_tasks.window.coverage import describe_cleansing
 from sbr_tasks.window.data import WindowData, items_of, read_window

@@ -87,7 +87,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         workspace = Workspace.open(SETTINGS)
         settings, store = workspace.settings, workspace.store
         champion = workspace.retrain(LAST - timedelta(days=1), Wish("force", "first release"))
-        commit_release(store, settings, twice, reason="nothing is wrong with it", by="anna")
+        commit_release(store, settings, twice, reason="nothing is wrong with it", actor="anna")
         workspace.retrain(LAST, Wish("force", "newer clicks"))
         workspace.roll_back(str(champion.champion), "the newer one repeats itself")
         workspace.pin("sale")
@@ -95,7 +95,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         now = datetime.now(UTC)
         commit_closing(store, LAST + timedelta(days=1), reason="stocktaking", actor="anna", now=now)
         commit_opening(store, LAST + timedelta(days=1), reason="it took an hour", actor="anna", now=now)
-        remove_day(store, LAST - timedelta(days=4), why="bots", now=now)
+        remove_day(store, LAST - timedelta(days=4), reason="bots", now=now)
         remove_unneeded(store, settings, keep_days=0, now=now + timedelta(days=1), is_confirmed=True)
         shapes: dict[str, Any] = {}
         for key in sorted(store.keys("")):

@@ -59,7 +59,7 @@ def finish(process: subprocess.Popen[str]) -> None:
 def published(store: Path) -> dict[str, bytes]:
     """All content but commit records."""
     opened = Store(str(store))
-    return {key: opened.get(key) for folder in ("incoming", "rejects") for key in opened.keys(folder)}
+    return {key: opened.get(key) for folder in ("clicks", "rejects") for key in opened.keys(folder)}
 
 
 def commits(store: Path) -> list[dict[str, Any]]:

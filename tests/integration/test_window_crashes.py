@@ -17,7 +17,7 @@ from sbr_tasks.demo import write_demo_clicks
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.upkeep.check import verify_store
-from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.validation.validate_days import validate_pending
 
 _draw = random.Random(6)
 MOMENTS = [pytest.param(_draw.random(), marks=[] if i < 2 else pytest.mark.long, id=f"{i}") for i in range(10)]

@@ -125,7 +125,7 @@ def test_day_with_no_clicks_is_refused_and_what_was_stored_stays(sbr: Sbr, click
         f"sbr: 2014-09-25 has no clicks in {clicks}: it holds clicks of 2014-09-23 to 2014-09-24. Check that the day's file "
         "was delivered, then run the day again.\n"
     )
-    assert len(list((tmp_path / "store" / "incoming").rglob("*.parquet"))) == 2
+    assert len(list((tmp_path / "store" / "clicks").rglob("*.parquet"))) == 2
 
 
 def test_demo_clicks_are_written_previewed_and_ingested(sbr: Sbr, tmp_path: Path) -> None:

@@ -235,11 +235,9 @@ def _cleansing(catalog: ClickCatalog, day: date, revisions: Mapping[date, Revisi
 
 
 def _find(state: DayState, day: date, rev: str) -> Revision:
-    if state.accepted and state.accepted.rev == rev:
-        return state.accepted
-    if rev not in state.decided:
+    if rev not in state.revisions:
         raise DamagedError(f"Expected a commit that names revision {rev} of {day}, which a window was built from; found none.")
-    return state.decided[rev].revision
+    return state.revisions[rev]
 
 
 def _profile(

@@ -20,7 +20,7 @@ from sbr_tasks.clicks.ingest import fitting_unit, ingest, ingest_missing, no_cli
 from sbr_tasks.errors import DayError, NotArrivedError
 from sbr_tasks.settings import IngestSettings, Settings, load_settings
 from sbr_tasks.store import Store
-from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.workspace import Workspace
 from tests.unit.clicks.conftest import WriteSource
 
@@ -253,7 +253,7 @@ def test_accepted_clicks_that_come_back_replace_those_in_quarantine(write_source
     ingest(store, write_source(lines(2, 6)))
     pending = catalog.days()[BEFORE].pending
     assert pending is not None
-    judged = Judgement(revision=pending, accepted=False, failures=("odd",), result="", data_docs="")
+    judged = Judgement(rev=pending.rev, accepted=False, failures=("odd",), result="", data_docs="")
     catalog.commit_validation({BEFORE: judged}, at="2020-01-05T00:00:00+00:00")
     assert catalog.days()[BEFORE].status == "quarantined"
     ingest(store, write_source(lines(2, 4)))

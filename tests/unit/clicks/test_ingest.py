@@ -15,7 +15,7 @@ from sbr_tasks.clicks.ingest import ingest, ingest_missing, sort_clicks
 from sbr_tasks.errors import SourceError
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import FileRecord, NumberedLog, Store, kinds
-from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.validation.validate_days import validate_pending
 from tests.unit.clicks.conftest import WriteSource
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 

@@ -17,8 +17,8 @@ from sbr_tasks.errors import SourceError
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import NumberedLog, Store, kinds
 from sbr_tasks.summary import in_one_line
-from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.closing import commit_closing
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.workspace import Workspace
 from tests.unit.clicks.conftest import WriteSource
 

@@ -45,7 +45,7 @@ from sbr_tasks.results import Decided
 from sbr_tasks.settings import Settings, parse_overrides
 from sbr_tasks.store import FileRecord, NumberedLog, Store, kinds
 from sbr_tasks.upkeep.check import verify_store
-from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.cleanse import TooLong
 from sbr_tasks.window.data import read_window

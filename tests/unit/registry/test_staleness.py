@@ -14,7 +14,7 @@ from sbr_tasks.registry.staleness import Staleness, stale_days
 from sbr_tasks.registry.versions import ModelVersion, train_version
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
-from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.record import Window
 from tests.unit.days import Click, at, parquet_settings, write_parquet

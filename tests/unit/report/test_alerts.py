@@ -17,7 +17,7 @@ from sbr_tasks.report.alerts import Alert, failure_alert, promotion_alert, rollb
 from sbr_tasks.report.due import AFTER_SUCCESS, Ended, due_after_failure, due_after_success, due_at_deadline
 from sbr_tasks.settings import Settings, load_settings, parse_overrides
 from sbr_tasks.store import Store
-from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.workspace import Workspace
 from tests.unit.days import at, parquet_settings, write_parquet
 from tests.unit.entries import decision_after, rollback_to

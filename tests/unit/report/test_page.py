@@ -25,7 +25,7 @@ from sbr_tasks.report.page import publish_page
 from sbr_tasks.report.profile.build import profile_of_window
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
-from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.record import Window, window_record
 from tests.unit.days import Click, at, parquet_settings, write_parquet

@@ -26,8 +26,8 @@ from sbr_tasks.report.profile.numbers import DayNumbers, Numbers, ProfileBuilder
 from sbr_tasks.report.profile.plots import Plot, draw_plots
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
-from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.closing import commit_closing
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.window.build import window_for_day
 from tests.unit.days import Click, at, parquet_settings, write_parquet
 

@@ -47,7 +47,6 @@ def test_undisturbed_store_is_whole(store: Store) -> None:
     ("pattern", "remedy"),
     [
         ("clicks/*/*/clicks.*.parquet", f"sbr store forget {LAST}"),
-        ("incoming/*/*/clicks.*.parquet", f"sbr store forget {LAST}"),
         ("validation/*/*/data_docs.*.html", f"sbr store forget {LAST}"),
         ("windows/*/*/train.*.parquet", f"sbr window --day {LAST}"),
         ("models/*/*/weights.*.npz", f"run {LAST} again"),
@@ -140,7 +139,7 @@ def test_damaged_day_is_forgotten_and_comes_from_the_source_again(store: Store, 
     before = file.read_bytes()
     HARM["flipped"](file)
     assert len(verify_store(store).faults) == 1
-    remove_day(store, DAYS[-2], why="damaged", now=NOW)
+    remove_day(store, DAYS[-2], reason="damaged", now=NOW)
     assert verify_store(store).faults == ()
     window = bring_window(store, settings, LAST)
     assert DAYS[-2] in window.inputs.revisions
@@ -200,7 +199,7 @@ def test_record_with_a_damaged_key_is_named_and_stops_no_check(store: Store, tmp
 
 
 def test_removal_with_a_damaged_key_is_named_and_stops_no_check(store: Store, tmp_path: Path) -> None:
-    remove_day(store, LAST, why="test clicks", now=NOW)
+    remove_day(store, LAST, reason="test clicks", now=NOW)
     file = one(tmp_path, "commits/clicks/*.json")
     file.write_text(file.read_text().replace('"files":', '"fi1es":', 1))
     assert key_of(tmp_path, file) in {fault.key for fault in verify_store(store).faults}

@@ -66,7 +66,7 @@ def test_window_on_a_damaged_day_says_how_to_get_its_clicks_again(store: Store, 
     clicks_of(settings).write_bytes(b"other")
     code, _, err = sbr("window", "--day", str(LAST), "--set", "window.least_click=2")
     assert code == 1
-    assert f"`sbr store forget {LAST} --reason WHY` and the run of the day again" in err
+    assert f"`sbr store forget {LAST} --reason REASON` and the run of the day again" in err
     assert "`sbr store check` names all that is damaged." in err
 
 

@@ -244,7 +244,7 @@ def clicks_that_came_and_went(store: Store, settings: Settings, folder: Path) ->
     day = LAST + timedelta(days=1)
     write_days(folder, [day])
     bring_window(store, settings, day)
-    remove_day(store, day, why="wrong", now=NOW)
+    remove_day(store, day, reason="wrong", now=NOW)
     return store.keys("commits/clicks")[-1]
 
 
@@ -279,7 +279,7 @@ def test_copy_that_is_stopped_where_it_lacks_what_went_since_is_no_store_until_i
 
 def test_day_that_was_forgotten_is_forgotten_in_the_copy_too(store: Store, target: Store) -> None:
     copy_objects(store, target)
-    remove_day(store, LAST, why="wrong", now=NOW)
+    remove_day(store, LAST, reason="wrong", now=NOW)
     copy_objects(store, target)
     assert run_rows(target) == run_rows(store)
     checked = verify_store(target)
@@ -329,7 +329,7 @@ def clear(store: Store, settings: Settings) -> None:
 
 
 def forget(store: Store, settings: Settings) -> None:
-    remove_day(store, LAST, why="wrong", now=NOW)
+    remove_day(store, LAST, reason="wrong", now=NOW)
 
 
 def on_first_read(monkeypatch: pytest.MonkeyPatch, store: Store, prefix: str, act: Callable[[], object]) -> None:

@@ -16,11 +16,11 @@ from sbr_tasks.upkeep.check import verify_store
 from sbr_tasks.upkeep.copy import copy_objects
 from sbr_tasks.upkeep.inventory import take_inventory
 from sbr_tasks.upkeep.plan import revision_files
-from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.closing import commit_closing, commit_opening, day_rows
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.workspace import Workspace
 from tests.unit.days import at, parquet_settings, write_parquet
-from tests.unit.validation.test_checkpoint import D, ingest_days, plain_day
+from tests.unit.validation.test_validate_days import D, ingest_days, plain_day
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +55,7 @@ def test_run_of_a_closed_day_is_refused_and_not_waited_for(tmp_path: Path, store
         assert not isinstance(caught.value, NotArrivedError)
         assert str(caught.value) == (
             f"{CLOSED} is closed, so it has no clicks and no run ({WHY}). If it has clicks after all, open it with "
-            f"`sbr days open {CLOSED} --reason WHY` and run it again."
+            f"`sbr days open {CLOSED} --reason REASON` and run it again."
         )
 
 
@@ -101,7 +101,7 @@ def test_closing_again_keeps_the_first_reason(store: Store) -> None:
     assert len(list(store.keys("commits"))) == n_commits
     commit_opening(store, CLOSED, reason="wrong reason", actor="bob", now=NOW)
     commit_closing(store, CLOSED, reason="strike", actor="bob", now=NOW)
-    assert ClickCatalog(store).days()[CLOSED].why_closed == f"bob on {D}: strike"
+    assert str(ClickCatalog(store).days()[CLOSED].closed) == f"bob on {D}: strike"
 
 
 @pytest.mark.parametrize(("days_ahead", "is_taken"), [(366, True), (367, False)])

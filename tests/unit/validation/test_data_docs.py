@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from sbr_tasks.clicks.catalog import ClickCatalog
-from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.data_docs import self_contained
+from sbr_tasks.validation.validate_days import validate_pending
 from tests.unit.days import at, parquet_settings
-from tests.unit.validation.test_checkpoint import D, ingest_days, plain_day
+from tests.unit.validation.test_validate_days import D, ingest_days, plain_day
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,12 @@ from sbr_tasks.errors import DayError, ReasonError
 from sbr_tasks.report.runs import run_rows
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
-from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.upkeep.check import verify_store
+from sbr_tasks.upkeep.clear import remove_day
 from sbr_tasks.validation.quarantine import commit_release, describe_quarantined, quarantine_rows
+from sbr_tasks.validation.validate_days import validate_pending
 from tests.unit.days import Click, at, parquet_settings
-from tests.unit.validation.test_checkpoint import D, claim_zone, ingest_days, plain_day
+from tests.unit.validation.test_validate_days import D, claim_zone, ingest_days, plain_day
 
 pytestmark = pytest.mark.slow
 
@@ -56,13 +58,14 @@ def test_day_in_quarantine_is_shown_with_facts_examples_and_files(store: Store) 
 
 
 def test_released_day_is_read_by_windows_and_says_so_for_ever(store: Store, settings: Settings) -> None:
-    released = commit_release(store, settings, D, reason="  the shop counts double clicks ", by="ann@shop")
+    before = store.keys("clicks")
+    released = commit_release(store, settings, D, reason="  the shop counts double clicks ", actor="ann@shop")
     state = ClickCatalog(store).days()[D]
     assert (state.status, state.quarantined, state.failures, state.accepted) == ("accepted", None, (), released)
-    assert released.file.key.startswith(f"clicks/day={D}/rev=")
+    assert store.keys("clicks") == before
     assert ClickCatalog(store).read(released).num_rows == 13
     assert state.released is not None
-    assert (state.released.by, state.released.reason) == ("ann@shop", "the shop counts double clicks")
+    assert (state.released.actor, state.released.reason) == ("ann@shop", "the shop counts double clicks")
     day = datetime.fromisoformat(state.released.at).date()
     sentence = f"released from quarantine by ann@shop on {day}: the shop counts double clicks; failed: {FAILURE}"
     assert state.warnings == (sentence,)
@@ -73,7 +76,7 @@ def test_released_day_is_read_by_windows_and_says_so_for_ever(store: Store, sett
 
 
 def test_released_clicks_that_are_ingested_again_stay_released(store: Store, settings: Settings) -> None:
-    released = commit_release(store, settings, D, reason="looked at", by="ann")
+    released = commit_release(store, settings, D, reason="looked at", actor="ann")
     ingest(store, settings)
     assert validate_pending(store, settings).quarantined == ()
     state = ClickCatalog(store).days()[D]
@@ -82,7 +85,7 @@ def test_released_clicks_that_are_ingested_again_stay_released(store: Store, set
 
 
 def test_other_clicks_of_a_released_day_are_judged_again(tmp_path: Path, store: Store, settings: Settings) -> None:
-    released = commit_release(store, settings, D, reason="looked at", by="ann")
+    released = commit_release(store, settings, D, reason="looked at", actor="ann")
     ingest_days(tmp_path, {D: [*plain_day(D), *plain_day(D)[:2]]}, STRICT)
     validate_pending(store, settings)
     state = ClickCatalog(store).days()[D]
@@ -93,7 +96,7 @@ def test_other_clicks_of_a_released_day_are_judged_again(tmp_path: Path, store: 
 
 def test_release_without_a_reason_is_refused(store: Store, settings: Settings) -> None:
     with pytest.raises(ReasonError, match="needs a reason"):
-        commit_release(store, settings, D, reason=" \n", by="ann")
+        commit_release(store, settings, D, reason=" \n", actor="ann")
     assert ClickCatalog(store).days()[D].status == "quarantined"
 
 
@@ -101,7 +104,7 @@ def test_release_without_a_reason_is_refused(store: Store, settings: Settings) -
 def test_day_that_is_not_in_quarantine_is_refused(store: Store, settings: Settings, day: date, status: str) -> None:
     sentence = f"{day} isn't in quarantine: it is {status}. `sbr quarantine list` shows the days that are."
     with pytest.raises(DayError) as caught:
-        commit_release(store, settings, day, reason="because", by="ann")
+        commit_release(store, settings, day, reason="because", actor="ann")
     assert str(caught.value) == sentence
     with pytest.raises(DayError) as caught:
         describe_quarantined(store, day)
@@ -111,9 +114,9 @@ def test_day_that_is_not_in_quarantine_is_refused(store: Store, settings: Settin
 def test_second_release_at_once_is_refused(store: Store, settings: Settings) -> None:
     revision = ClickCatalog(store).days()[D].quarantined
     assert revision is not None
-    commit_release(store, settings, D, reason="because", by="ann")
+    commit_release(store, settings, D, reason="because", actor="ann")
     with pytest.raises(DayError, match="is accepted; only the clicks of a day in quarantine"):
-        ClickCatalog(store).commit_release(revision, by="bob", reason="because", at="2020-06-05")
+        ClickCatalog(store).commit_release(revision, actor="bob", reason="because", at="2020-06-05")
 
 
 def test_validation_that_ends_after_the_release_does_not_undo_it(store: Store, settings: Settings) -> None:
@@ -121,10 +124,21 @@ def test_validation_that_ends_after_the_release_does_not_undo_it(store: Store, s
     state = catalog.days()[D]
     assert state.quarantined is not None
     judged = state.decided[state.quarantined.rev]
-    commit_release(store, settings, D, reason="because", by="ann")
+    commit_release(store, settings, D, reason="because", actor="ann")
     catalog.commit_validation({D: judged}, at="2020-06-05")
     assert catalog.days()[D].status == "accepted"
     assert catalog.days()[D].released is not None
+
+
+def test_validation_that_ends_after_its_day_was_forgotten_is_not_recorded(store: Store) -> None:
+    catalog = ClickCatalog(store)
+    state = catalog.days()[D]
+    assert state.quarantined is not None
+    judged = state.decided[state.quarantined.rev]
+    remove_day(store, D, reason="bots", now=datetime.now(UTC))
+    assert catalog.commit_validation({D: judged}, at="2020-06-05") == {}
+    assert catalog.days()[D].status == "removed"
+    assert verify_store(store).faults == ()
 
 
 @pytest.mark.parametrize(
@@ -140,7 +154,7 @@ def test_clicks_that_windows_cannot_hold_are_never_released(tmp_path: Path, bad:
     settings = parquet_settings(tmp_path)
     validate_pending(store, settings)
     with pytest.raises(DayError) as caught:
-        commit_release(store, settings, D, reason="because", by="ann")
+        commit_release(store, settings, D, reason="because", actor="ann")
     assert str(caught.value) == (
         f"{D} can't be released, because a window can't hold its clicks: {why}. Correct the source and run the day again."
     )
@@ -153,7 +167,7 @@ def test_clicks_outside_their_day_are_never_released(tmp_path: Path) -> None:
     claim_zone(store, D, settings.timezone)
     validate_pending(store, settings)
     with pytest.raises(DayError, match="1 clicks are outside the day"):
-        commit_release(store, settings, D, reason="because", by="ann")
+        commit_release(store, settings, D, reason="because", actor="ann")
 
 
 def test_empty_item_ids_are_never_released(tmp_path: Path) -> None:
@@ -161,7 +175,7 @@ def test_empty_item_ids_are_never_released(tmp_path: Path) -> None:
     settings = parquet_settings(tmp_path)
     validate_pending(store, settings)
     with pytest.raises(DayError, match="1 clicks have an item_id that is negative or empty"):
-        commit_release(store, settings, D, reason="because", by="ann")
+        commit_release(store, settings, D, reason="because", actor="ann")
 
 
 def test_command_line_lists_shows_and_releases(store: Store) -> None:

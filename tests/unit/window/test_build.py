@@ -12,8 +12,8 @@ from sbr_tasks.days import day_interval_us, from_us
 from sbr_tasks.errors import WindowError
 from sbr_tasks.settings import Settings, parse_overrides
 from sbr_tasks.store import Store
-from sbr_tasks.validation.checkpoint import validate_pending
 from sbr_tasks.validation.closing import commit_closing
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.window.build import split_for_judging, window_for_day, window_table
 from sbr_tasks.window.cleanse import Counts, TooLong
 from sbr_tasks.window.coverage import coverage_notes

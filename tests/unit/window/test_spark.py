@@ -190,8 +190,8 @@ def test_engine_is_no_input_of_a_window(tmp_path: Path) -> None:
 def test_damaged_day_is_refused_before_spark_reads_it(tmp_path: Path) -> None:
     write_parquet(tmp_path / "in" / "clicks.parquet", shop())
     store = accepted(parquet_settings(tmp_path))
-    (file,) = tmp_path.glob(f"store/incoming/day={DAYS[1]}/rev=*/*.parquet")
-    other = next(tmp_path.glob(f"store/incoming/day={DAYS[0]}/rev=*/*.parquet"))
+    (file,) = tmp_path.glob(f"store/clicks/day={DAYS[1]}/rev=*/*.parquet")
+    other = next(tmp_path.glob(f"store/clicks/day={DAYS[0]}/rev=*/*.parquet"))
     file.write_bytes(other.read_bytes())
     with pytest.raises(DamagedError, match="is damaged: its record says"):
         window_for_day(store, parquet_settings(tmp_path, *OVERRIDES, *ON_SPARK), D)

@@ -1,4 +1,4 @@
-"""Validates days with Great Expectations: days that pass are published for windows, days that fail go to quarantine."""
+"""Validates days with Great Expectations: windows may read days that pass, days that fail go to quarantine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
@@ -20,7 +20,6 @@ from sbr_tasks.errors import DamagedError, DayError, StoreError, first_line
 from sbr_tasks.progress import Progress
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Json, Store, kinds, to_json
-from sbr_tasks.validation.closing import require_open
 from sbr_tasks.validation.data_docs import render_page, render_refusal
 from sbr_tasks.validation.facts import distinct_items, measure, session_times, share_of_long, share_of_new
 from sbr_tasks.validation.gx import great_expectations
@@ -96,10 +95,9 @@ def validate_pending(store: Store, settings: Settings, days: Sequence[date] | No
             verdict, measured = _judge(catalog.read(revision), day, history, expect, settings)
             decisions[day] = _publish(store, revision, verdict, measured)
             if not verdict.failures:
-                history.accept(day, decisions[day], measured)
+                history.accept(revision, decisions[day], measured)
             progress.advance(1)
-    if decisions:
-        catalog.commit_validation(decisions, at=datetime.now(UTC).isoformat(timespec="seconds"))
+    decisions = dict(catalog.commit_validation(decisions, at=datetime.now(UTC).isoformat(timespec="seconds")))
     return Validated(
         accepted=tuple(day for day, judged in decisions.items() if judged.accepted),
         failures={day: list(judged.failures) for day, judged in decisions.items() if not judged.accepted},
@@ -149,103 +147,21 @@ def _require_zone(zones: Mapping[date, str], zone: str) -> None:
         )
 
 
-@dataclass(frozen=True)
-class DaysOfWindow:
-    """The state of a window's days.
-
-    Attributes:
-        validation_day: The newest day with accepted clicks before the test day.
-        missing: Days without accepted clicks: empty, in quarantine or never ingested. Closed days don't count as missing.
-    """
-
-    validation_day: date
-    missing: tuple[date, ...]
-
-
-def require_days(days: Mapping[date, DayState], settings: Settings, day: date) -> DaysOfWindow:
-    """Checks that a window has enough accepted days to train, validate and test on; logs a warning for each missing day.
-
-    Raises:
-        DayError: `day` is closed or has no accepted clicks, fewer than two days before it have accepted clicks, more than
-            `window.max_missing_days` days are missing, or days were removed and not ingested again.
-    """
-    window = window_days(day, settings.window.days)
-    states = {day: days.get(day, DayState()) for day in window}
-    require_open(day, states[day])
-    if states[day].status != "accepted":
-        raise DayError(f"The model of {day} is tested on {day}, but {_why_missing([day], states[day])}")
-    removed = [day for day, state in states.items() if state.status == "removed"]
-    if removed:
-        raise DayError(
-            f"The clicks of {describe_days(removed)} were removed (`sbr store gc` or `forget`), and the window of {day} "
-            "needs them. Run the day again, from ingest_clicks on, or `sbr ingest` and `sbr validate`: they come from the "
-            "source again."
-        )
-    missing = tuple(day for day, state in states.items() if state.accepted is None and state.status != "closed")
-    for sentence in _why_not_accepted(states):
-        logger.warning("%s", sentence)
-    if len(missing) > settings.window.max_missing_days:
-        raise DayError(
-            f"{len(missing)} of the {len(window)} days of the window are missing ({describe_days(missing)}); "
-            f"at most {settings.window.max_missing_days} may be. Ingest them, or raise window.max_missing_days."
-        )
-    return DaysOfWindow(_validation_day(states, day), missing)
-
-
-def _validation_day(states: Mapping[date, DayState], day: date) -> date:
-    """The newest day with accepted clicks before `day`. There must be one more before it, to train on."""
-    earlier = sorted(other for other, state in states.items() if state.accepted and other < day)
-    if len(earlier) < 2:
-        accepted = f"only {earlier[0]}" if earlier else "none"
-        raise DayError(
-            f"Expected two or more accepted days from {min(states)} to {day - timedelta(days=1)}, to train and validate the "
-            f"model of {day} on; found {accepted}. Ingest earlier days, or lengthen the window (window.days)."
-        )
-    if earlier[-1] != day - timedelta(days=1):
-        between = [other for other in states if earlier[-1] < other < day]
-        logger.warning(
-            "The model of %s is validated on %s, the newest accepted day before it: %s %s no accepted clicks.",
-            day, earlier[-1], describe_days(between), "has" if len(between) == 1 else "have",
-        )  # fmt: skip
-    return earlier[-1]
-
-
-def _why_not_accepted(states: Mapping[date, DayState]) -> list[str]:
-    """Why days aren't accepted: one sentence for all days with the same status and failures."""
-    alike: dict[tuple[str, ...], list[date]] = {}
-    for day, state in states.items():
-        if state.status not in ("accepted", "closed"):
-            alike.setdefault((state.status, *state.failures), []).append(day)
-    return [_why_missing(days, states[days[0]]) for days in alike.values()]
-
-
-def _why_missing(days: Sequence[date], state: DayState) -> str:
-    named, is_one = describe_days(days), len(days) == 1
-    has, was, files = ("has", "was", "its file was") if is_one else ("have", "were", "their files were")
-    reasons = {
-        "empty": f"{named} {has} no clicks in the source. Check that {files} delivered, then run the day again.",
-        "unknown": f"{named} {was} never ingested. Run the day again, or ingest with `sbr ingest`.",
-        "incoming": f"{named} {was} ingested but not validated yet. Run `sbr validate`, or the day again.",
-        "removed": f"the clicks of {named} were removed (`sbr store gc` or `forget`). Run the day again to ingest them.",
-        "quarantined": f"{named} {'is' if is_one else 'are'} in quarantine: {'; '.join(state.failures)}. "
-        f"Correct the source and run the day again; `sbr quarantine show {days[0]}` says more.",
-    }
-    return reasons.get(state.status, f"{named}: {state.status}.")
-
-
 class _History:
     """The facts, items and sessions of accepted days, from the records of their validation, without reading their clicks."""
 
     def __init__(self, store: Store, states: Mapping[date, DayState], settings: Settings) -> None:
         self._store = store
         self._settings = settings
-        self._decisions = {day: state.decided[state.accepted.rev] for day, state in states.items() if state.accepted}
+        self._accepted = {day: state.accepted for day, state in states.items() if state.accepted}
+        self._decisions = {day: states[day].decided[revision.rev] for day, revision in self._accepted.items()}
         self._items: dict[date, pa.Table] = {}
         self._sessions: dict[date, pa.Table] = {}
 
-    def accept(self, day: date, judged: Judgement, measured: _Measured | None) -> None:
+    def accept(self, revision: Revision, judged: Judgement, measured: _Measured | None) -> None:
         """Adds a day, for later days to compare with."""
-        self._decisions[day] = judged
+        day = revision.day
+        self._accepted[day], self._decisions[day] = revision, judged
         self._items.pop(day, None)
         self._sessions.pop(day, None)
         if measured is not None:
@@ -271,10 +187,9 @@ class _History:
         """The facts of the accepted days before `day`; those of a day that couldn't be measured are its counts only."""
         facts = []
         for earlier in self._before(day, self._settings.validation.trailing_days):
-            judged = self._decisions[earlier]
-            revision = judged.revision
+            revision = self._accepted[earlier]
             volume = {"clicks": revision.rows, "sessions": revision.sessions, "items": revision.items}
-            facts.append(volume | dict(judged.facts))
+            facts.append(volume | dict(self._decisions[earlier].facts))
         return facts
 
     def _before(self, day: date, n_days: int) -> list[date]:
@@ -297,8 +212,6 @@ class _History:
 
 def _publish(store: Store, revision: Revision, verdict: _Verdict, measured: _Measured | None) -> Judgement:
     at = {"day": revision.day, "rev": revision.rev}
-    kind = kinds.QUARANTINE if verdict.failures else kinds.CLICKS
-    file = store.publish(kind.key(**at, path="clicks.parquet"), store.read(revision.file))
     result = store.publish(kinds.VALIDATION.key(**at, path="result.json"), to_json(verdict.result))
     docs = store.publish(kinds.VALIDATION.key(**at, path="data_docs.html"), verdict.data_docs.encode())
 
@@ -306,7 +219,7 @@ def _publish(store: Store, revision: Revision, verdict: _Verdict, measured: _Mea
         return store.publish_table(kinds.VALIDATION.key(**at, path=f"{name}.parquet"), table)
 
     return Judgement(
-        revision=revision.model_copy(update={"file": file}),
+        rev=revision.rev,
         accepted=not verdict.failures,
         failures=tuple(verdict.failures),
         warnings=tuple(verdict.warnings),
