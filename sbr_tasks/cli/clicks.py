@@ -118,10 +118,10 @@ def profile(
     workspace = open_workspace(overrides)
     profiled, files = workspace.profile(day, out)
     where = {"profile": workspace.store.where(profiled.key), "files": [str(file) for file in files]}
-    place = out or workspace.store.where(profiled.key.rsplit("/", 1)[0])
+    place = f"Numbers and plots: {out}" if out else f"Numbers: {where['profile']}"
     show(
         {**where, "missing_days": [str(day) for day in profiled.missing_days], **profiled.numbers.as_dict()},
-        f"{profile_table(profiled)}\n\nNumbers and plots: {place}",
+        f"{profile_table(profiled)}\n\n{place}",
         as_json=as_json,
     )
 

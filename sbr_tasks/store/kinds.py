@@ -104,7 +104,6 @@ WINDOW = Kind("windows/day={day}/{window}/manifest.json", _WINDOW)
 REMOVED_WINDOW = Kind("windows/day={day}/{window}/removed.json", _WINDOW)
 WINDOW_FILE = Kind("windows/day={day}/{window}/{path}", _WINDOW)
 PROFILE = Kind("profiles/day={day}/{profile}/manifest.json", _PROFILE)
-PROFILE_FILE = Kind("profiles/day={day}/{profile}/{path}", _PROFILE)
 VERSION = Kind("models/{version}/manifest.json", _VERSION)
 VERSION_FILE = Kind("models/{version}/{fingerprint}/{path}", _VERSION)
 SCORE = Kind("evaluations/on={window}/by={code}/{model}.json", _SCORE)
@@ -123,7 +122,7 @@ VERDICT = Kind("reports/day={day}/{version}.json", "Delete it; a run of {day} wi
 
 KINDS = (
     FORMAT, COMMIT, INCOMING, CLICKS, QUARANTINE, REJECTS, VALIDATION, WINDOW, REMOVED_WINDOW, WINDOW_FILE, PROFILE,
-    PROFILE_FILE, VERSION, VERSION_FILE, SCORE, RANKS, ENTRY, CHECKPOINT, SERVED, SERVED_FILE, NEXT_ITEMS, PAGE, UNDECIDED_PAGE,
+    VERSION, VERSION_FILE, SCORE, RANKS, ENTRY, CHECKPOINT, SERVED, SERVED_FILE, NEXT_ITEMS, PAGE, UNDECIDED_PAGE,
     VERDICT,
 )  # fmt: skip
 """All kinds; if two match a key, the first one counts."""
