@@ -13,7 +13,7 @@ from sbr_tasks.registry.listing import staleness_in_words
 from sbr_tasks.registry.recommend import Recommendation
 from sbr_tasks.store import Json
 
-app = typer.Typer(help="The model versions.")
+app = typer.Typer(help="List, show and compare model versions.")
 
 
 @app.callback(invoke_without_command=True)
@@ -70,7 +70,11 @@ def recommend(
     ] = None,
     items: Annotated[
         list[str] | None,
-        typer.Option("--item", metavar="ID", help="One item id, also with commas or spaces. Repeatable, oldest first."),
+        typer.Option(
+            "--item",
+            metavar="ID",
+            help="An item id of the session, commas and spaces included. Repeatable, oldest first.",
+        ),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of items.")] = 20,
     model: Annotated[str | None, typer.Option("--model", help="A version other than the champion.")] = None,

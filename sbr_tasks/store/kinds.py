@@ -109,7 +109,7 @@ VERSION_FILE = Kind("models/{version}/{fingerprint}/{path}", _VERSION)
 SCORE = Kind("evaluations/on={window}/by={code}/{model}.json", _SCORE)
 RANKS = Kind("evaluations/on={window}/by={code}/{path}", _SCORE)
 ENTRY = Kind("promotions/{number:08d}.json", _BACKUP)
-CHECKPOINT = Kind("checkpoints/{fingerprint}.npz", "Delete it: its training starts afresh.")
+CHECKPOINT = Kind("checkpoints/{fingerprint}.npz", "Delete it. The training then starts from scratch.")
 SERVED_FILE = Kind("serving/gru4rec/{entry}/{path}", _SERVING)
 SERVED = Kind("serving/published/{number:08d}.json", _SERVING)
 NEXT_ITEMS = Kind(
