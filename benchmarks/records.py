@@ -10,7 +10,7 @@ import pyarrow as pa
 from sbr_tasks.clicks.commits import ImportSource, Judgement, Revision
 from sbr_tasks.clicks.ledger import Ledger
 from sbr_tasks.registry.versions import Choice, Lineage, ModelVersion, UsedSettings, VersionInputs
-from sbr_tasks.report.profile.build import PlotRecord, Profile, ProfileInputs
+from sbr_tasks.report.profile.build import Profile, ProfileInputs
 from sbr_tasks.report.profile.numbers import ProfileBuilder
 from sbr_tasks.settings import ModelSettings, ServingSettings, Settings, TrainingSettings, WindowSettings
 from sbr_tasks.store import FileRecord
@@ -88,8 +88,8 @@ def version_record_of(name: str, **changes: Any) -> ModelVersion:
     return ModelVersion.model_validate(fields | changes)
 
 
-def profile_record_of(window: Window, plot: FileRecord) -> Profile:
-    """The profile of a window with one click, in one plot."""
+def profile_record_of(window: Window) -> Profile:
+    """The profile of a window with one click."""
     inputs = ProfileInputs(
         day=window.day, days=1, shortest=2, revisions=window.inputs.revisions, missing_days=(), timezone="UTC", code="c"
     )
@@ -101,7 +101,6 @@ def profile_record_of(window: Window, plot: FileRecord) -> Profile:
         inputs=inputs,
         missing_days=(),
         numbers=builder.numbers(),
-        plots={"hours": PlotRecord(title="Hours", svg=plot, png=plot)},
     )
 
 

@@ -436,7 +436,7 @@ def _write(out: Path, parts: Iterator[DemoClicks], on_progress: Callable[[int], 
                 if on_progress:
                     on_progress(written)
         if not written:
-            raise ValueError("So few sessions a day leave the chosen days without a click; ask for more days or sessions.")
+            raise ValueError("With so few sessions a day, the chosen days have no clicks; use more days or sessions.")
     return DemoSummary(
         path=out,
         clicks=written,

@@ -26,7 +26,7 @@ from sbr_tasks.registry.log import Decision, PromotionLog
 from sbr_tasks.registry.mlflow_projection import MlflowProjection, version_url
 from sbr_tasks.registry.recommend import Recommendation
 from sbr_tasks.registry.versions import train_version
-from sbr_tasks.report import page, runs
+from sbr_tasks.report import page, plots, runs
 from sbr_tasks.report.estimate import seconds_per_day
 from sbr_tasks.report.profile import build as profiles
 from sbr_tasks.results import (
@@ -400,7 +400,7 @@ class Workspace:
             The profile, and the files.
         """
         profile = profiles.profile_window(self.store, self.settings, as_day(day))
-        return profile, profiles.write_files(self.store, profile, out) if out else []
+        return profile, plots.write_files(profile, out) if out else []
 
     # Clicks and days
 

@@ -21,6 +21,7 @@ _INSTEAD = {
     r"\b(?:made|make|makes|making) again\b": "rebuild",
     r"\bmend(?:s|ed|ing)?\b": "repair, fix",
     r"\banew\b": "again",
+    r"\bafresh\b": "from scratch",
     r"\bas_of\b": "day",
     r"\bever after\b": "from then on",
     r"\b(?:stands|stood)\b": "is, is current",

@@ -1,4 +1,4 @@
-"""`sbr`: every step without Airflow."""
+"""Run every step of the daily retraining without Airflow."""
 
 from __future__ import annotations
 

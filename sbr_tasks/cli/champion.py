@@ -29,11 +29,11 @@ def _entry(row: LogRow) -> str:
 def roll_back(
     to: Annotated[str, typer.Option("--to", metavar="VERSION", help="An earlier champion.")],
     reason: Annotated[str, typer.Option("--reason", help="Why (kept in the promotion log).")],
-    pin: Annotated[bool, typer.Option("--pin", help="Also pin it: keep it whatever the gate says, until `sbr unpin`.")] = False,
+    pin: Annotated[bool, typer.Option("--pin", help="Also pin it: it stays champion until `sbr unpin`.")] = False,
     overrides: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an earlier champion the champion again. The present one is retired: it can never be promoted again."""
+    """Make an earlier champion live again. The current champion is retired: it can never be promoted again."""
     done = open_workspace(overrides).roll_back(to, reason, pin=pin)
     fields = {"log_entry": done.log_entry, "champion": done.model_version, "retired": done.retired, "pinned": done.pinned}
     show(fields, as_json=as_json)
@@ -46,7 +46,7 @@ def pin(
     overrides: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Keep the champion whatever the gate says, until `sbr unpin`. Decisions are recorded as what they would have been."""
+    """Keep the champion until `sbr unpin`, regardless of the gate. Decisions are recorded, but don't change the champion."""
     show(open_workspace(overrides).pin(reason), as_json=as_json)
 
 
@@ -55,7 +55,7 @@ def unpin(
     overrides: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let the gate change the champion again, from the next decision on."""
+    """Unpin the champion: the next decision may replace it."""
     show(open_workspace(overrides).unpin(reason), as_json=as_json)
 
 

@@ -85,7 +85,7 @@ def ingest(
 
 
 def validate(overrides: Set = None, as_json: AsJson = False) -> None:
-    """Validate every ingested day that has no verdict yet: accept it, or put it in quarantine."""
+    """Validate the ingested days that weren't validated yet: accept or quarantine each."""
     validated = open_workspace(overrides).validate()
     fields = {
         "accepted": [str(day) for day in validated.accepted],
@@ -118,10 +118,10 @@ def profile(
     workspace = open_workspace(overrides)
     profiled, files = workspace.profile(day, out)
     where = {"profile": workspace.store.where(profiled.key), "files": [str(file) for file in files]}
-    place = out or workspace.store.where(profiled.key.rsplit("/", 1)[0])
+    place = f"Numbers and plots: {out}" if out else f"Numbers: {where['profile']}"
     show(
         {**where, "missing_days": [str(day) for day in profiled.missing_days], **profiled.numbers.as_dict()},
-        f"{profile_table(profiled)}\n\nNumbers and plots: {place}",
+        f"{profile_table(profiled)}\n\n{place}",
         as_json=as_json,
     )
 
@@ -133,5 +133,5 @@ def preview(
     overrides: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that a source can be read, and say how large a window is and about how long a day's run takes."""
+    """Check that a source can be read, and estimate the size of a window and the duration of a run."""
     show(open_workspace(overrides, source, format_name).preview(days), as_json=as_json)

@@ -11,7 +11,7 @@ from sbr_tasks.cli.options import AsJson, Day, Set, open_workspace
 from sbr_tasks.cli.output import show
 from sbr_tasks.wish import current_user
 
-app = typer.Typer(no_args_is_help=True, help="Days of clicks, and days without any.")
+app = typer.Typer(no_args_is_help=True, help="List days, and close those that will never have clicks.")
 
 
 @app.command("close")

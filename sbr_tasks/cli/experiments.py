@@ -14,13 +14,15 @@ from sbr_tasks.experiments.offline import comparison_table
 
 def evaluate(
     train: Annotated[str, typer.Option("--train", metavar="FILE", help="Clicks to train on: a file, folder or glob.")],
-    test: Annotated[list[str], typer.Option("--test", metavar="FILE", help="Clicks to test on. Repeatable: together one set.")],
+    test: Annotated[
+        list[str], typer.Option("--test", metavar="FILE", help="Clicks to test on. Repeatable; all files form one test set.")
+    ],
     format_name: Format = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Random seed (setting training.seed).")] = None,
     overrides: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare GRU4Rec and the baselines under the protocol of papers: train on one file, test on another."""
+    """Compare GRU4Rec with baselines as papers do: train on one file, test on another."""
     comparison = open_workspace(overrides, format_name=format_name, seed=seed).evaluate(train, test)
     show(comparison.as_dict(), comparison_table(comparison), as_json=as_json)
 
@@ -31,7 +33,7 @@ def tune(
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Maximum number of trials. Default: no limit.")] = None,
     max_units: Annotated[int, typer.Option("--max-units", min=64, max=4096, help="Maximum units of the layer.")] = 512,
     judging_days: Annotated[
-        int, typer.Option("--judging-days", min=1, help="Days before DAY that judge the settings; they aren't trained on.")
+        int, typer.Option("--judging-days", min=1, help="Number of days before DAY to score trials on; they aren't trained on.")
     ] = 7,
     out: Annotated[Path, typer.Option("--out", help="Settings file to write; FILE.trials keeps all trials.")] = Path(
         "sbr.tuned.toml"
@@ -39,9 +41,9 @@ def tune(
     overrides: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search for better hyperparameters on a day's window. The same command again continues the search.
+    """Search for better hyperparameters on a day's window. Run the same command again to continue the search.
 
-    Settings are judged on days before the test day, never on the test day itself. The file that is written holds the present
+    Trials are scored on days before the test day, never on the test day itself. The file that is written holds the current
     settings with the best hyperparameters. To use it in every run, set SBR_SETTINGS=FILE or rename it to sbr.toml.
     """
     tuned = open_workspace(overrides).tune(

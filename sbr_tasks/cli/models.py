@@ -12,7 +12,7 @@ from sbr_tasks.cli.output import show, show_tree
 from sbr_tasks.registry.listing import LogRow, ModelRow
 from sbr_tasks.registry.recommend import Recommendation
 
-app = typer.Typer(help="The model versions.")
+app = typer.Typer(help="List, show and compare model versions.")
 
 
 @app.callback(invoke_without_command=True)
@@ -69,7 +69,11 @@ def recommend(
     ] = None,
     items: Annotated[
         list[str] | None,
-        typer.Option("--item", metavar="ID", help="One item id, also with commas or spaces. Repeatable, oldest first."),
+        typer.Option(
+            "--item",
+            metavar="ID",
+            help="An item id of the session, commas and spaces included. Repeatable, oldest first.",
+        ),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of items.")] = 20,
     model: Annotated[str | None, typer.Option("--model", help="A version other than the champion.")] = None,

@@ -11,7 +11,7 @@ from sbr_tasks.cli.options import AsJson, Day, Set, open_workspace
 from sbr_tasks.cli.output import show, show_tree
 from sbr_tasks.wish import current_user
 
-app = typer.Typer(no_args_is_help=True, help="Days whose clicks failed validation.")
+app = typer.Typer(no_args_is_help=True, help="List, inspect and release days that failed validation.")
 
 
 @app.command("list")

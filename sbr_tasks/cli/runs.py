@@ -29,12 +29,12 @@ def retrain(
         typer.Option("--force", metavar="REASON", help="Promote the model regardless of its scores, for this reason."),
     ] = None,
     promote: Annotated[
-        Literal["gate", "never"], typer.Option("--promote", help="never: train, score and report; nothing is promoted.")
+        Literal["gate", "never"], typer.Option("--promote", help="never: only train, score and report.")
     ] = "gate",
     overrides: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run the whole chain for a day: ingest, validate, window, train, evaluate, promote, report."""
+    """Retrain for a day: ingest, validate, build the window, train, evaluate, promote, report."""
     if force is not None and promote == "never":
         raise SettingsError("--force promotes the model, and --promote never forbids it. Use one of them.")
     wish = Wish(promote) if force is None else Wish("force", force)
@@ -56,7 +56,7 @@ def list_runs(
     overrides: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """List one row a day: what was ingested, what the models scored, what was decided and why."""
+    """List runs, one row per day: clicks, scores, and the decision with its reason."""
     workspace = open_workspace(overrides)
     rows = workspace.list_runs(days or None)
     rows = rows[-last:] if last else rows

@@ -27,7 +27,7 @@ def check_store(overrides: Set = None, as_json: AsJson = False) -> None:
 
 @app.command("copy")
 def copy_store(
-    places: Annotated[list[str], typer.Argument(metavar="[FROM] TO", help="Folders or URLs; without FROM: the store.")],
+    places: Annotated[list[str], typer.Argument(metavar="[FROM] TO", help="Folders or URLs. Default of FROM: the store.")],
     to_options: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,11 +58,11 @@ def clear_store(
         int | None, typer.Option("--keep-days", min=0, help="Days to keep before the newest decided one (upkeep.keep_days).")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove even more than half of the accepted days.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Allow the removal of more than half of the accepted days.")] = False,
     overrides: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove revisions, windows, versions and leftovers that no retained run and no log entry needs."""
+    """Remove revisions, windows, versions and leftovers that no retained run or log entry needs."""
     cleared = open_workspace(overrides).clear_store(keep_days, dry_run=dry_run, is_confirmed=yes)
     show({**cleared.model_dump(), "keys": cleared.keys}, str(cleared), as_json=as_json)
 
@@ -74,6 +74,6 @@ def forget_day(
     overrides: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a day's clicks, damaged ones too; the next run that needs the day ingests it again."""
+    """Remove a day's clicks, even damaged ones. The next run that needs the day ingests it again."""
     keys = open_workspace(overrides).forget_day(day, reason)
     show({"day": day, "removed": list(keys)}, as_json=as_json)

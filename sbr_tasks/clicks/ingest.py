@@ -8,7 +8,6 @@ days become current in one commit, with a ledger that accounts for every line.
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -219,15 +218,16 @@ def _import(
     holds_back: bool,
     now: datetime | None = None,
 ) -> Ingested:
+    now = now or datetime.now(UTC)
     catalog = ClickCatalog(store)
     since, states = catalog.look()
     _require_same_zone(states, settings)
     files = files_of(settings.source)
-    _require_settled(files, settings, holds_back)
+    _require_settled(files, settings, holds_back, now)
     source = source_fingerprint(files, settings)
     rejects = Rejects(settings.ingest.max_rejected)
     with scratch_folder(settings, "ingest") as scratch, _Spill(scratch, settings, days) as spill:
-        for clicks in prefetch(read_files(files, settings.source, rejects, now or datetime.now(UTC))):
+        for clicks in prefetch(read_files(files, settings.source, rejects, now)):
             spill.add(clicks)
         if not spill.rows_read:
             raise SourceError(no_clicks_at_all(settings.source, rejects))
@@ -456,15 +456,15 @@ def _require_one_id_type(states: Mapping[date, DayState], replaced: Collection[d
         )
 
 
-def _require_settled(files: Sequence[SourceFile], settings: Settings, holds_back: bool) -> None:
+def _require_settled(files: Sequence[SourceFile], settings: Settings, holds_back: bool, now: datetime) -> None:
     """Checks that no local file is still being written; objects in a bucket appear only when they are complete.
 
     Raises:
         NotArrivedError: A file changed within `source.settle_seconds`, and `holds_back` is set.
     """
-    now, settle_seconds = time.time(), settings.source.settle_seconds
+    settle_seconds = settings.source.settle_seconds
     # Another machine's clock may be ahead. A file of the far future counts as settled, or the run would wait forever.
-    ages = {str(file): now - file.stat().st_mtime for file in files if isinstance(file, Path)}
+    ages = {str(file): now.timestamp() - file.stat().st_mtime for file in files if isinstance(file, Path)}
     young = {name: age for name, age in ages.items() if abs(age) < settle_seconds}
     if not young:
         return

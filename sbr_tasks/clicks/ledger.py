@@ -66,7 +66,7 @@ class Ledger(Record):
         reasons = "; ".join(
             f"{_WORDS[reason]}: {sum(days.values()):,}, {describe_days(list(days))}" for reason, days in self.left_out.items()
         )
-        filtered = f" + {self.filtered:,} not asked for (source.where)" if self.filtered else ""
+        filtered = f" + {self.filtered:,} filtered out (source.where)" if self.filtered else ""
         return (
             f"{self.read:,} lines read = {self.stored:,} stored + {self.rejected:,} rejected{filtered} "
             f"+ {self.n_left_out:,} left out" + (f" ({reasons})" if reasons else "")

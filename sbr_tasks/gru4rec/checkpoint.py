@@ -101,12 +101,12 @@ def load_checkpoint(checkpoints: Checkpoints, binding: str) -> Checkpoint | None
         return None
     archive = data[_DIGEST_SIZE:]
     if not is_whole(data):
-        logger.warning("The training checkpoint (%d bytes) is damaged: training starts afresh.", len(data))
+        logger.warning("The training checkpoint (%d bytes) is damaged, so training starts from scratch.", len(data))
         return None
     with np.load(io.BytesIO(archive), allow_pickle=False) as file:
         record = json.loads(file[_RECORD].tobytes())
         if record["binding"] != binding:
-            logger.warning("The training checkpoint is of other settings, data or package versions: training starts afresh.")
+            logger.warning("The checkpoint has other settings, data or package versions, so training starts from scratch.")
             return None
         slots = {name.removeprefix(_SLOT): file[name] for name in file.files if name.startswith(_SLOT)}
         best = {name.removeprefix(_BEST): file[name] for name in file.files if name.startswith(_BEST)}

@@ -76,7 +76,7 @@ def check_saved_model(folder: Path, model: Model, sessions: Sequence[Sequence[An
             best = expected[rank]
             raise RegistryError(
                 f"{where} expected item {model.index.ids.tolist()[best]!r} with score {scores[best]:.6g} at rank {rank + 1}, "
-                f"found {item_ids[rank]!r} with {answered_scores[rank]:.6g}. Export it again; it must not be served as it is."
+                f"found {item_ids[rank]!r} with {answered_scores[rank]:.6g}. Export it again; don't serve it."
             )
 
 
@@ -108,6 +108,6 @@ def _ask(folder: Path, sessions: list[list[Any]]) -> dict[str, list[list[Any]]]:
         raise RegistryError(f"The SavedModel in {folder} gave no answer within {_TIMEOUT_S} s.") from None
     except subprocess.CalledProcessError as error:
         last = error.stderr.strip().rsplit("\n", 1)[-1] or f"exit code {error.returncode}"
-        raise RegistryError(f"The SavedModel in {folder} can't be loaded or asked: {last}. Export it again.") from error
+        raise RegistryError(f"The SavedModel in {folder} can't be loaded or run: {last}. Export it again.") from error
     answers: dict[str, list[list[Any]]] = json.loads(done.stdout)
     return answers

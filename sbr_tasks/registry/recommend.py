@@ -116,5 +116,5 @@ def _champion(store: Store) -> str:
     last = max(state.decisions.values(), key=lambda decision: decision.number)
     raise RegistryError(
         f"There is no champion yet: the last decision, on {last.version}, was {last.outcome} (log entry {last.number}). "
-        f"`sbr log` shows why. `sbr retrain --day {last.day} --force REASON` promotes a model whatever it scores."
+        f"`sbr log` shows why. `sbr retrain --day {last.day} --force REASON` promotes a model regardless of its scores."
     )

@@ -73,7 +73,7 @@ def failure_alert(*, dag: str, task: str, run: str, attempt: int, error: BaseExc
         error: Why; None where its process was killed before it could say so.
         link: The task's page.
     """
-    why = _sentence(error) if error else "Its process ended without an error message: it was killed, or its machine went down."
+    why = _sentence(error) if error else "The process ended without an error message: it was killed, or its machine failed."
     return Alert(
         subject=f"{dag}: {task} failed: {first_line(error) if isinstance(error, BaseException) else why}",
         lines=(f"Task {task} of {dag} failed.", why, "Fix the cause, then clear the task to continue the run."),

@@ -11,6 +11,7 @@ from sbr_tasks.evaluation.metrics import metric_title
 from sbr_tasks.gru4rec.curve import Epoch
 from sbr_tasks.registry.gate import COMPARED
 from sbr_tasks.registry.log import Decision
+from sbr_tasks.report import svg
 from sbr_tasks.report.words import score
 
 _CURVES = {"loss": "Loss", "validation_recall_at_20": "Validation Recall@20", "validation_mrr_at_20": "Validation MRR@20"}
@@ -30,24 +31,24 @@ def differences_figure(decision: Decision) -> list[Markup]:
         return []
     width, left, right, top, row_height = 480, 80, 20, 10, 30
     differences = {metric_title(metric): decision.differences[metric] for metric in COMPARED}
-    ticks = _ticks([0.0, *(one[end] for one in differences.values() for end in ("lower", "upper"))], n=5)
+    ticks = svg.ticks([0.0, *(difference[end] for difference in differences.values() for end in ("lower", "upper"))], n=5)
     bottom = top + row_height * len(differences)
 
     def x_of(value: float) -> float:
         return left + (value - ticks[0]) / (ticks[-1] - ticks[0]) * (width - left - right)
 
-    parts = [_line("rule", x_of(tick), top, x_of(tick), bottom) for tick in ticks]
-    parts += [_text("axis", x_of(tick), bottom + 14, f"{tick:+g}" if tick else "0", "middle") for tick in ticks]
-    parts.append(_line("zero", x_of(0), top, x_of(0), bottom))
-    for n, (title, one) in enumerate(differences.items()):
+    parts = [svg.line("rule", x_of(tick), top, x_of(tick), bottom) for tick in ticks]
+    parts += [svg.text("axis", x_of(tick), bottom + 14, f"{tick:+g}" if tick else "0", "middle") for tick in ticks]
+    parts.append(svg.line("zero", x_of(0), top, x_of(0), bottom))
+    for n, (title, difference) in enumerate(differences.items()):
         y = top + row_height * (n + 0.5)
         parts += [
-            _text("axis", left - 10, y + 4, title, "end"),
-            _line("whisker", x_of(one["lower"]), y, x_of(one["upper"]), y),
-            _dot("dot challenger", x_of(one["value"]), y),
+            svg.text("axis", left - 10, y + 4, title, "end"),
+            svg.line("whisker", x_of(difference["lower"]), y, x_of(difference["upper"]), y),
+            svg.dot("dot challenger", x_of(difference["value"]), y),
         ]
-    parts.append(_text("axis", (left + width - right) / 2, bottom + 32, "positive: the challenger is better", "middle"))
-    return [_svg(width, bottom + 38, parts)]
+    parts.append(svg.text("axis", (left + width - right) / 2, bottom + 32, "positive: the challenger is better", "middle"))
+    return [svg.document(width, bottom + 38, parts)]
 
 
 def curve_figures(curve: Sequence[Epoch], best_epoch: int) -> list[Markup]:
@@ -61,21 +62,21 @@ def curve_figures(curve: Sequence[Epoch], best_epoch: int) -> list[Markup]:
 def _bars(title: str, values: dict[str, float]) -> Markup:
     width, left, right, row_height = 360, 80, 60, 26
     most = max(values.values()) or 1
-    parts = [_text("panel-title", left, 12, title)]
+    parts = [svg.text("panel-title", left, 12, title)]
     for n, (who, value) in enumerate(values.items()):
         y, length = 22 + row_height * n, value / most * (width - left - right)
         kind = who if who in ("challenger", "champion") else "baseline"
         parts += [
-            _text("axis", left - 8, y + 13, who, "end"),
-            Markup('<rect class="bar {}" x="{}" y="{}" width="{:.1f}" height="18"/>').format(kind, left, y, length),
-            _text("axis", left + length + 6, y + 13, score(value)),
+            svg.text("axis", left - 8, y + 13, who, "end"),
+            svg.rect(f"bar {kind}", left, y, length, 18),
+            svg.text("axis", left + length + 6, y + 13, score(value)),
         ]
-    return _svg(width, 22 + row_height * len(values), parts)
+    return svg.document(width, 22 + row_height * len(values), parts)
 
 
 def _curve(title: str, epochs: Sequence[int], values: Sequence[float], best_epoch: int) -> Markup:
     width, height, left, right, top, bottom = 300, 170, 52, 12, 24, 32
-    ticks = _ticks(values, n=4)
+    ticks = svg.ticks(values, n=4)
     first, span = epochs[0], max(epochs[-1] - epochs[0], 1)
     every = math.ceil((span + 1) / 6)
 
@@ -85,44 +86,16 @@ def _curve(title: str, epochs: Sequence[int], values: Sequence[float], best_epoc
     def y_of(value: float) -> float:
         return top + (ticks[-1] - value) / (ticks[-1] - ticks[0]) * (height - top - bottom)
 
-    parts = [_text("panel-title", left, 12, title)]
+    parts = [svg.text("panel-title", left, 12, title)]
     for tick in ticks:
         parts += [
-            _line("rule", left, y_of(tick), width - right, y_of(tick)),
-            _text("axis", left - 6, y_of(tick) + 4, f"{tick:.6g}", "end"),
+            svg.line("rule", left, y_of(tick), width - right, y_of(tick)),
+            svg.text("axis", left - 6, y_of(tick) + 4, f"{tick:.6g}", "end"),
         ]
-    parts += [_text("axis", x_of(epoch), height - 16, str(epoch), "middle") for epoch in epochs[::every]]
-    parts.append(_text("axis", (left + width - right) / 2, height - 2, "epoch", "middle"))
+    parts += [svg.text("axis", x_of(epoch), height - 16, str(epoch), "middle") for epoch in epochs[::every]]
+    parts.append(svg.text("axis", (left + width - right) / 2, height - 2, "epoch", "middle"))
     points = [(x_of(epoch), y_of(value)) for epoch, value in zip(epochs, values, strict=True)]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    parts.append(Markup('<polyline class="line challenger" points="{}"/>').format(path))
+    parts.append(svg.polyline("line challenger", points))
     for epoch, (x, y) in zip(epochs, points, strict=True):
-        parts.append(_dot("dot best" if epoch == best_epoch else "dot challenger", x, y))
-    return _svg(width, height, parts)
-
-
-def _ticks(values: Sequence[float], *, n: int) -> list[float]:
-    """Round numbers from at most the least value to at least the greatest, at most `n` steps apart."""
-    low, high = min(values), max(values)
-    if low == high:
-        low, high = low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10
-    raw = (high - low) / n
-    magnitude = 10 ** math.floor(math.log10(raw))
-    step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= raw * 0.999)
-    return [i * step for i in range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)]
-
-
-def _svg(width: float, height: float, parts: Sequence[Markup]) -> Markup:
-    return Markup('<svg viewBox="0 0 {0} {1}" width="{0}" height="{1}">{2}</svg>').format(width, height, Markup("").join(parts))
-
-
-def _text(kind: str, x: float, y: float, text: str, anchor: str = "start") -> Markup:
-    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(kind, x, y, anchor, text)
-
-
-def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
-    return Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(kind, x1, y1, x2, y2)
-
-
-def _dot(kind: str, x: float, y: float) -> Markup:
-    return Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(kind, x, y)
+        parts.append(svg.dot("dot best" if epoch == best_epoch else "dot challenger", x, y))
+    return svg.document(width, height, parts)

@@ -21,6 +21,7 @@ from sbr_tasks.registry.log import Entry, outcome_of
 from sbr_tasks.registry.mlflow_projection import model_url
 from sbr_tasks.report.figures import curve_figures, differences_figure, scores_figures
 from sbr_tasks.report.overview import Overview
+from sbr_tasks.report.plots import plots_of
 from sbr_tasks.report.profile.build import cleansing_rows, key_numbers
 from sbr_tasks.report.session import Column, side_by_side
 from sbr_tasks.report.version import VersionPage
@@ -111,7 +112,7 @@ def version_html(page: VersionPage, settings: Settings, *, mlflow: MlflowLink | 
         epochs=curve_figures(version.curve, version.choice.n_epochs) if version else [],
         key_numbers=key_numbers(profile.numbers) if profile else {},
         cleansing_rows=cleansing_rows(profile.numbers) if profile else [],
-        plots=[(title, Markup(svg)) for title, svg in page.plots],  # noqa: S704
+        plots=plots_of(profile.numbers, timezone=profile.inputs.timezone).values() if profile else [],
     )
 
 

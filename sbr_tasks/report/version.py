@@ -16,7 +16,7 @@ from sbr_tasks.registry.log import Decision, Entry, LogState, PromotionLog, fold
 from sbr_tasks.registry.staleness import Staleness, staleness
 from sbr_tasks.registry.versions import ModelVersion, load_version, parameters_of
 from sbr_tasks.report.changes import Changes, RunRecords, changes_between, previous_run
-from sbr_tasks.report.profile.build import Profile, find_profile, inline_plots, profile_of_window
+from sbr_tasks.report.profile.build import Profile, find_profile, profile_of_window
 from sbr_tasks.report.stored import window_of
 from sbr_tasks.store import Json, Store, kinds
 from sbr_tasks.window.coverage import describe_cleansing
@@ -38,7 +38,6 @@ class VersionPage:
         window: The window that it was trained and decided on; None where its record is lost.
         days: What the catalog knows of each day.
         profile: The data profile of its window; None where there is none.
-        plots: Title and SVG element of each plot of the profile.
         before: The decision that it is compared with; None where there is no earlier one.
         changes: What changed since then.
         ledger: What became of the lines that its run read, where that is worth showing.
@@ -53,7 +52,6 @@ class VersionPage:
     window: Window | None
     days: Mapping[date, DayState]
     profile: Profile | None
-    plots: Sequence[tuple[str, str]]
     before: Decision | None
     changes: Changes | None
     ledger: Ledger | None
@@ -171,7 +169,6 @@ def version_page(store: Store, name: str, *, decision: Decision | None = None, i
         window=window,
         days=days,
         profile=profile,
-        plots=inline_plots(store, profile) if profile else [],
         before=before,
         changes=changes_between(_records_of(store, before), RunRecords(decision, window, version))
         if before and decision

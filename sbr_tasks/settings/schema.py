@@ -97,7 +97,7 @@ class SourceSettings(_Section):
         ge=0,
         description="Minutes that a scheduled run waits for the clicks of its day; 0: it fails at once, as other runs do.",
     )
-    check_every_minutes: float = Field(5.0, gt=0, description="Minutes between two looks of a waiting run at the source.")
+    check_every_minutes: float = Field(5.0, gt=0, description="How often a waiting run looks at the source, in minutes.")
     settle_seconds: float = Field(
         60.0,
         ge=0,
@@ -159,8 +159,8 @@ class IngestSettings(_Section):
     )
     changed_days: ChangedDays = Field(
         "take_grown",
-        description="Whether to replace a stored day by other clicks of the source. take_grown: if they contain all of the "
-        "stored ones; warn: never; take: always.",
+        description="When to replace a stored day by the source's clicks. take_grown: if they contain all stored ones; "
+        "warn: never; take: always.",
     )
 
 
@@ -229,7 +229,7 @@ class ValidationSettings(_Section):
     def _expectations_exist(cls, severities: dict[str, Severity]) -> dict[str, Severity]:
         for name, severity in severities.items():
             if name not in EXPECTATIONS:
-                raise ValueError(f"no expectation is called {name!r}; there are {', '.join(EXPECTATIONS)}")
+                raise ValueError(f"no expectation is called {name!r}; expected one of {', '.join(EXPECTATIONS)}")
             if name in STRUCTURAL and severity != "critical":
                 raise ValueError(f"{name} is always critical, because a window can't be built of days that break it")
         return severities
@@ -245,8 +245,8 @@ class WindowSettings(_Section):
     days: int = Field(30, ge=3, le=3660, description="Length of the window in days; it ends with the day of the run.")
     cleanse: Literal["training", "window"] = Field(
         "training",
-        description="Which clicks are cleansed: those that are trained on; or, as notebooks do, the whole window before it is "
-        "split. With window, the test day helps to choose the items, which makes scores too high.",
+        description="What is cleansed. training: the clicks to train on; window: the whole window before it is split, as "
+        "notebooks do. Then the test day influences which items are known, and scores are too high.",
     )
     shortest: int = Field(2, ge=2, description="Cleansing drops sessions with fewer clicks.")
     least_click: int = Field(5, ge=1, description="Cleansing drops items with fewer clicks.")
@@ -329,7 +329,7 @@ class TrainingSettings(_Section):
     validation_events: int = Field(
         500_000,
         ge=1,
-        description="Approximate maximum of events that validate an epoch, of evenly chosen sessions.",
+        description="Approximate maximum number of events to validate an epoch on; on larger days, sessions are sampled.",
     )
     min_validation_events: int = Field(
         100,
@@ -397,7 +397,7 @@ class UpkeepSettings(_Section):
     """What `sbr store gc` and the weekly DAG keep."""
 
     keep_days: int = Field(
-        90, ge=0, description="Runs of the newest decided day, and of this many days before it, keep all they read and wrote."
+        90, ge=0, description="Keep what the runs of the newest decided day, and of this many days before it, read and wrote."
     )
     grace_hours: float = Field(
         24.0, ge=0, description="Files younger than this are never removed: a run in progress may be about to publish them."

@@ -130,13 +130,12 @@ WINDOW = Kind("windows/day={day}/{window}/manifest.json", _WINDOW, Turn.MANIFEST
 REMOVED_WINDOW = Kind("windows/day={day}/{window}/removed.json", _WINDOW, Turn.MANIFEST)
 WINDOW_FILE = Kind("windows/day={day}/{window}/{path}", _WINDOW)
 PROFILE = Kind("profiles/day={day}/{profile}/manifest.json", _PROFILE, Turn.MANIFEST)
-PROFILE_FILE = Kind("profiles/day={day}/{profile}/{path}", _PROFILE)
 VERSION = Kind("models/{version}/manifest.json", _VERSION, Turn.MANIFEST)
 VERSION_FILE = Kind("models/{version}/{fingerprint}/{path}", _VERSION)
 SCORE = Kind("evaluations/on={window}/by={code}/{model}.json", _SCORE, Turn.RECORD)
 RANKS = Kind("evaluations/on={window}/by={code}/{path}", _SCORE)
 ENTRY = Kind("promotions/{number:08d}.json", _BACKUP, Turn.ENTRY)
-CHECKPOINT = Kind("checkpoints/{fingerprint}.npz", "Delete it: its training starts afresh.", Turn.RECORD)
+CHECKPOINT = Kind("checkpoints/{fingerprint}.npz", "Delete it. The training then starts from scratch.", Turn.RECORD)
 SERVED_GRAPH = Kind("serving/gru4rec/{entry}/saved_model.pb", _SERVING, Turn.GRAPH)
 SERVED_FILE = Kind("serving/gru4rec/{entry}/{path}", _SERVING)
 SERVED = Kind("serving/published/{number:08d}.json", _SERVING, Turn.RECORD)
@@ -157,7 +156,7 @@ VERDICT = Kind(
 
 KINDS = (
     FORMAT, COMMIT, CLICKS, REJECTS, VALIDATION, WINDOW, REMOVED_WINDOW, WINDOW_FILE, PROFILE,
-    PROFILE_FILE, VERSION, VERSION_FILE, SCORE, RANKS, ENTRY, CHECKPOINT, SERVED, SERVED_GRAPH, SERVED_FILE, NEXT_ITEMS, PAGE,
+    VERSION, VERSION_FILE, SCORE, RANKS, ENTRY, CHECKPOINT, SERVED, SERVED_GRAPH, SERVED_FILE, NEXT_ITEMS, PAGE,
     UNDECIDED_PAGE, VERDICT,
 )  # fmt: skip
 """All kinds; if two match a key, the first one counts."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import date
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from tabulate import tabulate
@@ -17,10 +16,8 @@ from sbr_tasks.days import describe_days, window_days
 from sbr_tasks.errors import DamagedError, DayError
 from sbr_tasks.plain_text import percent
 from sbr_tasks.report.profile.numbers import LONG_HOURS, Cleansed, CleansedLevel, Numbers, ProfileBuilder
-from sbr_tasks.report.profile.plots import PLOTS, draw_plots
-from sbr_tasks.report.profile.style import to_element
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Record, Store, code_version, fingerprint, kinds, to_json
+from sbr_tasks.store import Record, Store, code_version, fingerprint, kinds
 from sbr_tasks.window.cleanse import MIN_CLICKS
 from sbr_tasks.window.coded import Coder
 from sbr_tasks.window.memory import cleanse_coded, cleanse_coded_by_levels, counts_of_coded
@@ -31,14 +28,6 @@ logger = logging.getLogger(__name__)
 _LEVELS = range(1, 11)
 _MAX_CLICKS_TO_CLEANSE = 50_000_000
 """Cleansing them takes about a gigabyte; more may be a window that Spark makes because this machine can't hold it."""
-
-
-class PlotRecord(Record):
-    """One plot, twice."""
-
-    title: str
-    svg: FileRecord
-    png: FileRecord
 
 
 class ProfileInputs(Record):
@@ -71,14 +60,12 @@ class Profile(Record):
         inputs: Revisions, time zone and code.
         missing_days: Days without accepted clicks.
         numbers: The numbers that a modeller needs.
-        plots: By name.
     """
 
     fingerprint: str
     inputs: ProfileInputs
     missing_days: tuple[date, ...]
     numbers: Numbers
-    plots: Mapping[str, PlotRecord]
 
     @property
     def key(self) -> str:
@@ -132,23 +119,6 @@ def find_profile(store: Store, window: Window) -> Profile | None:
     inputs = (window.inputs.revisions, window.inputs.timezone)
     profiles = (store.get_record(key, Profile) for key in keys)
     return next((profile for profile in profiles if (profile.inputs.revisions, profile.inputs.timezone) == inputs), None)
-
-
-def inline_plots(store: Store, profile: Profile) -> list[tuple[str, str]]:
-    """Title and SVG element of each plot, for an HTML page."""
-    plots = [profile.plots[name] for name in PLOTS]
-    return [(plot.title, to_element(store.read(plot.svg))) for plot in plots]
-
-
-def write_files(store: Store, profile: Profile, folder: Path) -> list[Path]:
-    """Writes the numbers (`profile.json`) and all plots (`NAME.svg`, `NAME.png`) into a folder, which is created if needed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    contents = {"profile.json": to_json(profile.numbers.as_dict())}
-    for name, plot in profile.plots.items():
-        contents |= {f"{name}.svg": store.read(plot.svg), f"{name}.png": store.read(plot.png)}
-    for name, content in contents.items():
-        (folder / name).write_bytes(content)
-    return [folder / name for name in contents]
 
 
 def key_numbers(numbers: Numbers) -> dict[str, str]:
@@ -268,14 +238,5 @@ def _make(store: Store, key: str, inputs: ProfileInputs, revisions: Mapping[date
         builder.add(day, catalog.read(revision, Columns.CLICK))
     cleansing = _cleansing(catalog, inputs.day, revisions, inputs.shortest)
     numbers = builder.numbers().model_copy(update={"cleansing": cleansing})
-    folder = kinds.PROFILE_FILE.folder(day=inputs.day, profile=key)
-    plots = {
-        name: PlotRecord(
-            title=plot.title,
-            svg=store.publish(f"{folder}/{name}.svg", plot.svg),
-            png=store.publish(f"{folder}/{name}.png", plot.png),
-        )
-        for name, plot in draw_plots(numbers, timezone=inputs.timezone).items()
-    }
     logger.info("Profiled the clicks of the window of %s.", inputs.day)
-    return Profile(fingerprint=key, inputs=inputs, missing_days=inputs.missing_days, numbers=numbers, plots=plots)
+    return Profile(fingerprint=key, inputs=inputs, missing_days=inputs.missing_days, numbers=numbers)

@@ -171,7 +171,7 @@ def test_lines_that_are_not_asked_for_are_accounted_for(tmp_path: Path, store: S
         store, load_settings({"source.path": str(file), "source.format": "csv", "source.where": "kind = view"})
     ).ledger
     assert (ledger.read, ledger.stored, ledger.filtered) == (4, 3, 1)
-    assert ledger.in_words() == "4 lines read = 3 stored + 0 rejected + 1 not asked for (source.where) + 0 left out"
+    assert ledger.in_words() == "4 lines read = 3 stored + 0 rejected + 1 filtered out (source.where) + 0 left out"
 
 
 def test_ledger_refuses_unknown_fields() -> None:

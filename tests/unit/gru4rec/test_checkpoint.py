@@ -237,7 +237,7 @@ def test_checkpoint_of_anything_else_is_refused(monkeypatch: pytest.MonkeyPatch,
     save_checkpoint(kept, CHECKPOINT, bindings[2])
     with pytest.raises(Stop):  # that is, epoch 1 is trained
         run(kept, stop_at(1))
-    assert "of other settings, data or package versions" in caplog.text
+    assert "other settings, data or package versions" in caplog.text
 
 
 def test_checkpoint_comes_back_bitwise() -> None:
@@ -265,7 +265,7 @@ def test_damaged_checkpoint_is_refused_with_a_warning(damage: str, caplog: pytes
     flipped[len(flipped) // 2] ^= 1
     damaged = {"empty": b"", "cut": kept.data[:-1], "foreign": b"{}" * 40, "a bit": bytes(flipped)}[damage]
     assert load_checkpoint(Memory(damaged), "x") is None
-    assert f"({len(damaged)} bytes) is damaged: training starts afresh" in caplog.text
+    assert f"({len(damaged)} bytes) is damaged, so training starts from scratch" in caplog.text
 
 
 def test_a_new_version_of_a_numerical_package_makes_checkpoints_unusable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def test_a_damaged_export_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     # How a process that ends so is reported, without the seconds that it takes to import TensorFlow.
     python = tmp_path / "python"
     for script, match in [
-        ("echo DataLossError: Checksum >&2; exit 1", "can't be loaded or asked: DataLossError: Checksum. Export it again"),
+        ("echo DataLossError: Checksum >&2; exit 1", "can't be loaded or run: DataLossError: Checksum. Export it again"),
         ("exit 3", "exit code 3"),
         ("exec sleep 60", r"gave no answer within 0\.5 s"),
     ]:

@@ -92,7 +92,7 @@ def test_message_shows_what_records_say_and_never_runs_it() -> None:
         (DayError("2020-06-10 is in quarantine."), "2020-06-10 is in quarantine."),
         (KeyError("x"), "KeyError: 'x'"),
         (MemoryError(), "MemoryError"),
-        (None, "Its process ended without an error message: it was killed, or its machine went down."),
+        (None, "The process ended without an error message: it was killed, or its machine failed."),
     ],
 )
 def test_failure_alert_has_the_words_of_the_error(error: BaseException | None, line: str) -> None:

@@ -98,9 +98,8 @@ def decide(store: Store, window: Window, version: ModelVersion, outcome: Outcome
     if outcome.moves_champion:
         publish_serving(store, number, version)
     store.replace(f"reports/day={window.day}/{number:08d}.html", b"<html></html>")
-    folder = f"profiles/day={window.day}/{window.fingerprint}"
-    plot = store.publish(f"{folder}/hours.svg", f"<svg>{window.day}</svg>".encode())
-    store.replace_record(f"{folder}/manifest.json", profile_record_of(window, plot).as_dict())
+    profile = profile_record_of(window)
+    store.replace_record(profile.key, profile.as_dict())
 
 
 def new_shop(folder: Path, store: Store, settings: Settings) -> None:

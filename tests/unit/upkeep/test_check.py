@@ -53,7 +53,6 @@ def test_undisturbed_store_is_whole(store: Store) -> None:
         ("models/*/manifest.json", f"run {LAST} again"),
         ("windows/*/*/manifest.json", f"sbr window --day {LAST}"),
         ("evaluations/*/*/*.parquet", "scored again"),
-        ("profiles/*/*/hours.*.svg", f"sbr profile --day {LAST}"),
         ("serving/gru4rec/4/saved_model.pb", "sbr repair"),
         ("serving/published/00000004.json", "sbr repair"),
         ("promotions/00000002.json", "from a backup"),
@@ -169,6 +168,13 @@ def test_one_changed_character_of_any_record_is_noticed(store: Store, tmp_path: 
         (tmp_path / "store" / key).write_bytes(content)
     assert n_changed > 10 * len(keys)
     assert verify_store(store).faults == ()
+
+
+def test_damaged_profile_is_found_and_has_a_remedy(store: Store, tmp_path: Path) -> None:
+    file = one(tmp_path, "profiles/*/*/manifest.json")
+    file.write_bytes(file.read_bytes()[:-3])
+    fault = {fault.key: fault for fault in verify_store(store).faults}[key_of(tmp_path, file)]
+    assert f"sbr profile --day {LAST}" in fault.remedy
 
 
 def test_changed_day_of_a_validation_is_named(store: Store, tmp_path: Path) -> None:

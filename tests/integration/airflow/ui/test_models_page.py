@@ -14,7 +14,7 @@ import pytest
 from benchmarks.seeded_history import seed_history
 from sbr_tasks.registry.log import Pin, PromotionLog, Rollback, fold
 from sbr_tasks.registry.recommend import recommend_items
-from sbr_tasks.registry.versions import load_scorer, load_version
+from sbr_tasks.registry.versions import load_model, load_version
 from sbr_tasks.store import Store
 from tests.integration.conftest import NEW, Platform
 from tests.integration.history import entries_of, store_of
@@ -177,7 +177,7 @@ def test_a_decisions_run_is_opened_in_airflow_itself(page_of: PageOf, seeded: St
 def test_a_session_gets_what_champion_and_another_version_recommend(page_of: PageOf, shop: Path) -> None:
     store = store_of(shop)
     older, newer = (entry.version for entry in entries_of(shop))
-    known = [set(load_scorer(store, load_version(store, name)).index.ids.tolist()) for name in (older, newer)]
+    known = [set(load_model(store, load_version(store, name)).index.ids.tolist()) for name in (older, newer)]
     session = [str(item) for item in sorted(known[0] & known[1])[:2]]
     page = page_of("viewer")
     page.goto(PLUGIN)
