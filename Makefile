@@ -48,22 +48,20 @@ lint: setup ## Style, spelling, terms, types and the direction of imports
 docs: setup ## Build the docs site into var/site; a dead link fails
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
 
-# Tests that start no Airflow share the cores; each of the others needs all of them.
-SIDE_BY_SIDE := -n auto --dist worksteal tests/unit tests/golden tests/dags tests/e2e
-ONE_BY_ONE := tests/integration tests/stack
+# A worker more than there are cores, since those whose tests start an Airflow mostly wait for it.
+WORKERS = $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 # Counting lines costs about half as much again as the tests themselves, so only CI does it: `make test COVERAGE=1`.
 COUNT_LINES := $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
 check: lint ## lint and the quick unit tests
-	@$(PY) -m pytest -q -n auto --dist worksteal -m "not slow" tests/unit
+	@$(PY) -m pytest -q -n auto -m "not slow" tests/unit
 
 test: lint docs ## lint, docs and all tests but the long ones (COVERAGE=1: also lines of sbr_tasks that no test runs)
-	@$(PY) -m pytest $(COUNT_LINES) $(SIDE_BY_SIDE)
-	@$(PY) -m pytest $(ONE_BY_ONE)
+	@$(PY) -m pytest $(COUNT_LINES) -n $(WORKERS)
 
 test-long: lint docs ## lint, docs and all tests
-	@$(PY) -m pytest --long $(SIDE_BY_SIDE)
-	@$(PY) -m pytest --long $(ONE_BY_ONE)
+	@$(PY) -m pytest --long -n auto tests/unit tests/golden tests/dags tests/e2e
+	@$(PY) -m pytest --long tests/integration tests/stack
 
 test-stack: setup ## The production stack without containers: start, a day, security, faults (needs PostgreSQL, Redis)
 	@$(PY) -m pytest --long tests/stack

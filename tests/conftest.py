@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("sbr", deadline=None)
 settings.load_profile("sbr")
 
+# What each of these has set up is shared by its tests, which therefore run in one process, in their order.
+TOGETHER = ("tests/integration/airflow/", "tests/stack/", "tests/integration/")
 SHARED_DATA = Path(os.environ.get("SBR_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 NO_SKIP = os.environ.get("SBR_NO_SKIP") == "1"
 _SHARED_REASON = "no shared click data at"
@@ -31,8 +34,30 @@ def pytest_collection() -> None:
         del os.environ[name]  # by now, pytest-xdist has started its workers with them
 
 
+def part_of(nodeid: str) -> str:
+    """The tests that the same process runs: a folder of `TOGETHER`, or a file."""
+    return next((folder for folder in TOGETHER if nodeid.startswith(folder)), nodeid.split("::", maxsplit=1)[0])
+
+
+class PartScheduling(LoadScopeScheduling):
+    """Hands out parts as `part_of` finds them, in the order of the tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return part_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> PartScheduling:
+    config.option.loadscopereorder = False
+    return PartScheduling(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves long tests out of a normal run: deselected, so that they are not counted as skipped."""
+    """Puts the parts that take longest first, and leaves long tests out of a normal run.
+
+    These are deselected, so that they are not counted as skipped.
+    """
+    order = {folder: number for number, folder in enumerate(TOGETHER)}
+    items.sort(key=lambda item: order.get(part_of(item.nodeid), len(order)))
     if config.getoption("--long"):
         return
     long = [item for item in items if item.get_closest_marker("long")]

@@ -242,9 +242,3 @@ def test_misspelt_notifier_is_an_import_error_if_alerts_are_on(notifier: str, mo
     ((file, error),) = parse().import_errors.items()
     assert Path(file).name == "daily_retrain.py"
     assert f"Setting 'alerts.notifier' is {notifier!r}: expected the dotted path of a notifier class" in error
-
-
-def test_plugins_are_light() -> None:
-    for file in (ROOT / "plugins").rglob("*.py"):
-        text = file.read_text(encoding="utf-8")
-        assert not any(f"import {name}" in text or f"from {name}" in text for name in TOO_HEAVY), file.name

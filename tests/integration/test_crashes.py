@@ -11,10 +11,8 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
-import psutil
 import pytest
 
 from sbr_tasks.registry.log import PromotionLog
@@ -23,15 +21,11 @@ from sbr_tasks.registry.serving import served
 from sbr_tasks.registry.versions import load_version, load_weights, version_names
 from sbr_tasks.settings import load_settings
 from tools.demo_shop import environment
-from tools.wait import wait_for
 
-from .conftest import NEW, Json, Platform
+from .conftest import NEW, Json
 from .history import contents_of, digests, entries_of, store_of
-from .shops import new_shop, run_days
 
 TRAINED = re.compile(r"Reusing \S+/models/\S+, which has the same inputs")
-
-SIX = [NEW - timedelta(days=5 - i) for i in range(6)]
 
 _draw = random.Random(20)
 MOMENTS = [pytest.param(_draw.random(), marks=[] if i < 2 else pytest.mark.long, id=f"{i}") for i in range(20)]
@@ -134,42 +128,6 @@ def test_training_killed_and_repeated_resumes_after_its_last_epoch_to_the_same_w
     assert load_version(store, name).files == files
     assert not list(checkpoints.glob("*.npz"))
     assert contents_of(entries_of(shop)) == undisturbed[0]["log"]
-
-
-@pytest.mark.long
-def test_promotions_killed_under_airflow_are_retried_to_the_same_champion(
-    platform: Platform, demo_clicks: Path, tmp_path: Path
-) -> None:
-    shop, reference = tmp_path / "shop", run_days(new_shop(tmp_path / "reference", demo_clicks), train=SIX)
-    shutil.copytree(reference, shop)
-    run_days(reference, retrain=SIX)
-    draw = random.Random(5)
-    with platform.using(shop, demo_clicks):
-        first = platform.finished(platform.trigger("daily_retrain", {"day": str(SIX[0])}))
-        took_s = platform.tasks(first["dag_run_id"])["promote_if_better"]["duration"]
-        for number, day in enumerate(SIX[1:], start=2):
-            run_id = platform.trigger("daily_retrain", {"day": str(day)})
-            task = wait_for(lambda run_id=run_id: running(platform, run_id))
-            if number % 2:
-                entry = shop / "store" / "promotions" / f"{number:08d}.json"
-                while not entry.exists():  # closely: what is left of the task after it may take less than half a second
-                    assert psutil.pid_exists(task["pid"])
-                    time.sleep(0.005)
-                time.sleep(draw.uniform(0, 0.2))
-            else:
-                time.sleep(draw.uniform(0, took_s / 5))
-            assert psutil.Process(task["pid"]).create_time() > platform.airflow.began
-            os.kill(task["pid"], signal.SIGKILL)
-            assert platform.finished(run_id)["state"] == "success"
-            assert platform.tasks(run_id)["promote_if_better"]["try_number"] == 2
-            assert_champion_is_usable(shop)
-    assert state_of(shop) == state_of(reference)
-
-
-def running(platform: Platform, run_id: str) -> Json | None:
-    """The task `promote_if_better` of a run, once it has a process."""
-    task = platform.tasks(run_id)["promote_if_better"]
-    return task if task["state"] == "running" and task["pid"] else None
 
 
 def assert_champion_is_usable(shop: Path) -> None:

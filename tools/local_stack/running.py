@@ -28,6 +28,7 @@ DAG = "daily_retrain"
 USERS = {"nobody": "Public", "viewer": "Viewer", "op": "Op", "admin": "Admin"}
 """The stack's users, with the role of each."""
 EXTRA = {
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",  # no file changes
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
     "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",  # past clicks: no runs by the clock
 }

@@ -18,11 +18,12 @@ from sbr_tasks.registry.versions import load_version, version_names
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.window.record import load_window
+from tests.integration.conftest import Json
+from tests.integration.history import assert_explained, assert_projections_follow, contents_of, entries_of, store_of
+from tests.integration.shops import new_shop, run_days
 from tools.wait import wait_for
 
-from .conftest import Json, Platform
-from .history import assert_explained, assert_projections_follow, contents_of, entries_of, store_of
-from .shops import new_shop, run_days
+from .conftest import Platform
 
 LAST = date(2014, 9, 24)
 REASON = "worse in the shop"

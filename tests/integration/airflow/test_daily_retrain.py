@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import DAYS, SERENADE, Json, Platform
+from tests.integration.conftest import Json
+
+from .conftest import DAYS, SERENADE, Platform
 
 Clicks = dict[str, list[datetime]]
 

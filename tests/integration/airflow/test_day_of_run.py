@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.integration.conftest import Json
 from tools.local_airflow.api import ApiError, midnight
 from tools.wait import wait_for
 
-from .conftest import DAYS, Json, Platform
+from .conftest import DAYS, Platform
 
 # The source has no clicks then, so that these runs end soon after their day is known.
 EMPTY_DAY = date(2001, 2, 3)

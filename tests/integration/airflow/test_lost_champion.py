@@ -9,9 +9,10 @@ from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.registry.log import Decision
 from sbr_tasks.registry.serving import served
 from sbr_tasks.settings import load_settings
+from tests.integration.conftest import NEW
+from tests.integration.history import assert_projections_follow, entries_of, store_of
 
-from .conftest import NEW, Platform
-from .history import assert_projections_follow, entries_of, store_of
+from .conftest import Platform
 
 REMEDY = "Restore its files, roll back to another version, or set gate.replace_unusable to let a good challenger replace it."
 

@@ -6,8 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
-from .conftest import NEW, Platform
-from .history import entries_of, store_of
+from tests.integration.conftest import NEW
+from tests.integration.history import entries_of, store_of
+
+from .conftest import Platform
 
 DAG = "dags/daily_retrain"
 MARKED = ("resolve_day", "ingest_clicks", "validate_clicks", "build_window", "evaluate_models", "promote_if_better")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.conftest import ROOT, Platform
+from tests.integration.airflow.conftest import Platform
+from tests.integration.conftest import ROOT
 from tools.browser import VIEWPORT, chromium, find_chromium, log_in
 
 if TYPE_CHECKING:

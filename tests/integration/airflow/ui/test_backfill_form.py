@@ -12,9 +12,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from sbr_tasks.registry.log import Decision
-from tests.integration.conftest import NEW, Platform, backfill
+from tests.integration.airflow.conftest import Platform
+from tests.integration.conftest import NEW
 from tests.integration.history import entries_of
 from tests.integration.shops import new_shop
+from tools.local_airflow import backfill
 from tools.local_airflow.api import midnight
 
 from .conftest import keep_screen

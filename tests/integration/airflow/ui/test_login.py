@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.integration.conftest import Platform
+from tests.integration.airflow.conftest import Platform
 
 from .conftest import keep_screen
 

@@ -16,7 +16,8 @@ from sbr_tasks.registry.log import Pin, PromotionLog, Rollback, fold
 from sbr_tasks.registry.recommend import recommend_items
 from sbr_tasks.registry.versions import load_model, load_version
 from sbr_tasks.store import Store
-from tests.integration.conftest import NEW, Platform
+from tests.integration.airflow.conftest import Platform
+from tests.integration.conftest import NEW
 from tests.integration.history import entries_of, store_of
 from tests.integration.shops import run_days
 from tools.wait import wait_for

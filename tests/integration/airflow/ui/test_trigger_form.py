@@ -16,7 +16,8 @@ import pytest
 
 from sbr_tasks.days import day_in_words
 from sbr_tasks.registry.versions import load_version
-from tests.integration.conftest import NEW, Platform
+from tests.integration.airflow.conftest import Platform
+from tests.integration.conftest import NEW
 from tests.integration.history import entries_of, store_of
 
 from .conftest import keep_screen
