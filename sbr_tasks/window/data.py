@@ -82,20 +82,18 @@ def _read_part(store: Store, window: Window, zone: tzinfo, name: str, catalog: C
 def first_sessions(store: Store, window: Window, name: str, n: int) -> list[list[int | str]]:
     """The items of the first `n` sessions of a part, verified; decodes only the rows that this needs."""
     sessions: dict[int | str, list[int]] = {}
-    for rows in store.read_batches(window.parts[name].file, (Columns.SESSION, Columns.CODE), _ROWS_AT_ONCE):
-        for session, code in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-            if session not in sessions and len(sessions) == n:
-                break
-            sessions.setdefault(session, []).append(code)
-        else:
-            continue
-        break
+    batches = store.read_batches(window.parts[name].file, (Columns.SESSION, Columns.CODE), _ROWS_AT_ONCE)
+    rows = (row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True))
+    for session, code in rows:
+        if session not in sessions and len(sessions) == n:
+            break
+        sessions.setdefault(session, []).append(code)
     ids = store.read_table(window.items, [Columns.ITEM]).column(Columns.ITEM)
     return [ids.take(pa.array(codes)).to_pylist() for codes in sessions.values()]
 
 
 def items_of(items: pa.Table) -> tuple[Catalog, ItemIndex]:
-    """The catalog and the item index of a window's items, a table of `build.item_table`."""
+    """The catalog of a table of items and their falling support, and the index of those that have any."""
     catalog, support = Catalog(items.column(Columns.ITEM).combine_chunks()), items.column("support").to_numpy()
     n_items = np.count_nonzero(support)
     return catalog, ItemIndex(catalog.ids[:n_items], support[:n_items])

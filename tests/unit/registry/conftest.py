@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sbr_tasks.validation.checkpoint import validate_pending
+from sbr_tasks.validation.validate_days import validate_pending
 
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.evaluation.comparison import Difference
