@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from sbr_tasks.readout.covisits import CoVisits
 from sbr_tasks.readout.mixture import Mixture, MixtureScorer, MixtureState, Shares, own_probabilities
 from sbr_tasks.readout.recent import N_RECENT
 from sbr_tasks.window.sessions import Sessions
+
+if TYPE_CHECKING:
+    from scipy.interpolate import CubicSpline
 
 Doubles = npt.NDArray[np.float64]
 
@@ -47,6 +51,16 @@ class Observed:
     log_sum: Doubles
     is_target: npt.NDArray[np.bool_]
     covisits: Doubles
+
+    def sums(self, inverse: float) -> tuple[Doubles, Doubles]:
+        """`log_sum` at any inverse temperature, by a cubic spline, and its slope there; shape `(n,)` each."""
+        return self._spline(inverse), self._spline(inverse, 1)
+
+    @cached_property
+    def _spline(self) -> CubicSpline:
+        from scipy.interpolate import CubicSpline
+
+        return CubicSpline(_INVERSE_TEMPERATURES, self.log_sum, axis=1)
 
     @property
     def is_own(self) -> npt.NDArray[np.bool_]:
@@ -130,64 +144,55 @@ def _joined(*pieces: Observed) -> Observed:
 
 def maximize_likelihood(observed: Observed, *, has_biases: bool) -> Mixture:
     """The numbers under which the observed targets are most likely; at least one event is needed."""
-    temperature, biases = _fit_softmax(observed, has_biases=has_biases)
+    inverse, biases = _fit_softmax(observed, has_biases=has_biases)
     hits, seen = observed.is_target.sum(axis=0), observed.is_own.sum(axis=0)
     rates = hits / np.maximum(1, seen)
-    own = own_probabilities(rates, observed.is_own)
-    parts = np.stack(
-        [
-            np.exp(_log_softmax(observed, 1 / temperature, biases, _spline(observed))),
-            observed.covisits,
-            np.where(observed.is_target, own, 0).sum(axis=1),
-        ],
-        axis=1,
-    )
+    own = np.where(observed.is_target, own_probabilities(rates, observed.is_own), 0).sum(axis=1)
+    softmax = np.exp(_log_softmax(observed, inverse, biases)[0])
     group = np.clip(observed.is_own.sum(axis=1), 1, _N_SHARES) - 1
-    shares = [Shares(gru4rec=a, covisits=b, own_items=c) for a, b, c in _fit_shares(parts, group).tolist()]
+    shares = _fit_shares(np.stack([softmax, observed.covisits, own], axis=1), group)
     return Mixture(
-        temperature=temperature,
+        temperature=1 / inverse,
         biases=tuple(biases.tolist()) if has_biases else (),
         own_items=tuple(rates.tolist()),
-        shares=tuple(shares),
+        shares=tuple(Shares(gru4rec=a, covisits=b, own_items=c) for a, b, c in shares.tolist()),
         n_events=len(observed.target),
     )
 
 
 def _fit_softmax(observed: Observed, *, has_biases: bool) -> tuple[float, Doubles]:
+    """The inverse temperature and the biases, which are 0 without `has_biases`."""
     from scipy.optimize import minimize
 
-    spline = _spline(observed)
-    n_biases = N_RECENT if has_biases else 0
+    def loss(x: Doubles) -> tuple[float, Doubles]:
+        likelihood, slopes = _log_softmax(observed, x[0], x[1:])
+        prior = np.square(x[1:] / _BIAS_DEVIATION).sum() / 2
+        slopes[1:] -= x[1:] / _BIAS_DEVIATION**2
+        return (prior - likelihood.sum()) / len(likelihood), -slopes / len(likelihood)
 
-    def loss(x: Doubles) -> float:
-        biases = x[1:] if has_biases else np.zeros(N_RECENT)
-        likelihood = _log_softmax(observed, x[0], biases, spline)
-        prior = np.square(biases / _BIAS_DEVIATION).sum() / 2
-        return float((prior - likelihood.sum()) / len(likelihood))
-
-    start = np.concatenate([[1.0], np.zeros(n_biases)])
-    bounds = [(_INVERSE_TEMPERATURES[0], _INVERSE_TEMPERATURES[-1])] + [(-_MAX_BIAS, _MAX_BIAS)] * n_biases
-    best = minimize(loss, start, method="L-BFGS-B", bounds=bounds).x
-    return float(1 / best[0]), best[1:] if has_biases else np.zeros(N_RECENT)
+    limit = _MAX_BIAS if has_biases else 0
+    bounds = [(_INVERSE_TEMPERATURES[0], _INVERSE_TEMPERATURES[-1])] + [(-limit, limit)] * N_RECENT
+    best = minimize(loss, np.array([1.0] + [0.0] * N_RECENT), jac=True, method="L-BFGS-B", bounds=bounds).x
+    return float(best[0]), best[1:]
 
 
-def _spline(observed: Observed) -> Any:
-    """`log_sum` as a smooth function of the inverse temperature."""
-    from scipy.interpolate import CubicSpline
-
-    return CubicSpline(_INVERSE_TEMPERATURES, observed.log_sum, axis=1)
-
-
-def _log_softmax(observed: Observed, inverse: float, biases: Doubles, log_sum: Any) -> Doubles:
-    """The target's log-probability under the tempered and biased softmax, shape `(n,)`.
+def _log_softmax(observed: Observed, inverse: float, biases: Doubles) -> tuple[Doubles, Doubles]:
+    """The target's log-probability under the tempered and biased softmax, and the slopes of its sum.
 
     A bias changes only the terms of the session's own items, so the sum over all items needn't be taken again.
+
+    Returns:
+        Shape `(n,)`; and shape `(1 + N_RECENT,)`, the derivatives by the inverse temperature and the biases.
     """
-    own = np.where(observed.is_own, np.exp(observed.own * inverse) * np.expm1(biases), 0).sum(axis=1)
-    total = np.maximum(np.exp(log_sum(inverse)) + own, np.finfo(np.float64).tiny)
-    bias = np.where(observed.is_target, biases, 0).sum(axis=1)
-    likelihood: Doubles = observed.target * inverse + bias - np.log(total)
-    return likelihood
+    log_sum, log_sum_slope = observed.sums(inverse)
+    unbiased = np.where(observed.is_own, np.exp(observed.own * inverse), 0)
+    sum_of_all = np.exp(log_sum)
+    total = np.maximum(sum_of_all + unbiased @ np.expm1(biases), np.finfo(np.float64).tiny)
+    likelihood = observed.target * inverse + observed.is_target @ biases - np.log(total)
+    own_slope = np.where(observed.is_own, observed.own * unbiased, 0) @ np.expm1(biases)
+    by_inverse = observed.target - (sum_of_all * log_sum_slope + own_slope) / total
+    by_biases = observed.is_target.sum(axis=0) - (unbiased * np.exp(biases) / total[:, None]).sum(axis=0)
+    return likelihood, np.concatenate([[by_inverse.sum()], by_biases])
 
 
 def _fit_shares(parts: Doubles, group: npt.NDArray[np.int64]) -> Doubles:
