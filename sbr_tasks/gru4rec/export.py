@@ -65,7 +65,7 @@ def check_saved_model(folder: Path, weights: GRU4RecWeights, sessions: Sequence[
     answers = _ask(folder, [session.tolist() for session in sampled])
     scorer, n = GRU4RecScorer(weights), min(k, len(weights.index))
     for session, item_ids, answered_scores in zip(sampled, answers["item_ids"], answers["scores"], strict=True):
-        where = f"The SavedModel in {folder} doesn't answer as its model does: for the session {session.tolist()}"
+        where = f"The SavedModel in {folder} and its model disagree: for the session {session.tolist()}"
         if len(item_ids) != n:
             raise RegistryError(f"{where} expected {n} items, found {len(item_ids)}. Export it again.")
         scores, is_known = score_session(scorer, weights.index.encode(session))
