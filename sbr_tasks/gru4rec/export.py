@@ -64,7 +64,7 @@ def check_saved_model(folder: Path, model: Model, sessions: Sequence[Sequence[An
     answers = _ask(folder, [session.tolist() for session in sampled])
     scorer, n = model.scorer(), min(k, len(model.index))
     for session, item_ids, answered_scores in zip(sampled, answers["item_ids"], answers["scores"], strict=True):
-        where = f"The SavedModel in {folder} doesn't answer as its model does: for the session {session.tolist()}"
+        where = f"The SavedModel in {folder} and its model disagree: for the session {session.tolist()}"
         if len(item_ids) != n:
             raise RegistryError(f"{where} expected {n} items, found {len(item_ids)}. Export it again.")
         scores, is_known = score_session(scorer, model.index.encode(session))
