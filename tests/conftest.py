@@ -46,15 +46,16 @@ class PartScheduling(LoadScopeScheduling):
         return part_of(nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> PartScheduling:
     config.option.loadscopereorder = False
     return PartScheduling(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Puts the parts that take longest first, and leaves long tests out of a normal run.
+    """Puts the parts that take longest first, and leaves the tests marked long out of a normal run.
 
-    These are deselected, so that they are not counted as skipped.
+    They are deselected, so that they are not counted as skipped.
     """
     order = {folder: number for number, folder in enumerate(TOGETHER)}
     items.sort(key=lambda item: order.get(part_of(item.nodeid), len(order)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ from tests.integration.conftest import ROOT
 from tools.browser import VIEWPORT, chromium, find_chromium, log_in
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, StorageState
 
+PageOf = Callable[[str], "Page"]
 SCREENS = ROOT / "var" / "screens"
 
 
@@ -29,17 +31,31 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
+@pytest.fixture(scope="package")
+def logged_in(platform: Platform, browser: Browser) -> Callable[[str], StorageState]:
+    """What a user's browser keeps after a login, by which each further page of the user needs none."""
+
+    @cache
+    def states(user: str) -> StorageState:
+        context = browser.new_context(base_url=platform.airflow.url)
+        log_in(context.new_page(), user, password_of(platform, user))
+        state = context.storage_state()
+        context.close()
+        return state
+
+    return states
+
+
 @pytest.fixture
-def page_of(platform: Platform, browser: Browser) -> Iterator[Callable[[str], Page]]:
-    """Opens a page on which a user of Airflow (`admin`, `op`, `viewer`) is logged in."""
+def page_of(platform: Platform, browser: Browser, logged_in: Callable[[str], StorageState]) -> Iterator[PageOf]:
+    """Opens an empty page on which a user of Airflow (`admin`, `op`, `viewer`) is logged in."""
     contexts = []
 
     def open_page(user: str) -> Page:
-        context = browser.new_context(base_url=platform.airflow.url, viewport=VIEWPORT)
+        context = browser.new_context(base_url=platform.airflow.url, viewport=VIEWPORT, storage_state=logged_in(user))
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)
-        log_in(page, user, password_of(platform, user))
         return page
 
     yield open_page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -19,13 +19,12 @@ from tests.integration.shops import new_shop
 from tools.local_airflow import backfill
 from tools.local_airflow.api import midnight
 
-from .conftest import keep_screen
+from .conftest import PageOf, keep_screen
 from .forms import choose, open_backfill_form
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-PageOf = Callable[[str], "Page"]
 DAYS = [NEW - timedelta(days=1), NEW]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -10,19 +9,22 @@ import psutil
 import pytest
 
 from tests.integration.airflow.conftest import Platform
+from tools.browser import VIEWPORT, log_in
 
-from .conftest import keep_screen
+from .conftest import keep_screen, password_of
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser
 
 
 @pytest.mark.parametrize("user", ["admin", "viewer"])
-def test_a_user_logs_in_and_sees_the_dags(page_of: Callable[[str], Page], user: str) -> None:
-    page = page_of(user)
+def test_a_user_logs_in_and_sees_the_dags(platform: Platform, browser: Browser, user: str) -> None:
+    page = browser.new_context(base_url=platform.airflow.url, viewport=VIEWPORT).new_page()
+    log_in(page, user, password_of(platform, user))
     page.goto("/dags")
     page.get_by_role("link", name="daily_retrain").first.wait_for()
     keep_screen(page, f"dags-{user}")
+    page.context.close()
 
 
 def test_nothing_of_a_local_airflow_listens_beyond_this_machine(platform: Platform) -> None:

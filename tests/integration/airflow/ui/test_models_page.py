@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,11 @@ from tests.integration.history import entries_of, store_of
 from tests.integration.shops import run_days
 from tools.wait import wait_for
 
-from .conftest import keep_screen
+from .conftest import PageOf, keep_screen
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, FrameLocator, Page
 
-PageOf = Callable[[str], "Page"]
 
 N_DAYS = 60
 LAST = date(2026, 11, 27)
@@ -93,6 +92,7 @@ def test_the_navigation_leads_to_champion_history_and_decisions(page_of: PageOf,
     page = page_of("admin")
     hosts = set[str]()
     page.on("request", lambda request: hosts.add(request.url.split("/")[2] if "//" in request.url else ""))
+    page.goto("/")
     page.get_by_role("link", name="Models", exact=True).click()
     frame = models_frame(page)
     frame.locator("#champion .name").get_by_text(champion).wait_for()
@@ -275,7 +275,7 @@ def test_axe_finds_nothing_serious(page_of: PageOf, shop: Path, theme: str) -> N
 
     newest = entries_of(shop)[-1].version
     page = page_of("op")
-    page.evaluate(f"localStorage.setItem('theme', '{theme}')")
+    page.add_init_script(f"localStorage.setItem('theme', '{theme}')")
     for url, name in ((DIRECT, "models"), (f"{DIRECT}version?name={newest}", "version")):
         settled(page, url)
         assert page.locator("html").get_attribute("data-theme") == theme
@@ -296,7 +296,7 @@ def _require_no_violation(response: dict[str, Any], where: str) -> None:
 
 def test_the_page_follows_airflows_theme(page_of: PageOf, seeded: Store) -> None:
     page = page_of("viewer")
-    page.evaluate("localStorage.setItem('theme', 'dark')")
+    page.add_init_script("localStorage.setItem('theme', 'dark')")
     page.goto(PLUGIN)
     frame = models_frame(page)
     frame.locator("#champion .name").wait_for()

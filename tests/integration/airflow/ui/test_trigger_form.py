@@ -7,7 +7,7 @@ import re
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -20,13 +20,11 @@ from tests.integration.airflow.conftest import Platform
 from tests.integration.conftest import NEW
 from tests.integration.history import entries_of, store_of
 
-from .conftest import keep_screen
+from .conftest import PageOf, keep_screen
 from .forms import DAG_PAGE, choose, open_form, set_number, submit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
-
-PageOf = Callable[[str], "Page"]
 
 
 @pytest.fixture
