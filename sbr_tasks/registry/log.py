@@ -38,6 +38,7 @@ class Decision(_Entry):
         opponent_metrics: What the opponent scored on the same events; None when there was none, or it couldn't be used.
         differences: Challenger minus opponent with intervals, by metric; see `evaluation.comparison.Difference`.
         baselines: What each baseline scored on the same events, by name.
+        neural_gain: Challenger minus the baseline `covisits`, which lacks only GRU4Rec, with intervals, by metric.
         window: Fingerprint of the window whose test part they were scored on.
         actor: The run that decided, or who.
         at: When, ISO-8601.
@@ -56,6 +57,7 @@ class Decision(_Entry):
     opponent_metrics: Metrics | None
     differences: Mapping[str, Mapping[str, float]]
     baselines: Mapping[str, Metrics]
+    neural_gain: Mapping[str, Mapping[str, float]] = {}
     window: str
     actor: str
     at: str

@@ -16,7 +16,7 @@ from sbr_tasks.errors import DamagedError, RegistryError, StoreError, TrackingEr
 from sbr_tasks.registry.gate import Contender, Opponent, Outcome, decide
 from sbr_tasks.registry.log import Decision, Entry, LogState, Pin, PromotionLog, Rollback, fold
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
-from sbr_tasks.registry.scoring import BASELINES, Score, compare_scores, score_models
+from sbr_tasks.registry.scoring import BASELINES, COVISITS, Score, compare_scores, score_models
 from sbr_tasks.registry.serving import check_serving, is_published, publish_serving
 from sbr_tasks.registry.versions import ModelVersion, load_squares, load_version, require_files, version_files, version_names
 from sbr_tasks.settings import Settings
@@ -375,10 +375,11 @@ def _decide(
     elif opponent:
         differences = compare_scores(store, settings, window, scores[name], scores[opponent])
         champion = Opponent(opponent, scores[opponent].metrics, differences)
+    gain = compare_scores(store, settings, window, scores[name], scores[COVISITS])
     decision = decide(
         Contender(name, window.day, scores[name].metrics),
         champion,
-        baselines=baselines,
+        baselines={baseline: baselines[baseline] for baseline in settings.gate.baselines},
         live_day=state.champion_day,
         settings=settings.gate,
         force=force,
@@ -404,6 +405,7 @@ def _decide(
         opponent_metrics=champion.metrics if champion else None,
         differences={metric: difference.as_dict() for metric, difference in champion.differences.items()} if champion else {},
         baselines=baselines,
+        neural_gain={metric: difference.as_dict() for metric, difference in gain.items()},
         window=window.fingerprint,
         actor=actor,
         at=_now(),

@@ -15,6 +15,7 @@ from sbr_tasks.evaluation.ranking import Evaluation, evaluate, event_clicks
 from sbr_tasks.evaluation.scorer import Scorer
 from sbr_tasks.evaluation.slices import metrics_by_length
 from sbr_tasks.progress import Progress
+from sbr_tasks.readout import counted_scorer
 from sbr_tasks.registry.gate import Metrics
 from sbr_tasks.registry.versions import load_model, load_version
 from sbr_tasks.settings import Settings
@@ -25,7 +26,9 @@ from sbr_tasks.window.sessions import Sessions
 
 logger = logging.getLogger(__name__)
 
-BASELINES = ("popularity", "markov")
+COVISITS = "covisits"
+"""The baseline that has all of a model's read-out but GRU4Rec."""
+BASELINES = ("popularity", "markov", COVISITS)
 
 
 class Score(Record):
@@ -97,6 +100,9 @@ def _evaluate(store: Store, name: str, data: WindowData, settings: Settings) -> 
         scorer = Popularity(data.refit_index)
     elif name == "markov":
         scorer = Markov(data.refit, data.refit_index)
+    elif name == COVISITS:
+        fit = (data.train, data.index, data.validation)
+        scorer = counted_scorer(data.refit, data.refit_index, fit, batch_size=settings.evaluation.batch_size)
     else:
         scorer = load_model(store, load_version(store, name)).scorer()
     with Progress(f"Scoring {name}", len(event_clicks(data.test)), "events", logger) as progress:

@@ -365,6 +365,10 @@ class GateSettings(_Section):
         lt=1,
         description="If set, e.g. 0.95: the one-sided lower bounds of both differences at this level must exceed min_delta.",
     )
+    baselines: Annotated[tuple[Literal["popularity", "markov", "covisits"], ...], Several] = Field(
+        ("popularity", "markov"),
+        description="Baselines that a challenger must beat in both metrics. All are measured and shown.",
+    )
     min_events: int = Field(100, ge=1, description="Minimum number of test events for a decision.")
     min_sessions: int = Field(20, ge=1, description="Minimum number of test sessions for a decision.")
     replace_unusable: bool = Field(
