@@ -20,6 +20,7 @@ from tabulate import tabulate
 from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.clicks.ingest import read_files
 from sbr_tasks.clicks.sources import find_files
+from sbr_tasks.days import day_interval_us, from_us
 from sbr_tasks.errors import EvaluationError, SourceError
 from sbr_tasks.evaluation.baselines import Markov, Popularity
 from sbr_tasks.evaluation.metrics import CUT_OFFS, METRICS
@@ -29,7 +30,9 @@ from sbr_tasks.evaluation.rules import SequentialRules
 from sbr_tasks.evaluation.scorer import Scorer
 from sbr_tasks.gru4rec.progress import train_shown
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
+from sbr_tasks.gru4rec.weights import GRU4RecWeights
 from sbr_tasks.progress import Progress
+from sbr_tasks.readout import CoVisits, MixtureScorer, count_covisits, counted_scorer, fit_mixture
 from sbr_tasks.settings import Settings, SourceSettings
 from sbr_tasks.window.cleanse import MIN_CLICKS
 from sbr_tasks.window.coded import Coder
@@ -56,7 +59,9 @@ class Comparison:
     """GRU4Rec and the baselines, evaluated on the same events.
 
     Attributes:
-        gru4rec: GRU4Rec after the last epoch.
+        gru4rec: Plain GRU4Rec after the last epoch.
+        readout: GRU4Rec with its read-out, and the same without one of its parts, by name; empty if the training clicks are of
+            one day, so that no day is left to fit on.
         baselines: The baselines by name.
         n_train_events: Training events per epoch.
         epoch_seconds: Mean training time per epoch; the first epoch includes compilation.
@@ -64,6 +69,7 @@ class Comparison:
     """
 
     gru4rec: ByTies
+    readout: Mapping[str, ByTies]
     baselines: Mapping[str, ByTies]
     n_train_events: int
     epoch_seconds: float
@@ -79,12 +85,13 @@ class Comparison:
         return self.n_train_events / self.epoch_seconds
 
     def as_dict(self) -> dict[str, Any]:
-        """GRU4Rec's metrics by tie mode, `n_events`, speed and memory, and `baselines` by name."""
+        """GRU4Rec's metrics by tie mode, `n_events`, speed and memory, and those of `readout` and `baselines` by name."""
         return {
             **_as_dict(self.gru4rec),
             "train_events_per_second": round(self.train_events_per_second, 1),
             "epoch_seconds": round(self.epoch_seconds, 4),
             "peak_rss_mb": round(self.peak_rss_mb, 1),
+            "readout": {name: _as_dict(by_ties) for name, by_ties in self.readout.items()},
             "baselines": {name: _as_dict(by_ties) for name, by_ties in self.baselines.items()},
         }
 
@@ -93,12 +100,13 @@ def compare_offline(train_path: str, test_paths: Sequence[str], settings: Settin
     """Trains GRU4Rec and the baselines on one set of sessions, and tests them on another.
 
     The model is tested after all `model.n_epochs` epochs: the protocol has no validation, so `training.patience` is ignored,
-    and so are the settings of the window.
+    and so are the settings of the window. The read-out is fitted on the last day of the training clicks, with a model that is
+    trained without it, and tested with the model that is trained on all of them.
 
     Args:
         train_path: A file, folder or glob of clicks.
         test_paths: One or more of these, which form the test set together.
-        settings: `source` (except its path), `model`, `training.seed` and `evaluation` are used.
+        settings: `source` (except its path), `timezone`, `model`, `training.seed` and `evaluation` are used.
 
     Raises:
         SourceError: Clicks are missing or can't be read.
@@ -110,13 +118,54 @@ def compare_offline(train_path: str, test_paths: Sequence[str], settings: Settin
     _require_sessions(*raw, sessions, test, index, (train_path, ", ".join(test_paths)))
     trained = train_shown(sessions, index, no_sessions(sessions), settings)
     gru4rec = _score("gru4rec", GRU4RecScorer(trained.weights), test, settings)
+    peak_rss_mb = _peak_rss_mb()
+    readout = {
+        name: _score(name, scorer, test, settings)
+        for name, scorer in fitted_readouts(trained.weights, sessions, settings).items()
+    }
     return Comparison(
         gru4rec=gru4rec,
+        readout=readout,
         n_train_events=trained.n_events,
         epoch_seconds=sum(epoch.took_s for epoch in trained.curve) / len(trained.curve),
-        peak_rss_mb=_peak_rss_mb(),
+        peak_rss_mb=peak_rss_mb,
         baselines={name: _score(name, make(sessions, index), test, settings) for name, make in BASELINES.items()},
     )
+
+
+def fitted_readouts(weights: GRU4RecWeights, sessions: Sessions, settings: Settings) -> dict[str, Scorer]:
+    """A model with its read-out, and ablations: the same without one of its parts, fitted alike.
+
+    Args:
+        weights: The model, trained on all sessions.
+        sessions: The training sessions.
+        settings: As for `compare_offline`.
+    """
+    earlier, last_day = _without_last_day(sessions, settings)
+    if not earlier.n_sessions:
+        return {}
+    index = ItemIndex.of_sessions(earlier)
+    batch_size = settings.evaluation.batch_size
+    model = GRU4RecScorer(train_shown(earlier, index, no_sessions(earlier), settings).weights)
+    counted, none = count_covisits(earlier, index), CoVisits.none(len(index))
+    fits = {
+        "readout": fit_mixture(model, counted, last_day, batch_size=batch_size),
+        "readout, no co-visits": fit_mixture(model, none, last_day, batch_size=batch_size),
+        "readout, no own items": fit_mixture(model, counted, last_day, batch_size=batch_size, has_own_items=False),
+    }
+    plain, covisits = GRU4RecScorer(weights), count_covisits(sessions, weights.index)
+    scorers: dict[str, Scorer] = {
+        name: MixtureScorer(plain, covisits, mixture) for name, mixture in fits.items() if mixture is not None
+    }
+    without_gru4rec = counted_scorer(sessions, weights.index, (earlier, index, last_day), batch_size=batch_size)
+    return {**scorers, "readout, no gru4rec": without_gru4rec}
+
+
+def _without_last_day(sessions: Sessions, settings: Settings) -> tuple[Sessions, Sessions]:
+    """The sessions that ended before the last day, and those that ended on it."""
+    last_day = from_us(int(sessions.last_click_us.max())).astimezone(settings.zone).date()
+    is_last = sessions.last_click_us >= day_interval_us(last_day, settings.zone)[0]
+    return sessions.where(~is_last), sessions.where(is_last)
 
 
 def read_sessions(paths: Sequence[str], source: SourceSettings, named_by: str) -> Sessions:
@@ -161,7 +210,7 @@ def apply_protocol(train: Sessions, test: Sessions) -> tuple[Sessions, Sessions,
 def comparison_table(comparison: Comparison) -> str:
     """A table of the models for people; tie modes with equal figures share a row."""
     rows = []
-    for name, by_ties in {"gru4rec": comparison.gru4rec, **comparison.baselines}.items():
+    for name, by_ties in {"gru4rec": comparison.gru4rec, **comparison.readout, **comparison.baselines}.items():
         modes_of: dict[tuple[float, ...], list[str]] = {}
         for mode in TIE_MODES:
             modes_of.setdefault(tuple(_metrics(by_ties[mode]).values()), []).append(mode)

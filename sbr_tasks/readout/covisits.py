@@ -48,6 +48,11 @@ class CoVisits:
     neighbours: Indices
     weights: Floats
 
+    @classmethod
+    def none(cls, n_items: int) -> CoVisits:
+        """Items without neighbours."""
+        return cls(np.zeros((n_items, 0), np.int32), np.zeros((n_items, 0), np.float32))
+
     def to_bytes(self) -> bytes:
         """Serialized; equal co-visits give equal bytes."""
         return to_npz({"neighbours": self.neighbours, "weights": self.weights})

@@ -68,7 +68,9 @@ class Observed:
         return self.recent >= 0
 
 
-def fit_mixture(model: Scorer, covisits: CoVisits, sessions: Sessions, *, batch_size: int) -> Mixture | None:
+def fit_mixture(
+    model: Scorer, covisits: CoVisits, sessions: Sessions, *, batch_size: int, has_own_items: bool = True
+) -> Mixture | None:
     """Fits temperature and biases by maximum likelihood of the softmax, then the shares by expectation maximization.
 
     Biases are kept only if, fitted on half of the sessions, they raise the sum of Recall@20 and MRR@20 on the other half.
@@ -78,6 +80,7 @@ def fit_mixture(model: Scorer, covisits: CoVisits, sessions: Sessions, *, batch_
         covisits: Of the model's items.
         sessions: The sessions to fit on; about `MAX_EVENTS` events are used.
         batch_size: Sessions scored in parallel.
+        has_own_items: Whether the mixture has a part for the session's own items.
 
     Returns:
         The numbers; None if the model knows no target of an event.
@@ -90,12 +93,12 @@ def fit_mixture(model: Scorer, covisits: CoVisits, sessions: Sessions, *, batch_
         return None
 
     def merit(has_biases: bool) -> float:
-        mixture = maximize_likelihood(fitted, has_biases=has_biases)
+        mixture = maximize_likelihood(fitted, has_biases=has_biases, has_own_items=has_own_items)
         scored = evaluate(MixtureScorer(model, covisits, mixture), halves[1], batch_size=batch_size)
         return scored.recall_at(20) + scored.mrr_at(20)
 
-    has_biases = bool(len(fitted.target) and len(held_out.target)) and merit(True) > merit(False)
-    return maximize_likelihood(everything, has_biases=has_biases)
+    has_biases = has_own_items and bool(len(fitted.target) and len(held_out.target)) and merit(True) > merit(False)
+    return maximize_likelihood(everything, has_biases=has_biases, has_own_items=has_own_items)
 
 
 def observe(model: Scorer, covisits: CoVisits, sessions: Sessions, *, batch_size: int) -> Observed:
@@ -142,12 +145,12 @@ def _joined(*pieces: Observed) -> Observed:
     return Observed(**{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in fields})
 
 
-def maximize_likelihood(observed: Observed, *, has_biases: bool) -> Mixture:
+def maximize_likelihood(observed: Observed, *, has_biases: bool, has_own_items: bool = True) -> Mixture:
     """The numbers under which the observed targets are most likely; at least one event is needed."""
     inverse, biases = _fit_softmax(observed, has_biases=has_biases)
     hits, seen = observed.is_target.sum(axis=0), observed.is_own.sum(axis=0)
     rates = hits / np.maximum(1, seen)
-    own = np.where(observed.is_target, own_probabilities(rates, observed.is_own), 0).sum(axis=1)
+    own = np.where(observed.is_target, own_probabilities(rates, observed.is_own), 0).sum(axis=1) * has_own_items
     softmax = np.exp(_log_softmax(observed, inverse, biases)[0])
     group = np.clip(observed.is_own.sum(axis=1), 1, _N_SHARES) - 1
     shares = _fit_shares(np.stack([softmax, observed.covisits, own], axis=1), group)
