@@ -91,7 +91,7 @@ def curve_figures(curve: Sequence[Epoch], best_epoch: int) -> list[Markup]:
 def _bars(title: str, bars: Sequence[tuple[str, str, float]], write: Callable[[float], str]) -> Markup:
     """Bars with a label, a kind and a value each; `write` makes the value a text."""
     width, right, row_height = 400, 60, 26
-    left = max(80, 20 + 6.2 * max(len(label) for label, _, _ in bars))
+    left = max(80.0, 20 + 6.2 * max(len(label) for label, _, _ in bars))
     most = max(value for _, _, value in bars) or 1
     parts = [svg.text("panel-title", left, 12, title)]
     for n, (label, kind, value) in enumerate(bars):

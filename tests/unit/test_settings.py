@@ -76,8 +76,8 @@ def test_mlflow_and_scratch_lie_inside_a_local_store_by_default(tmp_path: Path) 
         ),
         (
             "gate.min_delta=-5",
-            "Setting 'gate.min_delta' in the overrides (--set) is -5: metrics differ by 1 at most; for a share of the champion's "
-            "score, write '-5%'.",
+            "Setting 'gate.min_delta' in the overrides (--set) is -5: metrics differ by 1 at most; for a share of the "
+            "champion's score, write '-5%'.",
         ),
         (
             "gate.min_delta=-100%",
