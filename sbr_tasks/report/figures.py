@@ -42,9 +42,9 @@ def _shares_figure(mixture: Mixture) -> Markup:
     width, left, right, row_height, top = 400, 80, 20, 26, 44
     room = width - left - right
     parts = [svg.text("panel-title", left, 12, "Weights by distinct items in the session")]
-    kinds = (("GRU4Rec", "first", 0), ("co-visits", "second", 80), ("own items", "third", 160))
-    for title, kind, x in kinds:
-        parts += [svg.rect(f"bar {kind}", left + x, 22, 10, 10), svg.text("axis", left + x + 14, 31, title)]
+    kinds = (("GRU4Rec", "first", 0), ("co-visits", "second", 75), ("own items", "third", 150))
+    for title, kind, shift in kinds:
+        parts += [svg.rect(f"bar {kind}", left + shift, 22, 10, 10), svg.text("axis", left + shift + 14, 31, title)]
     for n, (items, *weights) in enumerate(share_rows(mixture)):
         y, x = top + row_height * n, float(left)
         parts.append(svg.text("axis", left - 8, y + 13, items, "end"))
