@@ -2,7 +2,7 @@
 
 from sbr_tasks.readout.counted import counted_scorer
 from sbr_tasks.readout.covisits import CoVisits, count_covisits
-from sbr_tasks.readout.fit import fit_mixture
+from sbr_tasks.readout.fit import cross_fitted, fit_mixture
 from sbr_tasks.readout.mixture import Mixture, MixtureScorer
 
-__all__ = ["CoVisits", "Mixture", "MixtureScorer", "count_covisits", "counted_scorer", "fit_mixture"]
+__all__ = ["CoVisits", "Mixture", "MixtureScorer", "count_covisits", "counted_scorer", "cross_fitted", "fit_mixture"]
