@@ -55,7 +55,7 @@ class Scorer(Protocol):
                 computing them must not raise.
 
         Returns:
-            Shape `(n, n_items)`, float32; higher is better. Don't write to it: it may be a view.
+            Shape `(n, n_items)`, float32; higher is better. A new array, or a view, which must not be written to.
         """
 
 

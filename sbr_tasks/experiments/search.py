@@ -126,9 +126,10 @@ def search(
 ) -> Search:
     """Tries the current setting, published ones, and others in the published ranges; ranks them by validation.
 
-    The value of a setting is the geometric mean of validation Recall@20 and MRR@20 after its best epoch, because the gate requires
-    both. With a read-out, each half of the validation sessions is scored with the numbers fitted on the other half. The ranges are those that the authors of GRU4Rec searched (Hidasi & Czapp 2023, supplementary
-    material, *Hyperparameters*); `layers` is one layer of 64 to `max_units` units. Other settings don't change.
+    The value of a setting is the geometric mean of validation Recall@20 and MRR@20 after its best epoch, because the gate
+    requires both. With a read-out, each half of the validation sessions is scored with the numbers fitted on the other half.
+    The ranges are those that the authors of GRU4Rec searched (Hidasi & Czapp 2023, supplementary material,
+    *Hyperparameters*); `layers` is one layer of 64 to `max_units` units. Other settings don't change.
 
     Args:
         data: The training and validation sessions. The test sessions aren't used.

@@ -93,7 +93,7 @@ def _readout(module: tf.Module, covisits: CoVisits, mixture: Mixture) -> Callabl
 
         scores = tf.exp((scores - tf.reduce_max(scores, 1, keepdims=True)) * numbers.inverse_temperature)
         own_scores = tf.gather(scores, own_items, batch_dims=1)
-        extra = tf.where(is_own, own_scores * (numbers.factors - 1), 0.0)
+        extra = tf.where(is_own, own_scores * tf.math.expm1(numbers.biases * numbers.inverse_temperature), 0.0)
         softmax = shares[:, :1] / (tf.reduce_sum(scores, 1, keepdims=True) + tf.reduce_sum(extra, 1, keepdims=True))
         own = tf.where(is_own, numbers.own_items, 0.0)
         own = tf.math.divide_no_nan(own, tf.reduce_sum(own, 1, keepdims=True)) * shares[:, 2:] + extra * softmax
