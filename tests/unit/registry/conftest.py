@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sbr_tasks.validation.validate_days import validate_pending
 
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.evaluation.comparison import Difference
@@ -20,6 +19,7 @@ from sbr_tasks.registry.versions import train_version
 from sbr_tasks.report.profile.build import profile_window
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Store
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.record import Window
 from tests.unit.days import write_parquet
