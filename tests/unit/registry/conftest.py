@@ -13,7 +13,7 @@ from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED
 from sbr_tasks.registry.promotion import commit_rollback
-from sbr_tasks.registry.scoring import Score
+from sbr_tasks.registry.scoring import BASELINES, Score
 from sbr_tasks.registry.serving import served
 from sbr_tasks.registry.versions import train_version
 from sbr_tasks.report.profile.build import profile_window
@@ -70,7 +70,7 @@ def inject(monkeypatch: pytest.MonkeyPatch) -> Inject:
 
     def scores(**recalls: float) -> None:
         def score(_store: Store, _settings: Settings, _window: Window, names: list[str]) -> dict[str, Score]:
-            values = {name: recalls[f"d{name[8:10]}"] for name in names} | {"popularity": 0.1, "markov": 0.1}
+            values = {name: recalls[f"d{name[8:10]}"] for name in names} | dict.fromkeys(BASELINES, 0.1)
             nothing = FileRecord(key="", size=0, sha256="")
             return {
                 name: Score(
