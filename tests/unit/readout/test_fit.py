@@ -66,8 +66,8 @@ def fit(sessions: Sessions) -> Mixture:
 
 
 def test_shares_are_recovered() -> None:
-    fitted = fit(drawn(numbers_of((0.5, 0.3, 0.2), temperature=1.0), 3000))
-    assert fitted.n_events == 3000 * 4
+    fitted = fit(drawn(numbers_of((0.5, 0.3, 0.2), temperature=1.0), 1000))
+    assert fitted.n_events == 1000 * 4
     for share in fitted.shares[1:4]:
         assert (share.gru4rec, share.covisits, share.own_items) == pytest.approx((0.5, 0.3, 0.2), abs=0.06)
         assert share.gru4rec + share.covisits + share.own_items == pytest.approx(1)
@@ -75,7 +75,7 @@ def test_shares_are_recovered() -> None:
 
 def test_temperature_and_biases_are_recovered() -> None:
     biases = (-2.0, 1.5, 1.0) + (0.0,) * (N_RECENT - 3)
-    fitted = fit(drawn(numbers_of((1, 0, 0), biases=biases), 3000))
+    fitted = fit(drawn(numbers_of((1, 0, 0), biases=biases), 1000))
     assert fitted.temperature == pytest.approx(1.5, abs=0.1)
     assert fitted.biases[:3] == pytest.approx(biases[:3], abs=0.25)
     assert all(share.gru4rec > 0.85 for share in fitted.shares)
@@ -86,7 +86,7 @@ def test_biases_that_do_not_help_are_left_out() -> None:
 
 
 def test_a_group_without_events_gets_the_shares_of_all_events() -> None:
-    two_clicks = drawn(numbers_of((0.2, 0.8, 0)), 2000, length=2)
+    two_clicks = drawn(numbers_of((0.2, 0.8, 0)), 1000, length=2)
     fitted = fit(two_clicks)
     assert fitted.shares[4] == fitted.shares[3]
     assert fitted.shares[4].covisits == pytest.approx(fitted.shares[0].covisits, abs=0.02)
