@@ -22,6 +22,8 @@ from sbr_tasks.settings.schema import (
     SourceSettings,
     TrainingSettings,
     ValidationSettings,
+    VSkNNSettings,
+    VSTANSettings,
     WindowSettings,
 )
 
@@ -40,6 +42,8 @@ __all__ = [
     "Settings",
     "SourceSettings",
     "TrainingSettings",
+    "VSTANSettings",
+    "VSkNNSettings",
     "ValidationSettings",
     "WindowSettings",
     "absolute_place",

@@ -355,6 +355,35 @@ class EvaluationSettings(_Section):
     batch_size: int = Field(512, ge=1, description="Number of sessions scored at a time.")
 
 
+class VSkNNSettings(_Section):
+    """The baseline V-SkNN of `sbr evaluate`."""
+
+    k: int = Field(500, ge=1, description="Maximum number of neighbours.")
+    sample_size: int = Field(1000, ge=1, description="Number of most recent sessions from which they are chosen.")
+
+
+class VSTANSettings(_Section):
+    """The baseline VSTAN of `sbr evaluate`.
+
+    Names and defaults are session-rec's, the framework of Ludewig et al., which has no default for `k` and searches 100 to
+    2000. For YooChoose they found by search, for Recall: k 2000, sample_size 10000, lambda_spw 4, lambda_snh 20,
+    lambda_inh 0.5, lambda_ipw 1, lambda_idf 2; for MRR: 1500, 10000, 0.5, 5, 2, 2, 2 (session-rec,
+    `conf/save/rsc15/window/window_rsc15_vstan.yml`).
+    """
+
+    k: int = Field(500, ge=1, description="Maximum number of neighbours.")
+    sample_size: int = Field(5000, ge=1, description="Number of most recent sessions from which they are chosen.")
+    lambda_spw: float = Field(
+        1.02, gt=0, description="Decay of an item's weight in the similarity, in clicks before the session's last one."
+    )
+    lambda_snh: float = Field(5.0, gt=0, description="Decay of a past session's weight, in days before the most recent one.")
+    lambda_inh: float = Field(2.05, gt=0, description="Decay of an item's weight in a neighbour, in clicks from the match.")
+    lambda_ipw: float = Field(
+        1.02, gt=0, description="Decay of a neighbour's weight, in clicks from the match to the session's last click."
+    )
+    lambda_idf: float = Field(5.0, ge=0, description="Weight of the inverse document frequency; 0: none.")
+
+
 class GateSettings(_Section):
     """When a challenger replaces the champion."""
 
@@ -469,6 +498,8 @@ class Settings(_Section):
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    vsknn: VSkNNSettings = VSkNNSettings()
+    vstan: VSTANSettings = VSTANSettings()
     gate: GateSettings = GateSettings()
     serving: ServingSettings = ServingSettings()
     mlflow: MlflowSettings = MlflowSettings()
