@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from sbr_tasks.readout import CoVisits, Mixture, MixtureScorer, fit_mixture
+from sbr_tasks.evaluation.ranking import evaluate
+from sbr_tasks.readout import CoVisits, Mixture, MixtureScorer, counted_scorer, cross_fitted, fit_mixture
+from sbr_tasks.readout.counted import PopularityLogits
 from sbr_tasks.readout.mixture import Shares
 from sbr_tasks.readout.recent import N_RECENT
 from sbr_tasks.window.sessions import ItemIndex, Sessions
@@ -101,3 +103,45 @@ def test_fewer_than_two_sessions_fit_without_a_comparison_of_biases() -> None:
 def test_no_known_target_fits_nothing() -> None:
     unknown = Sessions.of_ids(np.array([0, 2]), np.array([999, 998]))
     assert fit_mixture(Table(), COVISITS, unknown, batch_size=8) is None
+
+
+def test_without_own_items_their_share_is_nothing() -> None:
+    sessions = drawn(numbers_of((0.3, 0.2, 0.5)), 300)
+    fitted = fit_mixture(Table(), COVISITS, sessions, batch_size=512, has_own_items=False)
+    assert fitted is not None
+    assert fitted.biases == ()
+    assert {share.own_items for share in fitted.shares} == {0}
+
+
+def test_cross_fitted_ranks_belong_to_their_sessions() -> None:
+    sessions = drawn(numbers_of((0.4, 0.3, 0.3)), 60)
+    crossed = cross_fitted(Table(), COVISITS, sessions, batch_size=512)
+    assert crossed is not None
+    assert crossed.n_events == 60 * 4
+    odd = sessions.where(np.arange(60) % 2 == 1)
+    numbers = fit_mixture(Table(), COVISITS, odd, batch_size=512)
+    assert numbers is not None
+    even = evaluate(MixtureScorer(Table(), COVISITS, numbers), sessions, batch_size=512)
+    is_even = even.session % 2 == 0
+    np.testing.assert_array_equal(crossed.ranks[crossed.session % 2 == 0], even.ranks[is_even])
+    np.testing.assert_array_equal(crossed.session[crossed.session % 2 == 0], even.session[is_even])
+
+
+def test_one_session_cannot_be_cross_fitted() -> None:
+    assert cross_fitted(Table(), COVISITS, drawn(numbers_of((1, 0, 0)), 1), batch_size=8) is None
+
+
+def test_counting_alone_finds_the_item_that_always_follows() -> None:
+    pairs = np.tile(np.repeat(np.arange(0, N_ITEMS, 2), 2) + np.tile([0, 1], N_ITEMS // 2), 6)
+    sessions = Sessions.of_ids(np.arange(len(pairs) // 2 + 1) * 2, pairs)
+    index = ItemIndex.of_sessions(sessions)
+    scorer = counted_scorer(sessions, index, (sessions, index, sessions), batch_size=64)
+    assert evaluate(scorer, sessions, batch_size=64).recall_at(1) == 1
+    assert evaluate(PopularityLogits(index), sessions, batch_size=64).recall_at(1) == 0
+
+
+def test_counting_falls_back_to_popularity_if_nothing_can_be_fitted() -> None:
+    sessions = Sessions.of_ids(np.array([0, 2, 4]), np.array([1, 2, 1, 3]))
+    index = ItemIndex.of_sessions(sessions)
+    nothing = sessions.where(np.zeros(2, bool))
+    assert isinstance(counted_scorer(sessions, index, (sessions, index, nothing), batch_size=8), PopularityLogits)
