@@ -17,7 +17,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -49,9 +49,7 @@ def main() -> None:
         if part == "training":
             print(training_cost(options.transitions), flush=True)
         else:
-            print(
-                {"evaluation": evaluation, "recommend": recommend, "saved_model": saved_model}[part](options.rounds), flush=True
-            )
+            print(PARTS[part](options.rounds), flush=True)
 
 
 @cache
@@ -117,8 +115,7 @@ def saved_model(rounds: int) -> str:
         for name, exported in (("plain", plain), ("read-out", model)):
             export_saved_model(exported, Path(folder) / name)
             loaded = tf.saved_model.load(str(Path(folder) / name))
-            recommend = loaded.signatures["serving_default"]
-            times[name] = milliseconds(lambda recommend=recommend: recommend(item_ids=item_ids)["scores"].numpy(), rounds)
+            times[name] = milliseconds(partial(loaded.signatures["serving_default"], item_ids=item_ids), rounds)
     listed = ", ".join(f"{name} {took:.1f} ms" for name, took in times.items())
     return f"saved_model: {listed} for 64 sessions of 10 clicks, among 20,000 items"
 
@@ -149,6 +146,9 @@ def training_cost(n_transitions: int) -> str:
         f"training: {sessions.n_clicks:,} clicks; counting {counting:.1f} s, fitting {fitting:.1f} s, an epoch {epoch:.1f} s; "
         f"{(counting + fitting) / epoch:.1%} of one epoch"
     )
+
+
+PARTS: dict[str, Callable[[int], str]] = {"evaluation": evaluation, "recommend": recommend, "saved_model": saved_model}
 
 
 if __name__ == "__main__":
