@@ -12,6 +12,8 @@ from benchmarks.records import source_record_of, version_record_of
 from sbr_tasks.clicks.commits import Import, Judgement, Revision, Validation
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.gru4rec.curve import Epoch
+from sbr_tasks.readout import Mixture
+from sbr_tasks.readout.mixture import Shares
 from sbr_tasks.registry.gate import COMPARED, Contender, Metrics, Opponent, decide
 from sbr_tasks.registry.log import Decision, Entry, LogState, PromotionLog, Rollback, fold
 from sbr_tasks.registry.versions import Choice
@@ -21,6 +23,16 @@ from sbr_tasks.store import FileRecord, NumberedLog, Store, kinds
 WINDOW_DAYS = 30
 SETTINGS = GateSettings(confidence=0.95)
 N_EVENTS, N_SESSIONS = 4000, 1200
+MIXTURE = Mixture(
+    temperature=1.25,
+    biases=(-0.9, 0.7, 0.4, 0.2, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0),
+    own_items=(0.04, 0.31, 0.11, 0.08, 0.05, 0.04, 0.03, 0.02, 0.02, 0.01),
+    shares=tuple(
+        Shares(gru4rec=gru4rec, covisits=covisits, own_items=1 - gru4rec - covisits)
+        for gru4rec, covisits in ((0.58, 0.38), (0.47, 0.27), (0.46, 0.22), (0.45, 0.2), (0.43, 0.18))
+    ),
+    n_events=2618,
+)
 
 
 def seed_history(store: Store, last: date, n_days: int, *, seed: int = 7, rollback: bool = True) -> list[Entry]:
@@ -77,7 +89,7 @@ def write_manifest(store: Store, name: str, *, parent: str | None = None) -> Non
         window_days=WINDOW_DAYS,
         revisions={day: revision_of(day) for day in days},
         curve=tuple(curve),
-        choice=Choice(day=day, version=name, n_epochs=5, mixture=None),
+        choice=Choice(day=day, version=name, n_epochs=5, mixture=MIXTURE),
         n_events=1_250_000,
         n_items=31_000,
         took_s=251.0,
@@ -117,7 +129,7 @@ def _write_commits(store: Store, number: int, day: date) -> None:
 
 
 def _decision(state: LogState, name: str, day: date, level: float, rng: np.random.Generator) -> Decision:
-    metrics, baselines = _metrics(level), {"popularity": _metrics(0.05), "markov": _metrics(0.31)}
+    metrics, baselines = _metrics(level), {"popularity": _metrics(0.05), "markov": _metrics(0.31), "covisits": _metrics(0.37)}
     opponent = champion = None
     differences: dict[str, Difference] = {}
     if state.champion:
@@ -145,11 +157,16 @@ def _decision(state: LogState, name: str, day: date, level: float, rng: np.rando
         opponent_metrics=opponent,
         differences={metric: found.as_dict() for metric, found in differences.items()},
         baselines=baselines,
+        neural_gain={metric: _gain(metrics[metric] - baselines["covisits"][metric]) for metric in COMPARED},
         window=f"{day:%Y%m%d}00000000",
         actor=f"scheduled__{day + timedelta(days=1)}T00:00:00+00:00",  # Airflow names a run by the end of its interval
         at=f"{day + timedelta(days=1)}T00:35:00+00:00",
         by_length={name: _by_length(level)} | ({state.champion: _by_length(level - 0.001)} if state.champion else {}),
     )
+
+
+def _gain(value: float) -> dict[str, float]:
+    return Difference(value, value - 0.012, value + 0.012, 0.99).as_dict()
 
 
 def _rollback(state: LogState, to: str) -> Rollback:

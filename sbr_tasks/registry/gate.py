@@ -18,6 +18,8 @@ Metrics = Mapping[str, int | float]
 """What an evaluation measured, by name: recall_at_20, mrr_at_20, n_events, n_sessions, ..."""
 
 COMPARED = ("recall_at_20", "mrr_at_20")
+BASELINE_NAMES = {"covisits": "co-visits"}
+"""What people call a baseline, where that isn't its name."""
 _ROUNDING = 1e-12  # the same fractions, summed in another order, differ by less
 _MAX_DIGITS = 12
 _KNOWLEDGE_GAP = 0.02
@@ -191,7 +193,8 @@ def _below(metrics: Metrics, baselines: Mapping[str, Metrics]) -> tuple[str, ...
         for name in COMPARED:
             if not metrics[name] - floor[name] > _ROUNDING:
                 new, old = _apart(metrics[name], floor[name])
-                sentences.append(f"{metric_title(name)} is {new}, no better than the {baseline} baseline's {old}.")
+                who = BASELINE_NAMES.get(baseline, baseline)
+                sentences.append(f"{metric_title(name)} is {new}, no better than the {who} baseline's {old}.")
     return tuple(sentences)
 
 
@@ -210,15 +213,14 @@ def _compare(
     better, sentences = True, []
     for name in COMPARED:
         difference, old = opponent.differences[name], opponent.metrics[name]
-        wins = _decisive(difference, settings) - settings.min_delta > _ROUNDING
+        wins = _decisive(difference, settings) - settings.margin(old) > _ROUNDING
         better = better and wins
         new_text, old_text = _apart(challenger.metrics[name], old)
         against = f"the {old_text} of the champion as of that day" if is_old else f"the champion's {old_text}"
-        is_close = difference.value > _ROUNDING and not wins
-        but = ", which is not enough" if is_close else ""
+        rule = _rule(difference, old, settings, wins=wins)
         sentences.append(
-            f"{metric_title(name)} is {new_text}, {_change(difference, old)} {against}{but} "
-            f"({_confidence(difference, settings, is_close=is_close)})."
+            f"{metric_title(name)} is {new_text}, {_change(difference, old, settings)} {against}{rule} "
+            f"({_confidence(difference, old, settings, is_close=rule == _NOT_ENOUGH)})."
         )
     return better, (*sentences, *_knowledge_gap(challenger.metrics, opponent.metrics))
 
@@ -240,25 +242,50 @@ def _knowledge_gap(challenger: Metrics, opponent: Metrics) -> tuple[str, ...]:
     return (f"The challenger knows the target item of {100 * new:.0f}% of the test events, the champion {100 * old:.0f}%.",)
 
 
-def _change(difference: Difference, old: float) -> str:
+_NOT_ENOUGH = ", which is not enough"
+
+
+def _rule(difference: Difference, old: float, settings: GateSettings, *, wins: bool) -> str:
+    """What `gate.min_delta` says of a difference, as the end of a clause; empty where being better or worse says it all."""
+    margin, given = settings.margin(old), settings.min_delta
+    allowed = (given if isinstance(given, str) else f"{given:g}").lstrip("-")
+    if wins:
+        if margin > 0:
+            return f", more than the {allowed} that gate.min_delta asks for"
+        is_worse = _decisive(difference, settings) <= _ROUNDING
+        return f", within the {allowed} that gate.min_delta allows" if margin < 0 and is_worse else ""
+    if difference.value - min(0, margin) > _ROUNDING:
+        return _NOT_ENOUGH
+    return f", not within the {allowed} that gate.min_delta allows" if margin < 0 else ""
+
+
+def _change(difference: Difference, old: float, settings: GateSettings) -> str:
     """Such as `up 28% from`."""
     if abs(difference.value) <= _ROUNDING:
         return "the same as"
-    relative = f" {percent(abs(difference.value) / old)}" if old else ""
+    limit = round(abs(settings.margin(1)), _MAX_DIGITS) if isinstance(settings.min_delta, str) else None
+    relative = f" {percent(round(abs(difference.value) / old, _MAX_DIGITS), limit)}" if old else ""
     return f"{'up' if difference.value > 0 else 'down'}{relative} from"
 
 
-def _confidence(difference: Difference, settings: GateSettings, *, is_close: bool) -> str:
+def _confidence(difference: Difference, old: float, settings: GateSettings, *, is_close: bool) -> str:
     """How certain the difference is, and the required margin if it isn't enough."""
-    lower, upper = _signed(difference.lower, difference.upper)
-    share = share_of_resamples(difference.probability)
-    parts = [f"95% interval {lower} to {upper}", f"better in {share} of resamples"]
+    parts = [
+        f"95% interval {interval_in_words(difference.lower, difference.upper)}",
+        f"better in {share_of_resamples(difference.probability)} of resamples",
+    ]
     if settings.confidence is not None and difference.gate_bound is not None:
         (bound,) = _signed(difference.gate_bound)
         parts.append(f"lower bound {bound} at {100 * settings.confidence:.6g}% confidence")
     if is_close:
-        parts.append(f"must exceed {settings.min_delta:g}")
+        share = f", {settings.min_delta} of the champion's" if isinstance(settings.min_delta, str) else ""
+        parts.append(f"must exceed {settings.margin(old):.3g}{share}")
     return "; ".join(parts)
+
+
+def interval_in_words(lower: float, upper: float) -> str:
+    """An interval of differences: `+0.010 to +0.034`, with as many digits as both need."""
+    return " to ".join(_signed(lower, upper))
 
 
 def share_of_resamples(probability: float) -> str:

@@ -79,6 +79,7 @@ class LogRow(Result):
         actor: The run that decided, or who.
         reasons: Why, in sentences.
         by_length: What a challenger and its opponent scored by length of the session, by version.
+        neural_gain: What GRU4Rec adds to the baseline `covisits`, with intervals, by metric; empty where it wasn't measured.
     """
 
     entry: int
@@ -91,6 +92,7 @@ class LogRow(Result):
     actor: str
     reasons: tuple[str, ...]
     by_length: Mapping[str, Mapping[str, Metrics]]
+    neural_gain: Mapping[str, Mapping[str, float]]
 
 
 class VersionDetails(_MaybeStale):
@@ -204,6 +206,7 @@ def _log_row(entry: Entry) -> LogRow:
         actor=entry.actor,
         reasons=entry.reasons,
         by_length=entry.by_length if isinstance(entry, Decision) else {},
+        neural_gain=entry.neural_gain if isinstance(entry, Decision) else {},
     )
 
 

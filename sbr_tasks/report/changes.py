@@ -9,7 +9,7 @@ from typing import Any
 
 from sbr_tasks.days import describe_days
 from sbr_tasks.evaluation.metrics import metric_title
-from sbr_tasks.registry.gate import COMPARED
+from sbr_tasks.registry.gate import BASELINE_NAMES, COMPARED
 from sbr_tasks.registry.log import Decision, Entry
 from sbr_tasks.registry.versions import ModelVersion
 from sbr_tasks.window.record import PARTS, Window
@@ -113,7 +113,7 @@ def _scores(before: Decision, now: Decision) -> list[Change]:
     names = [name for name in now.baselines if name in before.baselines]
     pairs: list[tuple[str, Mapping[str, float], Mapping[str, float]]] = [
         ("challenger", before.challenger_metrics, now.challenger_metrics),
-        *((f"{name} baseline", before.baselines[name], now.baselines[name]) for name in names),
+        *((f"{BASELINE_NAMES.get(name, name)} baseline", before.baselines[name], now.baselines[name]) for name in names),
     ]
     scores = [
         Change(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
 from sbr_tasks.evaluation.metrics import metric_title
 from sbr_tasks.gru4rec.curve import Epoch
+from sbr_tasks.plain_text import percent
+from sbr_tasks.readout.mixture import Mixture
 from sbr_tasks.registry.gate import COMPARED
 from sbr_tasks.registry.log import Decision
 from sbr_tasks.report import svg
-from sbr_tasks.report.words import score
+from sbr_tasks.report.choice import share_rows
+from sbr_tasks.report.words import score, scorer_title
 
 _CURVES = {"loss": "Loss", "validation_recall_at_20": "Validation Recall@20", "validation_mrr_at_20": "Validation MRR@20"}
 
@@ -22,7 +25,33 @@ def scores_figures(decision: Decision) -> list[Markup]:
     scored = decision.scored
     if any(metric not in column for metric in COMPARED for column in scored.values()):
         return []
-    return [_bars(metric_title(metric), {who: column[metric] for who, column in scored.items()}) for metric in COMPARED]
+    kinds = {who: who if who in ("challenger", "champion") else "baseline" for who in scored}
+    return [
+        _bars(metric_title(metric), [(scorer_title(who), kinds[who], column[metric]) for who, column in scored.items()], score)
+        for metric in COMPARED
+    ]
+
+
+def readout_figures(mixture: Mixture) -> list[Markup]:
+    """How often the next click is on one of a session's last items, and the weights of the mixture's parts."""
+    rates = [(f"{back} back" if back else "current", "first", rate) for back, rate in enumerate(mixture.own_items)]
+    return [_bars("Next clicks on the session's items", rates, percent), _shares_figure(mixture)]
+
+
+def _shares_figure(mixture: Mixture) -> Markup:
+    width, left, right, row_height, top = 400, 80, 20, 26, 44
+    room = width - left - right
+    parts = [svg.text("panel-title", left, 12, "Weights by distinct items in the session")]
+    kinds = (("GRU4Rec", "first", 0), ("co-visits", "second", 75), ("own items", "third", 150))
+    for title, kind, shift in kinds:
+        parts += [svg.rect(f"bar {kind}", left + shift, 22, 10, 10), svg.text("axis", left + shift + 14, 31, title)]
+    for n, (items, *weights) in enumerate(share_rows(mixture)):
+        y, x = top + row_height * n, float(left)
+        parts.append(svg.text("axis", left - 8, y + 13, items, "end"))
+        for (_, kind, _), weight in zip(kinds, weights, strict=True):
+            parts.append(svg.rect(f"bar {kind}", x, y, weight * room, 18))
+            x += weight * room
+    return svg.document(width, top + row_height * len(mixture.shares), parts)
 
 
 def differences_figure(decision: Decision) -> list[Markup]:
@@ -59,19 +88,20 @@ def curve_figures(curve: Sequence[Epoch], best_epoch: int) -> list[Markup]:
     return [_curve(_CURVES[name], numbers, values[name], best_epoch) for name in measured]
 
 
-def _bars(title: str, values: dict[str, float]) -> Markup:
-    width, left, right, row_height = 360, 80, 60, 26
-    most = max(values.values()) or 1
+def _bars(title: str, bars: Sequence[tuple[str, str, float]], write: Callable[[float], str]) -> Markup:
+    """Bars with a label, a kind and a value each; `write` makes the value a text."""
+    width, right, row_height = 400, 60, 26
+    left = max(80.0, 20 + 6.2 * max(len(label) for label, _, _ in bars))
+    most = max(value for _, _, value in bars) or 1
     parts = [svg.text("panel-title", left, 12, title)]
-    for n, (who, value) in enumerate(values.items()):
+    for n, (label, kind, value) in enumerate(bars):
         y, length = 22 + row_height * n, value / most * (width - left - right)
-        kind = who if who in ("challenger", "champion") else "baseline"
         parts += [
-            svg.text("axis", left - 8, y + 13, who, "end"),
+            svg.text("axis", left - 8, y + 13, label, "end"),
             svg.rect(f"bar {kind}", left, y, length, 18),
-            svg.text("axis", left + length + 6, y + 13, score(value)),
+            svg.text("axis", left + length + 6, y + 13, write(value)),
         ]
-    return svg.document(width, 22 + row_height * len(values), parts)
+    return svg.document(width, 22 + row_height * len(bars), parts)
 
 
 def _curve(title: str, epochs: Sequence[int], values: Sequence[float], best_epoch: int) -> Markup:

@@ -19,13 +19,14 @@ from sbr_tasks.plain_text import percent
 from sbr_tasks.registry.gate import COMPARED, share_of_resamples
 from sbr_tasks.registry.log import Entry, outcome_of
 from sbr_tasks.registry.mlflow_projection import model_url
-from sbr_tasks.report.figures import curve_figures, differences_figure, scores_figures
+from sbr_tasks.report.choice import gru4rec_gain, own_item_rows, readout_in_words, share_rows, training_in_words
+from sbr_tasks.report.figures import curve_figures, differences_figure, readout_figures, scores_figures
 from sbr_tasks.report.overview import Overview
 from sbr_tasks.report.plots import plots_of
 from sbr_tasks.report.profile.build import cleansing_rows, key_numbers
 from sbr_tasks.report.session import Column, side_by_side
 from sbr_tasks.report.version import VersionPage
-from sbr_tasks.report.words import OUTCOMES, Shown, count, headline, instant_in_words, score, signed
+from sbr_tasks.report.words import OUTCOMES, Shown, count, headline, instant_in_words, score, scorer_title, signed
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import Store
 from sbr_tasks.window.record import PARTS
@@ -173,6 +174,13 @@ def _environment() -> Environment:
         "days": describe_days,
         "instant": instant_in_words,
         "title": metric_title,
+        "scorer": scorer_title,
+        "gru4rec_gain": gru4rec_gain,
+        "training": training_in_words,
+        "readout_figures": readout_figures,
+        "readout": readout_in_words,
+        "own_item_rows": own_item_rows,
+        "share_rows": share_rows,
         "resamples": share_of_resamples,
         "headline": headline,
         "shown": shown,

@@ -9,6 +9,7 @@ from typing import Literal
 from sbr_tasks.days import day_in_words
 from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.registry.log import Decision
+from sbr_tasks.registry.scoring import COVISITS
 
 Tone = Literal["good", "warn", "back", ""]
 
@@ -74,6 +75,11 @@ def instant_in_words(text: str) -> str:
     """A time of a record (ISO-8601 with its offset) as people write it: `1 July 2020, 00:10 UTC`."""
     at = datetime.fromisoformat(text)
     return f"{day_in_words(at.date())}, {at:%H:%M %Z}"
+
+
+def scorer_title(name: str) -> str:
+    """The challenger, the champion or a baseline, as figures and tables of scores call it."""
+    return "co-visits, no GRU4Rec" if name == COVISITS else name
 
 
 def count(n: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any, Literal, Self
@@ -355,6 +356,24 @@ class EvaluationSettings(_Section):
     batch_size: int = Field(512, ge=1, description="Number of sessions scored at a time.")
 
 
+def _margin(value: Any) -> float | str:
+    """A difference of metrics, or a share of the champion's score as a text such as `-1%`."""
+    text = str(value).strip()
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = math.nan
+    if isinstance(value, bool) or math.isnan(number):
+        raise ValueError("expected a difference of metrics such as 0.001 or -0.002, or a share of the champion's score: '-1%'")
+    if text.endswith("%"):
+        if not -100 < number < math.inf:
+            raise ValueError("a share must be above -100%, which would let every challenger pass")
+        return f"{number:g}%"
+    if not -1 < number <= 1:
+        raise ValueError(f"metrics differ by 1 at most; for a share of the champion's score, write '{number:g}%'")
+    return number
+
+
 class VSkNNSettings(_Section):
     """The baseline V-SkNN of `sbr evaluate`."""
 
@@ -387,7 +406,11 @@ class VSTANSettings(_Section):
 class GateSettings(_Section):
     """When a challenger replaces the champion."""
 
-    min_delta: float = Field(0.0, ge=0, description="Recall@20 and MRR@20 must both be better by more than this.")
+    min_delta: Annotated[float | str, BeforeValidator(_margin)] = Field(
+        0.0,
+        description="Recall@20 and MRR@20 must both be better by more than this: a difference such as 0.001, or a share of the "
+        "champion's score such as 1%. Negative: they may be worse by less than this, such as -0.002 or -1%.",
+    )
     confidence: float | None = Field(
         None,
         gt=0.5,
@@ -404,6 +427,12 @@ class GateSettings(_Section):
         False,
         description="Let a good challenger replace a champion whose files are lost or damaged, instead of failing the run.",
     )
+
+    def margin(self, score: float) -> float:
+        """By how much a challenger must be better than a champion with this score; negative: may be worse."""
+        if isinstance(self.min_delta, str):
+            return float(self.min_delta.removesuffix("%")) / 100 * score
+        return self.min_delta
 
 
 class ServingSettings(_Section):

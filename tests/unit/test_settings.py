@@ -74,6 +74,24 @@ def test_mlflow_and_scratch_lie_inside_a_local_store_by_default(tmp_path: Path) 
             "Setting 'store_options' in the overrides (--set) is ***: expected JSON such as "
             """'{"region": "eu-west-1"}'.""",
         ),
+        (
+            "gate.min_delta=-5",
+            "Setting 'gate.min_delta' in the overrides (--set) is -5: metrics differ by 1 at most; for a share of the "
+            "champion's score, write '-5%'.",
+        ),
+        (
+            "gate.min_delta=-100%",
+            "Setting 'gate.min_delta' in the overrides (--set) is '-100%': a share must be above -100%, which would let every "
+            "challenger pass.",
+        ),
+        *(
+            (
+                f"gate.min_delta={value}",
+                f"Setting 'gate.min_delta' in the overrides (--set) is {shown}: expected a difference of metrics such as 0.001 or "
+                "-0.002, or a share of the champion's score: '-1%'.",
+            )
+            for value, shown in (("little", "'little'"), ("NaN", "nan"), ("true", "True"), ("%", "'%'"))
+        ),
         ("window", "Expected --set key=value, such as --set window.days=7; found 'window'."),
     ],
 )
@@ -81,6 +99,15 @@ def test_bad_override_is_refused_with_a_sentence(override: str, message: str) ->
     with pytest.raises(SettingsError) as caught:
         load_settings(parse_overrides(override.split(" ")))
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "margin"),
+    [("-0.002", -0.002, -0.002), ("-1.0%", "-1%", -0.005), ("1", 1.0, 1.0), ('"0.001"', 0.001, 0.001)],
+)
+def test_margin_of_the_gate_is_a_difference_or_a_share(text: str, value: float | str, margin: float) -> None:
+    gate = load_settings(parse_overrides([f"gate.min_delta={text}"])).gate
+    assert gate.min_delta == value and gate.margin(0.5) == pytest.approx(margin)
 
 
 def test_unknown_key_in_file_names_the_file(tmp_path: Path) -> None:

@@ -102,6 +102,57 @@ def test_with_confidence_the_one_sided_bounds_must_exceed_the_margin(
     assert ask(new, champion(new, 0.50, 0.30, spread=0.0402), settings=settings).outcome is outcome
 
 
+@pytest.mark.parametrize(
+    ("recall", "mrr", "min_delta", "outcome"),
+    [
+        (0.500, 0.300, "-1%", Outcome.PROMOTE),
+        (0.496, 0.298, "-1%", Outcome.PROMOTE),
+        (0.495, 0.310, "-1%", Outcome.KEEP_CHAMPION),
+        (0.510, 0.297, "-1%", Outcome.KEEP_CHAMPION),
+        (0.506, 0.3031, "1%", Outcome.PROMOTE),
+        (0.506, 0.3030, "1%", Outcome.KEEP_CHAMPION),
+        (0.499, 0.299, -0.002, Outcome.PROMOTE),
+        (0.499, 0.298, -0.002, Outcome.KEEP_CHAMPION),
+        (0.500, 0.300, "0%", Outcome.KEEP_CHAMPION),
+    ],
+)
+def test_margin_may_be_negative_and_a_share_of_the_champions_score(
+    recall: float, mrr: float, min_delta: float | str, outcome: Outcome
+) -> None:
+    new = metrics(recall, mrr)
+    assert ask(new, champion(new, 0.50, 0.30), settings=replace_settings(min_delta=min_delta)).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("recall", "min_delta", "confidence", "start", "end"),
+    [
+        (0.701, "-1%", None, "0.701, down 0.43% from the champion's 0.704, within the 1% that gate.min_delta allows (", "."),
+        (
+            0.701,
+            -0.005,
+            None,
+            "0.701, down 0.43% from the champion's 0.704, within the 0.005 that gate.min_delta allows (",
+            ".",
+        ),
+        (0.704, "-1%", None, "0.704, the same as the champion's 0.704, within the 1% that gate.min_delta allows (", "."),
+        (0.710, "-1%", None, "0.710, up 0.85% from the champion's 0.704 (", "."),
+        (0.710, "-1%", 0.95, "0.710, up 0.85% from the champion's 0.704, within the 1% that gate.min_delta allows (", "."),
+        (0.720, "1%", None, "0.720, up 2.3% from the champion's 0.704, more than the 1% that gate.min_delta asks for (", "."),
+        (0.69696, "-1%", None, "0.697, down 1% from the champion's 0.704, not within the 1% that gate.min_delta allows (", "."),
+        (0.600, "-1%", 0.95, "0.600, down 15% from the champion's 0.704, not within the 1% that gate.min_delta allows (", "."),
+        (0.703, "-1%", 0.95, "0.703, down 0.14% from the champion's 0.704, which is not enough (", ", -1% of the champion's)."),
+        (0.708, "1%", None, "0.708, up 0.57% from the champion's 0.704, which is not enough (", ", 1% of the champion's)."),
+    ],
+)
+def test_reason_names_the_margin_that_decided(
+    recall: float, min_delta: float | str, confidence: float | None, start: str, end: str
+) -> None:
+    new = metrics(recall, 0.4)
+    settings = replace_settings(min_delta=min_delta, confidence=confidence)
+    reason = ask(new, champion(new, 0.704, 0.3), settings=settings).reasons[0]
+    assert reason.startswith(f"Recall@20 is {start}") and reason.endswith(end)
+
+
 def test_first_good_model_bootstraps() -> None:
     assert ask(metrics(0.5, 0.3), None, live_day=None) == Verdict(
         Outcome.FIRST_CHAMPION,
@@ -140,14 +191,15 @@ def test_day_without_events_says_so() -> None:
         (float("nan"), 0.300, Outcome.BELOW_BASELINE),
     ],
 )
-@pytest.mark.parametrize("baseline", ["popularity", "markov"])
+@pytest.mark.parametrize("baseline", ["popularity", "markov", "covisits"])
 def test_model_must_be_above_each_baseline(baseline: str, recall: float, mrr: float, outcome: Outcome) -> None:
     low = metrics(0.01, 0.001)
     baselines: dict[str, Metrics] = {"popularity": low, "markov": low, baseline: metrics(0.20, 0.10)}
     decision = ask(metrics(recall, mrr), None, baselines=baselines, live_day=None)
     assert decision.outcome is outcome
     if recall == 0.2:
-        assert decision.reasons[0] == f"Recall@20 is 0.200, no better than the {baseline} baseline's 0.200."
+        who = {"covisits": "co-visits"}.get(baseline, baseline)
+        assert decision.reasons[0] == f"Recall@20 is 0.200, no better than the {who} baseline's 0.200."
 
 
 @pytest.mark.parametrize(

@@ -151,8 +151,8 @@ def test_page_of_a_promotion_has_intervals_slices_baselines_and_curve(shop: tupl
     assert ["Recall@20 among known targets", "0.4310", "0.4310", "0.4310"] in page.rows
     assert ["3-5", "120", "0.2600", "0.2400"] in page.rows
     epochs = page.rows.index(["epoch", "loss", "Recall@20", "MRR@20", "events/s", "seconds"])
-    assert [row[0] for row in page.rows[epochs + 1 : epochs + 4]] == ["1", "2", "part"]
-    assert html.count("<svg") == 2 + 1 + 3 + 7  # scores, differences, the learning curve, clicks
+    assert [row[0] for row in page.rows[epochs + 1 : epochs + 4]] == ["1", "2", "item of the session"]
+    assert html.count("<svg") == 2 + 1 + 3 + 2 + 7  # scores, differences, the learning curve, the read-out, clicks
     assert len(set(re.findall(r'\bid="([^"]+)"', html))) == len(re.findall(r'\bid="([^"]+)"', html))
 
 

@@ -63,6 +63,7 @@ def test_page_holds_what_is_known_of_a_version(store: Store, settings: Settings)
         "Settings, code and packages that changed",
         "Scores",
         "Learning curve",
+        "Read-out",
         "Validation",
         "Data profile, before cleansing",
         "Settings and lineage",

@@ -151,12 +151,20 @@ def test_a_decision_leads_to_its_versions_page(page_of: PageOf, shop: Path) -> N
     models_frame(page).locator("#decisions").get_by_role("link", name=name).first.click()
     frame = models_frame(page)
     frame.get_by_role("heading", name=name).wait_for()
-    titles = ["Decision", "Comparison", "By session length", "What changed since the previous run", "Learning curve", "Window"]
-    for title in [*titles, "Validation", "Data profile, before cleansing", "Settings and lineage"]:
+    titles = [
+        "Decision",
+        "Comparison",
+        "By session length",
+        "What changed since the previous run",
+        "Learning curve",
+        "Read-out",
+    ]
+    for title in [*titles, "Window", "Validation", "Data profile, before cleansing", "Settings and lineage"]:
         frame.get_by_role("heading", name=title, exact=True).first.wait_for()
     n_epochs = len(load_version(store_of(shop), name).curve)
     assert frame.get_by_role("region", name="Epochs").locator("tbody tr").count() == n_epochs
     assert frame.locator("#training svg").count() == 3
+    assert frame.locator("#readout svg").count() == 2
     assert frame.locator(".gallery svg").count() == 7
     keep_screen(page, "version")
     page.reload()  # the address of the version, with Airflow around it, is one that may be passed on
