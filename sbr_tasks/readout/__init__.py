@@ -3,5 +3,6 @@
 from sbr_tasks.readout.covisits import CoVisits, count_covisits
 from sbr_tasks.readout.fit import fit_mixture
 from sbr_tasks.readout.mixture import Mixture, MixtureScorer
+from sbr_tasks.readout.placement import PlacementRule
 
-__all__ = ["CoVisits", "Mixture", "MixtureScorer", "count_covisits", "fit_mixture"]
+__all__ = ["CoVisits", "Mixture", "MixtureScorer", "PlacementRule", "count_covisits", "fit_mixture"]

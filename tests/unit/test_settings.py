@@ -62,7 +62,7 @@ def test_mlflow_and_scratch_lie_inside_a_local_store_by_default(tmp_path: Path) 
             "max_rejected=0.1",
             "Unknown setting 'max_rejected' in the overrides (--set). Did you mean 'ingest.max_rejected'? Known here: store, "
             "store_options, scratch, timezone, source, ingest, validation, window, model, training, evaluation, gate, serving, "
-            "mlflow, upkeep, alerts.",
+            "recommend, mlflow, upkeep, alerts.",
         ),
         (
             "alerts.on={}",
