@@ -45,8 +45,7 @@ class ServedCopy(Record):
 
 
 def check_serving(store: Store, settings: Settings, version: ModelVersion, window: Window) -> None:
-    """Loads the SavedModel that would be served in a fresh process and asks it for the first test sessions, without their last
-    click.
+    """Loads the SavedModel to serve in a fresh process and asks it for the first test sessions, without their last click.
 
     Raises:
         RegistryError: It doesn't answer with the items that the model recommends; the version must not be promoted.
@@ -74,8 +73,8 @@ def is_published(store: Store, entry: int, name: str, rule: PlacementRule) -> bo
 def publish_serving(store: Store, settings: Settings, entry: int, version: ModelVersion, rule: PlacementRule) -> None:
     """Publishes a version as `serving/gru4rec/<entry>/`, in place of what is there.
 
-    Where the rule hides nothing, these are the bytes that the version was published with. Else its SavedModel is exported anew
-    and checked. The graph is written last: until then TF Serving finds nothing to load in the folder.
+    Where the rule hides nothing, these are the bytes that the version was published with. Else its SavedModel is exported
+    under the rule and checked. The graph is written last: until then TF Serving finds nothing to load in the folder.
 
     Args:
         store: Where models and the serving copy are.
