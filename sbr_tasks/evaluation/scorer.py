@@ -85,8 +85,12 @@ def score_session(scorer: Scorer, items: Indices) -> tuple[Scores, bool]:
 
 
 def best_items(scores: Scores, k: int) -> Indices:
-    """The `k` items with the highest scores, best first, ties by index; int32. Fewer if there are fewer than `k` items."""
-    return np.argsort(-scores, kind="stable")[:k].astype(np.int32)
+    """The `k` items with the highest scores, best first, ties by index; int32.
+
+    Fewer if there are fewer than `k` items. An item that is hidden (its score is -inf) is never among them.
+    """
+    best = np.argsort(-scores, kind="stable")[:k].astype(np.int32)
+    return best[~np.isneginf(scores[best])]
 
 
 class LastItemState:

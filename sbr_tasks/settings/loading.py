@@ -228,12 +228,15 @@ def _with_absolute_paths(settings: Settings, base: Path) -> Settings:
             f"The folder {str(inside)!r} has {' and '.join(bad)} in its name, which the address of MLflow's database in it "
             "can't hold. Choose another store (setting store), or say where MLflow is (mlflow.tracking_uri)."
         )
-    source, mlflow = settings.source, settings.mlflow
+    source, recommend, mlflow = settings.source, settings.recommend, settings.mlflow
     return settings.model_copy(
         update={
             "store": store,
             "scratch": absolute_place(settings.scratch or str(inside / "scratch"), base),
             "source": source.model_copy(update={"path": absolute_place(source.path, base) if source.path else None}),
+            "recommend": recommend.model_copy(
+                update={"exclude": absolute_place(recommend.exclude, base) if recommend.exclude else None}
+            ),
             "mlflow": mlflow.model_copy(
                 update={
                     "tracking_uri": mlflow.tracking_uri or f"sqlite:///{inside / 'mlflow' / 'mlflow.db'}",

@@ -441,6 +441,27 @@ class ServingSettings(_Section):
     k: int = Field(20, ge=1, description="Number of items that the SavedModel recommends for a session.")
 
 
+OwnItems = Literal["allow", "hide_current", "hide"]
+
+
+class RecommendSettings(_Section):
+    """What a placement may show. A change needs no training; the gate scores under the same rule."""
+
+    own_items: OwnItems = Field(
+        "allow",
+        description="Whether a session's own items may be recommended; hide_current: all but the last one; hide: none.",
+    )
+    exclude: str | None = Field(
+        None,
+        description="File of item ids that are never recommended, such as sold out ones: text with an id per line, or CSV or "
+        "Parquet with a column item_id; or one in s3://, gs://, az://, read with store_options. Default: none.",
+    )
+    follow_itself: bool = Field(
+        False,
+        description="Whether publish_next_items may list an item among its own next items, if own_items allows it.",
+    )
+
+
 class MlflowSettings(_Section):
     """Where MLflow keeps model versions and metrics; by default inside a local store."""
 
@@ -531,6 +552,7 @@ class Settings(_Section):
     vstan: VSTANSettings = VSTANSettings()
     gate: GateSettings = GateSettings()
     serving: ServingSettings = ServingSettings()
+    recommend: RecommendSettings = RecommendSettings()
     mlflow: MlflowSettings = MlflowSettings()
     upkeep: UpkeepSettings = UpkeepSettings()
     alerts: AlertSettings = AlertSettings()

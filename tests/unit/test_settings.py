@@ -62,7 +62,7 @@ def test_mlflow_and_scratch_lie_inside_a_local_store_by_default(tmp_path: Path) 
             "max_rejected=0.1",
             "Unknown setting 'max_rejected' in the overrides (--set). Did you mean 'ingest.max_rejected'? Known here: store, "
             "store_options, scratch, timezone, source, ingest, validation, window, model, training, evaluation, vsknn, "
-            "vstan, gate, serving, mlflow, upkeep, alerts.",
+            "vstan, gate, serving, recommend, mlflow, upkeep, alerts.",
         ),
         (
             "alerts.on={}",
@@ -87,8 +87,8 @@ def test_mlflow_and_scratch_lie_inside_a_local_store_by_default(tmp_path: Path) 
         *(
             (
                 f"gate.min_delta={value}",
-                f"Setting 'gate.min_delta' in the overrides (--set) is {shown}: expected a difference of metrics such as 0.001 or "
-                "-0.002, or a share of the champion's score: '-1%'.",
+                f"Setting 'gate.min_delta' in the overrides (--set) is {shown}: expected a difference of metrics such as 0.001 "
+                "or -0.002, or a share of the champion's score: '-1%'.",
             )
             for value, shown in (("little", "'little'"), ("NaN", "nan"), ("true", "True"), ("%", "'%'"))
         ),
