@@ -39,9 +39,10 @@ class PlacementRule(Record):
 
     def is_excluded(self, index: ItemIndex) -> npt.NDArray[np.bool_]:
         """Which items of an index are never shown, shape `(n_items,)`. Ids are looked up as text (`ItemIndex.encode`)."""
-        codes = index.encode(np.array(self.excluded, object))
         is_excluded = np.zeros(len(index), bool)
-        is_excluded[codes[codes != UNKNOWN]] = True
+        if self.excluded:
+            codes = index.encode(np.array(self.excluded, object))
+            is_excluded[codes[codes != UNKNOWN]] = True
         return is_excluded
 
     def applied_to(self, scorer: Scorer) -> Scorer:

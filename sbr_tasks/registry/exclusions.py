@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sbr_tasks.errors import SettingsError, StoreError, system_error
+from sbr_tasks.errors import DamagedError, SettingsError, system_error
 from sbr_tasks.readout import PlacementRule
 from sbr_tasks.settings import Settings, is_url
 from sbr_tasks.store import Store, from_parquet
@@ -22,7 +22,8 @@ def served_rule(settings: Settings) -> PlacementRule:
     """What a placement may show, by the settings and by their list of excluded items as it is now.
 
     Raises:
-        SettingsError: The list can't be read.
+        SettingsError: The list is missing or can't be parsed.
+        StoreError: The object store that it is in can't be reached.
     """
     excluded = _read_ids(settings) if settings.recommend.exclude else set[str]()
     return PlacementRule(own_items=settings.recommend.own_items, excluded=tuple(sorted(excluded)))
@@ -41,7 +42,7 @@ def _read_ids(settings: Settings) -> set[str]:
         if not data:
             raise ValueError(f"found an empty file; a list without items has the header {_COLUMN} alone")
         return _of_parquet(data) if place.lower().endswith(".parquet") else _of_text(data)
-    except (ValueError, csv.Error, StoreError, OSError) as error:
+    except (ValueError, csv.Error, OSError) as error:
         why = system_error(error) if isinstance(error, OSError) else str(error)
         raise SettingsError(
             f"The list of excluded items {place} can't be used: expected {_EXPECTED}; {why}. Correct the file, or name another "
@@ -53,7 +54,10 @@ def _read(place: str, settings: Settings) -> bytes:
     if not is_url(place):
         return Path(place).read_bytes()
     folder, _, name = place.rpartition("/")
-    return Store(folder, settings.store_options).get(name)
+    try:
+        return Store(folder, settings.store_options).get(name)
+    except DamagedError:
+        raise ValueError("found no such file") from None
 
 
 def _of_parquet(data: bytes) -> set[str]:

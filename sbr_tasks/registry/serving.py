@@ -91,16 +91,21 @@ def publish_serving(store: Store, settings: Settings, entry: int, version: Model
     with _saved_model(store, settings, version, rule) as folder:
         if not rule.hides_nothing:
             model = load_model(store, version)
-            sample = [model.index.ids[start : start + 4].tolist() for start in range(0, 4 * _SAMPLE_SESSIONS, 4)]
+            ids = model.index.ids.tolist()[: 4 * _SAMPLE_SESSIONS]
+            sample = [ids[start : start + 4] for start in range(0, len(ids), 4)]
             check_saved_model(folder, model, sample, k=version.inputs.serving.k, rule=rule)
         exported = [file for file in folder.rglob("*") if file.is_file()]
         files = {f"{target}/{file.relative_to(folder).as_posix()}": file.read_bytes() for file in exported}
-    for key in set(store.keys(target)) - files.keys():
+    record, graph = kinds.SERVED.key(number=entry), f"{target}/{_GRAPH}"
+    present = set(store.keys(target))
+    # Files of two copies must not be mixed, nor a record name what is gone, wherever this stops.
+    outdated = present - files.keys() if is_published(store, entry, version.name, rule) else {record, *present}
+    for key in sorted(outdated, key=lambda key: (key != record, key != graph)):
         store.delete(key)
-    last = sorted(files, key=lambda key: (key == f"{target}/{_GRAPH}", key))
+    last = sorted(files, key=lambda key: (key == graph, key))
     records = tuple(store.replace(key, files[key]) for key in last)
     copy = ServedCopy(version=version.name, entry=entry, rule=rule.fingerprint, files=records)
-    store.replace_record(kinds.SERVED.key(number=entry), copy.as_dict())
+    store.replace_record(record, copy.as_dict())
     logger.info("%s is served as %s (%s).", version.name, target, rule)
 
 

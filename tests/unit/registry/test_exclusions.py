@@ -12,13 +12,14 @@ import pytest
 from sbr_tasks.errors import SettingsError
 from sbr_tasks.evaluation.metrics import UNRANKED
 from sbr_tasks.gru4rec.ask_saved_model import ask
+from sbr_tasks.registry import serving as serving_module
 from sbr_tasks.registry.exclusions import next_items_rule, served_rule
 from sbr_tasks.registry.promotion import project, repair_projections
 from sbr_tasks.registry.recommend import recommend_items, write_next_items
 from sbr_tasks.registry.scoring import BASELINES, Score, score_models
-from sbr_tasks.registry.serving import ServedCopy
+from sbr_tasks.registry.serving import ServedCopy, is_published
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import Store, from_parquet, kinds
+from sbr_tasks.store import FileRecord, Store, from_parquet, kinds
 from tests.unit.registry.two_days import N_ITEMS, Copied, D, Inject, promote
 
 
@@ -163,6 +164,42 @@ def test_serving_copy_follows_the_rule_of_the_settings_and_back(
     assert {file.name: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == plain
     monkeypatch.setattr("sbr_tasks.registry.promotion.publish_serving", None)
     project(store, settings)
+
+
+@pytest.mark.slow
+def test_stop_while_the_rule_of_the_serving_copy_changes_leaves_no_mixture(
+    copied: Copied, inject: Inject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, settings, of = copied
+    inject(d06=0.6)
+    name = of(D)[1]
+    promote(store, settings, *of(D), run="1")
+    folder = tmp_path / "store" / "serving/gru4rec/1"
+    plain = {file.name: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+    def export(_model: object, to: Path, **_: object) -> None:
+        for file in plain:
+            (to / file).parent.mkdir(parents=True, exist_ok=True)
+            (to / file).write_bytes(b"under the rule")
+
+    replace = Store.replace
+
+    def stop_at_the_graph(store: Store, key: str, data: bytes) -> FileRecord:
+        if key.endswith(".pb"):
+            raise KeyboardInterrupt
+        return replace(store, key, data)
+
+    ruled = with_rule(settings, own_items="hide")
+    with monkeypatch.context() as patch:
+        patch.setattr(serving_module, "export_apart", export)
+        patch.setattr(serving_module, "check_saved_model", lambda *_, **__: None)
+        patch.setattr(Store, "replace", stop_at_the_graph)
+        with pytest.raises(KeyboardInterrupt):
+            project(store, ruled)
+    assert not (folder / "saved_model.pb").exists()
+    assert not any(is_published(store, 1, name, served_rule(each)) for each in (settings, ruled))
+    project(store, settings)
+    assert {file.name: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == plain
 
 
 @pytest.mark.slow
