@@ -11,6 +11,7 @@ BENCHMARKS = {
     "window": ("--growth", "33000000"),
     "models_page": ("--airflow",),
     "gru4rec": (),
+    "readout": (),
 }
 
 

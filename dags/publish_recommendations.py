@@ -2,7 +2,8 @@
 
 Runs whenever the asset `champion` is updated: after a promotion or a rollback. It writes
 `recommendations/MODEL_VERSION/next_items.parquet` to the store, with the columns `item_id`, `rank`, `next_item_id` and `score`.
-This DAG is an example of work that follows a promotion.
+An item never follows itself, and the settings `recommend` may hide others. This DAG is an example of work that follows a
+promotion.
 
 **When a task fails**, the last line of its log says why. Clear the task to retry; the same version gives the same file.
 """

@@ -93,14 +93,16 @@ def say_why(request: Request, error: SbrError) -> Response:
 @app.get("/")
 def show_overview(store: OpenStore, live: OfRequest) -> Response:
     """The first view."""
-    today = datetime.now(load_settings().zone).date()
-    return html(overview_html(overview(store, today), with_session(store, live, live.query.version)))
+    settings = load_settings()
+    today = datetime.now(settings.zone).date()
+    return html(overview_html(overview(store, today), with_session(store, settings, live, live.query.version)))
 
 
 @app.get("/version")
 def show_version(name: str, store: OpenStore, live: OfRequest) -> Response:
     """The page of a version, which is the report of its run."""
-    return html(version_html(version_page(store, name), load_settings(), live=with_session(store, live, name)))
+    settings = load_settings()
+    return html(version_html(version_page(store, name), settings, live=with_session(store, settings, live, name)))
 
 
 @app.get("/stale")

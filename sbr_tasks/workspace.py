@@ -22,6 +22,7 @@ from sbr_tasks.days import as_day, window_days
 from sbr_tasks.errors import DamagedError, DayError, NotArrivedError, StoreError
 from sbr_tasks.experiments import offline, search
 from sbr_tasks.registry import listing, promotion, recommend
+from sbr_tasks.registry.exclusions import next_items_rule, served_rule
 from sbr_tasks.registry.log import Decision, PromotionLog
 from sbr_tasks.registry.mlflow_projection import MlflowProjection, version_url
 from sbr_tasks.registry.recommend import Recommendation
@@ -55,7 +56,7 @@ from sbr_tasks.wish import Wish, current_user
 
 logger = logging.getLogger(__name__)
 
-_OF_THE_MODEL = ("window", "model", "training", "gate")
+_OF_THE_MODEL = ("window", "model", "training", "recommend", "gate")
 """Sections of the settings that a model and the decision on it depend on."""
 
 
@@ -355,12 +356,20 @@ class Workspace:
         return promotion.repair_projections(self.store, self.settings)
 
     def recommend(self, session: Sequence[str], *, k: int = 20, model: str | None = None) -> Recommendation:
-        """The next items of a session, from the champion or another version; see `sbr_tasks.registry.recommend`."""
-        return recommend.recommend_items(self.store, list(session), k=k, name=model)
+        """The next items of a session, from the champion or another version; see `sbr_tasks.registry.recommend`.
+
+        Raises:
+            SettingsError: The list of excluded items can't be read.
+        """
+        return recommend.recommend_items(self.store, list(session), k=k, name=model, rule=served_rule(self.settings))
 
     def publish_next_items(self) -> PublishedItems:
-        """Writes the champion's best next items after every item."""
-        version, file = recommend.write_next_items(self.store)
+        """Writes the champion's best next items after every item: never the item itself, unless the settings allow it.
+
+        Raises:
+            SettingsError: The list of excluded items can't be read.
+        """
+        version, file = recommend.write_next_items(self.store, next_items_rule(self.settings))
         return PublishedItems(model_version=version, file=self.store.where(file.key))
 
     # Lists and details

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sbr_tasks.evaluation.scorer import Indices, Rows, Scores, faint_popularity, known_only
+from sbr_tasks.settings import VSkNNSettings, VSTANSettings
 from sbr_tasks.window.ragged import rows_of_runs
 from sbr_tasks.window.sessions import ItemIndex, Sessions
 
@@ -183,15 +184,15 @@ class VSkNN(_SessionKNN):
     Neighbours and ties: see `_SessionKNN`.
     """
 
-    def __init__(self, sessions: Sessions, index: ItemIndex, *, k: int = 500, sample_size: int = 1000) -> None:
+    def __init__(self, sessions: Sessions, index: ItemIndex, parameters: VSkNNSettings | None = None) -> None:
         """
         Args:
             sessions: The training sessions. Items that aren't in the index are ignored.
             index: The items to rank.
-            k: Maximum number of neighbours.
-            sample_size: Number of most recent sessions from which they are chosen.
+            parameters: None uses the defaults.
         """
-        super().__init__(sessions, index, k, sample_size)
+        parameters = parameters or VSkNNSettings()
+        super().__init__(sessions, index, parameters.k, parameters.sample_size)
 
     def _click_weights(self, back: Ints) -> Floats:
         return np.maximum(0, 10 - back) / 10
@@ -201,36 +202,6 @@ class VSkNN(_SessionKNN):
 
     def _item_weights(self, neighbours: _Matches, clicks: Ints, nth: Ints) -> Floats:
         return self._click_weights(neighbours.back)[nth]
-
-
-@dataclass(frozen=True)
-class VSTANParameters:
-    """Parameters of VSTAN, named as in session-rec, the framework of Ludewig et al. The defaults are session-rec's too, except
-    that of `k`.
-
-    For YooChoose, Ludewig et al. found by search, for Recall: k 2000, sample_size 10000, lambda_spw 4, lambda_snh 20,
-    lambda_inh 0.5, lambda_ipw 1, lambda_idf 2; for MRR: 1500, 10000, 0.5, 5, 2, 2, 2 (session-rec,
-    `conf/save/rsc15/window/window_rsc15_vstan.yml`).
-
-    Attributes:
-        k: Maximum number of neighbours; session-rec has no default and searches 100 to 2000.
-        sample_size: Number of most recent sessions from which they are chosen.
-        lambda_spw: Decay of an item's weight in the similarity, in clicks before the last one of the current session (STAN's
-            lambda 1).
-        lambda_snh: Decay of a past session's weight, in days before the most recent one (STAN's lambda 2).
-        lambda_inh: Decay of an item's weight in a neighbour, in clicks from the match (STAN's lambda 3).
-        lambda_ipw: Decay of a neighbour's weight in the score, in clicks from the match to the last click of the current
-            session.
-        lambda_idf: Weight of the inverse document frequency; 0 for none.
-    """
-
-    k: int = 500
-    sample_size: int = 5000
-    lambda_spw: float = 1.02
-    lambda_snh: float = 5.0
-    lambda_inh: float = 2.05
-    lambda_ipw: float = 1.02
-    lambda_idf: float = 5.0
 
 
 class VSTAN(_SessionKNN):
@@ -251,14 +222,14 @@ class VSTAN(_SessionKNN):
     Neighbours and ties: see `_SessionKNN`.
     """
 
-    def __init__(self, sessions: Sessions, index: ItemIndex, parameters: VSTANParameters | None = None) -> None:
+    def __init__(self, sessions: Sessions, index: ItemIndex, parameters: VSTANSettings | None = None) -> None:
         """
         Args:
             sessions: The training sessions. Items that aren't in the index are ignored.
             index: The items to rank.
             parameters: None uses the defaults.
         """
-        self.parameters = parameters or VSTANParameters()
+        self.parameters = parameters or VSTANSettings()
         super().__init__(sessions, index, self.parameters.k, self.parameters.sample_size)
         self._idf = 1 + self.parameters.lambda_idf * self._idf
 

@@ -230,7 +230,7 @@ def conservative_ranks(scores: Scores, targets: Indices) -> _Counts:
     """The rank of one item in each row; everything that it doesn't beat ranks before it.
 
     rank = n_items - #(scores < target's score): ties, and anything compared with NaN, count against the model. A model that
-    gives every item the same score, or NaN, ranks every target last.
+    gives every item the same score, or NaN, ranks every target last. A hidden target (its score is -inf) is `UNRANKED`.
 
     Args:
         scores: Shape `(n, n_items)`.
@@ -246,6 +246,7 @@ def conservative_ranks(scores: Scores, targets: Indices) -> _Counts:
     # Row by row, so that a row stays in the cache while it is compared and counted.
     beaten = [np.count_nonzero(row < row[target]) for row, target in zip(scores, targets, strict=True)]
     ranks: _Counts = scores.shape[1] - np.array(beaten, np.int32)
+    ranks[np.isneginf(scores[np.arange(len(targets)), targets])] = UNRANKED
     return ranks
 
 

@@ -55,7 +55,7 @@ class Scorer(Protocol):
                 computing them must not raise.
 
         Returns:
-            Shape `(n, n_items)`, float32; higher is better. Don't write to it: it may be a view.
+            Shape `(n, n_items)`, float32; higher is better. A new array, or a view, which must not be written to.
         """
 
 
@@ -85,8 +85,12 @@ def score_session(scorer: Scorer, items: Indices) -> tuple[Scores, bool]:
 
 
 def best_items(scores: Scores, k: int) -> Indices:
-    """The `k` items with the highest scores, best first, ties by index; int32. Fewer if there are fewer than `k` items."""
-    return np.argsort(-scores, kind="stable")[:k].astype(np.int32)
+    """The `k` items with the highest scores, best first, ties by index; int32.
+
+    Fewer if there are fewer than `k` items. An item that is hidden (its score is -inf) is never among them.
+    """
+    best = np.argsort(-scores, kind="stable")[:k].astype(np.int32)
+    return best[~np.isneginf(scores[best])]
 
 
 class LastItemState:

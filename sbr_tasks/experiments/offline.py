@@ -32,7 +32,7 @@ from sbr_tasks.gru4rec.progress import train_shown
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
 from sbr_tasks.gru4rec.weights import GRU4RecWeights
 from sbr_tasks.progress import Progress
-from sbr_tasks.readout import CoVisits, MixtureScorer, count_covisits, counted_scorer, fit_mixture
+from sbr_tasks.readout import CoVisits, MixtureScorer, PlacementRule, count_covisits, counted_scorer, fit_mixture
 from sbr_tasks.settings import Settings, SourceSettings
 from sbr_tasks.window.cleanse import MIN_CLICKS
 from sbr_tasks.window.coded import Coder
@@ -41,14 +41,18 @@ from sbr_tasks.window.sessions import UNKNOWN, ItemIndex, Sessions, no_sessions
 
 logger = logging.getLogger(__name__)
 
-BASELINES: Mapping[str, Callable[[Sessions, ItemIndex], Scorer]] = {
-    "popularity": lambda _, index: Popularity(index),
-    "markov": Markov,
-    "sequential_rules": SequentialRules,
-    "vsknn": VSkNN,
-    "vstan": VSTAN,
+_MASKED = PlacementRule(own_items="hide_current")
+BASELINES: Mapping[str, Callable[[Sessions, ItemIndex, Settings], Scorer]] = {
+    "popularity": lambda _, index, __: Popularity(index),
+    "markov": lambda sessions, index, _: Markov(sessions, index),
+    "sequential_rules": lambda sessions, index, _: SequentialRules(sessions, index),
+    "vsknn": lambda sessions, index, settings: VSkNN(sessions, index, settings.vsknn),
+    "vsknn_masked": lambda sessions, index, settings: _MASKED.applied_to(VSkNN(sessions, index, settings.vsknn)),
+    "vstan": lambda sessions, index, settings: VSTAN(sessions, index, settings.vstan),
+    "vstan_masked": lambda sessions, index, settings: _MASKED.applied_to(VSTAN(sessions, index, settings.vstan)),
 }
-"""Baselines by name: functions of the training sessions and their item index."""
+"""Baselines by name: functions of the training sessions, their item index and the settings. The masked ones leave out the
+current item, which V-SkNN and VSTAN rank first although it is hardly ever clicked next."""
 
 ByTies = Mapping[str, Evaluation]
 """An evaluation for each of `TIE_MODES`."""
@@ -106,7 +110,8 @@ def compare_offline(train_path: str, test_paths: Sequence[str], settings: Settin
     Args:
         train_path: A file, folder or glob of clicks.
         test_paths: One or more of these, which form the test set together.
-        settings: `source` (except its path), `timezone`, `model`, `training.seed` and `evaluation` are used.
+        settings: `source` (except its path), `timezone`, `model`, `training.seed`, `evaluation`, `vsknn` and `vstan` are
+            used.
 
     Raises:
         SourceError: Clicks are missing or can't be read.
@@ -129,7 +134,7 @@ def compare_offline(train_path: str, test_paths: Sequence[str], settings: Settin
         n_train_events=trained.n_events,
         epoch_seconds=sum(epoch.took_s for epoch in trained.curve) / len(trained.curve),
         peak_rss_mb=peak_rss_mb,
-        baselines={name: _score(name, make(sessions, index), test, settings) for name, make in BASELINES.items()},
+        baselines={name: _score(name, make(sessions, index, settings), test, settings) for name, make in BASELINES.items()},
     )
 
 

@@ -9,14 +9,16 @@ import numpy as np
 
 from sbr_tasks.gru4rec._network import Tensor, gru_forward
 from sbr_tasks.gru4rec._tensorflow import tf
+from sbr_tasks.gru4rec.answers import UNUSED_SCORE, unused_id
 from sbr_tasks.gru4rec.model import Model
 from sbr_tasks.readout.covisits import CoVisits, recent_decay
 from sbr_tasks.readout.mixture import Mixture, mixture_arrays
+from sbr_tasks.readout.placement import HIDDEN, PlacementRule
 from sbr_tasks.readout.recent import N_RECENT
-from sbr_tasks.window.sessions import UNKNOWN
+from sbr_tasks.window.sessions import UNKNOWN, ItemIndex
 
 
-def serving_module(model: Model, k: int) -> Any:
+def serving_module(model: Model, k: int, rule: PlacementRule) -> Any:
     """A `tf.Module` that holds the model; its function `recommend` returns the `k` best items of each session.
 
     See `export.export_saved_model` for inputs and outputs.
@@ -36,6 +38,7 @@ def serving_module(model: Model, k: int) -> Any:
     pairs = tf.lookup.KeyValueTensorInitializer(module.ids.read_value(), tf.range(len(index), dtype=tf.int64))
     module.index_of = tf.lookup.StaticHashTable(pairs, UNKNOWN)
 
+    hide = _hider(module, index, rule)
     rank_by = _readout(module, model.covisits, model.mixture) if model.covisits and model.mixture else lambda scores, _: scores
 
     def recommend(item_ids: Tensor) -> dict[str, Tensor]:
@@ -59,12 +62,36 @@ def serving_module(model: Model, k: int) -> Any:
         scores = tf.matmul(hidden[-1], module.output_table, transpose_b=True) + module.output_bias
         scores = rank_by(scores, recent)
         scores = tf.where(tf.reduce_any(is_known, 1, keepdims=True), scores, module.support)
-        best = tf.math.top_k(scores, k)  # of equal scores, the lower index first
-        return {"item_ids": tf.gather(module.ids, best.indices), "scores": best.values}
+        best = tf.math.top_k(hide(scores, items, recent), k)  # of equal scores, the lower index first
+        is_shown = best.values > HIDDEN
+        return {
+            "item_ids": tf.where(is_shown, tf.gather(module.ids, best.indices), unused_id(index)),
+            "scores": tf.where(is_shown, best.values, UNUSED_SCORE),
+        }
 
     sessions = tf.TensorSpec([None, None], id_type, name="item_ids")
     module.recommend = tf.function(recommend, input_signature=[sessions], autograph=False)
     return module
+
+
+def _hider(module: tf.Module, index: ItemIndex, rule: PlacementRule) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """As `RuledScorer.scores`: a function of scores, `(n, n_items)`, the sessions' items, `(n, n_steps)`, and recent items."""
+    is_excluded = rule.is_excluded(index)
+    module.excluded = _frozen(is_excluded) if is_excluded.any() else None
+
+    def hide(scores: Tensor, items: Tensor, recent: Tensor) -> Tensor:
+        if module.excluded is not None:
+            scores = tf.where(module.excluded, HIDDEN, scores)
+        if rule.own_items == "allow":
+            return scores
+        own = recent[:, :1] if rule.own_items == "hide_current" else items
+        n_sessions, n_items = tf.unstack(tf.shape(scores, tf.int64))
+        places = tf.range(n_sessions)[:, None] * n_items + tf.maximum(own, 0)
+        limits = tf.where(own == UNKNOWN, -HIDDEN, HIDDEN)
+        flat = tf.tensor_scatter_nd_min(tf.reshape(scores, [-1]), tf.reshape(places, (-1, 1)), tf.reshape(limits, [-1]))
+        return tf.reshape(flat, (n_sessions, n_items))
+
+    return hide
 
 
 def _advance_recent(recent: Tensor, items: Tensor) -> Tensor:
@@ -93,7 +120,7 @@ def _readout(module: tf.Module, covisits: CoVisits, mixture: Mixture) -> Callabl
 
         scores = tf.exp((scores - tf.reduce_max(scores, 1, keepdims=True)) * numbers.inverse_temperature)
         own_scores = tf.gather(scores, own_items, batch_dims=1)
-        extra = tf.where(is_own, own_scores * (numbers.factors - 1), 0.0)
+        extra = tf.where(is_own, own_scores * tf.math.expm1(numbers.biases * numbers.inverse_temperature), 0.0)
         softmax = shares[:, :1] / (tf.reduce_sum(scores, 1, keepdims=True) + tf.reduce_sum(extra, 1, keepdims=True))
         own = tf.where(is_own, numbers.own_items, 0.0)
         own = tf.math.divide_no_nan(own, tf.reduce_sum(own, 1, keepdims=True)) * shares[:, 2:] + extra * softmax

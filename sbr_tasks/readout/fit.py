@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from sbr_tasks.evaluation.ranking import Clicks, evaluate, sample_events, visit_events
+from sbr_tasks.evaluation.ranking import Clicks, Evaluation, evaluate, sample_events, visit_events
 from sbr_tasks.evaluation.scorer import Indices, Rows, Scorer
 from sbr_tasks.readout.covisits import CoVisits
 from sbr_tasks.readout.mixture import Mixture, MixtureScorer, MixtureState, Shares, own_probabilities
@@ -99,6 +99,26 @@ def fit_mixture(
 
     has_biases = has_own_items and bool(len(fitted.target) and len(held_out.target)) and merit(True) > merit(False)
     return maximize_likelihood(everything, has_biases=has_biases, has_own_items=has_own_items)
+
+
+def cross_fitted(model: Scorer, covisits: CoVisits, sessions: Sessions, *, batch_size: int) -> Evaluation | None:
+    """Evaluates a model with a read-out on sessions that are also needed to fit it: each half with the numbers of the other.
+
+    Returns:
+        The ranks of all events, those of every second session first; None if a half has nothing to fit on.
+    """
+    halves = [sessions.where(np.arange(sessions.n_sessions) % 2 == half) for half in range(2)]
+    mixtures = [fit_mixture(model, covisits, half, batch_size=batch_size) for half in reversed(halves)]
+    scored = [
+        evaluate(MixtureScorer(model, covisits, mixture), half, batch_size=batch_size)
+        for half, mixture in zip(halves, mixtures, strict=True)
+        if mixture
+    ]
+    if len(scored) < len(halves):
+        return None
+    first, second = scored
+    sessions_of_both = np.concatenate([2 * first.session, 2 * second.session + 1])
+    return Evaluation(np.concatenate([first.ranks, second.ranks]), sessions_of_both)
 
 
 def observe(model: Scorer, covisits: CoVisits, sessions: Sessions, *, batch_size: int) -> Observed:

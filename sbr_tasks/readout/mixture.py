@@ -60,13 +60,13 @@ class MixtureArrays:
 
     Attributes:
         inverse_temperature: What GRU4Rec's scores are multiplied by.
-        factors: Shape `(N_RECENT,)`, the exponentials of the biases; 1 where there are none.
+        biases: Shape `(N_RECENT,)`, added to the scores before these are multiplied; 0 where there are none.
         own_items: Shape `(N_RECENT,)`.
         shares: Shape `(n, 3)`, in the order of the fields of `Shares`.
     """
 
     inverse_temperature: np.float32
-    factors: Floats
+    biases: Floats
     own_items: Floats
     shares: Floats
 
@@ -75,7 +75,7 @@ def mixture_arrays(mixture: Mixture) -> MixtureArrays:
     """The numbers as arrays, for the scorer and for TensorFlow."""
     return MixtureArrays(
         inverse_temperature=np.float32(1 / mixture.temperature),
-        factors=np.exp(np.array(mixture.biases or [0] * N_RECENT, np.float32)),
+        biases=np.array(mixture.biases or [0] * N_RECENT, np.float32) * np.float32(mixture.temperature),
         own_items=np.array(mixture.own_items, np.float32),
         shares=np.array([[share.gru4rec, share.covisits, share.own_items] for share in mixture.shares], np.float32),
     )
@@ -126,12 +126,14 @@ class MixtureScorer:
         session, place = np.nonzero(is_own)
         own_items = recent[session, place]
 
-        scores = np.multiply(self._model.scores(state.model, rows), self._numbers.inverse_temperature)
-        for row in scores:
+        scores = self._model.scores(state.model, rows)
+        scores = scores if scores.base is None else scores.copy()
+        scores[session, own_items] += self._numbers.biases[place]
+        for row, share in zip(scores, shares[:, 0], strict=True):  # one by one, so that a row stays in the cache
             np.subtract(row, row.max(), out=row)
+            np.multiply(row, self._numbers.inverse_temperature, out=row)
             np.exp(row, out=row)
-        scores[session, own_items] *= self._numbers.factors[place]
-        scores *= (shares[:, 0] / scores.sum(axis=1))[:, None]
+            np.multiply(row, share / row.sum(), out=row)
 
         items, probabilities = self._covisits.probabilities(recent)
         flat = scores.reshape(-1)

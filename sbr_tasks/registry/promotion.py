@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Literal
 
-from sbr_tasks.errors import DamagedError, RegistryError, StoreError, TrackingError
+from sbr_tasks.errors import DamagedError, RegistryError, SettingsError, StoreError, TrackingError
+from sbr_tasks.registry.exclusions import served_rule
 from sbr_tasks.registry.gate import Contender, Opponent, Outcome, decide
 from sbr_tasks.registry.log import Decision, Entry, LogState, Pin, PromotionLog, Rollback, fold
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
@@ -272,11 +273,13 @@ def project(store: Store, settings: Settings) -> None:
         DamagedError: The champion was not published yet, and its files are damaged.
         RegistryError: The champion was not published yet, and its files are lost.
         TrackingError: MLflow can't be used.
+        SettingsError: The list of excluded items can't be read.
     """
+    rule = served_rule(settings)
 
     def publish(state: LogState) -> None:
-        if state.champion and not is_published(store, state.champion_entry, state.champion):
-            publish_serving(store, state.champion_entry, load_version(store, state.champion))
+        if state.champion and not is_published(store, state.champion_entry, state.champion, rule):
+            publish_serving(store, settings, state.champion_entry, load_version(store, state.champion), rule)
 
     _follow_log(store, settings, publish)
 
@@ -286,7 +289,9 @@ def repair_projections(store: Store, settings: Settings) -> Repaired:
 
     Raises:
         TrackingError: MLflow can't be used; the serving copy was rebuilt anyway.
+        SettingsError: The list of excluded items can't be read.
     """
+    rule = served_rule(settings)
     whole, faults = dict[str, ModelVersion](), []
     for name in sorted({*version_names(store), *PromotionLog(store).state().days}):
         try:
@@ -300,7 +305,7 @@ def repair_projections(store: Store, settings: Settings) -> Repaired:
 
     def publish(state: LogState) -> None:
         if state.champion in whole:
-            publish_serving(store, state.champion_entry, whole[state.champion])
+            publish_serving(store, settings, state.champion_entry, whole[state.champion], rule)
 
     # MLflow numbers versions as they are registered: in the order of their training, as the first time.
     versions = sorted(whole.values(), key=lambda version: (version.trained_at, version.name))
@@ -335,7 +340,7 @@ def _committed(entry: Entry) -> Iterator[None]:
     """Adds to errors after a log entry was written that the entry is recorded."""
     try:
         yield
-    except (StoreError, TrackingError, RegistryError) as error:
+    except (StoreError, TrackingError, RegistryError, SettingsError) as error:
         raise type(error)(
             f"The decision was recorded (log entry {entry.number}, champion {entry.champion or 'none'}), but updating MLflow "
             f"or the serving copy failed: {error} Retry, or run `sbr repair`, to finish."
@@ -366,7 +371,7 @@ def _decide(
     force: str | None,
     overridden: Sequence[str],
 ) -> Decision:
-    opponent = state.opponent_for(window.day)
+    rule, opponent = served_rule(settings), state.opponent_for(window.day)
     scores, fault = score_contenders(store, settings, window, name, opponent)
     baselines = {baseline: scores[baseline].metrics for baseline in BASELINES}
     champion = None
@@ -395,6 +400,7 @@ def _decide(
         reasons=(
             *decision.reasons,
             *coverage_notes(window),
+            *([] if rule.hides_nothing else [f"Scored under the rule that is served: {rule}."]),
             *([note] if (note := load_version(store, name).note) else []),
             *([f"Settings for this run only: {', '.join(overridden)}."] if overridden else []),
         ),

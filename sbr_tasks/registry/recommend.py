@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from sbr_tasks.errors import RegistryError
-from sbr_tasks.evaluation.scorer import best_items, score_session
+from sbr_tasks.evaluation.scorer import best_items
+from sbr_tasks.readout.placement import SHOW_ALL, PlacementRule
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.versions import load_model, load_version
 from sbr_tasks.store import FileRecord, Store, kinds, to_parquet
@@ -34,14 +35,17 @@ class Recommendation(Result):
     is_fallback: bool
 
 
-def recommend_items(store: Store, session: list[str], *, k: int, name: str | None = None) -> Recommendation:
+def recommend_items(
+    store: Store, session: list[str], *, k: int, name: str | None = None, rule: PlacementRule = SHOW_ALL
+) -> Recommendation:
     """The `k` items that a model expects next.
 
     Args:
         store: The store with the models.
         session: Item ids as text, oldest first.
-        k: How many items; fewer are returned when the model knows fewer.
+        k: How many items; fewer are returned when the model knows fewer, or the rule hides the others.
         name: A version; None: the champion.
+        rule: Which items are hidden.
 
     Raises:
         RegistryError: The session is empty, there is no champion yet, no such version, or an id isn't of the model's type.
@@ -60,7 +64,7 @@ def recommend_items(store: Store, session: list[str], *, k: int, name: str | Non
         raise RegistryError(f"Expected non-negative 64-bit integers as item ids, such as 1,2,3; found {','.join(session)!r}.")
     codes = index.encode(ids)
     unknown = [item for item, code in zip(session, codes, strict=True) if code == UNKNOWN]
-    scores, is_known = score_session(scorer, codes)
+    scores, is_known = rule.session_scores(scorer, codes)
     best = best_items(scores, k)
     return Recommendation(
         model_version=name,
@@ -71,11 +75,16 @@ def recommend_items(store: Store, session: list[str], *, k: int, name: str | Non
     )
 
 
-def write_next_items(store: Store, *, k: int = 20) -> tuple[str, FileRecord]:
+def write_next_items(store: Store, rule: PlacementRule, *, k: int = 20) -> tuple[str, FileRecord]:
     """Writes what the champion recommends after a session of one click, for every item that it knows.
 
-    The file has the columns `item_id`, `rank` (from 1), `next_item_id` and `score`, and `k` rows an item; fewer in a smaller
-    catalogue.
+    The file has the columns `item_id`, `rank` (from 1), `next_item_id` and `score`, and `k` rows an item; fewer where fewer
+    items may be shown. Items that the rule excludes have next items, too: their own pages may still be visited.
+
+    Args:
+        store: The store with the champion.
+        rule: Which items are hidden.
+        k: Next items of each item.
 
     Returns:
         The version, and the file.
@@ -84,7 +93,7 @@ def write_next_items(store: Store, *, k: int = 20) -> tuple[str, FileRecord]:
         RegistryError: There is no champion yet.
     """
     name = _champion(store)
-    scorer = load_model(store, load_version(store, name)).scorer()
+    scorer = rule.applied_to(load_model(store, load_version(store, name)).scorer())
     n_items = len(scorer.index)
     k = min(k, n_items)
     best, scores = np.empty((n_items, k), np.int32), np.empty((n_items, k), np.float32)
@@ -104,7 +113,8 @@ def write_next_items(store: Store, *, k: int = 20) -> tuple[str, FileRecord]:
             "score": pa.array(scores.ravel()),
         }
     )
-    return name, store.replace(kinds.NEXT_ITEMS.key(version=name), to_parquet(table))
+    is_shown = pa.array(~np.isneginf(scores.ravel()))
+    return name, store.replace(kinds.NEXT_ITEMS.key(version=name), to_parquet(table.filter(is_shown)))
 
 
 def _champion(store: Store) -> str:

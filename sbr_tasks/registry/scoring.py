@@ -1,4 +1,4 @@
-"""Scoring of model versions on a window's test day; each version is scored once per window and code."""
+"""Scoring of model versions on a window's test day; each version is scored once per window, code and placement rule."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from sbr_tasks.evaluation.ranking import Evaluation, evaluate, event_clicks
 from sbr_tasks.evaluation.scorer import Scorer
 from sbr_tasks.evaluation.slices import metrics_by_length
 from sbr_tasks.progress import Progress
-from sbr_tasks.readout import counted_scorer
+from sbr_tasks.readout import PlacementRule, counted_scorer
+from sbr_tasks.registry.exclusions import served_rule
 from sbr_tasks.registry.gate import Metrics
 from sbr_tasks.registry.versions import load_model, load_version
 from sbr_tasks.settings import Settings
-from sbr_tasks.store import FileRecord, Record, Store, code_version, kinds
+from sbr_tasks.store import FileRecord, Record, Store, code_version, fingerprint, kinds
 from sbr_tasks.window.data import WindowData, read_window
 from sbr_tasks.window.record import Window
 from sbr_tasks.window.sessions import Sessions
@@ -47,7 +48,7 @@ class Score(Record):
 
 
 def score_models(store: Store, settings: Settings, window: Window, names: list[str]) -> dict[str, Score]:
-    """Scores versions and the baselines on the test day of a window, all on the same events.
+    """Scores versions and the baselines on the test day of a window, all on the same events and under the rule that is served.
 
     What was scored before isn't scored again, unless its files are damaged. The rank of each event is kept as Parquet beside
     the metrics.
@@ -58,15 +59,17 @@ def score_models(store: Store, settings: Settings, window: Window, names: list[s
     Raises:
         RegistryError: A version is unknown.
         DamagedError: Files of a version are missing or damaged.
+        SettingsError: The list of excluded items can't be read.
     """
-    code = code_version("evaluation", "gru4rec", "readout")
+    rule = served_rule(settings)
+    by = fingerprint({"code": code_version("evaluation", "gru4rec", "readout"), "rule": rule.as_dict()})
     data = read_window(store, window, settings.zone)
 
     def score(name: str) -> Score:
-        key = kinds.SCORE.key(window=window.fingerprint, code=code, model=name)
+        key = kinds.SCORE.key(window=window.fingerprint, by=by, model=name)
 
         def make() -> Score:
-            evaluation = _evaluate(store, name, data, settings)
+            evaluation = _evaluate(store, name, data, settings, rule)
             logger.info("%s on %s: %s", name, window.day, describe_metrics(evaluation.metrics()))
             return _publish(store, key, evaluation, data.test)
 
@@ -94,7 +97,7 @@ def describe_metrics(metrics: Metrics) -> str:
     return f"Recall@20 {metrics['recall_at_20']:.4f}, MRR@20 {metrics['mrr_at_20']:.4f} on {int(metrics['n_events']):,} events"
 
 
-def _evaluate(store: Store, name: str, data: WindowData, settings: Settings) -> Evaluation:
+def _evaluate(store: Store, name: str, data: WindowData, settings: Settings, rule: PlacementRule) -> Evaluation:
     scorer: Scorer
     if name == "popularity":
         scorer = Popularity(data.refit_index)
@@ -106,7 +109,9 @@ def _evaluate(store: Store, name: str, data: WindowData, settings: Settings) -> 
     else:
         scorer = load_model(store, load_version(store, name)).scorer()
     with Progress(f"Scoring {name}", len(event_clicks(data.test)), "events", logger) as progress:
-        return evaluate(scorer, data.test, batch_size=settings.evaluation.batch_size, on_progress=progress.advance)
+        return evaluate(
+            rule.applied_to(scorer), data.test, batch_size=settings.evaluation.batch_size, on_progress=progress.advance
+        )
 
 
 def _publish(store: Store, key: str, evaluation: Evaluation, test: Sessions) -> Score:

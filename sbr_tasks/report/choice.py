@@ -16,7 +16,7 @@ from sbr_tasks.registry.versions import ModelVersion
 _GAINS = {
     "adds": "GRU4Rec adds {} over counting alone",
     "lowers": "GRU4Rec lowers {} compared with counting alone",
-    "chance": "What GRU4Rec adds to {} over counting alone can't be told from chance",
+    "chance": "What GRU4Rec adds to {} over counting alone could be chance",
 }
 
 

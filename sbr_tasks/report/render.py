@@ -13,9 +13,10 @@ from markupsafe import Markup
 from pydantic import BaseModel, Field
 
 from sbr_tasks.days import day_in_words, describe_days
-from sbr_tasks.errors import RegistryError
+from sbr_tasks.errors import RegistryError, SettingsError
 from sbr_tasks.evaluation.metrics import KNOWLEDGE, METRICS, RECALL_AMONG_KNOWN, metric_title
 from sbr_tasks.plain_text import percent
+from sbr_tasks.registry.exclusions import served_rule
 from sbr_tasks.registry.gate import COMPARED, share_of_resamples
 from sbr_tasks.registry.log import Entry, outcome_of
 from sbr_tasks.registry.mlflow_projection import model_url
@@ -132,13 +133,14 @@ def error_html(sentence: str, root: str = "") -> str:
     return _render("error.html", Live(root=root), sentence=sentence)
 
 
-def with_session(store: Store, live: Live, other: str) -> Live:
+def with_session(store: Store, settings: Settings, live: Live, other: str) -> Live:
     """What champion and another version recommend for the session that the address names, if it names one."""
     if not live.query.items:
         return live
     try:
-        return replace(live, columns=side_by_side(store, live.query.items, other, k=live.query.k))
-    except RegistryError as error:
+        columns = side_by_side(store, live.query.items, other, served_rule(settings), k=live.query.k)
+        return replace(live, columns=columns)
+    except (RegistryError, SettingsError) as error:
         return replace(live, fault=str(error))
 
 

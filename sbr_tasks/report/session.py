@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from sbr_tasks.errors import RegistryError, SbrError
+from sbr_tasks.readout import PlacementRule
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.recommend import Recommendation, recommend_items
 from sbr_tasks.store import Store
@@ -23,13 +24,14 @@ class Column:
     fault: str = ""
 
 
-def side_by_side(store: Store, text: str, other: str | None, *, k: int) -> list[Column]:
+def side_by_side(store: Store, text: str, other: str | None, rule: PlacementRule, *, k: int) -> list[Column]:
     """What the champion and another version expect next in a session, by the NumPy forward pass.
 
     Args:
         store: Has the models.
         text: Item ids, oldest first, separated by commas or spaces.
         other: The version beside the champion; None or the champion itself: the champion alone.
+        rule: Which items are hidden.
         k: Items of each.
 
     Raises:
@@ -40,7 +42,7 @@ def side_by_side(store: Store, text: str, other: str | None, *, k: int) -> list[
     if champion is None:
         raise RegistryError("There is no champion yet. The first version that passes the gate becomes champion.")
     names = [champion] if other in (None, "", champion) else [champion, str(other)]
-    return [_column(store, session, name, k) for name in names]
+    return [_column(store, session, name, rule, k) for name in names]
 
 
 def parse_session(text: str) -> list[str]:
@@ -55,8 +57,8 @@ def parse_session(text: str) -> list[str]:
     return session
 
 
-def _column(store: Store, session: list[str], name: str, k: int) -> Column:
+def _column(store: Store, session: list[str], name: str, rule: PlacementRule, k: int) -> Column:
     try:
-        return Column(name, recommend_items(store, session, k=k, name=name))
+        return Column(name, recommend_items(store, session, k=k, name=name, rule=rule))
     except SbrError as error:
         return Column(name, None, str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,10 +21,14 @@ from sbr_tasks.errors import SettingsError
 from sbr_tasks.plain_text import MASK
 from sbr_tasks.settings.schema import Settings
 
+logger = logging.getLogger(__name__)
+
 SETTINGS_FILE = "sbr.toml"
 FILE_VARIABLE = "SBR_SETTINGS"
 ENV_PREFIX = "SBR_"
 
+_ALIKE = 0.75
+"""How alike the name of a variable must be to that of a setting to be a slip of the pen, from 0 to 1."""
 _EXAMPLES = {
     "tuple_type": """a value, several with commas, or JSON such as '["a", "b"]'""",
     "dict_type": """JSON such as '{"region": "eu-west-1"}'""",
@@ -144,7 +149,10 @@ def _reject_unknown_variables() -> None:
     for variable in os.environ:
         name = variable.upper()
         if name.startswith(ENV_PREFIX) and name != FILE_VARIABLE and name.split("__", 1)[0] not in sections:
-            close = difflib.get_close_matches(name, [*sections, *map(_variable, _all_keys())], n=1)
+            close = difflib.get_close_matches(name, [*sections, *map(_variable, _all_keys())], n=1, cutoff=_ALIKE)
+            if not close and "__" not in name:  # of another program, or of tests
+                logger.warning("The variable %s isn't a setting; it is ignored.", variable)
+                continue
             hint = f" Did you mean {close[0]}?" if close else ""
             raise SettingsError(f"Unknown setting {variable!r} in the environment.{hint} Known: {', '.join(sorted(sections))}.")
 
@@ -220,12 +228,15 @@ def _with_absolute_paths(settings: Settings, base: Path) -> Settings:
             f"The folder {str(inside)!r} has {' and '.join(bad)} in its name, which the address of MLflow's database in it "
             "can't hold. Choose another store (setting store), or say where MLflow is (mlflow.tracking_uri)."
         )
-    source, mlflow = settings.source, settings.mlflow
+    source, recommend, mlflow = settings.source, settings.recommend, settings.mlflow
     return settings.model_copy(
         update={
             "store": store,
             "scratch": absolute_place(settings.scratch or str(inside / "scratch"), base),
             "source": source.model_copy(update={"path": absolute_place(source.path, base) if source.path else None}),
+            "recommend": recommend.model_copy(
+                update={"exclude": absolute_place(recommend.exclude, base) if recommend.exclude else None}
+            ),
             "mlflow": mlflow.model_copy(
                 update={
                     "tracking_uri": mlflow.tracking_uri or f"sqlite:///{inside / 'mlflow' / 'mlflow.db'}",

@@ -374,6 +374,35 @@ def _margin(value: Any) -> float | str:
     return number
 
 
+class VSkNNSettings(_Section):
+    """The baseline V-SkNN of `sbr evaluate`."""
+
+    k: int = Field(500, ge=1, description="Maximum number of neighbours.")
+    sample_size: int = Field(1000, ge=1, description="Number of most recent sessions from which they are chosen.")
+
+
+class VSTANSettings(_Section):
+    """The baseline VSTAN of `sbr evaluate`.
+
+    Names and defaults are session-rec's, the framework of Ludewig et al., which has no default for `k` and searches 100 to
+    2000. For YooChoose they found by search, for Recall: k 2000, sample_size 10000, lambda_spw 4, lambda_snh 20,
+    lambda_inh 0.5, lambda_ipw 1, lambda_idf 2; for MRR: 1500, 10000, 0.5, 5, 2, 2, 2 (session-rec,
+    `conf/save/rsc15/window/window_rsc15_vstan.yml`).
+    """
+
+    k: int = Field(500, ge=1, description="Maximum number of neighbours.")
+    sample_size: int = Field(5000, ge=1, description="Number of most recent sessions from which they are chosen.")
+    lambda_spw: float = Field(
+        1.02, gt=0, description="Decay of an item's weight in the similarity, in clicks before the session's last one."
+    )
+    lambda_snh: float = Field(5.0, gt=0, description="Decay of a past session's weight, in days before the most recent one.")
+    lambda_inh: float = Field(2.05, gt=0, description="Decay of an item's weight in a neighbour, in clicks from the match.")
+    lambda_ipw: float = Field(
+        1.02, gt=0, description="Decay of a neighbour's weight, in clicks from the match to the session's last click."
+    )
+    lambda_idf: float = Field(5.0, ge=0, description="Weight of the inverse document frequency; 0: none.")
+
+
 class GateSettings(_Section):
     """When a challenger replaces the champion."""
 
@@ -410,6 +439,27 @@ class ServingSettings(_Section):
     """What the serving copy returns."""
 
     k: int = Field(20, ge=1, description="Number of items that the SavedModel recommends for a session.")
+
+
+OwnItems = Literal["allow", "hide_current", "hide"]
+
+
+class RecommendSettings(_Section):
+    """What a placement may show. A change needs no training; the gate scores under the same rule."""
+
+    own_items: OwnItems = Field(
+        "allow",
+        description="Whether a session's own items may be recommended; hide_current: all but the last one; hide: none.",
+    )
+    exclude: str | None = Field(
+        None,
+        description="File of item ids that are never recommended, such as sold out ones: text with an id per line, or CSV or "
+        "Parquet with a column item_id; or one in s3://, gs://, az://, read with store_options. Default: none.",
+    )
+    follow_itself: bool = Field(
+        False,
+        description="Whether publish_next_items may list an item among its own next items, if own_items allows it.",
+    )
 
 
 class MlflowSettings(_Section):
@@ -498,8 +548,11 @@ class Settings(_Section):
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    vsknn: VSkNNSettings = VSkNNSettings()
+    vstan: VSTANSettings = VSTANSettings()
     gate: GateSettings = GateSettings()
     serving: ServingSettings = ServingSettings()
+    recommend: RecommendSettings = RecommendSettings()
     mlflow: MlflowSettings = MlflowSettings()
     upkeep: UpkeepSettings = UpkeepSettings()
     alerts: AlertSettings = AlertSettings()

@@ -16,7 +16,7 @@ FIELDS = {
     "profile": "1a2b",
     "version": "2020-06-30-1a2b3c4d",
     "fingerprint": "1a2b",
-    "code": "3c4d",
+    "by": "3c4d",
     "model": "markov",
     "number": 12,
     "entry": 12,

@@ -61,8 +61,8 @@ def test_mlflow_and_scratch_lie_inside_a_local_store_by_default(tmp_path: Path) 
         (
             "max_rejected=0.1",
             "Unknown setting 'max_rejected' in the overrides (--set). Did you mean 'ingest.max_rejected'? Known here: store, "
-            "store_options, scratch, timezone, source, ingest, validation, window, model, training, evaluation, gate, serving, "
-            "mlflow, upkeep, alerts.",
+            "store_options, scratch, timezone, source, ingest, validation, window, model, training, evaluation, vsknn, "
+            "vstan, gate, serving, recommend, mlflow, upkeep, alerts.",
         ),
         (
             "alerts.on={}",
@@ -87,8 +87,8 @@ def test_mlflow_and_scratch_lie_inside_a_local_store_by_default(tmp_path: Path) 
         *(
             (
                 f"gate.min_delta={value}",
-                f"Setting 'gate.min_delta' in the overrides (--set) is {shown}: expected a difference of metrics such as 0.001 or "
-                "-0.002, or a share of the champion's score: '-1%'.",
+                f"Setting 'gate.min_delta' in the overrides (--set) is {shown}: expected a difference of metrics such as 0.001 "
+                "or -0.002, or a share of the champion's score: '-1%'.",
             )
             for value, shown in (("little", "'little'"), ("NaN", "nan"), ("true", "True"), ("%", "'%'"))
         ),
@@ -117,7 +117,7 @@ def test_unknown_key_in_file_names_the_file(tmp_path: Path) -> None:
         load_settings()
     assert str(caught.value) == (
         f"Unknown setting 'gate.min_delt' in {file}. Did you mean 'gate.min_delta'? "
-        "Known here: min_delta, confidence, min_events, min_sessions, replace_unusable."
+        "Known here: min_delta, confidence, baselines, min_events, min_sessions, replace_unusable."
     )
 
 
@@ -136,6 +136,14 @@ def test_unknown_environment_variable_is_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert str(caught.value).startswith(start)
+
+
+def test_variable_that_resembles_no_setting_is_ignored_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SBR_UNRELATED_PLACE", "x")
+    load_settings()
+    assert "SBR_UNRELATED_PLACE" in caplog.text
 
 
 @pytest.mark.parametrize("override", ["alerts.on=late", 'alerts.on=["late"]', "model.embedding=-1", "model.layers=0"])

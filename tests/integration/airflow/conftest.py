@@ -114,14 +114,14 @@ class Platform:
         return backfill.follow(self.airflow.api, [first, last], ZoneInfo("UTC"), print)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def mails() -> Iterator[Mailbox]:
     """What the platform sends, where a test's settings say that it sends anything."""
     with mailbox() as box:
         yield box
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory, mails: Mailbox) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("airflow")
     settings = folder / "sbr.toml"
@@ -150,12 +150,15 @@ def platform(tmp_path_factory: pytest.TempPathFactory, mails: Mailbox) -> Iterat
         airflow.start(print)
         try:
             backfill.wait_for_dag(airflow.api, since=airflow.began)
-            yield Platform(airflow)
+            found = Platform(airflow)
+            for dag in (backfill.DAG, "store_upkeep"):  # no setting of a test may reach the runs by the clock
+                found.finished(wait_for(lambda dag=dag: found.runs(dag, run_type="scheduled"))[0]["dag_run_id"], dag)
+            yield found
         finally:
             stop(folder)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def three_days(platform: Platform) -> dict[date, Json]:
     """The runs of a backfill over the last three days of the data, whether they succeeded or not."""
     with platform.publishing_nothing():

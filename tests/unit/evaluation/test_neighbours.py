@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sbr_tasks.evaluation.neighbours import VSTAN, VSkNN, VSTANParameters
+from sbr_tasks.evaluation.neighbours import VSTAN, VSkNN
 from sbr_tasks.evaluation.scorer import Scorer
+from sbr_tasks.settings import VSkNNSettings, VSTANSettings
 from sbr_tasks.window.sessions import ItemIndex, Sessions
 
 Build = Callable[..., Sessions]
@@ -48,7 +49,7 @@ def test_vsknn_weighs_a_neighbour_by_its_most_recent_shared_item(sessions_of: Bu
 
 def test_vsknn_forgets_what_is_ten_clicks_back(sessions_of: Build) -> None:
     sessions = sessions_of([[2, 3], [1, 4]])
-    vsknn = VSkNN(sessions, index_of(sessions), sample_size=1)
+    vsknn = VSkNN(sessions, index_of(sessions), VSkNNSettings(sample_size=1))
     faintest = 0.1 * 0.1 * math.log(2) / math.sqrt(2)
     np.testing.assert_allclose(scores_after(vsknn, [1, *[2] * 9]), [faintest, 0, 0, faintest], **CLOSE)
     np.testing.assert_array_equal(scores_after(vsknn, [1, *[2] * 10]), scores_after(vsknn, [2]))
@@ -56,7 +57,7 @@ def test_vsknn_forgets_what_is_ten_clicks_back(sessions_of: Build) -> None:
 
 def test_vstan_by_hand(sessions_of: Build) -> None:
     sessions = replace(sessions_of([[1, 2, 3], [5, 4, 2], [6, 7]]), at_us=np.repeat([0, 2, 9], [3, 3, 2]) * DAY_US)
-    parameters = VSTANParameters(lambda_spw=1, lambda_snh=4, lambda_inh=2, lambda_ipw=5, lambda_idf=3)
+    parameters = VSTANSettings(lambda_spw=1, lambda_snh=4, lambda_inh=2, lambda_ipw=5, lambda_idf=3)
     scores = scores_after(VSTAN(sessions, index_of(sessions), parameters), [1, 2, 8, 2, 4])
     # the known clicks are 1, 2, 2, 4: 4 is the last click, 2 was clicked 1 before and 1 was clicked 3 before
     first = math.exp(-2 / 4) * (math.exp(-1) + math.exp(-3)) / math.sqrt(3) * math.exp(-1 / 5)  # match 2; 2 days older
@@ -75,16 +76,16 @@ def test_vstan_without_times_takes_all_sessions_for_equally_old(sessions_of: Bui
 
 def test_neighbours_are_looked_for_among_the_most_recent_sessions(sessions_of: Build) -> None:
     sessions = sessions_of([[1, 2], [1, 3], [1, 4], [5, 6]])
-    by_order = scores_after(VSkNN(sessions, index_of(sessions), sample_size=2), [1])
+    by_order = scores_after(VSkNN(sessions, index_of(sessions), VSkNNSettings(sample_size=2)), [1])
     assert (by_order > 1e-20).tolist() == [True, False, True, True, False, False]
     sessions = replace(sessions, at_us=np.repeat([5, 4, 3, 2], 2))
-    by_time = scores_after(VSkNN(sessions, index_of(sessions), sample_size=2), [1])
+    by_time = scores_after(VSkNN(sessions, index_of(sessions), VSkNNSettings(sample_size=2)), [1])
     assert (by_time > 1e-20).tolist() == [True, True, True, False, False, False]
 
 
 def test_the_nearest_count_and_of_equally_near_ones_the_more_recent(sessions_of: Build) -> None:
     sessions = sessions_of([[1, 2], [1, 3], [1, 4], [1, 5, 6], [7, 8]])
-    scores = scores_after(VSkNN(sessions, index_of(sessions), k=2), [1])
+    scores = scores_after(VSkNN(sessions, index_of(sessions), VSkNNSettings(k=2)), [1])
     assert (scores > 1e-20).tolist() == [True, False, True, True, False, False, False, False]
 
 
@@ -146,7 +147,7 @@ def built(past: list[Clicks], last_click_us: np.ndarray | None = None) -> tuple[
 
 @given(past_sessions, current_session, st.integers(1, 4), st.integers(1, 6))
 def test_vsknn_scores_are_those_of_the_formula(past: list[Clicks], session: Clicks, k: int, sample_size: int) -> None:
-    scores = scores_after(VSkNN(*built(past), k=k, sample_size=sample_size), session)
+    scores = scores_after(VSkNN(*built(past), VSkNNSettings(k=k, sample_size=sample_size)), session)
 
     def decay(back: int) -> float:
         return max(0, 10 - back) / 10
@@ -166,7 +167,9 @@ def test_vstan_scores_are_those_of_the_formula(
     past: list[Clicks], session: Clicks, k: int, sample_size: int, data: st.DataObject
 ) -> None:
     days = data.draw(st.lists(st.integers(0, 9), min_size=len(past), max_size=len(past)))
-    parameters = VSTANParameters(k, sample_size, lambda_spw=1.3, lambda_snh=4.9, lambda_inh=2.1, lambda_ipw=1.7, lambda_idf=3)
+    parameters = VSTANSettings(
+        k=k, sample_size=sample_size, lambda_spw=1.3, lambda_snh=4.9, lambda_inh=2.1, lambda_ipw=1.7, lambda_idf=3
+    )
     sessions, index = built(past, np.array(days) * DAY_US)
     scores = scores_after(VSTAN(sessions, index, parameters), session)
 

@@ -124,6 +124,24 @@ def test_models_are_scored_on_the_same_events_and_learn(tmp_path: Path) -> None:
     assert {model["median"].n_events for model in (found.gru4rec, *found.baselines.values())} == {12}
 
 
+def test_readout_is_fitted_on_the_last_day_and_tested_with_and_without_each_part(tmp_path: Path) -> None:
+    # Each session walks to a new item and returns: 0 1 0 2 0 3, from another item each.
+    walks = [
+        (s, (s + (step + 1) // 2 * (step % 2)) % 6, 86_400 * (s // 20) + 100 * (s % 20) + step)
+        for s in range(60)
+        for step in range(6)
+    ]
+    train = write(tmp_path / "train.txt", *walks)
+    test = write(tmp_path / "test.txt", *((1000 + session, item, at) for session, item, at in walks[:90]))
+    compared = compare_offline(train, [test], settings("model.n_epochs=2"))
+    names = ["readout", "readout, no co-visits", "readout, no own items", "readout, no gru4rec"]
+    assert list(compared.readout) == list(compared.as_dict()["readout"]) == names
+    recalls = {name: by_ties["conservative"].recall_at(1) for name, by_ties in compared.readout.items()}
+    assert recalls["readout"] > 0.3 > recalls["readout, no own items"]
+    assert compared.readout["readout"]["conservative"].n_events == compared.n_events
+    assert compare_offline(test, [test], settings("model.n_epochs=1")).readout == {}  # all of one day
+
+
 def test_seed_decides_the_ranks(tmp_path: Path) -> None:
     train, test = write_walks(tmp_path)
     barely = "model.n_epochs=1", "model.learning_rate=1e-9"
@@ -135,7 +153,9 @@ def test_seed_decides_the_ranks(tmp_path: Path) -> None:
 
 
 def test_further_baseline_needs_no_more_than_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offline, "BASELINES", {"chain": Markov, "again": lambda _, index: Popularity(index)})
+    monkeypatch.setattr(
+        offline, "BASELINES", {"chain": lambda *data: Markov(*data[:2]), "again": lambda _, index, __: Popularity(index)}
+    )
     train, test = write_walks(tmp_path)
     found = compare_offline(train, [test], settings("model.n_epochs=1"))
     assert list(found.as_dict()["baselines"]) == ["chain", "again"]
@@ -151,6 +171,7 @@ def test_tie_modes_with_the_same_figures_share_a_row() -> None:
 
     found = Comparison(
         gru4rec=by_ties([1, 5], [1, 5], [1, 5]),
+        readout={},
         baselines={"markov": by_ties([4, 21], [4, 20], [4, 20.5]), "popularity": by_ties([40], [1], [20.5])},
         n_train_events=3000,
         epoch_seconds=1.5,

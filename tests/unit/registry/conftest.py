@@ -7,19 +7,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sbr_tasks.validation.validate_days import validate_pending
 
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED
 from sbr_tasks.registry.promotion import commit_rollback
-from sbr_tasks.registry.scoring import Score
+from sbr_tasks.registry.scoring import BASELINES, Score
 from sbr_tasks.registry.serving import served
 from sbr_tasks.registry.versions import train_version
 from sbr_tasks.report.profile.build import profile_window
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Store
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.record import Window
 from tests.unit.days import write_parquet
@@ -70,7 +70,7 @@ def inject(monkeypatch: pytest.MonkeyPatch) -> Inject:
 
     def scores(**recalls: float) -> None:
         def score(_store: Store, _settings: Settings, _window: Window, names: list[str]) -> dict[str, Score]:
-            values = {name: recalls[f"d{name[8:10]}"] for name in names} | {"popularity": 0.1, "markov": 0.1}
+            values = {name: recalls[f"d{name[8:10]}"] for name in names} | dict.fromkeys(BASELINES, 0.1)
             nothing = FileRecord(key="", size=0, sha256="")
             return {
                 name: Score(

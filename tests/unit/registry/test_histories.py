@@ -17,7 +17,7 @@ from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import COMPARED, Outcome
 from sbr_tasks.registry.log import Decision, Entry, LogState, PromotionLog, fold
 from sbr_tasks.registry.promotion import commit_decision, commit_rollback
-from sbr_tasks.registry.scoring import Score
+from sbr_tasks.registry.scoring import BASELINES, Score
 from sbr_tasks.registry.serving import served
 from sbr_tasks.registry.versions import ModelVersion
 from sbr_tasks.settings import GateSettings, Settings
@@ -76,7 +76,7 @@ def version_of(store: Store, name: str) -> ModelVersion:
 def score(_store: Store, _settings: Settings, _window: Window, names: list[str]) -> dict[str, Score]:
     """What models of these qualities score on the same test day; the challenger, which comes first, says how large that is."""
     n = 1 if quality_of(names[0]) == TOO_FEW else 500
-    values = {name: quality_of(name) / 10 for name in names} | {"popularity": BELOW_BASELINE / 10, "markov": 0.0}
+    values = {name: quality_of(name) / 10 for name in names} | dict.fromkeys(BASELINES, BELOW_BASELINE / 10)
     counts = {"n_events": n, "n_sessions": n}
     return {
         name: Score(

@@ -9,16 +9,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sbr_tasks.validation.checkpoint import validate_pending
 
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.errors import TrackingError
 from sbr_tasks.registry.listing import model_rows
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.mlflow_projection import PAGE, MlflowProjection, in_words
-from sbr_tasks.registry.promotion import commit_rollback, project, repair_projections
+from sbr_tasks.registry.promotion import Repaired, commit_rollback, project, repair_projections
 from sbr_tasks.registry.serving import served
 from sbr_tasks.registry.versions import load_version, train_version
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.wish import Wish
 from sbr_tasks.workspace import Workspace
 from tests.mlflow_view import all_shown
@@ -45,7 +45,7 @@ def test_lost_mlflow_is_made_again_from_the_store(copied: Copied, tmp_path: Path
     store, settings, of = copied
     lost = {"tracking_uri": f"sqlite:///{tmp_path}/new.db", "artifact_root": str(tmp_path / "new")}
     settings = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=lost)})
-    found = {"versions": 2, "log_entries": 2, "champion": of(D)[1], "faults": []}
+    found = Repaired(versions=2, log_entries=2, champion=of(D)[1], faults=())
     assert repair_projections(store, settings) == found
     assert repair_projections(store, settings) == found
     assert alias_of(store, settings) == of(D)[1]
@@ -84,7 +84,7 @@ def test_empty_mlflow_is_made_to_show_all_that_the_lost_one_did(copied: Copied, 
     assert all(PAGE in version["files"] for version in shown["versions"].values())
     empty = {"tracking_uri": f"sqlite:///{tmp_path}/new.db", "artifact_root": str(tmp_path / "new")}
     moved = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=empty)})
-    assert repair_projections(store, moved)["faults"] == []
+    assert repair_projections(store, moved).faults == ()
     assert all_shown(store, moved) == shown
 
 
@@ -183,19 +183,19 @@ def test_lost_version_is_left_out_of_mlflow_and_named_by_repair(two_promotions: 
     (folder / old).rename(tmp_path / "kept")
     lost = with_mlflow(settings, tmp_path / "new.db")
     found = repair_projections(store, lost)
-    assert (found["versions"], found["log_entries"], found["champion"]) == (1, 2, champion)
-    assert {row["version"]: row["lost"] for row in model_rows(store)} == {old: True, champion: False}
-    (fault,) = found["faults"]
+    assert (found.versions, found.log_entries, found.champion) == (1, 2, champion)
+    assert {row.version: row.lost for row in model_rows(store)} == {old: True, champion: False}
+    (fault,) = found.faults
     assert fault.startswith(f"{old}: There is no model version '{old}': ")
     assert alias_of(store, lost) == champion
     (tmp_path / "kept").rename(folder / old)
     (folder / champion).rename(tmp_path / "kept")
     shutil.rmtree(tmp_path / "store" / "serving")
-    assert [one[: len(champion)] for one in repair_projections(store, lost)["faults"]] == [champion]
+    assert [one[: len(champion)] for one in repair_projections(store, lost).faults] == [champion]
     assert alias_of(store, lost) == champion, "MLflow has its own copy"
     assert served(store) is None
     (tmp_path / "kept").rename(folder / champion)
-    assert repair_projections(store, lost)["faults"] == []
+    assert repair_projections(store, lost).faults == ()
     assert served(store) == (2, champion)
 
 
@@ -203,7 +203,7 @@ def test_mlflow_that_never_saw_the_lost_champion_has_no_alias(two_promotions: Pr
     store, settings, _ = two_promotions
     shutil.rmtree(tmp_path / "store" / "models" / str(PromotionLog(store).state().champion))
     lost = with_mlflow(settings, tmp_path / "new.db")
-    assert len(repair_projections(store, lost)["faults"]) == 1
+    assert len(repair_projections(store, lost).faults) == 1
     assert alias_of(store, lost) is None
 
 
@@ -216,7 +216,7 @@ def test_what_somebody_deleted_or_changed_in_mlflow_is_made_again(two_promotions
     client.set_model_version_tag(model, second.version, "outcome", "keep_champion")
     client.delete_registered_model_alias(model, "champion")
     client.delete_experiment(client.get_run(second.run_id).info.experiment_id)
-    assert repair_projections(store, settings)["faults"] == []
+    assert repair_projections(store, settings).faults == ()
     shown = {one.version: one for one in client.search_model_versions(f"name = '{model}'")}
     assert shown[second.version].tags["outcome"] == "promote"
     assert shown[first.version].tags["sbr.version"] == old

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from sbr_tasks.cli import app
-from sbr_tasks.errors import RegistryError
+from sbr_tasks.errors import ReasonError, RegistryError
 from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.registry.listing import log_rows, pin_row
-from sbr_tasks.registry.log import Decision, Entry, Pin, PromotionLog
+from sbr_tasks.registry.log import Pin, PromotionLog
 from sbr_tasks.registry.promotion import commit_pin, commit_rollback, commit_unpin
 from sbr_tasks.registry.versions import train_version
 from sbr_tasks.report.words import headline
+from sbr_tasks.store import NumberedLog
 from sbr_tasks.upkeep.check import verify_store
 from sbr_tasks.workspace import Workspace
 from tests.unit.registry.two_days import (
@@ -48,8 +51,8 @@ def test_pinned_champion_stays_until_it_is_unpinned(copied: Copied, inject: Inje
     assert (ended.number, ended.is_on) == (4, False)
     assert promote(store, settings, *after, run="3") == would, "a step that was decided returns its decision"
     assert promote(store, settings, *after, run="4", force="unpinned").champion == after[1]
-    assert [row["outcome"] for row in log_rows(store)] == ["first_champion", "pin", "would_promote", "unpin", "forced"]
-    assert [(row["from"], row["to"]) for row in log_rows(store)][1] == (before[1], before[1])
+    assert [row.outcome for row in log_rows(store)] == ["first_champion", "pin", "would_promote", "unpin", "forced"]
+    assert [(row.before, row.champion) for row in log_rows(store)][1] == (before[1], before[1])
     assert verify_store(store).faults == ()
 
 
@@ -57,15 +60,15 @@ def test_decision_that_a_pin_overtakes_is_made_again(copied: Copied, inject: Inj
     store, settings, of = copied
     inject(d05=0.5, d06=0.6)
     promote(store, settings, *of(BEFORE), run="1")
-    create, pinned = PromotionLog.create, []
+    create, pinned = NumberedLog.create, []
 
-    def create_after_a_pin(self: PromotionLog, entry: Entry) -> None:
-        if not pinned and isinstance(entry, Decision):
-            pinned.append(entry.outcome)
+    def create_after_a_pin(self: NumberedLog, number: int, body: Mapping[str, Any]) -> None:
+        if not pinned and body["kind"] == "decision":
+            pinned.append(body["outcome"])
             commit_pin(store, reason="the sale", actor="ann")
-        create(self, entry)
+        create(self, number, body)
 
-    monkeypatch.setattr(PromotionLog, "create", create_after_a_pin)
+    monkeypatch.setattr(NumberedLog, "create", create_after_a_pin)
     assert promote(store, settings, *of(D), run="2").outcome is Outcome.WOULD_PROMOTE
     assert pinned == [Outcome.PROMOTE]
 
@@ -76,7 +79,7 @@ def test_pin_is_refused_without_a_champion_a_reason_or_where_it_is_pinned(copied
     with pytest.raises(RegistryError, match="There is no champion to pin yet"):
         commit_pin(store, reason="the sale", actor="ann")
     promote(store, settings, *of(BEFORE), run="1")
-    with pytest.raises(RegistryError, match="A pin needs a reason"):
+    with pytest.raises(ReasonError, match="A pin needs a reason"):
         commit_pin(store, reason=" ", actor="ann")
     with pytest.raises(RegistryError, match="isn't pinned, so there is nothing to unpin"):
         commit_unpin(store, actor="ann")
@@ -98,7 +101,7 @@ def test_rollback_that_pins_holds_the_earlier_champion(copied: Copied) -> None:
     assert promote(store, settings, after[0], better.name, run="3").outcome is Outcome.WOULD_PROMOTE
     assert PromotionLog(store).state().champion == before[1]
     commit_unpin(store, actor="ann", reason="restocked")
-    assert log_rows(store)[-1]["reasons"] == ["restocked"]
+    assert log_rows(store)[-1].reasons == ("restocked",)
 
 
 @pytest.mark.usefixtures("two_promotions")
@@ -109,7 +112,7 @@ def test_pin_outlasts_a_rollback_and_names_the_champion_of_now(copied: Copied) -
     commit_rollback(store, settings, before[1], reason="sold out", actor="bob")
     row = pin_row(store)
     assert row is not None
-    assert (row["entry"], row["version"], row["actor"]) == (pinned.number, before[1], "ann")
+    assert (row.entry, row.version, row.actor) == (pinned.number, before[1], "ann")
     again = Workspace(settings, store).pin("the sale")
     assert (again.model_version, again.log_entry) == (before[1], pinned.number)
     commit_unpin(store, actor="ann")
@@ -146,4 +149,4 @@ def test_rollback_command_can_pin(copied: Copied) -> None:
     done = CliRunner().invoke(app, back)
     assert "pinned: True" in done.stdout and "sbr pin" not in done.stdout
     assert PromotionLog(store).state().pin is not None
-    assert log_rows(store)[-1]["reasons"] == ["worse", "The champion was pinned."]
+    assert log_rows(store)[-1].reasons == ("worse", "The champion was pinned.")

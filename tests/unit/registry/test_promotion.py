@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sbr_tasks.errors import AlreadyExistsError, DamagedError, RegistryError
+from sbr_tasks.errors import AlreadyExistsError, DamagedError, ReasonError, RegistryError
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.registry.log import Decision, PromotionLog
@@ -20,6 +21,7 @@ from sbr_tasks.registry.versions import load_version
 from sbr_tasks.report.runs import run_rows, run_table
 from sbr_tasks.results import Decided
 from sbr_tasks.settings import parse_overrides
+from sbr_tasks.store import NumberedLog
 from sbr_tasks.window.record import Window
 from sbr_tasks.wish import Wish, current_user
 from sbr_tasks.workspace import Workspace
@@ -193,7 +195,7 @@ def test_two_that_force_the_same_version_at_once_promote_it_once(
 def test_reason_that_is_blank_is_refused_before_anything_is_done(copied: Copied, inject: Inject) -> None:
     store, settings, of = copied
     inject(d06=0.6)
-    with pytest.raises(RegistryError, match="forced promotion needs a reason"):
+    with pytest.raises(ReasonError, match=r"^A forced promotion needs a reason, .* found none\. "):
         promote(store, settings, *of(D), run="x", force=" ")
     with pytest.raises(ReasonError, match="forced promotion needs a reason"):
         Workspace(settings, store).retrain(D, Wish("force", ""))

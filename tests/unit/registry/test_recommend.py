@@ -25,7 +25,7 @@ def test_session_of_unknown_items_gets_the_popular_ones(
     store, _, of = copied
     found = recommend_items(store, ["998"], k=3, name=of(D)[1])
     assert found.is_fallback
-    assert found.scores == sorted(found.scores, reverse=True)
+    assert list(found.scores) == sorted(found.scores, reverse=True)
 
 
 def test_recommend_without_champion_or_with_a_wrong_id_says_so(

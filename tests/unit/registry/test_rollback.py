@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sbr_tasks.errors import RegistryError, StoreError
+from sbr_tasks.errors import ReasonError, RegistryError, StoreError
 from sbr_tasks.registry.listing import describe_version, log_rows, model_rows
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.promotion import commit_rollback
@@ -39,12 +39,12 @@ def test_rollback_retires_what_it_leaves_and_serves_the_old_model_under_a_new_nu
     assert PromotionLog(store).state().champion == before[1]
     with pytest.raises(RegistryError, match=r"is retired .* and can't be promoted again"):
         promote(store, settings, *after, run="5", force="please")
-    with pytest.raises(RegistryError, match="A rollback needs a reason"):
+    with pytest.raises(ReasonError, match="A rollback needs a reason"):
         commit_rollback(store, settings, before[1], reason=" ", actor="6")
-    rows = {row["version"]: row for row in model_rows(store)}
-    assert (rows[after[1]]["retired"], rows[before[1]]["champion"]) == (True, True)
-    assert [row["outcome"] for row in log_rows(store)] == ["first_champion", "promote", "rollback"]
-    assert [row["entry"] for row in describe_version(store, after[1])["log"]] == [2, 3]
+    rows = {row.version: row for row in model_rows(store)}
+    assert (rows[after[1]].retired, rows[before[1]].champion) == (True, True)
+    assert [row.outcome for row in log_rows(store)] == ["first_champion", "promote", "rollback"]
+    assert [row.entry for row in describe_version(store, after[1]).log] == [2, 3]
 
 
 def test_rollback_to_a_version_whose_saved_model_is_damaged_changes_nothing(two_promotions: Promoted, tmp_path: Path) -> None:

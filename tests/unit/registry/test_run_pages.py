@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from sbr_tasks.validation.checkpoint import validate_pending
 
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.registry import promotion as promotion_module
@@ -18,6 +17,7 @@ from sbr_tasks.report.page import publish_page
 from sbr_tasks.report.runs import run_rows, run_table
 from sbr_tasks.store import kinds
 from sbr_tasks.upkeep.check import verify_store
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.window.cleanse import TooLong
 from sbr_tasks.wish import Wish
 from sbr_tasks.workspace import Workspace
@@ -49,8 +49,8 @@ def test_decision_is_unchanged_when_repeated_and_is_shown_in_report_tables_and_l
     (row,) = run_rows(store, [D])
     assert (row.clicks, row.window_clicks, row.decision) == (160, 800, promotion.outcome.value)
     assert name[:10] in run_table([row])
-    (shown,) = [row for row in model_rows(store) if row["version"] == name]
-    assert shown["outcome"] == promotion.outcome.value
+    (shown,) = [row for row in model_rows(store) if row.version == name]
+    assert shown.outcome == promotion.outcome.value
 
 
 def test_run_that_is_not_asked_to_promote_tells_the_verdict_and_writes_none(
@@ -69,7 +69,7 @@ def test_run_that_is_not_asked_to_promote_tells_the_verdict_and_writes_none(
     page = store.get(kinds.UNDECIDED_PAGE.key(day=D, version=name)).decode()
     assert "only trained and scored" in page
     assert "not in the promotion log" in page
-    assert not verify_store(store).orphans, "the page belongs to its version"
+    assert not verify_store(store).orphaned.keys, "the page belongs to its version"
 
     decided = workspace.promote_if_better(D, window.fingerprint, name, Wish(actor="scheduled"))
     assert (decided.outcome, decided.log_entry) == (verdict.removesuffix("."), 1)

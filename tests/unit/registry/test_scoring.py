@@ -7,13 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sbr_tasks.validation.checkpoint import validate_pending
 
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.scoring import score_models
 from sbr_tasks.registry.versions import train_version
 from sbr_tasks.report.page import publish_page
+from sbr_tasks.validation.validate_days import validate_pending
 from sbr_tasks.window.build import window_for_day
 from sbr_tasks.window.data import read_window
 from sbr_tasks.workspace import Workspace

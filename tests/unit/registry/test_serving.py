@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sbr_tasks.errors import DamagedError, RegistryError, StoreError
+from sbr_tasks.readout.placement import SHOW_ALL
 from sbr_tasks.registry import promotion as promotion_module
 from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.registry.log import Decision, PromotionLog
@@ -84,7 +85,7 @@ def test_names_in_a_manifest_lead_to_no_file_outside_its_folder(copied: Copied, 
     with pytest.raises(DamagedError, match="which leads elsewhere"):
         check_serving(store, settings, hostile, window)
     with pytest.raises(DamagedError, match="which leads elsewhere"):
-        publish_serving(store, 1, hostile)
+        publish_serving(store, settings, 1, hostile, SHOW_ALL)
     assert set(tmp_path.rglob("*outside*")) == before
 
 

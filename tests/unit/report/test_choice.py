@@ -43,13 +43,13 @@ BETTER, UNSURE, WORSE = gain(0.021, 0.011, 0.031), gain(0.002, -0.001, 0.005), g
             BETTER,
             UNSURE,
             "GRU4Rec adds 0.021 to Recall@20 over counting alone (95% interval +0.011 to +0.031). "
-            "What GRU4Rec adds to MRR@20 over counting alone can't be told from chance (95% interval -0.0010 to +0.0050).",
+            "What GRU4Rec adds to MRR@20 over counting alone could be chance (95% interval -0.0010 to +0.0050).",
         ),
         (
             UNSURE,
             WORSE,
             "GRU4Rec lowers MRR@20 by 0.034 compared with counting alone (95% interval -0.048 to -0.020). "
-            "What GRU4Rec adds to Recall@20 over counting alone can't be told from chance (95% interval -0.0010 to +0.0050).",
+            "What GRU4Rec adds to Recall@20 over counting alone could be chance (95% interval -0.0010 to +0.0050).",
         ),
     ],
 )
@@ -127,7 +127,7 @@ def test_page_shows_the_gain_and_a_reused_readout(tmp_path: Path) -> None:
     text = page_of(tmp_path, choice=EARLIER)
     assert "over counting alone (95% interval" in text
     assert "Chosen on 28 June 2020 by the validation of 2020-06-28-5e6f7a8b" in text
-    assert "Epochs and read-out are chosen anew every 3 days" in text
+    assert "Epochs and read-out are chosen again every 3 days" in text
 
 
 @pytest.mark.parametrize("readout", ["plain", "mixture"])

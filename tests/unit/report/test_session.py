@@ -13,12 +13,13 @@ import pytest
 from benchmarks.seeded_history import seed_history, write_manifest
 from sbr_tasks.errors import RegistryError
 from sbr_tasks.gru4rec.weights import GRU4RecWeights, GRULayer
+from sbr_tasks.readout.placement import SHOW_ALL
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.recommend import recommend_items
 from sbr_tasks.report.overview import overview
 from sbr_tasks.report.render import Live, Query, overview_html, with_session
 from sbr_tasks.report.session import MAX_ITEMS, parse_session, side_by_side
-from sbr_tasks.settings import ModelSettings
+from sbr_tasks.settings import ModelSettings, load_settings
 from sbr_tasks.store import Store
 from sbr_tasks.window.sessions import ItemIndex
 
@@ -57,20 +58,20 @@ def shop(tmp_path: Path) -> tuple[Store, str]:
 
 def test_champion_and_version_recommend_side_by_side_as_each_alone(shop: tuple[Store, str]) -> None:
     store, champion = shop
-    columns = side_by_side(store, "10, 77", OTHER, k=2)
+    columns = side_by_side(store, "10, 77", OTHER, SHOW_ALL, k=2)
     assert [column.version for column in columns] == [champion, OTHER]
     shown = [column.recommendation for column in columns if column.recommendation]
     assert [one.items[0] for one in shown] == [10, 30]
     assert [one.unknown for one in shown] == [("77",), ("77",)]
     assert shown[1] == recommend_items(store, ["10", "77"], k=2, name=OTHER)
-    assert len(side_by_side(store, "10", champion, k=2)) == len(side_by_side(store, "10", None, k=2)) == 1
+    assert len(side_by_side(store, "10", champion, SHOW_ALL, k=2)) == len(side_by_side(store, "10", None, SHOW_ALL, k=2)) == 1
 
 
 def test_version_that_cannot_be_asked_says_why_beside_the_champion(shop: tuple[Store, str]) -> None:
-    first, second = side_by_side(shop[0], "10", "2020-01-01-00000002", k=1)
+    first, second = side_by_side(shop[0], "10", "2020-01-01-00000002", SHOW_ALL, k=1)
     assert first.recommendation and first.recommendation.items == (10,)
     assert second.recommendation is None and "There is no model version '2020-01-01-00000002'" in second.fault
-    (only,) = side_by_side(shop[0], "shoe", None, k=1)
+    (only,) = side_by_side(shop[0], "shoe", None, SHOW_ALL, k=1)
     assert only.fault == "Expected non-negative 64-bit integers as item ids, such as 1,2,3; found 'shoe'."
 
 
@@ -78,7 +79,7 @@ def test_lists_are_shown_with_the_rank_in_the_other_list(shop: tuple[Store, str]
     store, champion = shop
 
     def page(**query: str | int) -> str:
-        live = with_session(store, Live(query=Query.model_validate(query)), str(query.get("version", "")))
+        live = with_session(store, load_settings(), Live(query=Query.model_validate(query)), str(query.get("version", "")))
         return " ".join(overview_html(overview(store, date(2026, 11, 30)), live).split())
 
     html = page(items="10 77", version=OTHER, k=2)
@@ -93,9 +94,9 @@ def test_lists_are_shown_with_the_rank_in_the_other_list(shop: tuple[Store, str]
 
 def test_nothing_is_recommended_without_a_champion_or_items(shop: tuple[Store, str], tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="no champion yet"):
-        side_by_side(Store(str(tmp_path / "empty")), "10", None, k=1)
+        side_by_side(Store(str(tmp_path / "empty")), "10", None, SHOW_ALL, k=1)
     with pytest.raises(RegistryError, match="from 1 to 200 ids such as 1,2,3; found 0"):
-        side_by_side(shop[0], " , ", None, k=1)
+        side_by_side(shop[0], " , ", None, SHOW_ALL, k=1)
 
 
 def test_ids_of_a_session_are_between_commas_or_blanks() -> None:
@@ -114,7 +115,7 @@ from sbr_tasks.report.version import version_page
 from sbr_tasks.settings import load_settings
 from sbr_tasks.store import Store
 store = Store(sys.argv[1])
-live = with_session(store, Live(query=Query(items="10")), "")
+live = with_session(store, load_settings(), Live(query=Query(items="10")), "")
 overview_html(overview(store, date(2026, 11, 30)), live)
 version_html(version_page(store, sys.argv[2]), load_settings(), live=live)
 assert not {"tensorflow", "keras", "mlflow", "great_expectations", "matplotlib"} & sys.modules.keys()

@@ -10,6 +10,7 @@ from benchmarks.records import profile_record_of, version_record_of
 from sbr_tasks.clicks.catalog import ClickCatalog
 from sbr_tasks.clicks.commits import Judgement
 from sbr_tasks.clicks.ingest import ingest_missing
+from sbr_tasks.readout.placement import SHOW_ALL
 from sbr_tasks.registry.gate import Outcome
 from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.registry.scoring import Score
@@ -96,7 +97,7 @@ def decide(store: Store, window: Window, version: ModelVersion, outcome: Outcome
     number = state.n_entries + 1
     log.create(decision_after(state, version.name, window.day, outcome, opponent=state.champion, window=window.fingerprint))
     if outcome.moves_champion:
-        publish_serving(store, number, version)
+        publish_serving(store, Settings(), number, version, SHOW_ALL)
     store.replace(f"reports/day={window.day}/{number:08d}.html", b"<html></html>")
     profile = profile_record_of(window)
     store.replace_record(profile.key, profile.as_dict())

@@ -381,7 +381,10 @@ def test_expectation_that_is_off_is_not_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "reason"),
     [
-        ("volumes=critical", "no expectation is called 'volumes'; there are columns, times_in_day, ids_present, item_ids, "),
+        (
+            "volumes=critical",
+            "no expectation is called 'volumes'; expected one of columns, times_in_day, ids_present, item_ids, ",
+        ),
         ("item_ids=warning", "item_ids is always critical, because a window can't be built of days that break it"),
         ("volume=high", "input should be 'critical', 'warning' or 'off'"),
     ],

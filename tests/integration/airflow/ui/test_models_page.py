@@ -151,7 +151,14 @@ def test_a_decision_leads_to_its_versions_page(page_of: PageOf, shop: Path) -> N
     models_frame(page).locator("#decisions").get_by_role("link", name=name).first.click()
     frame = models_frame(page)
     frame.get_by_role("heading", name=name).wait_for()
-    titles = ["Decision", "Comparison", "By session length", "What changed since the previous run", "Learning curve", "Read-out"]
+    titles = [
+        "Decision",
+        "Comparison",
+        "By session length",
+        "What changed since the previous run",
+        "Learning curve",
+        "Read-out",
+    ]
     for title in [*titles, "Window", "Validation", "Data profile, before cleansing", "Settings and lineage"]:
         frame.get_by_role("heading", name=title, exact=True).first.wait_for()
     n_epochs = len(load_version(store_of(shop), name).curve)
