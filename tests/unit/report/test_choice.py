@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.records import version_record_of
 from benchmarks.seeded_history import MIXTURE, seed_history
-from sbr_tasks.registry.log import PromotionLog
+from sbr_tasks.registry.listing import describe_version
+from sbr_tasks.registry.log import Decision, PromotionLog
 from sbr_tasks.registry.versions import Choice, load_version
 from sbr_tasks.report.choice import gru4rec_gain, own_item_rows, readout_in_words, share_rows, training_in_words
 from sbr_tasks.report.render import version_html
@@ -109,6 +110,16 @@ def test_numbers_of_a_readout_in_words_and_rows() -> None:
     assert own_item_rows(plain)[0] == ("current", "4%", "\u2013")
     assert [row[0] for row in share_rows(MIXTURE)] == ["1", "2", "3", "4", "5 or more"]
     assert share_rows(MIXTURE)[0][1:] == pytest.approx((0.58, 0.38, 0.04))
+
+
+def test_gain_is_listed_with_the_decisions_on_a_version(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    seed_history(store, date(2026, 11, 27), 1)
+    (decision,) = PromotionLog(store).entries()
+    details = describe_version(store, decision.version).model_dump(mode="json")
+    assert isinstance(decision, Decision) and decision.neural_gain.keys() == {"recall_at_20", "mrr_at_20"}
+    assert details["log"][0]["neural_gain"] == decision.neural_gain
+    assert details["choice"]["mixture"]["temperature"] == 1.25
 
 
 def page_of(tmp_path: Path, **changes: Any) -> str:
