@@ -51,7 +51,7 @@ def seed_history(store: Store, last: date, n_days: int, *, seed: int = 7, rollba
     for i, day in enumerate(days):
         name = f"{day}-{int(rng.integers(2**32)):08x}"
         level += float(rng.normal(0.0004, 0.001))
-        write_manifest(store, name, parent=state.champion)
+        write_manifest(store, name, parent=state.champion, mixture=MIXTURE)
         entry = _decision(state, name, day, level + float(rng.normal(0, 0.006)), rng)
         log.create(entry)
         entries.append(entry)
@@ -66,7 +66,7 @@ def seed_history(store: Store, last: date, n_days: int, *, seed: int = 7, rollba
     return entries
 
 
-def write_manifest(store: Store, name: str, *, parent: str | None = None) -> None:
+def write_manifest(store: Store, name: str, *, parent: str | None = None, mixture: Mixture | None = None) -> None:
     """The record of a version that has no files."""
     day = date.fromisoformat(name[:10])
     days = [day - timedelta(days=i) for i in reversed(range(WINDOW_DAYS))]
@@ -89,7 +89,7 @@ def write_manifest(store: Store, name: str, *, parent: str | None = None) -> Non
         window_days=WINDOW_DAYS,
         revisions={day: revision_of(day) for day in days},
         curve=tuple(curve),
-        choice=Choice(day=day, version=name, n_epochs=5, mixture=MIXTURE),
+        choice=Choice(day=day, version=name, n_epochs=5, mixture=mixture),
         n_events=1_250_000,
         n_items=31_000,
         took_s=251.0,
