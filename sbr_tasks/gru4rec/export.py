@@ -5,6 +5,7 @@ Importing this module is cheap; `export_saved_model` imports TensorFlow, the oth
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ import numpy as np
 from sbr_tasks.errors import RegistryError
 from sbr_tasks.evaluation.scorer import Indices, Scores, best_items
 from sbr_tasks.gru4rec.answers import UNUSED_SCORE, unused_id
+from sbr_tasks.gru4rec.ask_saved_model import ask
 from sbr_tasks.gru4rec.model import Model
 from sbr_tasks.readout.placement import SHOW_ALL, PlacementRule
 from sbr_tasks.window.sessions import UNKNOWN
@@ -67,9 +69,15 @@ def export_apart(model: Model, folder: Path, *, k: int, rule: PlacementRule) -> 
 
 
 def check_saved_model(
-    folder: Path, model: Model, sessions: Sequence[Sequence[Any]], *, k: int = 20, rule: PlacementRule = SHOW_ALL
+    folder: Path,
+    model: Model,
+    sessions: Sequence[Sequence[Any]],
+    *,
+    k: int = 20,
+    rule: PlacementRule = SHOW_ALL,
+    is_apart: bool = True,
 ) -> None:
-    """Loads an exported model in a fresh process and compares its answers with those of the NumPy scorer.
+    """Loads an exported model and compares its answers with those of the NumPy scorer.
 
     Two items may swap places only if their scores differ by less than 1e-4 of the session's highest score. In the answer for a
     session without a known id, none may. An item that the rule hides may be nowhere.
@@ -80,13 +88,15 @@ def check_saved_model(
         sessions: Raw item ids, oldest first. An empty session is always checked as well.
         k: The `k` it was exported with.
         rule: The rule it was exported with.
+        is_apart: Whether to load it in a fresh process; else this process needs TensorFlow, and changes its working folder
+            meanwhile.
 
     Raises:
         RegistryError: The SavedModel can't be loaded, or an answer differs.
     """
     dtype = model.index.ids.dtype
     sampled = [*(np.asarray(session, dtype) for session in sessions), np.empty(0, dtype)]
-    answers = _ask(folder, [session.tolist() for session in sampled])
+    answers = (_ask if is_apart else _ask_here)(folder, [session.tolist() for session in sampled])
     scorer, n = model.scorer(), min(k, len(model.index))
     for session, item_ids, answered_scores in zip(sampled, answers["item_ids"], answers["scores"], strict=True):
         where = f"The SavedModel in {folder} and its model disagree: for the session {session.tolist()}"
@@ -130,6 +140,12 @@ def _ask(folder: Path, sessions: list[list[Any]]) -> dict[str, list[list[Any]]]:
     answered = _run("ask_saved_model", folder, sessions, f"The SavedModel in {folder} can't be loaded or run")
     answers: dict[str, list[list[Any]]] = json.loads(answered)
     return answers
+
+
+def _ask_here(folder: Path, sessions: list[list[Any]]) -> dict[str, list[list[Any]]]:
+    """The SavedModel's answers, from this process."""
+    with contextlib.chdir(folder):  # TensorFlow would read `*`, `?` and `[` in a path as a pattern
+        return ask(".", sessions)
 
 
 def _run(module: str, folder: Path, request: Any, failure: str) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 from sbr_tasks.errors import DamagedError, RegistryError
 from sbr_tasks.evaluation.ranking import event_clicks
 from sbr_tasks.gru4rec.curve import Epoch
-from sbr_tasks.gru4rec.export import export_saved_model
+from sbr_tasks.gru4rec.export import check_saved_model, export_saved_model
 from sbr_tasks.gru4rec.model import Model
 from sbr_tasks.gru4rec.progress import max_epochs, train_shown
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
@@ -36,10 +36,11 @@ from sbr_tasks.settings import ModelSettings, ServingSettings, Settings, Trainin
 from sbr_tasks.store import FileRecord, Record, Store, code_version, fingerprint, kinds, to_npz
 from sbr_tasks.window.data import WindowData, read_window
 from sbr_tasks.window.record import Window, WindowRules
-from sbr_tasks.window.sessions import UNKNOWN, no_sessions
+from sbr_tasks.window.sessions import UNKNOWN, Sessions, no_sessions
 
 logger = logging.getLogger(__name__)
 
+_SAMPLE_SESSIONS = 50
 _PACKAGES = ("sbr-tasks", "tensorflow", "numpy", "pandas", "pyarrow", "great-expectations", "mlflow")
 
 
@@ -157,6 +158,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
 
     Raises:
         TrainingError: There is nothing to train on, or the loss is not finite any more.
+        RegistryError: The SavedModel doesn't answer as the model does.
     """
     parent_name, parent = _find_parent(store, settings, window.day)
     data = read_window(store, window, settings.zone)
@@ -207,7 +209,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
             lineage=_lineage(settings, window),
             files={file: store.publish(f"{folder}/{file}", content) for file, content in model.to_files().items()},
             optimizer=store.publish(f"{folder}/optimizer.npz", to_npz(trained.squares)),
-            saved_model=_publish_saved_model(store, settings, f"{folder}/saved_model", model),
+            saved_model=_publish_saved_model(store, settings, f"{folder}/saved_model", model, data.validation),
         )
         logger.info(
             "Trained %s: %d events an epoch, %d epochs, %.0f s.", name, trained.n_events, choice.n_epochs, version.took_s
@@ -314,10 +316,15 @@ def load_model(store: Store, version: ModelVersion) -> Model:
     return Model.from_files(version_files(store, version), version.choice.mixture)
 
 
-def _publish_saved_model(store: Store, settings: Settings, folder: str, model: Model) -> dict[str, FileRecord]:
-    """The version as a TensorFlow SavedModel; records of its files by their path within it."""
+def _publish_saved_model(
+    store: Store, settings: Settings, folder: str, model: Model, sessions: Sessions
+) -> dict[str, FileRecord]:
+    """The version as a TensorFlow SavedModel, which must answer as the model does; records of its files, by their path."""
+    sample = sessions.take(np.arange(min(_SAMPLE_SESSIONS, sessions.n_sessions)))
+    clicks = [items[:-1].tolist() for items in np.split(sample.item_ids, sample.offsets[1:-1])]
     with scratch_folder(settings, "export") as place:
         export_saved_model(model, place, k=settings.serving.k)
+        check_saved_model(place, model, clicks, k=settings.serving.k, is_apart=False)
         files = sorted(file for file in place.rglob("*") if file.is_file())
         names = [file.relative_to(place).as_posix() for file in files]
         return {name: store.publish(f"{folder}/{name}", file.read_bytes()) for name, file in zip(names, files, strict=True)}

@@ -141,10 +141,13 @@ def test_any_number_of_sessions_and_steps_is_answered_and_k_ends_with_the_catalo
         assert all(sorted(row) == sorted(INTEGERS) for row in answer["item_ids"].numpy())
 
 
-def test_a_fresh_process_accepts_an_export_in_a_folder_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
+def test_an_export_is_accepted_in_a_folder_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
     folder, model = tmp_path / "a b[x]*'?#1", model_of(STRINGS)
     export_saved_model(model, folder)
-    check_saved_model(folder, model, [STRINGS[:3], ["never seen", STRINGS[9]], ["never seen"]])
+    sessions, here = [STRINGS[:3], ["never seen", STRINGS[9]], ["never seen"]], Path.cwd()
+    check_saved_model(folder, model, sessions)
+    check_saved_model(folder, model, sessions, is_apart=False)
+    assert Path.cwd() == here
 
 
 def test_a_damaged_export_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
