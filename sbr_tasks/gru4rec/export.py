@@ -51,6 +51,8 @@ def export_saved_model(model: Model, folder: Path, *, k: int = 20, rule: Placeme
 
     module = serving_module(model, k, rule)
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.recommend})
+    # It has a random id. Without it, which no runtime needs, two runs that publish the same model write the same bytes.
+    (folder / "fingerprint.pb").unlink(missing_ok=True)
 
 
 def export_apart(model: Model, folder: Path, *, k: int, rule: PlacementRule) -> None:

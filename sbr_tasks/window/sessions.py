@@ -217,10 +217,9 @@ class ItemIndex:
         """
         import pandas as pd
 
-        if _is_text(item_ids) == _is_text(self.ids):
-            codes: npt.NDArray[np.int64] = self._lookup.get_indexer(pd.Index(item_ids))
-        else:
-            codes = pd.Index(_as_text(self.ids)).get_indexer(pd.Index(_as_text(item_ids)))
+        if _is_text(item_ids) != _is_text(self.ids):
+            item_ids = _as_text(item_ids) if _is_text(self.ids) else _as_integers(item_ids)
+        codes: npt.NDArray[np.int64] = self._lookup.get_indexer(pd.Index(item_ids))
         return codes.astype(np.int32)
 
     def decode(self, indices: Int32s) -> Ids:
@@ -234,6 +233,13 @@ def _is_text(ids: Ids) -> bool:
 
 def _as_text(ids: Ids) -> Ids:
     return np.array([str(one) for one in ids.tolist()], dtype=object)
+
+
+def _as_integers(ids: Ids) -> Ids:
+    """The integers that texts are written as; -1, which is no id, for other texts."""
+    is_integer = [text.isascii() and text.isdecimal() and str(int(text[:20])) == text for text in ids.tolist()]
+    integers = (int(text) if is_one else -1 for text, is_one in zip(ids.tolist(), is_integer, strict=True))
+    return np.array([one if one < 2**63 else -1 for one in integers], np.int64)
 
 
 def no_sessions(like: Sessions) -> Sessions:

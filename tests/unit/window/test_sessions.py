@@ -17,8 +17,8 @@ def test_ids_are_found_whatever_their_type(held: Ids, asked: Ids) -> None:
 
 def test_texts_that_are_no_canonical_number_are_unknown_to_a_model_of_integers() -> None:
     index = ItemIndex(INTEGERS, np.ones(3, np.int64))
-    texts = np.array(["007", "+7", "7.0", " 7", "x", "7"], dtype=object)
-    assert index.encode(texts).tolist() == [UNKNOWN] * 5 + [0]
+    texts = np.array(["007", "+7", "7.0", " 7", "x", "", "-1", "\u0667", str(2**63), "7" * 5000, "7"], dtype=object)
+    assert index.encode(texts).tolist() == [UNKNOWN] * 10 + [0]
 
 
 def test_ids_of_a_catalog_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
