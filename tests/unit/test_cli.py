@@ -98,8 +98,8 @@ def test_ingest_says_where_rejected_lines_lie(sbr: Sbr, clicks: Path, tmp_path: 
         (
             ("runs", "--set", "windw.days=3"),
             "sbr: Unknown setting 'windw' in the overrides (--set). Did you mean 'window'? Known here: store, store_options, "
-            "scratch, timezone, source, ingest, validation, window, model, training, evaluation, gate, serving, "
-            "mlflow, upkeep, alerts.\n",
+            "scratch, timezone, source, ingest, validation, window, model, training, evaluation, vsknn, "
+            "vstan, gate, serving, recommend, mlflow, upkeep, alerts.\n",
         ),
         (("recommend", "--session", "1"), "sbr: There is no champion yet. Train one with `sbr retrain --day DAY`.\n"),
         (
@@ -307,7 +307,7 @@ def test_evaluate_prints_one_object(sbr: Sbr, tmp_path: Path) -> None:
     ties = ["conservative", "standard", "median"]
     metrics = [f"{metric}_at_{k}" for metric in ("recall", "mrr") for k in (1, 5, 10, 20)]
     speed = ["train_events_per_second", "epoch_seconds", "peak_rss_mb"]
-    assert list(found) == [*ties, "n_events", *speed, "baselines"]
+    assert list(found) == [*ties, "n_events", *speed, "readout", "baselines"]
     assert all(found[name] > 0 for name in speed)
     for model in (found, *found["baselines"].values()):
         assert [list(model[mode]) for mode in ties] == [metrics] * 3

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.records import window_record_of
 from sbr_tasks.errors import EvaluationError, SettingsError, TrainingError
+from sbr_tasks.evaluation.ranking import Evaluation
 from sbr_tasks.experiments import search as search_module
 from sbr_tasks.experiments.search import Search, changes, search, search_table, write_settings
 from sbr_tasks.gru4rec.curve import Epoch
@@ -23,7 +24,7 @@ from sbr_tasks.window.sessions import ItemIndex, Sessions
 pytestmark = pytest.mark.slow
 
 WINDOW = window_record_of(date(2020, 6, 30))
-START = ModelSettings(n_epochs=3, layers=(100,), learning_rate=0.2)
+START = ModelSettings(n_epochs=3, layers=(100,), learning_rate=0.2, readout="plain")
 
 Curve = Callable[[ModelSettings], list[float]]
 
@@ -48,7 +49,8 @@ def learns(monkeypatch: pytest.MonkeyPatch) -> Callable[[Curve], list[ModelSetti
             curve = [Epoch(i + 1, 1.0, r, r / 4, 1.0, 1.0) for i, r in enumerate(curve_of(settings.model))]
             for epoch in curve:
                 on_epoch(epoch)
-            return SimpleNamespace(curve=curve, best_epoch=1 + int(np.argmax([e.validation_recall_at_20 for e in curve])))
+            best = 1 + int(np.argmax([epoch.validation_recall_at_20 for epoch in curve]))
+            return SimpleNamespace(weights=None, curve=curve, best_epoch=best)
 
         monkeypatch.setattr(search_module, "train_shown", train)
         return tried
@@ -78,7 +80,7 @@ def test_present_setting_comes_first_and_the_best_of_all_wins(tmp_path: Path, le
 
 
 def test_settings_lie_on_the_published_ranges_and_the_rest_stays(tmp_path: Path, learns: Callable[[Curve], Any]) -> None:
-    start = ModelSettings(n_epochs=3, loss="bpr-max", n_sample=512)
+    start = ModelSettings(n_epochs=3, loss="bpr-max", n_sample=512, readout="plain")
     tried = learns(near_a_tenth)
     settings = load_settings({}).model_copy(update={"model": start})
     search(DATA, WINDOW, settings, journal=tmp_path / "trials", minutes=5, n_trials=20, max_units=130)
@@ -103,7 +105,7 @@ def test_search_resumes_where_it_stopped(tmp_path: Path, learns: Callable[[Curve
 def test_other_settings_start_a_search_of_their_own(tmp_path: Path, learns: Callable[[Curve], Any]) -> None:
     tried = learns(near_a_tenth)
     run(tmp_path, 3)
-    assert run(tmp_path, 3, model=ModelSettings(n_epochs=4)).n_trials == 3
+    assert run(tmp_path, 3, model=ModelSettings(n_epochs=4, readout="plain")).n_trials == 3
     assert len(tried) == 6
 
 
@@ -257,3 +259,15 @@ def test_setting_that_the_end_of_the_time_cuts_off_is_not_counted_as_given_up(
     now[0] = 0.0
     tried = learns(near_a_tenth)
     assert run(tmp_path, 3).n_trials == 3
+
+
+def test_readout_is_part_of_what_is_scored(
+    tmp_path: Path, learns: Callable[[Curve], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The curve is that of plain GRU4Rec; the value is that of the mixture."""
+    learns(near_a_tenth)
+    ranked = Evaluation(np.array([1, 30, 4, 30]), np.arange(4))
+    monkeypatch.setattr(search_module, "GRU4RecScorer", lambda weights: weights)
+    monkeypatch.setattr(search_module, "cross_fitted", lambda *_, **__: ranked)
+    start = run(tmp_path, 1, model=START.model_copy(update={"readout": "mixture"})).start
+    assert (start.recall_at_20, start.mrr_at_20) == (0.5, pytest.approx((1 + 1 / 4) / 4))

@@ -114,7 +114,7 @@ def test_page_shows_the_clicks_and_says_when_they_were_replaced(
     inject(d06=0.4)
     promote(store, settings, window, name, run="1")
     page = store.get(publish_page(store, settings, D).key).decode()
-    assert page.count("<svg") == 2 + 3 + 7  # scores, the learning curve, clicks
+    assert page.count("<svg") == 2 + 3 + 2 + 7  # scores, the learning curve, the read-out, clicks
     assert "<dt>99.9% of sessions have at most</dt><dd>4 clicks</dd>" in page
     assert "Stale" not in page
     assert "before cleansing: " not in page
