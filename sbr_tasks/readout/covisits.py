@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 MAX_NEIGHBOURS = 50
-"""Neighbours kept of each item. With 100, or all of them, accuracy is the same (docs/readout.md)."""
+"""Neighbours kept of each item."""
 _MAX_DISTANCE = 10
 _DISTANCE_DECAY = 3.0
 _AGE_DECAY_DAYS = 30.0
