@@ -58,7 +58,8 @@ def version_record_of(name: str, **changes: Any) -> ModelVersion:
         serving=ServingSettings(),
         parent=changes.pop("parent", None),
         code="c",
-        choice=None,
+        choice="c",
+        fallback=None,
     )
     lineage = Lineage(
         revisions=changes.pop("revisions", {}),
@@ -74,7 +75,7 @@ def version_record_of(name: str, **changes: Any) -> ModelVersion:
         "window": window,
         "inputs": inputs,
         "curve": (),
-        "choice": Choice(day=day, version=name, n_epochs=1, mixture=None),
+        "choice": Choice(day=day, n_epochs=1, mixture=None),
         "note": None,
         "n_events": 0,
         "n_items": 0,

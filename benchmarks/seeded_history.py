@@ -89,7 +89,7 @@ def write_manifest(store: Store, name: str, *, parent: str | None = None, mixtur
         window_days=WINDOW_DAYS,
         revisions={day: revision_of(day) for day in days},
         curve=tuple(curve),
-        choice=Choice(day=day, version=name, n_epochs=5, mixture=mixture),
+        choice=Choice(day=day, n_epochs=5, mixture=mixture),
         n_events=1_250_000,
         n_items=31_000,
         took_s=251.0,

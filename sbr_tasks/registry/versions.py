@@ -12,7 +12,7 @@ import logging
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ from sbr_tasks.registry.log import PromotionLog
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import ModelSettings, ServingSettings, Settings, TrainingSettings
 from sbr_tasks.store import FileRecord, Record, Store, code_version, fingerprint, kinds, to_npz
+from sbr_tasks.window.build import choosing_data, choosing_days
 from sbr_tasks.window.data import WindowData, read_window
 from sbr_tasks.window.record import Window, WindowRules
 from sbr_tasks.window.sessions import UNKNOWN, Sessions, no_sessions
@@ -48,14 +49,12 @@ class Choice(Record):
     """The number of epochs and the read-out of a model.
 
     Attributes:
-        day: The day of the run whose validation chose them; None where none did.
-        version: The version that was trained in that run; None where none was.
+        day: The validation day that chose them; None where none did.
         n_epochs: Number of epochs.
         mixture: The numbers of the read-out; None for plain GRU4Rec.
     """
 
     day: date | None
-    version: str | None
     n_epochs: int
     mixture: Mixture | None
 
@@ -67,7 +66,8 @@ class VersionInputs(Record):
         window: Fingerprint of the window.
         parent: The version that the training started from; None if from scratch.
         code: Version of the code that trains and scores.
-        choice: Epochs and read-out that another run chose; None where this version's validation chose.
+        choice: Fingerprint of what epochs and read-out are chosen from; None where validation can't choose.
+        fallback: Epochs and read-out where validation can't choose; None where it can.
     """
 
     window: str
@@ -76,7 +76,8 @@ class VersionInputs(Record):
     serving: ServingSettings
     parent: str | None
     code: str
-    choice: Choice | None
+    choice: str | None
+    fallback: Choice | None
 
 
 class UsedSettings(Record):
@@ -116,8 +117,8 @@ class ModelVersion(Record):
         window: Fingerprint of the window it was trained on.
         inputs: Window, settings, parent and code.
         choice: The number of epochs and the read-out.
-        curve: The epochs among which validation chose or, where it didn't, those of the training.
-        note: Why this version's validation couldn't choose although a choice was due; None otherwise.
+        curve: The epochs among which validation chose or, where it couldn't, those of the training.
+        note: Why validation couldn't choose; None where it did.
         n_events: Training transitions, of one epoch.
         n_items: Items that it knows.
         took_s: Seconds of training and of reading the window.
@@ -150,8 +151,9 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
     """Trains GRU4Rec on a window, or returns the version that was trained from the same inputs.
 
     The model is trained on all clicks before the test day. The number of epochs and the numbers of the read-out are chosen by a
-    training that leaves the validation day out; a choice is used again for `training.choose_every` days. Where validation has
-    too few events to choose, the last choice is used, however old it is.
+    training that leaves a validation day out. Runs of `training.choose_every` consecutive days choose from the same clicks, so
+    the first one that runs makes the choice of all (`choosing_days`). Where that day has too few events to choose, the last
+    choice is used, however old it is.
 
     With `training.warm_start` both trainings start from the champion of an earlier day (the parent), if there is one whose
     layers and loss are the same.
@@ -162,15 +164,30 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
     """
     parent_name, parent = _find_parent(store, settings, window.day)
     data = read_window(store, window, settings.zone)
-    given = _given_choice(store, settings, window, data, parent_name)
+    days = choosing_days(window, settings.training.choose_every)
+    code = code_version("gru4rec", "readout", "evaluation", "window")
+    choice_key = fingerprint(
+        {
+            "revisions": {str(day): window.inputs.revisions[day] for day in days},
+            "window": window.inputs.window.as_dict(),
+            "timezone": window.inputs.timezone,
+            "model": settings.model.model_dump(mode="json"),
+            "training": settings.training.model_dump(mode="json"),
+            "parent": parent_name,
+            "code": code,
+        }
+    )
+    source = _made_before(store, settings, window.day, choice_key) or _choice_source(store, settings, window, days, parent_name)
+    fallback = source.choice if isinstance(source, _Chosen) and source.note else None
     inputs = VersionInputs(
         window=window.fingerprint,
         model=settings.model,
         training=settings.training,
         serving=settings.serving,
         parent=parent_name,
-        code=code_version("gru4rec", "readout", "evaluation", "window"),
-        choice=given.choice if given else None,
+        code=code,
+        choice=None if fallback else choice_key,
+        fallback=fallback,
     )
     key = fingerprint(inputs.as_dict())
     name = f"{window.day}-{key[:8]}"
@@ -178,10 +195,10 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
 
     def train() -> ModelVersion:
         started = time.monotonic()
-        if given and given.note:
-            logger.warning("%s", given.note)
-        chosen = given or _choose(name, window.day, data, settings, parent, checkpoints[0])
+        chosen = source if isinstance(source, _Chosen) else _choose(days[-1], source, settings, parent, checkpoints[0])
         choice = chosen.choice
+        if chosen.note:
+            logger.warning("%s", chosen.note)
         trained = train_shown(
             data.refit,
             data.refit_index,
@@ -233,8 +250,8 @@ class _Chosen:
 
     Attributes:
         choice: The number of epochs and the read-out.
-        curve: The epochs that it was made among; empty for a choice of another run.
-        note: If a new choice was due, why it couldn't be made.
+        curve: The epochs that it was made among; empty where validation couldn't choose.
+        note: Why it couldn't.
     """
 
     choice: Choice
@@ -242,9 +259,7 @@ class _Chosen:
     note: str | None = None
 
 
-def _choose(
-    name: str, day: date, data: WindowData, settings: Settings, parent: Parent | None, checkpoints: StoreCheckpoints
-) -> _Chosen:
+def _choose(day: date, data: WindowData, settings: Settings, parent: Parent | None, checkpoints: StoreCheckpoints) -> _Chosen:
     """Trains without the validation day, and chooses the number of epochs and the read-out by it."""
     trained = train_shown(data.train, data.index, data.validation, settings, parent=parent, checkpoints=checkpoints)
     mixture = None
@@ -252,7 +267,22 @@ def _choose(
         scorer = GRU4RecScorer(trained.weights)
         covisits = count_covisits(data.train, data.index)
         mixture = fit_mixture(scorer, covisits, data.validation, batch_size=settings.evaluation.batch_size)
-    return _Chosen(Choice(day=day, version=name, n_epochs=trained.best_epoch, mixture=mixture), trained.curve)
+    return _Chosen(Choice(day=day, n_epochs=trained.best_epoch, mixture=mixture), trained.curve)
+
+
+def _made_before(store: Store, settings: Settings, day: date, choice_key: str) -> _Chosen | None:
+    """The choice that a run of a day nearby made from the same; None if none did."""
+    for name in version_names(store):
+        if abs((date.fromisoformat(name[:10]) - day).days) >= settings.training.choose_every:
+            continue
+        try:
+            version = load_version(store, name)
+        except (DamagedError, RegistryError) as error:
+            logger.warning("The choice of %s isn't known: %s", name, error)
+            continue
+        if version.inputs.choice == choice_key:
+            return _Chosen(version.choice, version.curve)
+    return None
 
 
 def load_version(store: Store, name: str) -> ModelVersion:
@@ -367,41 +397,34 @@ def _find_parent(store: Store, settings: Settings, day: date) -> tuple[str | Non
     return name, parent
 
 
-def _given_choice(store: Store, settings: Settings, window: Window, data: WindowData, parent: str | None) -> _Chosen | None:
-    """The choice to use again: the last one, if it is recent, or if the validation day has too few events to choose by.
+def _choice_source(
+    store: Store, settings: Settings, window: Window, days: Sequence[date], parent: str | None
+) -> _Chosen | WindowData:
+    """The sessions to choose by or, where the validation day has too few events, the last choice.
 
     Events whose target is no item of the training days don't count: every epoch ranks them last.
     """
-    last = _last_choice(store, window.day, parent)
-    if last and _is_recent(last, settings, window.day, is_warm=parent is not None):
-        return _Chosen(last.choice)
-    targets = data.index.codes_of(data.validation)[event_clicks(data.validation)]
+    data = choosing_data(store, settings, window, days)
+    targets = data.index.codes_of(data.validation)[event_clicks(data.validation)] if data else np.empty(0, np.int32)
     n_known = int(np.count_nonzero(targets != UNKNOWN))
     least = settings.training.min_validation_events
-    if n_known >= least:
-        return None
+    if data and n_known >= least:
+        return data
     n_unknown = len(targets) - n_known
     besides = f", not counting {n_unknown:,} whose target is no item of the training days" if n_unknown else ""
     few = (
-        f"The validation day {window.validation_day} has too few events to choose the best epoch: {n_known:,} of the {least:,} "
-        f"that training.min_validation_events asks for{besides}"
+        f"The validation day {days[-1] if days else window.validation_day} has too few events to choose the best epoch: "
+        f"{n_known:,} of the {least:,} that training.min_validation_events asks for{besides}"
     )
     most = max_epochs(settings, is_warm=parent is not None)
+    last = _last_choice(store, window.day, parent)
     if last is None:
-        choice = Choice(day=None, version=None, n_epochs=most, mixture=None)
+        choice = Choice(day=None, n_epochs=most, mixture=None)
         return _Chosen(choice, note=f"{few}. Trained for {_epochs(most)}, the maximum.")
     n_epochs = min(last.choice.n_epochs, most)
     mixture = last.choice.mixture if settings.model.readout == "mixture" else None
     choice = last.choice.model_copy(update={"n_epochs": n_epochs, "mixture": mixture})
     return _Chosen(choice, note=f"{few}. Trained for {_epochs(n_epochs)}, as was {last.name}.")
-
-
-def _is_recent(last: ModelVersion, settings: Settings, day: date, *, is_warm: bool) -> bool:
-    """Whether the choice of a version is recent enough to use again, and was made for a training like this one."""
-    if last.choice.day is None or (day - last.choice.day).days >= settings.training.choose_every:
-        return False
-    is_alike = (last.inputs.model, last.inputs.training) == (settings.model, settings.training)
-    return is_alike and is_warm == (last.inputs.parent is not None)
 
 
 def _epochs(n: int) -> str:

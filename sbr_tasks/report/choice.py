@@ -52,11 +52,9 @@ def training_in_words(version: ModelVersion) -> str:
     choice = version.choice
     n_epochs = f"{choice.n_epochs} epoch{'s' if choice.n_epochs > 1 else ''}"
     trained = f"trained for {n_epochs} on all clicks before {day_in_words(version.day)}"
-    if version.note:
-        return version.note
-    if version.inputs.choice is None or choice.day is None:
-        return f"Validation chose {n_epochs}; the version was then {trained}."
-    return f"The version was {trained}, as the validation of {choice.version} chose on {day_in_words(choice.day)}."
+    if version.note or choice.day is None:
+        return version.note or ""
+    return f"The clicks of {day_in_words(choice.day)} chose {n_epochs}; the version was then {trained}."
 
 
 def readout_in_words(mixture: Mixture) -> list[str]:

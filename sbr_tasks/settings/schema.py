@@ -341,8 +341,8 @@ class TrainingSettings(_Section):
     choose_every: int = Field(
         3,
         ge=1,
-        description="Days for which a number of epochs and a read-out, once chosen by a validation day, are used again. "
-        "Choosing takes a training of its own.",
+        description="Number of consecutive days whose runs share a choice of epochs and read-out. Choosing takes a training of "
+        "its own. At most a seventh of window.days.",
     )
     warm_start: Literal["off", "parent"] = Field(
         "off", description="parent: start from the weights of an earlier day's champion, if its layers and loss are the same."

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -37,13 +37,15 @@ from sbr_tasks.window.record import (
     WindowInputs,
     WindowRules,
 )
-from sbr_tasks.window.sessions import Sessions, to_sessions
+from sbr_tasks.window.sessions import ItemIndex, Sessions, to_sessions
 from sbr_tasks.window.spark import split_on_spark
 from sbr_tasks.window.stages import Stages
 
 logger = logging.getLogger(__name__)
 
 _ROW_GROUP = 1 << 20
+_GROUPS_OF_A_WINDOW = 7
+"""A window is at least this many times as long as a group of runs that share a choice."""
 
 
 def window_for_day(store: Store, settings: Settings, day: date, stages: Stages | None = None) -> Window:
@@ -108,22 +110,82 @@ def split_for_judging(store: Store, settings: Settings, window: Window, n_days: 
         return published
     catalog = ClickCatalog(store)
     revisions = _revisions(catalog.days(), settings, window.day)
-    starts = _starts(settings, window.day, first)
-    with _SPLIT_BY[settings.window.engine](catalog, revisions, settings, window.day, starts, Stages()) as split:
+    split = _split_again(catalog, settings, revisions, first, window.day)
+    return WindowData(lambda name: published.refit if name == "refit" else split.parts[name], lambda: split.index)
+
+
+def choosing_days(window: Window, choose_every: int) -> tuple[date, ...]:
+    """The accepted days of a window by which epochs and read-out are chosen, oldest first; the last one validates.
+
+    Runs of `choose_every` consecutive days have the same days: those before the first of these runs that are in the windows of
+    all of them. So they choose alike, in whatever order they run. A group of runs is at most a seventh of the window.
+
+    Args:
+        window: The window of the run.
+        choose_every: Number of consecutive runs that share a choice.
+    """
+    n_days = window.inputs.window.days
+    n_runs = min(choose_every, max(1, n_days // _GROUPS_OF_A_WINDOW))
+    end = window.day - timedelta(days=window.day.toordinal() % n_runs)
+    first = end - timedelta(days=n_days - n_runs)
+    return tuple(sorted(day for day in window.inputs.revisions if first <= day < end))
+
+
+def choosing_data(store: Store, settings: Settings, window: Window, days: Sequence[date]) -> WindowData | None:
+    """The sessions of `choosing_days`, split into training and validation; None if cleansing leaves nothing to train on.
+
+    Args:
+        store: The store with the days of the window.
+        settings: The settings that the window was built with.
+        window: The window.
+        days: Some of its days before the test day.
+    """
+    if days and list(days) == sorted(day for day in window.inputs.revisions if day < window.day):
+        return read_window(store, window, settings.zone)
+    catalog = ClickCatalog(store)
+    states = catalog.days()
+    revisions = {day: states[day].revisions[window.inputs.revisions[day]] for day in days}
+    if not days:
+        return None
+    try:
+        split = _split_again(catalog, settings, revisions, days[-1], days[-1] + timedelta(days=1))
+    except WindowError:
+        return None
+    return WindowData(split.parts.__getitem__, lambda: split.index)
+
+
+@dataclass(frozen=True)
+class _Again:
+    """The parts of a split that isn't published, by name, and the index of its training items."""
+
+    parts: Mapping[str, Sessions]
+    index: ItemIndex
+
+
+def _split_again(
+    catalog: ClickCatalog, settings: Settings, revisions: Mapping[date, Revision], validation_day: date, test_day: date
+) -> _Again:
+    """Splits clicks so that validation starts with one day, and test with another.
+
+    Raises:
+        WindowError: Cleansing left nothing to train on.
+    """
+    starts = _starts(settings, test_day, validation_day)
+    with _SPLIT_BY[settings.window.engine](catalog, revisions, settings, test_day, starts, Stages()) as split:
         if not split.parts["train"].n_clicks:
             n_clicks = sum(revision.rows for revision in revisions.values())
-            raise WindowError(_nothing_left(window.day, first, n_clicks, split.cleansing, settings))
+            raise WindowError(_nothing_left(test_day, validation_day, n_clicks, split.cleansing, settings))
         items, index = items_of(_item_table(split.parts))
         targets = {
             "train": None,
             "validation": (starts["validation_start_us"], starts["test_start_us"]),
-            "test": day_interval_us(window.day, settings.zone),
+            "test": day_interval_us(test_day, settings.zone),
         }
         parts = {}
         for name, interval in targets.items():
             schema, tables = _coded_by(items.array, split.parts[name])
             parts[name] = to_sessions(pa.concat_tables([schema.empty_table(), *tables]), items, interval)
-    return WindowData(lambda name: published.refit if name == "refit" else parts[name], lambda: index)
+    return _Again(parts, index)
 
 
 def window_table(window: Window) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.errors import DamagedError, RegistryError, StoreError
 from sbr_tasks.gru4rec.scorer import GRU4RecScorer
+from sbr_tasks.registry import versions as versions_module
 from sbr_tasks.registry.listing import model_rows, version_differences
 from sbr_tasks.registry.versions import (
     Choice,
@@ -76,72 +78,58 @@ def hashes_of(version: ModelVersion) -> dict[str, str]:
     return {name: record.sha256 for name, record in {**version.files, "optimizer": version.optimizer}.items()}
 
 
-def test_versions_without_an_earlier_decision_choose_by_their_own_validation(trained: Trained) -> None:
+def test_version_chooses_by_its_validation_day(trained: Trained) -> None:
     _, found = trained
     for day, (_, version) in found.items():
-        assert version.inputs.choice is None
-        assert (version.choice.day, version.choice.version, version.note) == (day, version.name, None)
+        assert version.inputs.choice is not None
+        assert (version.inputs.fallback, version.choice.day, version.note) == (None, day - timedelta(days=1), None)
         recalls = [epoch.validation_recall_at_20 for epoch in version.curve]
         assert version.choice.n_epochs == 1 + recalls.index(max(recalls))
         assert version.choice.mixture is not None
         assert version.choice.mixture.n_events == 120
 
 
-def test_choice_is_used_again_on_the_next_day(copied: Copied, inject: Inject) -> None:
-    store, settings, of = copied
-    inject(d05=0.5, d06=0.6)
-    older = of(BEFORE)
-    promote(store, settings, *older, run="1")
-    choice = set_choice(store, older[1], n_epochs=1)
-    version = train_version(store, settings, of(D)[0])
-    assert version.inputs.choice == version.choice == choice
-    assert (choice.day, choice.version) == (BEFORE, older[1])
-    assert [epoch.validation_recall_at_20 for epoch in version.curve] == [None], "nothing is validated"
-    assert version.note is None
-    assert version.name != of(D)[1]
-    assert train_version(store, settings, of(D)[0]) == version
+def test_runs_of_consecutive_days_choose_once_and_alike_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = [D + timedelta(days=i) for i in range(-14, 2)]
+    store, settings = shop_of(tmp_path, {day: ring(day) for day in days})
+    window = settings.window.model_copy(update={"days": 14})
+    settings = with_training(settings.model_copy(update={"window": window}), choose_every=2)
+    pair = [D, D + timedelta(days=1)]
+    assert D.toordinal() % 2 == 0
+    n_chosen, choose = 0, versions_module._choose
 
+    def count(*args: Any) -> Any:
+        nonlocal n_chosen
+        n_chosen += 1
+        return choose(*args)
 
-@pytest.mark.parametrize(("age", "is_used"), [(2, True), (3, False)])
-def test_choice_is_made_anew_after_choose_every_days(copied: Copied, inject: Inject, age: int, is_used: bool) -> None:
-    store, settings, of = copied
-    inject(d05=0.5)
-    older = of(BEFORE)
-    promote(store, settings, *older, run="1")
-    earlier = set_choice(store, older[1], day=D - timedelta(days=age), version="2020-06-03-00000000")
-    assert settings.training.choose_every == 3
-    version = train_version(store, settings, of(D)[0])
-    assert version.inputs.choice == (earlier if is_used else None)
-    assert version.choice.day == (earlier.day if is_used else D)
+    monkeypatch.setattr(versions_module, "_choose", count)
+    made = []
+    for order in (pair, pair[::-1]):
+        versions = {day: train_version(store, settings, window_for_day(store, settings, day)) for day in order}
+        made.append([(versions[day].name, versions[day].choice, hashes_of(versions[day])) for day in pair])
+        assert {version.choice.day for version in versions.values()} == {BEFORE}
+        assert all(version.curve[0].validation_recall_at_20 is not None for version in versions.values())
+        for version in versions.values():
+            store.delete(f"models/{version.name}/manifest.json")
+    assert n_chosen == 2
+    assert made[0] == made[1]
 
 
 @pytest.mark.parametrize("changed", ["model", "training"])
-def test_other_settings_choose_anew(copied: Copied, inject: Inject, changed: str) -> None:
+def test_other_settings_choose_for_themselves(copied: Copied, changed: str) -> None:
     store, settings, of = copied
-    inject(d05=0.5)
-    promote(store, settings, *of(BEFORE), run="1")
     other = with_training(settings, seed=7) if changed == "training" else with_model(settings, learning_rate=0.2)
-    version = train_version(store, other, of(D)[0])
-    assert version.inputs.choice is None
-    assert (version.choice.day, version.choice.version) == (D, version.name)
+    version, usual = train_version(store, other, of(D)[0]), load_version(store, of(D)[1])
+    assert None is not version.inputs.choice != usual.inputs.choice
 
 
-def test_warm_start_uses_the_choice_of_a_warm_start_only(copied: Copied, inject: Inject, tmp_path: Path) -> None:
+def test_warm_start_chooses_for_itself(copied: Copied, inject: Inject) -> None:
     store, settings, of = copied
     inject(d05=0.5, d06=0.6)
-    warm = with_training(settings, warm_start="parent", warm_epochs=2)
-    scratch = train_version(store, warm, of(BEFORE)[0])
-    promote(store, warm, of(BEFORE)[0], scratch.name, run="1")
-    child = train_version(store, warm, of(D)[0])
-    assert (child.inputs.parent, child.inputs.choice) == (scratch.name, None)
-    assert child.choice.day == D
-    promote(store, warm, of(D)[0], child.name, run="2")
-    next_day = D + timedelta(days=1)
-    write_parquet(tmp_path / "in" / "next.parquet", ring(next_day))
-    ingest(store, settings)
-    validate_pending(store, settings)
-    grandchild = train_version(store, warm, window_for_day(store, warm, next_day))
-    assert (grandchild.inputs.parent, grandchild.inputs.choice) == (child.name, child.choice)
+    promote(store, settings, *of(BEFORE), run="1")
+    child = train_version(store, with_training(settings, warm_start="parent", warm_epochs=1), of(D)[0])
+    assert (child.inputs.parent, child.choice.day, child.choice.n_epochs) == (of(BEFORE)[1], BEFORE, 1)
 
 
 def test_few_validation_events_let_the_last_version_choose_however_old(copied: Copied, inject: Inject) -> None:
@@ -150,7 +138,8 @@ def test_few_validation_events_let_the_last_version_choose_however_old(copied: C
     inject(d05=0.5, d06=0.6)
     window = of(D)[0]
     alone = train_version(store, few, window)
-    assert alone.inputs.choice == alone.choice == Choice(day=None, version=None, n_epochs=2, mixture=None)
+    assert alone.inputs.fallback == alone.choice == Choice(day=None, n_epochs=2, mixture=None)
+    assert alone.inputs.choice is None
     assert len(alone.curve) == 2
     assert "covisits.npz" not in alone.files
     assert str(alone.note).endswith(". Trained for 2 epochs, the maximum.")
@@ -158,7 +147,7 @@ def test_few_validation_events_let_the_last_version_choose_however_old(copied: C
     promote(store, settings, *older, run="1")
     choice = set_choice(store, older[1], n_epochs=1, day=D - timedelta(days=99))
     version = train_version(store, few, window)
-    assert version.inputs.choice == version.choice == choice
+    assert version.inputs.fallback == version.choice == choice
     assert choice.mixture is not None
     assert len(version.curve) == 1
     note = str(version.note)
@@ -176,7 +165,7 @@ def test_few_validation_events_let_the_parent_choose_within_the_epochs_of_a_warm
         choice = set_choice(store, older[1], n_epochs=chosen)
         warm = with_few_validation_events(settings, warm_start="parent", warm_epochs=3)
         version = train_version(store, warm, of(D)[0])
-        assert version.inputs.choice == choice.model_copy(update={"n_epochs": n})
+        assert version.inputs.fallback == choice.model_copy(update={"n_epochs": n})
         assert len(version.curve) == n
 
 
@@ -193,7 +182,7 @@ def test_plain_models_take_no_read_out_from_others(copied: Copied, inject: Injec
         assert version.choice.mixture is None
         assert "covisits.npz" not in version.files
         assert isinstance(load_model(store, version).scorer(), GRU4RecScorer)
-    assert version.choice.version == mixed.name, "the number of epochs is that of the other"
+    assert version.choice.day == mixed.choice.day, "the number of epochs is that of the other"
 
 
 def shop_of(folder: Path, clicks: Mapping[date, Sequence[Click]]) -> tuple[Store, Settings]:
@@ -218,7 +207,7 @@ def test_events_with_unknown_targets_choose_no_epoch(tmp_path: Path) -> None:
     clicks[BEFORE] = [*clicks[BEFORE][:4], *moved(clicks[BEFORE][4:], 100)]
     store, settings = shop_of(tmp_path, clicks)
     version = train_version(store, settings, window_for_day(store, settings, D))
-    assert version.choice == Choice(day=None, version=None, n_epochs=2, mixture=None)
+    assert version.choice == Choice(day=None, n_epochs=2, mixture=None)
     assert ": 3 of the 100 that " in str(version.note)
     assert ", not counting 117 whose target is no item of the training days." in str(version.note)
 

@@ -21,7 +21,7 @@ from sbr_tasks.store import Store, kinds
 from tests.unit.report.pages import Page
 
 NAME = "2020-06-30-1a2b3c4d"
-EARLIER = Choice(day=date(2020, 6, 28), version="2020-06-28-5e6f7a8b", n_epochs=1, mixture=MIXTURE)
+EARLIER = Choice(day=date(2020, 6, 28), n_epochs=1, mixture=MIXTURE)
 
 
 def gain(value: float, lower: float, upper: float) -> dict[str, float]:
@@ -66,35 +66,24 @@ def test_gain_whose_interval_touches_zero_is_chance() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "given", "note", "sentence"),
+    ("choice", "note", "sentence"),
     [
         (
-            Choice(day=date(2020, 6, 30), version=NAME, n_epochs=5, mixture=None),
-            False,
+            Choice(day=date(2020, 6, 29), n_epochs=5, mixture=None),
             None,
-            "Validation chose 5 epochs; the version was then trained for 5 epochs on all clicks before 30 June 2020.",
+            "The clicks of 29 June 2020 chose 5 epochs; the version was then trained for 5 epochs on all clicks before "
+            "30 June 2020.",
         ),
         (
-            EARLIER,
-            True,
-            None,
-            "The version was trained for 1 epoch on all clicks before 30 June 2020, as the validation of 2020-06-28-5e6f7a8b "
-            "chose on 28 June 2020.",
-        ),
-        (
-            Choice(day=None, version=None, n_epochs=10, mixture=None),
-            True,
+            Choice(day=None, n_epochs=10, mixture=None),
             "The validation day has too few events. Trained for 10 epochs, the maximum.",
             "The validation day has too few events. Trained for 10 epochs, the maximum.",
         ),
     ],
-    ids=["chosen", "reused", "maximum"],
+    ids=["chosen", "maximum"],
 )
-def test_training_says_who_chose_the_epochs(choice: Choice, given: bool, note: str | None, sentence: str) -> None:
-    version = version_record_of(NAME, choice=choice, note=note)
-    if given:
-        version = version.model_copy(update={"inputs": version.inputs.model_copy(update={"choice": choice})})
-    assert training_in_words(version) == sentence
+def test_training_says_who_chose_the_epochs(choice: Choice, note: str | None, sentence: str) -> None:
+    assert training_in_words(version_record_of(NAME, choice=choice, note=note)) == sentence
 
 
 def test_numbers_of_a_readout_in_words_and_rows() -> None:
@@ -134,11 +123,11 @@ def page_of(tmp_path: Path, **changes: Any) -> str:
     return Page(version_html(version_page(store, name), load_settings({"store": str(tmp_path / "store")}))).text
 
 
-def test_page_shows_the_gain_and_a_reused_readout(tmp_path: Path) -> None:
+def test_page_shows_the_gain_and_the_readout(tmp_path: Path) -> None:
     text = page_of(tmp_path, choice=EARLIER)
     assert "over counting alone (95% interval" in text
-    assert "Chosen on 28 June 2020 by the validation of 2020-06-28-5e6f7a8b" in text
-    assert "Epochs and read-out are chosen again every 3 days" in text
+    assert "events of 28 June 2020, with a model that was trained on earlier days" in text
+    assert "Runs of 3 consecutive days share their epochs and read-out" in text
 
 
 @pytest.mark.parametrize("readout", ["plain", "mixture"])

@@ -2,23 +2,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, timedelta
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.records import window_record_of
 from sbr_tasks.clicks.ingest import ingest
 from sbr_tasks.days import day_interval_us, from_us
 from sbr_tasks.errors import WindowError
-from sbr_tasks.settings import Settings, parse_overrides
+from sbr_tasks.settings import Settings, WindowSettings, parse_overrides
 from sbr_tasks.store import Store
 from sbr_tasks.validation.closing import commit_closing
 from sbr_tasks.validation.validate_days import validate_pending
-from sbr_tasks.window.build import split_for_judging, window_for_day, window_table
+from sbr_tasks.window.build import choosing_days, split_for_judging, window_for_day, window_table
 from sbr_tasks.window.cleanse import Counts, TooLong
 from sbr_tasks.window.coverage import coverage_notes
 from sbr_tasks.window.data import WindowData, read_window
-from sbr_tasks.window.record import LevelRecord, load_window
+from sbr_tasks.window.record import LevelRecord, WindowInputs, WindowRules, load_window
 from sbr_tasks.window.sessions import Sessions
 from sbr_tasks.workspace import Workspace
 from tests.unit.days import Click, at, parquet_settings, write_parquet
@@ -377,3 +379,23 @@ def test_session_over_the_midnight_of_a_day_with_another_number_of_hours_stays_w
     assert data.test.item_ids.tolist() == [4, 5, 6, 1, 2]
     for part in (data.validation, data.test):
         assert part.is_target.tolist() == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("n_days", "choose_every", "n_runs"), [(30, 3, 3), (30, 1, 1), (30, 99, 4), (14, 3, 2), (5, 3, 1), (3, 3, 1)]
+)
+def test_runs_that_choose_alike_hold_the_days_they_choose_by(n_days: int, choose_every: int, n_runs: int) -> None:
+    windows = []
+    for i in range(3 * n_runs):
+        day = date(2020, 6, 1) + timedelta(days=i)
+        accepted = {day - timedelta(days=back): "r" for back in range(n_days)}
+        rules = WindowRules.of(WindowSettings(days=n_days))
+        inputs = WindowInputs(day=day, revisions=accepted, window=rules, timezone="UTC", code="c")
+        windows.append(window_record_of(day).model_copy(update={"inputs": inputs}))
+    chosen = [choosing_days(window, choose_every) for window in windows]
+    groups = [list(group) for _, group in groupby(chosen)]
+    assert {len(group) for group in groups[1:-1]} == {n_runs}
+    for window, days in zip(windows, chosen, strict=True):
+        assert len(days) == n_days - n_runs
+        assert set(days) <= window.inputs.revisions.keys()
+        assert timedelta(days=1) <= window.day - days[-1] <= timedelta(days=n_runs)
