@@ -22,12 +22,13 @@ def great_expectations() -> Any:
 
 @contextmanager
 def _absent(package: str) -> Iterator[None]:
-    """Makes imports of a package fail, unless it is already imported."""
-    if package in sys.modules:
-        yield
-        return
+    """Makes imports of a package fail, even if it is already imported."""
+    imported = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == package}
+    for name in imported:
+        del sys.modules[name]
     sys.modules[package] = None  # type: ignore[assignment]
     try:
         yield
     finally:
         del sys.modules[package]
+        sys.modules.update(imported)

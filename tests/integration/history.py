@@ -11,7 +11,6 @@ from sbr_tasks.evaluation.comparison import Difference
 from sbr_tasks.registry.gate import Contender, Opponent, decide
 from sbr_tasks.registry.log import Decision, Entry, PromotionLog, fold
 from sbr_tasks.registry.mlflow_projection import MlflowProjection
-from sbr_tasks.registry.scoring import BASELINES
 from sbr_tasks.registry.serving import served
 from sbr_tasks.settings import Settings, load_settings
 from sbr_tasks.store import Store
@@ -40,7 +39,7 @@ def assert_explained(entries: Sequence[Entry], settings: Settings, windows: Stor
         decision = decide(
             Contender(entry.version, entry.day, entry.challenger_metrics),
             champion,
-            baselines={baseline: entry.baselines[baseline] for baseline in BASELINES},
+            baselines={baseline: entry.baselines[baseline] for baseline in settings.gate.baselines},
             live_day=state.champion_day,
             settings=settings.gate,
         )

@@ -87,6 +87,6 @@ def test_days_go_from_source_to_window_on_object_storage_with_keys_from_the_envi
     assert sbr(local, "window", "--day", str(NEW)) == built
     assert sbr(tmp_path, "store", "check", **keys)["orphaned"]["files"] == 0
     cleared = sbr(tmp_path, "store", "gc", "--keep-days", "1", *NO_GRACE, **keys)
-    assert cleared["removed"]["clicks"]["files"] > 0
+    assert "clicks" not in cleared["removed"], "no run was decided on, so every day may still be needed"
     checked = sbr(tmp_path, "store", "check", **keys)
     assert (checked["missing"], checked["damaged"]) == ([], [])

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from tests.conftest import SHARED_DATA
 from tests.integration.conftest import ROOT, Json
 from tests.mailbox import Mailbox, mailbox
 from tools.demo_shop import demo_settings
@@ -25,7 +26,7 @@ from tools.local_airflow.server import LocalAirflow, inherited_environment
 from tools.local_airflow.supervisor import free_port, stop
 from tools.wait import wait_for
 
-SERENADE = Path(os.environ.get("SBR_SHARED_DATA", ROOT.parent / "shared" / "data")) / "bolcom-serenade"
+SERENADE = SHARED_DATA / "bolcom-serenade"
 DAYS = [date(2020, 6, 28), date(2020, 6, 29), date(2020, 6, 30)]
 
 
