@@ -18,7 +18,7 @@ from sbr_tasks.clicks.catalog import ClickCatalog, DayState
 from sbr_tasks.clicks.columns import Columns
 from sbr_tasks.clicks.commits import Revision
 from sbr_tasks.days import day_interval_us, describe_days, from_us, window_days
-from sbr_tasks.errors import WindowError
+from sbr_tasks.errors import DayError, WindowError
 from sbr_tasks.scratch import scratch_folder
 from sbr_tasks.settings import Settings
 from sbr_tasks.store import FileRecord, Store, code_version, fingerprint, kinds
@@ -139,12 +139,23 @@ def choosing_data(store: Store, settings: Settings, window: Window, days: Sequen
         settings: The settings that the window was built with.
         window: The window.
         days: Some of its days before the test day.
+
+    Raises:
+        DayError: The clicks of a day were removed.
     """
     if days and list(days) == sorted(day for day in window.inputs.revisions if day < window.day):
         return read_window(store, window, settings.zone)
     catalog = ClickCatalog(store)
     states = catalog.days()
-    revisions = {day: states[day].revisions[window.inputs.revisions[day]] for day in days}
+    revisions = {}
+    for day in days:
+        revision = states[day].revisions.get(window.inputs.revisions[day]) if day in states else None
+        if revision is None:
+            raise DayError(
+                f"Expected the clicks of {day}, by which the run of {window.day} chooses its epochs, but they were removed. "
+                f"Run {window.day} again with its ingest_clicks: it takes them from the source."
+            )
+        revisions[day] = revision
     if not days:
         return None
     try:
