@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sbr_tasks.evaluation.ranking import Clicks, Evaluation, evaluate, sample_events, visit_events
 from sbr_tasks.evaluation.scorer import Indices, Rows, Scorer
 from sbr_tasks.readout.covisits import CoVisits
-from sbr_tasks.readout.mixture import Mixture, MixtureScorer, MixtureState, Shares, own_probabilities
+from sbr_tasks.readout.mixture import Mixture, MixtureScorer, MixtureState, Shares, own_probabilities, shares_group
 from sbr_tasks.readout.recent import N_RECENT
 from sbr_tasks.window.sessions import Sessions
 
@@ -86,7 +86,7 @@ def fit_mixture(
         The numbers; None if the model knows no target of an event.
     """
     sessions = sample_events(sessions, MAX_EVENTS)
-    halves = [sessions.where(np.arange(sessions.n_sessions) % 2 == half) for half in range(2)]
+    halves = _halves(sessions)
     fitted, held_out = (observe(model, covisits, half, batch_size=batch_size) for half in halves)
     everything = _joined(fitted, held_out)
     if not len(everything.target):
@@ -107,7 +107,7 @@ def cross_fitted(model: Scorer, covisits: CoVisits, sessions: Sessions, *, batch
     Returns:
         The ranks of all events, those of every second session first; None if a half has nothing to fit on.
     """
-    halves = [sessions.where(np.arange(sessions.n_sessions) % 2 == half) for half in range(2)]
+    halves = _halves(sessions)
     mixtures = [fit_mixture(model, covisits, half, batch_size=batch_size) for half in reversed(halves)]
     scored = [
         evaluate(MixtureScorer(model, covisits, mixture), half, batch_size=batch_size)
@@ -119,6 +119,12 @@ def cross_fitted(model: Scorer, covisits: CoVisits, sessions: Sessions, *, batch
     first, second = scored
     sessions_of_both = np.concatenate([2 * first.session, 2 * second.session + 1])
     return Evaluation(np.concatenate([first.ranks, second.ranks]), sessions_of_both)
+
+
+def _halves(sessions: Sessions) -> tuple[Sessions, Sessions]:
+    """Every second session, and the others."""
+    is_odd = np.arange(sessions.n_sessions) % 2 == 1
+    return sessions.where(~is_odd), sessions.where(is_odd)
 
 
 def observe(model: Scorer, covisits: CoVisits, sessions: Sessions, *, batch_size: int) -> Observed:
@@ -172,8 +178,7 @@ def maximize_likelihood(observed: Observed, *, has_biases: bool, has_own_items: 
     rates = hits / np.maximum(1, seen)
     own = np.where(observed.is_target, own_probabilities(rates, observed.is_own), 0).sum(axis=1) * has_own_items
     softmax = np.exp(_log_softmax(observed, inverse, biases)[0])
-    group = np.clip(observed.is_own.sum(axis=1), 1, _N_SHARES) - 1
-    shares = _fit_shares(np.stack([softmax, observed.covisits, own], axis=1), group)
+    shares = _fit_shares(np.stack([softmax, observed.covisits, own], axis=1), shares_group(observed.is_own, _N_SHARES))
     return Mixture(
         temperature=1 / inverse,
         biases=tuple(biases.tolist()) if has_biases else (),

@@ -122,7 +122,7 @@ class MixtureScorer:
         """The probability of each item as the next click, shape `(len(rows), n_items)`."""
         recent = state.recent[rows]
         is_own = recent >= 0
-        shares = self._numbers.shares[np.clip(is_own.sum(axis=1), 1, len(self._numbers.shares)) - 1]
+        shares = self._numbers.shares[shares_group(is_own, len(self._numbers.shares))]
         session, place = np.nonzero(is_own)
         own_items = recent[session, place]
 
@@ -142,6 +142,17 @@ class MixtureScorer:
         own = own_probabilities(self._numbers.own_items, is_own) * shares[:, 2:]
         scores[session, own_items] += own[session, place]
         return scores
+
+
+def shares_group(is_own: npt.NDArray[np.bool_], n_groups: int) -> npt.NDArray[np.int64]:
+    """Which of `n_groups` shares hold for a session, by its number of distinct items; shape `(n,)`.
+
+    Args:
+        is_own: Shape `(n, N_RECENT)`; which places hold an item.
+        n_groups: The last one is for as many items or more.
+    """
+    group: npt.NDArray[np.int64] = np.clip(is_own.sum(axis=1), 1, n_groups) - 1
+    return group
 
 
 def own_probabilities(rates: Floats, is_own: npt.NDArray[np.bool_]) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from sbr_tasks.readout import PlacementRule, counted_scorer
 from sbr_tasks.registry.exclusions import served_rule
 from sbr_tasks.registry.gate import Metrics
 from sbr_tasks.registry.versions import load_model, load_version
-from sbr_tasks.settings import Settings
+from sbr_tasks.settings import Baseline, Settings
 from sbr_tasks.store import FileRecord, Record, Store, code_version, fingerprint, kinds
 from sbr_tasks.window.data import WindowData, read_window
 from sbr_tasks.window.record import Window
@@ -27,9 +28,8 @@ from sbr_tasks.window.sessions import Sessions
 
 logger = logging.getLogger(__name__)
 
-COVISITS = "covisits"
-"""The baseline that has all of a model's read-out but GRU4Rec."""
-BASELINES = ("popularity", "markov", COVISITS)
+COVISITS: Baseline = "covisits"
+BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 
 
 class Score(Record):

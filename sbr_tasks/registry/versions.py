@@ -226,7 +226,7 @@ def train_version(store: Store, settings: Settings, window: Window) -> ModelVers
             lineage=_lineage(settings, window),
             files={file: store.publish(f"{folder}/{file}", content) for file, content in model.to_files().items()},
             optimizer=store.publish(f"{folder}/optimizer.npz", to_npz(trained.squares)),
-            saved_model=_publish_saved_model(store, settings, f"{folder}/saved_model", model, data.validation),
+            saved_model=_publish_saved_model(store, settings, f"{folder}/saved_model", model, data.refit),
         )
         logger.info(
             "Trained %s: %d events an epoch, %d epochs, %.0f s.", name, trained.n_events, choice.n_epochs, version.took_s
@@ -349,8 +349,12 @@ def load_model(store: Store, version: ModelVersion) -> Model:
 def _publish_saved_model(
     store: Store, settings: Settings, folder: str, model: Model, sessions: Sessions
 ) -> dict[str, FileRecord]:
-    """The version as a TensorFlow SavedModel, which must answer as the model does; records of its files, by their path."""
-    sample = sessions.take(np.arange(min(_SAMPLE_SESSIONS, sessions.n_sessions)))
+    """The version as a TensorFlow SavedModel, which must answer as the model does for the newest of some sessions.
+
+    Returns:
+        Records of its files by their path within it.
+    """
+    sample = sessions.take(np.arange(sessions.n_sessions)[-_SAMPLE_SESSIONS:])
     clicks = [items[:-1].tolist() for items in np.split(sample.item_ids, sample.offsets[1:-1])]
     with scratch_folder(settings, "export") as place:
         export_saved_model(model, place, k=settings.serving.k)
@@ -420,14 +424,15 @@ def _choice_source(
     last = _last_choice(store, window.day, parent)
     if last is None:
         choice = Choice(day=None, n_epochs=most, mixture=None)
-        return _Chosen(choice, note=f"{few}. Trained for {_epochs(most)}, the maximum.")
+        return _Chosen(choice, note=f"{few}. Trained for {epochs_in_words(most)}, the maximum.")
     n_epochs = min(last.choice.n_epochs, most)
     mixture = last.choice.mixture if settings.model.readout == "mixture" else None
     choice = last.choice.model_copy(update={"n_epochs": n_epochs, "mixture": mixture})
-    return _Chosen(choice, note=f"{few}. Trained for {_epochs(n_epochs)}, as was {last.name}.")
+    return _Chosen(choice, note=f"{few}. Trained for {epochs_in_words(n_epochs)}, as was {last.name}.")
 
 
-def _epochs(n: int) -> str:
+def epochs_in_words(n: int) -> str:
+    """Such as `5 epochs`."""
     return f"{n} epoch{'s' if n > 1 else ''}"
 
 

@@ -11,7 +11,7 @@ from sbr_tasks.evaluation.metrics import metric_title
 from sbr_tasks.plain_text import percent
 from sbr_tasks.readout.mixture import Mixture
 from sbr_tasks.registry.gate import COMPARED, interval_in_words
-from sbr_tasks.registry.versions import ModelVersion
+from sbr_tasks.registry.versions import ModelVersion, epochs_in_words
 
 _GAINS = {
     "adds": "GRU4Rec adds {} over counting alone",
@@ -50,7 +50,7 @@ def gru4rec_gain(gain: Mapping[str, Mapping[str, float]]) -> str:
 def training_in_words(version: ModelVersion) -> str:
     """For how many epochs a version was trained, on what, and why."""
     choice = version.choice
-    n_epochs = f"{choice.n_epochs} epoch{'s' if choice.n_epochs > 1 else ''}"
+    n_epochs = epochs_in_words(choice.n_epochs)
     trained = f"trained for {n_epochs} on all clicks before {day_in_words(version.day)}"
     if version.note or choice.day is None:
         return version.note or ""

@@ -12,6 +12,7 @@ from sbr_tasks.settings.loading import absolute_place, is_url, load_settings, pa
 from sbr_tasks.settings.schema import (
     SMTP_NOTIFIER,
     AlertSettings,
+    Baseline,
     ChangedDays,
     EvaluationSettings,
     GateSettings,
@@ -33,6 +34,7 @@ __all__ = [
     "OTHER_NAMES",
     "SMTP_NOTIFIER",
     "AlertSettings",
+    "Baseline",
     "ChangedDays",
     "ClickFormat",
     "Condition",

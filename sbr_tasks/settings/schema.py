@@ -403,6 +403,10 @@ class VSTANSettings(_Section):
     lambda_idf: float = Field(5.0, ge=0, description="Weight of the inverse document frequency; 0: none.")
 
 
+Baseline = Literal["popularity", "markov", "covisits"]
+"""What every version is compared with; `covisits` has all of a model's read-out but GRU4Rec."""
+
+
 class GateSettings(_Section):
     """When a challenger replaces the champion."""
 
@@ -417,7 +421,7 @@ class GateSettings(_Section):
         lt=1,
         description="If set, e.g. 0.95: the one-sided lower bounds of both differences at this level must exceed min_delta.",
     )
-    baselines: Annotated[tuple[Literal["popularity", "markov", "covisits"], ...], Several] = Field(
+    baselines: Annotated[tuple[Baseline, ...], Several] = Field(
         ("popularity", "markov"),
         description="Baselines that a challenger must beat in both metrics. All are measured and shown.",
     )

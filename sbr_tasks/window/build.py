@@ -143,7 +143,9 @@ def choosing_data(store: Store, settings: Settings, window: Window, days: Sequen
     Raises:
         DayError: The clicks of a day were removed.
     """
-    if days and list(days) == sorted(day for day in window.inputs.revisions if day < window.day):
+    if not days:
+        return None
+    if list(days) == sorted(day for day in window.inputs.revisions if day < window.day):
         return read_window(store, window, settings.zone)
     catalog = ClickCatalog(store)
     states = catalog.days()
@@ -156,8 +158,6 @@ def choosing_data(store: Store, settings: Settings, window: Window, days: Sequen
                 f"Run {window.day} again with its ingest_clicks: it takes them from the source."
             )
         revisions[day] = revision
-    if not days:
-        return None
     try:
         split = _split_again(catalog, settings, revisions, days[-1], days[-1] + timedelta(days=1))
     except WindowError:
