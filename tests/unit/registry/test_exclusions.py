@@ -137,6 +137,11 @@ def test_next_items_never_contain_the_item_itself_unless_it_is_asked_for(copied:
     assert all(set(found) == everything - {item} for item, found in kept_out.items())
 
 
+def contents_of(folder: Path) -> dict[str, bytes]:
+    """The content of each file of a serving copy, by name."""
+    return {file.name: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
 @pytest.mark.slow
 def test_serving_copy_follows_the_rule_of_the_settings_and_back(
     copied: Copied, inject: Inject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -146,7 +151,7 @@ def test_serving_copy_follows_the_rule_of_the_settings_and_back(
     name = of(D)[1]
     promote(store, settings, *of(D), run="1")
     folder = tmp_path / "store" / "serving/gru4rec/1"
-    plain = {file.name: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    plain = contents_of(folder)
     (tmp_path / "sold_out.txt").write_text("5\n")
     ruled = with_rule(settings, own_items="hide", exclude=str(tmp_path / "sold_out.txt"))
     repair_projections(store, ruled)
@@ -161,7 +166,7 @@ def test_serving_copy_follows_the_rule_of_the_settings_and_back(
     assert not {3, 4} & set(answer["item_ids"][0])
 
     project(store, settings)  # as every run does
-    assert {file.name: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == plain
+    assert contents_of(folder) == plain
     monkeypatch.setattr("sbr_tasks.registry.promotion.publish_serving", None)
     project(store, settings)
 
@@ -175,7 +180,7 @@ def test_stop_while_the_rule_of_the_serving_copy_changes_leaves_no_mixture(
     name = of(D)[1]
     promote(store, settings, *of(D), run="1")
     folder = tmp_path / "store" / "serving/gru4rec/1"
-    plain = {file.name: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    plain = contents_of(folder)
 
     def export(_model: object, to: Path, **_: object) -> None:
         for file in plain:
@@ -199,7 +204,7 @@ def test_stop_while_the_rule_of_the_serving_copy_changes_leaves_no_mixture(
     assert not (folder / "saved_model.pb").exists()
     assert not any(is_published(store, 1, name, served_rule(each)) for each in (settings, ruled))
     project(store, settings)
-    assert {file.name: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == plain
+    assert contents_of(folder) == plain
 
 
 @pytest.mark.slow
